@@ -1,0 +1,54 @@
+"""The Python interface: open a finished workspace, label an image."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stego_core.errors import InputError
+from stego_core.inference import Segmenter
+from tasks import compute
+from tasks.options import MasksOptions
+from tasks.segmenter import segmenter_spec
+from tasks.summary import Summary
+from tasks.workspace.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class OpenWorkspace:
+    """A finished workspace's segmenter.
+
+    Attributes:
+        segmenter: backbone, head, centroids and CRF.
+        names: name of each class id: the matched class where labels were given.
+    """
+
+    segmenter: Segmenter
+    names: list[str]
+
+    def label(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Class ids (H, W) uint8 of an RGB image (H, W, 3) uint8 of any size; see `names`.
+
+        Raises:
+            InputError: the array is something else.
+        """
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+            raise InputError(
+                f"an image of shape {image.shape} and dtype {image.dtype} was given; expected "
+                "(H, W, 3) uint8 RGB with at least one pixel"
+            )
+        return self.segmenter(image)
+
+
+def open_workspace(location: str, device: str = "auto") -> OpenWorkspace:
+    """Open the workspace at a path or URI with its current head and clusters.
+
+    Raises:
+        WorkspaceError: there is none, or it has no clusters yet.
+    """
+    workspace = Workspace.open(location)
+    summary = Summary(workspace)
+    options = MasksOptions(**summary.current["options"].get("masks", {}))
+    clusters = summary.require("clusters")
+    spec = segmenter_spec(workspace, clusters, options)
+    return OpenWorkspace(spec.build(compute.device(device)), summary.class_names())

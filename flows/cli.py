@@ -1,0 +1,140 @@
+"""The command line: `stego run`, `backfill`, `segment`, `status`, and every stage by its name."""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import click
+from pydantic.fields import FieldInfo
+
+from flows import environment
+from stego_core.errors import StegoError
+
+if TYPE_CHECKING:
+    from flows.commands import CommandSpec
+
+EXIT_USER_ERROR = 2
+ALIASES = {"k": "--neighbors"}
+"""Flags that read better than their option's name."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point of `stego`; a user's mistake is one sentence and exit code 2."""
+    environment.prepare()
+    try:
+        build().main(args=arguments, prog_name="stego", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(EXIT_USER_ERROR)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        _stop("interrupted; run the same command again to go on: finished shards are kept", 130)
+    except StegoError as error:
+        _stop(str(error), EXIT_USER_ERROR)
+
+
+def _stop(message: str, code: int) -> None:
+    from flows import console
+
+    console.fail(message)
+    sys.exit(code)
+
+
+def build() -> click.Group:
+    """The command group; options come from the pydantic models, so help and forms agree."""
+    from flows import commands
+
+    group = click.Group("stego", help="A class for every pixel of any image corpus, unlabelled.")
+    for command in commands.COMMANDS:
+        click_command = click.Command(
+            command.name,
+            callback=_callback(command),
+            params=[*_common(), *command.parameters, *_flags(command.sections)],
+            help=command.help,
+        )
+        group.add_command(click_command)
+    return group
+
+
+def _common() -> list[click.Parameter]:
+    return [
+        click.Option(["--workspace"], required=True, help="Folder or URI that holds all outcomes."),
+        click.Option(["--config"], help="TOML file with a section per stage; flags win."),
+        click.Option(["--log-file"], help="Where libraries' log lines go."),
+    ]
+
+
+def _flags(sections: Sequence[str]) -> list[click.Parameter]:
+    """A flag for every option of the sections."""
+    from flows.settings import SECTIONS
+
+    flags: dict[str, click.Parameter] = {}
+    for section in sections:
+        for name, field in SECTIONS[section].model_fields.items():
+            flags.setdefault(name, _flag(name, field))
+    return list(flags.values())
+
+
+def _flag(name: str, field: FieldInfo) -> click.Option:
+    """A flag for one option; unset ones stay out of the way of the configuration file."""
+    flag = ALIASES.get(name, "--" + name.replace("_", "-"))
+    default = field.get_default(call_default_factory=False)
+    shown = "" if field.is_required() or default is None else f" [default: {default}]"
+    if field.annotation is bool:
+        flag = f"{flag}/--no-{flag.removeprefix('--')}"
+    kinds = get_args(field.annotation) or (field.annotation,)
+    number = next((kind for kind in kinds if kind in (int, float)), None)
+    return click.Option(
+        [flag, name],
+        type=bool if field.annotation is bool else number or str,
+        default=None,
+        help=f"{field.description}{shown}",
+    )
+
+
+def _callback(command: "CommandSpec") -> Callable[..., None]:
+    def call(workspace: str, config: str | None, log_file: str | None, **values: Any) -> None:
+        from flows import console
+
+        given = {name: value for name, value in values.items() if value is not None}
+        sections = options_of(command, workspace, config, given)
+        extra = {p.name: given.get(str(p.name)) for p in command.parameters}
+        with console.logging_to(log_path(workspace, log_file)), console.showing_progress():
+            show = command.run(workspace=workspace, **sections, **extra)
+        if show:
+            show()
+
+    return call
+
+
+def options_of(
+    command: "CommandSpec", workspace: str, config: str | None, given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Options by section: flags over the file over what is current over defaults."""
+    from flows.settings import SECTIONS, built, from_toml
+    from tasks.workspace.workspace import Workspace
+
+    stored = from_toml(config) if config else {}
+    current = {}
+    if command.continues:
+        current = (Workspace.open(workspace).current_or_none() or {}).get("options", {})
+    return {
+        section: built(
+            section,
+            {
+                **current.get(section, {}),
+                **stored.get(section, {}),
+                **{name: given[name] for name in SECTIONS[section].model_fields if name in given},
+            },
+        )
+        for section in command.sections
+    }
+
+
+def log_path(workspace: str, given: str | None) -> Path:
+    """The log file: as given, inside a local workspace, or in this folder."""
+    if given:
+        return Path(given)
+    return Path("stego.log") if "://" in workspace else Path(workspace) / "stego.log"

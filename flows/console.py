@@ -1,0 +1,162 @@
+"""What the terminal shows: progress bars, warnings, tables of results; the rest goes to a log."""
+
+import logging
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from tasks import progress
+from tasks.progress import Event
+
+OWN = ("flows", "tasks", "stego_core")
+console = Console(stderr=True, highlight=False)
+results = Console(highlight=False)
+
+
+@contextmanager
+def logging_to(path: Path) -> Iterator[None]:
+    """Send every library's lines to a file; our own warnings also to the terminal."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = logging.FileHandler(path, encoding="utf-8")
+    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    shown = RichHandler(logging.WARNING, console, show_time=False, show_path=False)
+    logging.captureWarnings(True)
+    warnings.simplefilter("default")
+    root = logging.getLogger()
+    root.setLevel(logging.INFO)
+    root.addHandler(file)
+    names = [name for name in logging.root.manager.loggerDict if name.startswith("prefect")]
+    loggers = [logging.getLogger(name) for name in names]
+    closed = [logger for logger in loggers if not logger.propagate]
+    for logger in closed:
+        logger.addHandler(file)
+    for name in OWN:
+        logging.getLogger(name).addHandler(shown)
+    try:
+        yield
+    finally:
+        root.removeHandler(file)
+        for logger in closed:
+            logger.removeHandler(file)
+        for name in OWN:
+            logging.getLogger(name).removeHandler(shown)
+        file.close()
+
+
+class Bars:
+    """One progress bar per stage; where there is no terminal, one line when it ends."""
+
+    def __init__(self, bars: Progress) -> None:
+        """Show on these bars."""
+        self.bars = bars
+        self.tasks: dict[str, Any] = {}
+        self.begun: dict[str, tuple[float, int]] = {}
+
+    def __call__(self, event: Event) -> None:
+        """Move the stage's bar."""
+        if event.title not in self.tasks:
+            self.tasks[event.title] = self.bars.add_task(event.title, total=event.total, note="")
+            self.begun[event.title] = (time.monotonic(), event.done)
+        note = f"{event.unit}  {event.note}"
+        self.bars.update(self.tasks[event.title], completed=event.done, note=note)
+        if event.finished:
+            self._end(event)
+
+    def _end(self, event: Event) -> None:
+        started, before = self.begun.pop(event.title)
+        seconds = max(time.monotonic() - started, 1e-3)
+        rate = (event.done - before) / seconds
+        self.bars.update(self.tasks.pop(event.title), note=f"{event.unit}  {rate:.1f}/s")
+        if not self.bars.console.is_terminal:
+            line = f"{event.title}: {event.done}/{event.total} {event.unit}, {seconds:.0f} s"
+            self.bars.console.print(line, markup=False)
+
+
+@contextmanager
+def showing_progress() -> Iterator[None]:
+    """Show the progress of all stages until the end of the block."""
+    bars = Progress(
+        TextColumn("{task.description:<28}", markup=False),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}", markup=False),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )
+    with bars, progress.listening(Bars(bars)):
+        yield
+
+
+def fail(message: str) -> None:
+    """Say what went wrong, in one sentence."""
+    console.print(Text.assemble(("error: ", "bold red"), message), soft_wrap=True)
+
+
+def say(message: str) -> None:
+    """Say something to the person."""
+    console.print(Text(message), soft_wrap=True)
+
+
+def show_scores(scores: dict[str, dict[str, Any]]) -> None:
+    """A table of the scores of every labelled dump, in percent."""
+    table = Table(title="scores, percent (no label was used in training)")
+    for heading in ("dump", "method", "accuracy", "mIoU"):
+        table.add_column(heading, justify="right" if heading in {"accuracy", "mIoU"} else "left")
+    for dump, figures in scores.items():
+        for method, prefix in (
+            ("STEGO", ""),
+            ("k-means on raw features", "baseline_"),
+            ("linear probe (uses labels)", "linear_"),
+        ):
+            pair = (figures.get(f"{prefix}accuracy"), figures.get(f"{prefix}miou"))
+            if pair[0] is not None:
+                table.add_row(Text(dump), method, *(_figure(value) for value in pair))
+                dump = ""
+    results.print(table)
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1f}"
+
+
+def show_status(document: dict[str, Any]) -> None:
+    """A person's view of `stego status`."""
+    backbone = document["backbone"]
+    results.print(Text(f"workspace  {document['workspace']}"))
+    if backbone:
+        results.print(
+            Text(f"backbone   {backbone['name']}, layer {backbone['layer']}, {backbone['note']}")
+        )
+    stages = [f"{name} {'✓' if done else '–'}" for name, done in document["stages"].items()]
+    results.print(Text("stages     " + "  ".join(stages)))
+    table = Table()
+    for heading in ("dump", "images", "labelled", "quarantined", "masks"):
+        table.add_column(heading, justify="left" if heading == "dump" else "right")
+    for dump, counts in document["dumps"].items():
+        cells = (counts[name] for name in ("images", "labelled", "quarantined", "masks"))
+        table.add_row(Text(dump), *(str(cell) for cell in cells))
+    results.print(table)
+    for row in document["quarantine"][:20]:
+        results.print(Text(f"quarantined  {row['dump']}/{row['path']}: {row['reason']}"))
+    if len(document["quarantine"]) > 20:
+        results.print(f"… and {len(document['quarantine']) - 20} more; see --json or the report")
+    if document["scores"]:
+        show_scores(document["scores"])

@@ -1,0 +1,191 @@
+"""The whole pipeline, and its backfill: stage flows in order, and what is current afterwards."""
+
+from typing import Any
+
+from prefect import flow
+
+from flows import stages
+from flows.settings import PipelineOptions, built
+from tasks import compute, corpus, model
+from tasks.options import ComputeOptions, CorpusOptions, MasksOptions, ScoresOptions
+from tasks.workspace.workspace import Workspace
+
+
+@flow(name="pipeline", flow_run_name="pipeline {workspace}")
+def pipeline(workspace: str, options: PipelineOptions, dump: str | None = None) -> dict[str, Any]:
+    """Label every pixel of a folder of images, from nothing to the report.
+
+    Args:
+        workspace: path or URI.
+        options: all options.
+        dump: the images' name in the workspace; default: the last part of their path.
+
+    Returns:
+        keys of all stages, the report's place.
+    """
+    name = dump or corpus.default_dump(options.corpus.images)
+    with compute.executor(options.compute):
+        stages.corpus_flow(workspace, name, options.corpus)
+        keys, tables = trained(workspace, [name], options)
+        settle(workspace, keys, tables, options)
+        report = labelled(workspace, name, keys, options.masks, options.scores, options.compute)
+    return {"keys": keys, "report": report}
+
+
+def trained(
+    workspace: str, dumps: list[str], options: PipelineOptions
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Features, neighbours, head and clusters of some dumps.
+
+    Returns:
+        keys of the stages, and the key of each dump's neighbours.
+    """
+    run = options.compute
+    keys: dict[str, str] = {}
+    tables: dict[str, str] = {}
+    for dump in dumps:
+        keys["features"] = stages.features_flow(workspace, dump, options.features, run)
+    for dump in dumps:
+        keys["neighbors"] = tables[dump] = stages.neighbors_flow(
+            workspace, dump, keys["features"], dumps, options.neighbors, run
+        )
+    keys["head"] = stages.head_flow(
+        workspace, keys["features"], keys["neighbors"], dumps, options.head, run
+    )
+    keys["clusters"] = stages.clusters_flow(
+        workspace, keys["features"], keys["head"], dumps, options.clusters, run
+    )
+    return keys, tables
+
+
+def settle(
+    workspace: str, keys: dict[str, str], tables: dict[str, str], options: PipelineOptions
+) -> None:
+    """Make a run's head and clusters the current ones, those that backfills use.
+
+    What backfills added to the same clusters stays current.
+    """
+    place = Workspace.open(workspace)
+    before = place.current_or_none() or {}
+    if before.get("keys", {}).get("clusters") != keys["clusters"]:
+        before = {}
+    place.settle(
+        keys={**before.get("keys", {}), **keys},
+        dumps=list(tables),
+        neighbors={**before.get("neighbors", {}), **tables},
+        scores=before.get("scores", {}),
+        options=options.model_dump(
+            mode="json", exclude={"corpus": True, "compute": True, "features": {"weights"}}
+        ),
+    )
+
+
+def labelled(
+    workspace: str,
+    dump: str,
+    keys: dict[str, str],
+    mask_options: MasksOptions,
+    score_options: ScoresOptions,
+    run: ComputeOptions,
+) -> str:
+    """Masks of a dump, its scores where it has labels, and the report."""
+    keys["masks"] = stages.masks_flow(workspace, dump, keys["clusters"], mask_options, run)
+    place = Workspace.open(workspace)
+    place.settle(keys={**place.current()["keys"], **keys})
+    scored(workspace, dump, keys, mask_options, score_options, run)
+    return stages.report_flow(workspace)
+
+
+def scored(
+    workspace: str,
+    dump: str,
+    keys: dict[str, str],
+    mask_options: MasksOptions,
+    score_options: ScoresOptions,
+    run: ComputeOptions,
+) -> None:
+    """Scores of a labelled dump, with k-means on the raw features beside them."""
+    place = Workspace.open(workspace)
+    if not place.corpus(dump).manifest()["labelled"]:
+        return
+    if score_options.baseline:
+        keys |= baseline(workspace, dump, keys, mask_options, run)
+    key = stages.scores_flow(
+        workspace,
+        dump,
+        keys["clusters"],
+        keys.get("baseline_clusters"),
+        mask_options,
+        score_options,
+        run,
+    )
+    current = place.current()
+    place.settle(keys={**current["keys"], **keys}, scores={**current.get("scores", {}), dump: key})
+
+
+def baseline(
+    workspace: str, dump: str, keys: dict[str, str], mask_options: MasksOptions, run: ComputeOptions
+) -> dict[str, str]:
+    """The rival: k-means on the raw features with the same K, restarts, seed and refinement."""
+    clusters = Workspace.open(workspace).folder("clusters", keys["clusters"]).manifest()
+    inputs = clusters["inputs"]
+    dumps = [name for name, _ in inputs["dumps"]]
+    rival = stages.clusters_flow(
+        workspace,
+        inputs["features"],
+        model.IDENTITY,
+        dumps,
+        built("clusters", clusters["options"]),
+        run,
+    )
+    rival_masks = stages.masks_flow(workspace, dump, rival, mask_options, run)
+    return {"baseline_clusters": rival, "baseline_masks": rival_masks}
+
+
+@flow(name="backfill", flow_run_name="backfill {workspace}")
+def backfill(
+    workspace: str,
+    images: CorpusOptions,
+    dump: str | None = None,
+    compute_options: ComputeOptions | None = None,
+) -> dict[str, Any]:
+    """Label a new dump with the current head and clusters; costs the new dump's size only.
+
+    Args:
+        workspace: path or URI of a finished workspace.
+        images: the new images.
+        dump: their name in the workspace; default: the last part of their path.
+        compute_options: where the work runs.
+
+    Returns:
+        keys of all stages, the report's place.
+    """
+    run = compute_options or ComputeOptions()
+    name = dump or corpus.default_dump(images.images)
+    place = Workspace.open(workspace)
+    current = place.current()
+    keys, chosen = dict(current["keys"]), current["options"]
+    with compute.executor(run):
+        stages.corpus_flow(workspace, name, images)
+        features = built("features", chosen["features"])
+        backbone = place.folder("clusters", keys["clusters"]).manifest()["backbone"]
+        stages.features_flow(workspace, name, features, run, backbone)
+        searched = [*current["dumps"], *([name] if name not in current["dumps"] else [])]
+        table = stages.neighbors_flow(
+            workspace,
+            name,
+            keys["features"],
+            searched,
+            built("neighbors", chosen["neighbors"]),
+            run,
+        )
+        place.settle(neighbors={**current["neighbors"], name: table})
+        report = labelled(
+            workspace,
+            name,
+            keys,
+            built("masks", chosen["masks"]),
+            built("scores", chosen["scores"]),
+            run,
+        )
+    return {"keys": keys, "report": report}

@@ -1,0 +1,96 @@
+"""Settings of a whole run: the stages' options together, from a TOML file and flags."""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from stego_core.errors import OptionError
+from tasks.options import (
+    ClustersOptions,
+    ComputeOptions,
+    CorpusOptions,
+    FeaturesOptions,
+    HeadOptions,
+    MasksOptions,
+    NeighborsOptions,
+    Options,
+    ScoresOptions,
+)
+from tasks.workspace.storage import Storage
+
+
+class PipelineOptions(Options):
+    """Every option of a run, by stage."""
+
+    corpus: CorpusOptions
+    features: FeaturesOptions = Field(default_factory=lambda: FeaturesOptions())
+    neighbors: NeighborsOptions = Field(default_factory=lambda: NeighborsOptions())
+    head: HeadOptions = Field(default_factory=lambda: HeadOptions())
+    clusters: ClustersOptions = Field(default_factory=lambda: ClustersOptions())
+    masks: MasksOptions = Field(default_factory=lambda: MasksOptions())
+    scores: ScoresOptions = Field(default_factory=lambda: ScoresOptions())
+    compute: ComputeOptions = Field(default_factory=lambda: ComputeOptions())
+
+
+SECTIONS: dict[str, type[Options]] = {
+    "corpus": CorpusOptions,
+    "features": FeaturesOptions,
+    "neighbors": NeighborsOptions,
+    "head": HeadOptions,
+    "clusters": ClustersOptions,
+    "masks": MasksOptions,
+    "scores": ScoresOptions,
+    "compute": ComputeOptions,
+}
+"""The stages that have options, in order, and where the work runs."""
+
+
+def built(section: str, values: Mapping[str, Any]) -> Any:
+    """The options of a section.
+
+    Raises:
+        OptionError: a name or value is wrong; one sentence for the first of them.
+    """
+    try:
+        return SECTIONS[section](**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        known = ", ".join(SECTIONS[section].model_fields)
+        if first["type"] == "extra_forbidden":
+            raise OptionError(f"{section} has no option {name!r}; it has {known}") from None
+        found = f" (found {first['input']!r})" if first["type"] != "missing" else ""
+        flag = name.replace("_", "-")
+        raise OptionError(f"--{flag}: {first['msg'].lower()}{found}; see --help") from None
+
+
+def from_toml(location: str) -> dict[str, dict[str, Any]]:
+    """Sections of a TOML file; every one must be a section's name.
+
+    Raises:
+        OptionError: it cannot be read, or a section is unknown.
+    """
+    path = PurePosixPath(Storage.at(location).uri)
+    try:
+        content = Storage(str(path.parent)).read(path.name)
+        document = tomllib.loads(content.decode())
+    except OSError as error:
+        raise OptionError(f"--config {location} cannot be read: {error}") from None
+    except ValueError as error:
+        raise OptionError(f"--config {location} is not TOML: {error}") from None
+    for name, value in document.items():
+        if name not in SECTIONS or not isinstance(value, dict):
+            raise OptionError(
+                f"--config {location} has {name!r}; expected the sections {', '.join(SECTIONS)}"
+            )
+    return document
+
+
+def merged(
+    config: Mapping[str, Mapping[str, Any]], flags: Mapping[str, Mapping[str, Any]], section: str
+) -> Any:
+    """A section's options: flags over the configuration file over defaults."""
+    return built(section, {**config.get(section, {}), **flags.get(section, {})})

@@ -1,0 +1,232 @@
+"""One Prefect flow per stage: plan it, compute its missing partitions, finish it."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from prefect import flow
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from flows import artifacts
+from stego_core.errors import InputError
+from tasks import (
+    clusters,
+    compute,
+    corpus,
+    features,
+    head,
+    masks,
+    model,
+    neighbors,
+    probe,
+    report,
+    scores,
+)
+from tasks.index import IndexReader
+from tasks.options import (
+    ClustersOptions,
+    ComputeOptions,
+    CorpusOptions,
+    FeaturesOptions,
+    HeadOptions,
+    MasksOptions,
+    NeighborsOptions,
+    ScoresOptions,
+)
+from tasks.rows import FeatureRows, feature_rows
+from tasks.segmenter import masks_key, segmenter_spec
+from tasks.stage import Stage, compute_partition, progressing
+from tasks.workspace.workspace import Workspace
+
+PARTITIONS_AT_ONCE = 4
+"""Partitions under way: enough that no worker idles while another partition ends."""
+DEFAULT_CLASSES = 16
+LOOP = ComputeOptions(executor="loop")
+RUNNER: Any = ThreadPoolTaskRunner(max_workers=PARTITIONS_AT_ONCE)
+
+Finish = Callable[[Stage, float, int], dict[str, Any]]
+
+
+def run_stage(stage: Stage | None, options: ComputeOptions, finish: Finish | None = None) -> None:
+    """Compute a stage's missing shards, then finish it; nothing to do for a complete one."""
+    if stage is None:
+        return
+    begun = time.perf_counter()
+    partitions = stage.partitions()
+    with compute.executor(options), progressing(stage) as progress:
+        futures = [
+            compute_partition.submit(stage.title, stage.work, stage.folder, part, options)
+            for part in partitions
+        ]
+        artifacts.follow(progress, futures)
+    seconds, computed = time.perf_counter() - begun, sum(len(part.shards) for part in partitions)
+    (finish or Stage.finish)(stage, seconds, computed)
+
+
+@flow(name="corpus", flow_run_name="corpus {dump}", task_runner=RUNNER)
+def corpus_flow(workspace: str, dump: str, options: CorpusOptions) -> None:
+    """Index a dump: list its images, check each, freeze the list, quarantine what is broken."""
+    place = Workspace.create(workspace)
+
+    def finish(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
+        return corpus.finish(place, stage, seconds, computed)
+
+    run_stage(corpus.plan(place, dump, options), LOOP, finish)
+    artifacts.corpus_tables(place, dump)
+
+
+@flow(name="features", flow_run_name="features {dump}", task_runner=RUNNER)
+def features_flow(
+    workspace: str,
+    dump: str,
+    options: FeaturesOptions,
+    compute_options: ComputeOptions,
+    backbone: dict[str, Any] | None = None,
+) -> str:
+    """Patch features of a dump's drawn images; returns the key of the features.
+
+    `backbone` names one that the workspace holds already; without it, `options` say which.
+    """
+    place = Workspace.open(workspace)
+    device = compute.device(compute_options.device)
+    spec = model.BackboneSpec(**backbone) if backbone else model.bring(place, options)
+    run_stage(features.plan(place, dump, options, spec, device), compute_options)
+    return features.features_key(options, spec)
+
+
+@flow(name="neighbors", flow_run_name="neighbors {dump}", task_runner=RUNNER)
+def neighbors_flow(
+    workspace: str,
+    dump: str,
+    features_key: str,
+    dumps: list[str],
+    options: NeighborsOptions,
+    compute_options: ComputeOptions,
+) -> str:
+    """Nearest rows, among those of `dumps`, of each row of `dump`; returns the table's key."""
+    rows = feature_rows(Workspace.open(workspace), features_key, dumps)
+    run_stage(neighbors.plan(rows, dump, options), compute_options)
+    return neighbors.neighbors_key(rows, options)
+
+
+@flow(name="head", flow_run_name="head seed {options.seed}")
+def head_flow(
+    workspace: str,
+    features_key: str,
+    neighbors_key: str,
+    dumps: list[str],
+    options: HeadOptions,
+    compute_options: ComputeOptions,
+) -> str:
+    """Train the head on the features and neighbours of `dumps`; returns its key."""
+    rows = feature_rows(Workspace.open(workspace), features_key, dumps)
+    job = head.plan(rows, neighbors_key, options)
+    if job is not None:
+        head.run(job, compute_options, compute.device(compute_options.device))
+    return head.head_key(rows, neighbors_key, options)
+
+
+@flow(name="clusters", flow_run_name="clusters {head_key}", task_runner=RUNNER)
+def clusters_flow(
+    workspace: str,
+    features_key: str,
+    head_key: str,
+    dumps: list[str],
+    options: ClustersOptions,
+    compute_options: ComputeOptions,
+) -> str:
+    """Cluster the codes of `dumps`; the head key `identity` clusters the raw features."""
+    place = Workspace.open(workspace)
+    rows = feature_rows(place, features_key, dumps)
+    settled = with_classes(place, dumps, options)
+    device = compute.device(compute_options.device)
+    if clusters.plan_restarts(rows, head_key, settled) is not None:
+        run_stage(clusters.plan_codes(rows, head_key, settled, device), compute_options)
+        restarts = clusters.plan_restarts(rows, head_key, settled)
+        run_stage(restarts, compute_options, clusters.finish)
+    return clusters.clusters_key(rows, head_key, settled)
+
+
+def with_classes(
+    workspace: Workspace, dumps: list[str], options: ClustersOptions
+) -> ClustersOptions:
+    """The options with K settled: as given, else the taxonomy's classes, else the default."""
+    if options.classes is not None:
+        return options
+    for dump in dumps:
+        taxonomy = IndexReader(workspace, dump).manifest["taxonomy"]
+        if taxonomy is not None:
+            return options.model_copy(update={"classes": len(taxonomy["classes"])})
+    return options.model_copy(update={"classes": DEFAULT_CLASSES})
+
+
+@flow(name="masks", flow_run_name="masks {dump}", task_runner=RUNNER)
+def masks_flow(
+    workspace: str,
+    dump: str,
+    clusters_key: str,
+    options: MasksOptions,
+    compute_options: ComputeOptions,
+) -> str:
+    """Label every pixel of every readable image of a dump; returns the masks' key."""
+    place = Workspace.open(workspace)
+    device = compute.device(compute_options.device)
+    run_stage(masks.plan(place, dump, clusters_key, options, device), compute_options, masks.finish)
+    return masks_key(clusters_key, options)
+
+
+@flow(name="scores", flow_run_name="scores {dump}", task_runner=RUNNER)
+def scores_flow(
+    workspace: str,
+    dump: str,
+    clusters_key: str,
+    baseline_key: str | None,
+    mask_options: MasksOptions,
+    options: ScoresOptions,
+    compute_options: ComputeOptions,
+) -> str | None:
+    """Score a dump's masks against its labels; returns the scores' key, None without labels."""
+    place = Workspace.open(workspace)
+    device = compute.device(compute_options.device)
+    if not IndexReader(place, dump).manifest["labelled"]:
+        return None
+    sources = scores.Sources(
+        segmenter_spec(place, clusters_key, mask_options),
+        segmenter_spec(place, baseline_key, mask_options) if baseline_key else None,
+        probe_path(place, dump, clusters_key, options, device, compute_options),
+    )
+
+    def finish(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
+        return scores.finish(place, stage, seconds, computed)
+
+    run_stage(scores.plan(place, dump, sources, device), compute_options, finish)
+    key = scores.scores_key(place, dump, sources)
+    artifacts.scores_table(place, dump, key)
+    return key
+
+
+def probe_path(
+    workspace: Workspace,
+    dump: str,
+    clusters_key: str,
+    options: ScoresOptions,
+    device: str,
+    compute_options: ComputeOptions,
+) -> str | None:
+    """The fitted linear probe; None where it is not wanted or cannot be had."""
+    manifest = workspace.folder("clusters", clusters_key).manifest()
+    inputs, seed = manifest["inputs"], manifest["options"]["seed"]
+    dumps = [name for name, _ in inputs["dumps"]]
+    rows: FeatureRows = feature_rows(workspace, inputs["features"], dumps)
+    if not options.linear_probe or not probe.can_fit(rows, dump):
+        return None
+    run_stage(probe.plan(rows, inputs["head"], seed, device), compute_options)
+    return probe.path(rows, inputs["head"], seed)
+
+
+@flow(name="report", flow_run_name="report {name}")
+def report_flow(workspace: str, name: str = "latest") -> str:
+    """Write the page that shows what the workspace holds; returns where it is."""
+    if not name or "/" in name or name.startswith("."):
+        raise InputError(f"report name {name!r} is not a folder's name; use letters and digits")
+    return report.write(Workspace.open(workspace), name)

@@ -1,0 +1,180 @@
+"""Dense features from a frozen timm vision transformer."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import timm
+import timm.data
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from stego_core.errors import OptionError, WeightsError
+
+HEAD_PREFIXES = ("head.", "head_dist.", "fc_norm.")
+"""Classifier parameters that dense features never use."""
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A frozen vision transformer that turns images into patch features.
+
+    Attributes:
+        model: the timm model in eval mode, without gradients.
+        layer: block whose output is read, 0-based.
+        patch: patch side in pixels.
+        channels: C, the features' depth.
+        mean, std: (3,) the model's own normalisation of RGB in [0, 1].
+        device: where it runs.
+    """
+
+    model: nn.Module
+    layer: int
+    patch: int
+    channels: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    device: str
+
+    @torch.inference_mode()
+    def features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Patch features of a batch, class and register tokens dropped.
+
+        The block's output goes through the model's final LayerNorm, as in STEGO.
+
+        Args:
+            images: (B, H, W, 3) uint8 RGB; H and W multiples of the patch side.
+
+        Returns:
+            (B, H / patch, W / patch, C) float32.
+        """
+        batch = torch.from_numpy(np.ascontiguousarray(images)).to(self.device)
+        normal = (batch.float() / 255 - self._constant(self.mean)) / self._constant(self.std)
+        (maps,) = self.model.forward_intermediates(  # type: ignore[operator]
+            normal.permute(0, 3, 1, 2),
+            indices=[self.layer],
+            norm=True,
+            stop_early=True,
+            intermediates_only=True,
+            output_fmt="NCHW",
+        )
+        return np.asarray(maps.permute(0, 2, 3, 1).float().cpu())
+
+    def _constant(self, values: tuple[float, float, float]) -> Tensor:
+        return torch.tensor(values, device=self.device)
+
+
+def known_backbones() -> list[str]:
+    """Names of timm's vision transformers, the values `build` accepts."""
+    return [*timm.list_models("vit_*"), *timm.list_models("deit*")]
+
+
+def bare_model(name: str, seed: int = 0) -> nn.Module:
+    """A timm vision transformer without classifier, weights drawn from `seed`.
+
+    Raises:
+        OptionError: timm has no such model, or it is not a plain vision transformer.
+    """
+    architecture = name.split(".", 1)[0]
+    if architecture not in timm.list_models():
+        close = timm.list_models(f"*{architecture[:12]}*")[:4]
+        raise OptionError(
+            f"backbone {name!r} is not a timm model; expected a vision transformer such as "
+            f"vit_small_patch16_224.dino{f' or {close}' if close else ''}"
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            model: nn.Module = timm.create_model(
+                name, pretrained=False, num_classes=0, dynamic_img_size=True
+            )
+        except (RuntimeError, TypeError, ValueError) as error:
+            raise OptionError(f"backbone {name!r} cannot be built: {error}") from None
+    if not (hasattr(model, "forward_intermediates") and hasattr(model, "blocks")):
+        raise OptionError(f"backbone {name!r} is not a vision transformer; choose a vit_* model")
+    return model
+
+
+def load_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Load parameters into the model; every one of the model's own must be there.
+
+    A classifier in the weights is dropped; names may carry the prefixes that training scripts
+    leave behind (`module.`, `backbone.`).
+
+    Raises:
+        WeightsError: parameters are missing or have other shapes.
+    """
+    cleaned = {_bare_name(name): value for name, value in weights.items()}
+    own = model.state_dict()
+    missing = sorted(set(own) - set(cleaned))
+    if missing:
+        raise WeightsError(
+            f"the weights lack {len(missing)} of the backbone's {len(own)} parameters "
+            f"({', '.join(missing[:3])}, …); give weights of this very --backbone"
+        )
+    for name, value in own.items():
+        if cleaned[name].shape != value.shape:
+            raise WeightsError(
+                f"weights {name} have shape {tuple(cleaned[name].shape)}, the backbone expects "
+                f"{tuple(value.shape)}; give weights of this very --backbone"
+            )
+    unknown = [n for n in cleaned if n not in own and not n.startswith(HEAD_PREFIXES)]
+    if unknown:
+        raise WeightsError(
+            f"the weights hold {len(unknown)} parameters that the backbone has not "
+            f"({', '.join(sorted(unknown)[:3])}, …); give weights of this very --backbone"
+        )
+    model.load_state_dict({name: cleaned[name] for name in own})
+
+
+def _bare_name(name: str) -> str:
+    for prefix in ("module.", "backbone."):
+        name = name.removeprefix(prefix)
+    return name
+
+
+def freeze(model: nn.Module, layer: int | None, device: str) -> Backbone:
+    """The model as a frozen feature extractor.
+
+    Args:
+        model: a timm vision transformer.
+        layer: 0-based block to read; None reads the last.
+        device: torch device name.
+
+    Raises:
+        OptionError: the model has no such block.
+    """
+    depth = len(model.blocks)  # type: ignore[arg-type]
+    index = depth - 1 if layer is None else layer
+    if not 0 <= index < depth:
+        raise OptionError(
+            f"--layer {index} is not a block of this backbone: it has 0 to {depth - 1}"
+        )
+    config = timm.data.resolve_model_data_config(model)
+    height, width = model.patch_embed.patch_size  # type: ignore[union-attr,misc]
+    if height != width:
+        raise OptionError(f"patches of {height}×{width} are not square; choose another backbone")
+    return Backbone(
+        model=model.eval().requires_grad_(False).to(device),
+        layer=index,
+        patch=int(height),
+        channels=int(model.num_features),  # type: ignore[arg-type]
+        mean=config["mean"],
+        std=config["std"],
+        device=device,
+    )
+
+
+def pooled(patches: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Image vectors: the mean over patches, L2-normalised.
+
+    Args:
+        patches: (N, h, w, C).
+
+    Returns:
+        (N, C) float32 of norm 1; a row of zeros stays zero.
+    """
+    mean = patches.astype(np.float32).mean(axis=(1, 2))
+    norm = np.linalg.norm(mean, axis=1, keepdims=True)
+    return np.asarray(mean / np.maximum(norm, np.finfo(np.float32).tiny))

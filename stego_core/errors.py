@@ -1,0 +1,43 @@
+"""The one tree of errors; each message says what was found, what was expected, what to do.
+
+StegoError
+├── OptionError      an option, a preset or a backbone that does not exist or does not fit
+├── InputError       the user's images, labels or taxonomy cannot be used
+│   └── ImageError   one image cannot be used: it is quarantined and the run goes on
+├── WeightsError     backbone weights cannot be had, read or matched to the model
+├── WorkspaceError   the workspace lacks a stage, is frozen otherwise, or is of another version
+│   └── DamageError  stored bytes are not the bytes that were written
+└── CapacityError    too few rows or images, too little memory, a full disk
+"""
+
+
+class StegoError(Exception):
+    """Base of every error that is the user's to mend; shown as one sentence, exit code 2."""
+
+
+class OptionError(StegoError):
+    """An option, preset or backbone that does not exist or contradicts another."""
+
+
+class InputError(StegoError):
+    """Images, labels or a taxonomy that cannot be used."""
+
+
+class ImageError(InputError):
+    """One image that cannot be used; it is quarantined with this message as its reason."""
+
+
+class WeightsError(StegoError):
+    """Backbone weights that cannot be downloaded, read or matched to the model."""
+
+
+class WorkspaceError(StegoError):
+    """A workspace that lacks a stage, is frozen with other contents, or is of another version."""
+
+
+class DamageError(WorkspaceError):
+    """Stored bytes whose checksum is not the one on record."""
+
+
+class CapacityError(StegoError):
+    """More was asked than the data, the memory or the disk can give."""

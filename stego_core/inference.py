@@ -1,0 +1,233 @@
+"""From one image of any size to the class of each of its pixels, with bounded memory."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from stego_core.backbone import Backbone
+from stego_core.crf import Crf
+from stego_core.geometry import (
+    Blend,
+    Window,
+    cores,
+    inference_size,
+    resize,
+    spans,
+    windows,
+)
+
+SHARPNESS = 2.0
+"""Factor of the cosine before the softmax over clusters, as in STEGO."""
+BAND_FLOATS = 16 * 2**20
+"""Floats of interpolated codes held at once (64 MiB)."""
+
+
+@dataclass(frozen=True)
+class View:
+    """How an image is looked at.
+
+    Attributes:
+        resolution: pixels of the short side that the backbone sees.
+        tile: pixels of a window's side that the backbone sees at once.
+        tile_overlap: pixels that neighbouring windows share.
+        refine_tile: pixels, at full size, of a window's side that the CRF sees at once.
+        refine_overlap: pixels, at full size, that neighbouring CRF windows share.
+    """
+
+    resolution: int = 320
+    tile: int = 640
+    tile_overlap: int = 160
+    refine_tile: int = 1024
+    refine_overlap: int = 128
+
+    @property
+    def refining(self) -> tuple[int, int]:
+        """Tile and overlap of the CRF's windows."""
+        return self.refine_tile, self.refine_overlap
+
+
+@dataclass(frozen=True)
+class Segmenter:
+    """Labels images: backbone, head, centroids and CRF in one callable.
+
+    Attributes:
+        backbone: frozen feature extractor.
+        head: module that turns features (B, h, w, C) into codes (B, h, w, D).
+        centroids: (K, D) float32 unit vectors.
+        crf: refinement.
+        view: resolution and windows.
+    """
+
+    backbone: Backbone
+    head: nn.Module
+    centroids: NDArray[np.float32]
+    crf: Crf = field(default_factory=Crf)
+    view: View = field(default_factory=View)
+
+    def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Cluster ids (H, W) uint8 of an RGB image (H, W, 3) uint8 of any size."""
+        return refined(self.codes(image), image, self.centroids, self.crf, self.view)
+
+    def codes(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Codes (h, w, D) float32 of an image at patch resolution."""
+        return image_codes(image, self.backbone, self.head, self.view)
+
+
+def refined(
+    codes: NDArray[np.float32],
+    image: NDArray[np.uint8],
+    centroids: NDArray[np.float32],
+    crf: Crf,
+    view: View,
+) -> NDArray[np.uint8]:
+    """Cluster ids (H, W) uint8 of an image (H, W, 3) uint8 from its codes (h, w, D).
+
+    Needs no backbone, so that a CPU worker can do it for codes that a GPU worker made.
+    """
+    size = (image.shape[0], image.shape[1])
+
+    def score(full: NDArray[np.float32]) -> NDArray[np.float32]:
+        return cluster_log_probabilities(full, centroids)
+
+    def classify(window: Window) -> NDArray[np.uint8]:
+        marginals = crf.refine(scores_at(codes, score, size, window), image[window.slices])
+        return np.asarray(marginals.argmax(axis=0), np.uint8)
+
+    return in_windows(size, view, classify)
+
+
+def image_codes(
+    image: NDArray[np.uint8], backbone: Backbone, head: nn.Module, view: View
+) -> NDArray[np.float32]:
+    """Codes of an image, each the mean of the code of the image and of its mirrored twin.
+
+    Images longer than a tile are read in overlapping windows whose codes are blended.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+
+    Returns:
+        (h, w, D) float32 at patch resolution of the resized image.
+    """
+    patch = backbone.patch
+    height, width = inference_size(image.shape[0], image.shape[1], view.resolution, patch)
+    resized = resize(image, height, width)
+    overlap = view.tile_overlap // patch
+    parts = windows(height // patch, width // patch, max(view.tile // patch, overlap + 1), overlap)
+    blend: Blend | None = None
+    for part in parts:
+        pixels = Window(*(edge * patch for edge in part))
+        codes = mirrored_codes(resized[pixels.slices], backbone, head)
+        if len(parts) == 1:
+            return codes
+        blend = blend or Blend.create(height // patch, width // patch, codes.shape[-1], overlap)
+        blend.add(part, codes)
+    assert blend is not None  # windows() never returns an empty list
+    return blend.result()
+
+
+@torch.inference_mode()
+def mirrored_codes(
+    image: NDArray[np.uint8], backbone: Backbone, head: nn.Module
+) -> NDArray[np.float32]:
+    """Mean code (h, w, D) of an image (H, W, 3) and of its mirrored twin, mirrored back."""
+    features = backbone.features(np.stack([image, image[:, ::-1]]))
+    codes = head(torch.from_numpy(features).to(backbone.device)).cpu().numpy()
+    return np.asarray((codes[0] + codes[1][:, ::-1]) / 2)
+
+
+def upsampled(
+    maps: NDArray[np.float32], size: tuple[int, int], window: Window
+) -> NDArray[np.float32]:
+    """Bilinear values of a low-resolution map inside one window of the full-size image.
+
+    Args:
+        maps: (h, w, D) float32.
+        size: (H, W) of the full image; pixel centres are aligned, borders repeat.
+        window: the part wanted.
+
+    Returns:
+        (window height, window width, D) float32.
+    """
+    rows = _interpolation(maps.shape[0], size[0], window.top, window.bottom)
+    columns = _interpolation(maps.shape[1], size[1], window.left, window.right)
+    tall = np.tensordot(rows, maps, axes=(1, 0))
+    return np.ascontiguousarray(np.matmul(columns, tall))
+
+
+def _interpolation(cells: int, pixels: int, start: int, stop: int) -> NDArray[np.float32]:
+    """(stop − start, cells) weights of linear interpolation at pixel centres."""
+    position = (np.arange(start, stop) + 0.5) * cells / pixels - 0.5
+    position = position.clip(0, cells - 1)
+    low = np.floor(position).astype(np.intp).clip(0, max(cells - 2, 0))
+    fraction = (position - low).astype(np.float32)
+    weights = np.zeros((stop - start, cells), np.float32)
+    index = np.arange(stop - start)
+    weights[index, low] += 1 - fraction
+    weights[index, np.minimum(low + 1, cells - 1)] += fraction
+    return weights
+
+
+def scores_at(
+    codes: NDArray[np.float32],
+    score: Callable[[NDArray[np.float32]], NDArray[np.float32]],
+    size: tuple[int, int],
+    window: Window,
+) -> NDArray[np.float32]:
+    """Score every pixel of a window from codes interpolated there, band by band.
+
+    Args:
+        codes: (h, w, D) float32 of the whole image.
+        score: turns codes (n, m, D) into scores (n, m, K).
+        size: (H, W) of the whole image.
+        window: the part wanted.
+
+    Returns:
+        (K, window height, window width) float32.
+    """
+    band = max(BAND_FLOATS // (window.width * codes.shape[-1]), 1)
+    parts = []
+    for top in range(window.top, window.bottom, band):
+        rows = Window(top, window.left, min(top + band, window.bottom), window.right)
+        parts.append(score(upsampled(codes, size, rows)).transpose(2, 0, 1))
+    return np.concatenate(parts, axis=1)
+
+
+def cluster_log_probabilities(
+    codes: NDArray[np.float32], centroids: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """log softmax over clusters of 2·cos(code, centroid).
+
+    Args:
+        codes: (..., D) float32.
+        centroids: (K, D) float32 unit vectors.
+
+    Returns:
+        (..., K) float32.
+    """
+    norm = np.linalg.norm(codes, axis=-1, keepdims=True)
+    scaled = SHARPNESS * (codes @ centroids.T) / np.maximum(norm, np.finfo(np.float32).tiny)
+    peak = scaled.max(axis=-1, keepdims=True)
+    return np.asarray(scaled - peak - np.log(np.exp(scaled - peak).sum(-1, keepdims=True)))
+
+
+def in_windows(
+    size: tuple[int, int], view: View, classify: Callable[[Window], NDArray[np.uint8]]
+) -> NDArray[np.uint8]:
+    """Class ids (H, W) uint8, decided window by window; each window keeps its core.
+
+    The overlap gives the CRF its surroundings; its result there is thrown away.
+    """
+    classes = np.empty(size, np.uint8)
+    edges = [(spans(n, *view.refining), cores(n, *view.refining)) for n in size]
+    for (top, bottom), (core_top, core_bottom) in zip(*edges[0], strict=True):
+        for (left, right), (core_left, core_right) in zip(*edges[1], strict=True):
+            part = classify(Window(top, left, bottom, right))
+            classes[core_top:core_bottom, core_left:core_right] = part[
+                core_top - top : core_bottom - top, core_left - left : core_right - left
+            ]
+    return classes

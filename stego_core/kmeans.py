@@ -1,0 +1,165 @@
+"""Cosine k-means: k-means++ start, Lloyd iterations on unit vectors, lowest inertia wins."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stego_core.errors import CapacityError
+
+BLOCK = 16_384
+"""Vectors compared with the centroids at once; bounds memory, not the outcome's meaning."""
+
+
+class Clustering(NamedTuple):
+    """One run of k-means.
+
+    Attributes:
+        centroids: (K, D) float32 of norm 1.
+        inertia: mean of 1 − cos(x, its centroid), in [0, 2].
+        iterations: Lloyd iterations until no vector changed its cluster, or the limit.
+    """
+
+    centroids: NDArray[np.float32]
+    inertia: float
+    iterations: int
+
+
+@dataclass
+class ClusterSums:
+    """What a block of vectors contributes to an iteration; merging is associative.
+
+    Attributes:
+        sums: (K, D) float64, sum of the vectors of each cluster.
+        counts: (K,) int64, vectors of each cluster.
+        distance: sum of 1 − cos over all vectors.
+    """
+
+    sums: NDArray[np.float64]
+    counts: NDArray[np.int64]
+    distance: float
+
+    @classmethod
+    def create(cls, clusters: int, depth: int) -> "ClusterSums":
+        """Sums over no vectors."""
+        return cls(np.zeros((clusters, depth)), np.zeros(clusters, np.int64), 0.0)
+
+    def add(self, vectors: NDArray[np.float32], centroids: NDArray[np.float32]) -> "ClusterSums":
+        """Assign unit vectors (n, D) to their nearest centroid and include them."""
+        similarity = vectors @ centroids.T
+        nearest = similarity.argmax(axis=1)
+        member = np.zeros((len(vectors), len(centroids)), np.float32)
+        member[np.arange(len(vectors)), nearest] = 1
+        self.sums += (member.T @ vectors).astype(np.float64)
+        self.counts += np.bincount(nearest, minlength=len(centroids))
+        self.distance += float((1 - similarity.max(axis=1)).sum(dtype=np.float64))
+        return self
+
+    def merge(self, other: "ClusterSums") -> "ClusterSums":
+        """Sums over both sets of vectors."""
+        return ClusterSums(
+            self.sums + other.sums, self.counts + other.counts, self.distance + other.distance
+        )
+
+    @property
+    def inertia(self) -> float:
+        """Mean of 1 − cos over all vectors seen."""
+        return self.distance / max(int(self.counts.sum()), 1)
+
+    def result(self) -> NDArray[np.float32]:
+        """The (K, D) new unit centroids; a cluster without vectors gives a row of zeros."""
+        return unit(self.sums).astype(np.float32)
+
+
+def unit(vectors: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Rows scaled to norm 1; rows of zeros stay zero."""
+    norm = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return np.asarray(vectors / np.maximum(norm, np.finfo(np.float32).tiny))
+
+
+def blocks(vectors: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+    """The vectors in blocks of `BLOCK`."""
+    for first in range(0, len(vectors), BLOCK):
+        yield vectors[first : first + BLOCK]
+
+
+def seeds(
+    vectors: NDArray[np.float32], clusters: int, generator: np.random.Generator
+) -> NDArray[np.float32]:
+    """k-means++ start: each next centroid drawn with probability ∝ 1 − cos to the nearest.
+
+    For unit vectors 1 − cos is half the squared distance, so this is Arthur & Vassilvitskii
+    (2007) on the sphere.
+    """
+    chosen = [int(generator.integers(len(vectors)))]
+    distance = np.full(len(vectors), np.inf)
+    while len(chosen) < clusters:
+        nearest = 1 - vectors @ vectors[chosen[-1]]
+        distance = np.minimum(distance, np.maximum(nearest, 0))
+        total = distance.sum()
+        weights = distance / total if total > 0 else None
+        chosen.append(int(generator.choice(len(vectors), p=weights)))
+    return vectors[chosen]
+
+
+def iterate(vectors: NDArray[np.float32], centroids: NDArray[np.float32]) -> ClusterSums:
+    """The sums of one Lloyd iteration over all vectors."""
+    sums = ClusterSums.create(*centroids.shape)
+    for block in blocks(vectors):
+        sums = sums.add(block, centroids)
+    return sums
+
+
+def farthest(
+    vectors: NDArray[np.float32], centroids: NDArray[np.float32], count: int
+) -> NDArray[np.float32]:
+    """The `count` vectors that resemble their nearest centroid least."""
+    best = np.concatenate([(block @ centroids.T).max(axis=1) for block in blocks(vectors)])
+    return vectors[np.argsort(best, kind="stable")[:count]]
+
+
+def fit(
+    vectors: NDArray[np.float32],
+    clusters: int,
+    generator: np.random.Generator,
+    iterations: int = 100,
+    tolerance: float = 1e-6,
+) -> Clustering:
+    """One run of cosine k-means from one k-means++ start.
+
+    Args:
+        vectors: (N, D) float32 of norm 1.
+        clusters: K.
+        generator: draws the start.
+        iterations: limit on Lloyd iterations.
+        tolerance: stop when the inertia falls by less than this.
+
+    Raises:
+        CapacityError: fewer vectors than clusters.
+    """
+    if len(vectors) < clusters:
+        raise CapacityError(
+            f"{len(vectors)} vectors cannot make {clusters} clusters; give more images or a "
+            f"smaller --classes"
+        )
+    centroids = seeds(vectors, clusters, generator)
+    before, done = np.inf, 0
+    while done < iterations:
+        done += 1
+        sums = iterate(vectors, centroids)
+        updated = sums.result()
+        empty = sums.counts == 0
+        if empty.any():
+            updated[empty] = farthest(vectors, centroids, int(empty.sum()))
+        centroids = updated
+        if before - sums.inertia < tolerance and not empty.any():
+            break
+        before = sums.inertia
+    return Clustering(centroids, iterate(vectors, centroids).inertia, done)
+
+
+def best(clusterings: list[Clustering]) -> int:
+    """Index of the run with the lowest inertia; the first of equals."""
+    return int(np.argmin([run.inertia for run in clusterings]))

@@ -1,0 +1,55 @@
+"""Colours of classes: a fixed palette, coloured maps and overlays."""
+
+import colorsys
+
+import numpy as np
+from numpy.typing import NDArray
+
+ANCHORS = (
+    (0.58, 0.55, 0.95),
+    (0.02, 0.75, 0.90),
+    (0.33, 0.60, 0.70),
+    (0.13, 0.80, 1.00),
+    (0.78, 0.50, 0.80),
+    (0.48, 0.75, 0.80),
+    (0.92, 0.45, 0.95),
+    (0.08, 0.65, 0.60),
+    (0.66, 0.75, 0.65),
+    (0.23, 0.60, 0.90),
+    (0.00, 0.00, 0.55),
+    (0.97, 0.85, 0.60),
+)
+"""Hue, saturation and value of the first colours, chosen to differ in all three."""
+GOLDEN = 0.618034
+VOID_COLOUR = (0, 0, 0)
+
+
+def palette(classes: int) -> NDArray[np.uint8]:
+    """Distinct colours, none of them black: (classes, 3) uint8 RGB; colour i never changes."""
+    return np.array([_colour(i) for i in range(classes)], np.uint8).reshape(classes, 3)
+
+
+def _colour(index: int) -> tuple[int, ...]:
+    if index < len(ANCHORS):
+        hsv = ANCHORS[index]
+    else:  # golden-ratio steps never come back to a hue already used
+        hsv = (
+            (index * GOLDEN) % 1,
+            (0.45, 0.85, 0.65)[index % 3],
+            (0.95, 0.7, 0.5)[index // 3 % 3],
+        )
+    return tuple(round(255 * channel) for channel in colorsys.hsv_to_rgb(*hsv))
+
+
+def coloured(classes: NDArray[np.integer], colours: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Class ids (H, W) as colours (H, W, 3) uint8; negative ids (void) are black."""
+    table = np.vstack([colours, np.array([VOID_COLOUR], np.uint8)])
+    return table[np.where(classes < 0, len(colours), classes)]
+
+
+def overlay(
+    image: NDArray[np.uint8], colours: NDArray[np.uint8], opacity: float = 0.5
+) -> NDArray[np.uint8]:
+    """The colours (H, W, 3) blended over the image (H, W, 3) uint8."""
+    mixed = image * (1 - opacity) + colours * opacity
+    return mixed.round().astype(np.uint8)

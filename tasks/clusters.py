@@ -1,0 +1,190 @@
+"""Stage clusters: codes of a draw of tokens, then k-means from several starts; the best wins."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from stego_core import kmeans
+from stego_core.errors import CapacityError
+from tasks import model
+from tasks.compute import Step
+from tasks.options import ClustersOptions
+from tasks.rows import FeatureRows
+from tasks.stage import Stage, Stopwatch
+from tasks.workspace import arrays, keys, tables
+from tasks.workspace.arrays import Layout
+from tasks.workspace.ledger import Folder, Record
+from tasks.workspace.storage import Storage
+
+VERSION = 1
+SHARD_ROWS = 256
+MAX_FLOATS = 64 * 2**20
+"""Floats of the drawn codes; every worker holds them once (256 MiB)."""
+CENTROIDS_FILE = "centroids.safetensors"
+
+
+@dataclass(frozen=True)
+class CodesWork:
+    """Codes of the tokens drawn from one shard of feature rows."""
+
+    rows: FeatureRows
+    head_key: str
+    path: str
+    tokens: int
+    seed: int
+    device: str
+
+    def steps(self) -> Sequence[Step]:
+        """One step, on a GPU where there is one."""
+        return [Step(self.shard, gpu=True)]
+
+    def shard(self, shard: int) -> Record:
+        """Unit codes of `tokens` tokens per row, those of invalid rows zero."""
+        watch = Stopwatch()
+        first, last = shard * SHARD_ROWS, min((shard + 1) * SHARD_ROWS, self.rows.total)
+        rows = np.arange(first, last, dtype=np.int64)
+        with watch("read"):
+            patches = self.rows.read("patches", rows)
+            valid = self.rows.read("valid", rows)
+        flat = patches.reshape(len(rows), -1, patches.shape[-1])
+        drawn = np.stack([self._draw(int(row), flat.shape[1]) for row in rows])
+        features = np.take_along_axis(flat, drawn[..., None], axis=1).astype(np.float32)
+        storage = self.rows.workspace.storage
+        head = model.head(storage, self.head_key, self.device)
+        with watch("infer"), torch.inference_mode():
+            codes = head(torch.from_numpy(features).to(self.device)).cpu().numpy()
+        codes = kmeans.unit(codes) * valid[:, None, None]
+        codes = codes.reshape(len(rows) * self.tokens, -1).astype(np.float32)
+        with watch("write"):
+            size, checksum = arrays.write_shard(storage, self.path, "codes", shard, codes)
+        record = Record(shard, (first, last), size, checksum, watch.seconds)
+        Folder(storage, self.path).record(record)
+        return record
+
+    def _draw(self, row: int, available: int) -> NDArray[np.int64]:
+        generator = np.random.default_rng([self.seed, row])
+        return np.sort(generator.choice(available, self.tokens, replace=False))
+
+
+@dataclass(frozen=True)
+class RestartWork:
+    """One k-means run on all drawn codes; a shard is a restart."""
+
+    storage: Storage
+    path: str
+    classes: int
+    seed: int
+
+    def steps(self) -> Sequence[Step]:
+        """One step on a CPU."""
+        return [Step(self.shard)]
+
+    def shard(self, shard: int) -> Record:
+        """Centroids and inertia of one start."""
+        watch = Stopwatch()
+        with watch("read"):
+            codes = drawn_codes(self.storage, f"{self.path}/codes.zarr")
+        with watch("infer"):
+            run = kmeans.fit(codes, self.classes, np.random.default_rng([self.seed, shard]))
+        content = tables.write_tensors(
+            self.storage, restart_file(self.path, shard), {"centroids": run.centroids}
+        )
+        record = Record(
+            shard,
+            (shard, shard + 1),
+            run.centroids.nbytes,
+            keys.digest(content),
+            watch.seconds,
+            results={"inertia": run.inertia, "iterations": run.iterations},
+        )
+        Folder(self.storage, self.path).record(record)
+        return record
+
+
+def restart_file(path: str, restart: int) -> str:
+    """Where a restart's centroids lie."""
+    return f"{path}/restarts/{restart:03d}.safetensors"
+
+
+@lru_cache(maxsize=1)
+def drawn_codes(storage: Storage, path: str) -> NDArray[np.float32]:
+    """(n, D) unit codes of valid rows; read once per worker."""
+    codes: NDArray[np.float32] = arrays.read_rows(storage, path, "codes", slice(None))
+    return np.asarray(codes[np.abs(codes).sum(axis=1) > 0])
+
+
+def clusters_key(rows: FeatureRows, head_key: str, options: ClustersOptions) -> str:
+    """Key of the clusters of a head's codes."""
+    return keys.key("clusters", VERSION, options, {**rows.inputs(), "head": head_key})
+
+
+def tokens_per_row(rows: FeatureRows, depth: int, most: int) -> int:
+    """Tokens drawn from each row, at least one, so that about `most` are drawn in all."""
+    height, width, _ = rows.shape()
+    budget = min(most, MAX_FLOATS // depth)
+    return int(np.clip(budget // rows.total, 1, height * width))
+
+
+def plan_codes(
+    rows: FeatureRows, head_key: str, options: ClustersOptions, device: str
+) -> Stage | None:
+    """Draw tokens and compute their codes; None if they are there.
+
+    Raises:
+        CapacityError: fewer rows than classes.
+    """
+    workspace = rows.workspace
+    usable = int(rows.valid().sum())
+    if options.classes is None or usable < options.classes:
+        raise CapacityError(
+            f"{usable} usable feature rows are fewer than the {options.classes} classes; give "
+            "more images or a smaller --classes"
+        )
+    base = f"clusters/{clusters_key(rows, head_key, options)}"
+    folder = workspace.folder(f"{base}/codes.zarr")
+    if folder.finished:
+        return None
+    head = model.head(workspace.storage, head_key, "cpu")
+    depth = int(head(torch.zeros(1, 1, rows.shape()[2])).shape[-1])
+    tokens = tokens_per_row(rows, depth, options.max_tokens)
+    layout = Layout((rows.total * tokens, depth), "float32", SHARD_ROWS * tokens, tokens)
+    arrays.create(workspace.storage, folder.path, {"codes": layout})
+    work = CodesWork(rows, head_key, folder.path, tokens, options.seed, device)
+    shards = arrays.shard_count(rows.total, SHARD_ROWS)
+    title = "codes" if head_key != model.IDENTITY else "codes (raw features)"
+    return Stage(folder, title, "crops", rows.total, shards, work, {"stage": "codes"})
+
+
+def plan_restarts(rows: FeatureRows, head_key: str, options: ClustersOptions) -> Stage | None:
+    """All k-means runs; None if the clusters are there."""
+    workspace = rows.workspace
+    folder = workspace.folder("clusters", clusters_key(rows, head_key, options))
+    if folder.finished:
+        return None
+    assert options.classes is not None  # plan_codes came before
+    work = RestartWork(workspace.storage, folder.path, options.classes, options.seed)
+    manifest: dict[str, Any] = {
+        "stage": "clusters",
+        "version": VERSION,
+        "options": options.model_dump(mode="json"),
+        "inputs": {**rows.inputs(), "head": head_key},
+        "backbone": rows.backbone().document(),
+    }
+    title = "clusters" if head_key != model.IDENTITY else "clusters (raw features)"
+    restarts = options.restarts
+    return Stage(folder, title, "restarts", restarts, restarts, work, manifest)
+
+
+def finish(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
+    """Keep the centroids of the lowest inertia."""
+    inertias = [record.results["inertia"] for record in stage.folder.records(stage.shards)]
+    best = int(np.argmin(inertias))
+    storage = stage.folder.storage
+    centroids = tables.read_tensors(storage, restart_file(stage.folder.path, best))
+    tables.write_tensors(storage, f"{stage.folder.path}/{CENTROIDS_FILE}", centroids)
+    return stage.finish(seconds, computed, inertias=inertias, best=best)

@@ -1,0 +1,159 @@
+"""Stage features: training crops of the drawn images become patch features in sharded Zarr."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stego_core.backbone import pooled
+from stego_core.errors import ImageError, OptionError
+from stego_core.geometry import training_crops
+from tasks import model
+from tasks.compute import Step
+from tasks.draw import drawn_rows
+from tasks.index import IndexReader
+from tasks.options import FeaturesOptions
+from tasks.stage import Stage, Stopwatch
+from tasks.workspace import arrays, keys
+from tasks.workspace.arrays import Layout
+from tasks.workspace.ledger import Folder, Record
+from tasks.workspace.workspace import Workspace
+
+VERSION = 1
+SHARD_BYTES = 64 * 2**20
+SHARD_IMAGES = 32
+
+
+@dataclass(frozen=True)
+class FeaturesWork:
+    """Decodes, crops and embeds the images of one shard."""
+
+    workspace: Workspace
+    path: str
+    index: IndexReader
+    spec: model.BackboneSpec
+    options: FeaturesOptions
+    shard_images: int
+    device: str
+
+    def steps(self) -> Sequence[Step]:
+        """One step, on a GPU where there is one."""
+        return [Step(self.shard, gpu=True)]
+
+    @property
+    def crops(self) -> int:
+        """Rows per image."""
+        return crops_per_image(self.options)
+
+    def shard(self, shard: int) -> Record:
+        """Features of one shard's images; an unreadable one keeps its rows, marked invalid."""
+        watch = Stopwatch()
+        storage = self.workspace.storage
+        total = arrays.open_array(storage, self.path, "images").shape[0]
+        first, last = shard * self.shard_images, min((shard + 1) * self.shard_images, total)
+        rows = arrays.read_rows(storage, self.path, "images", slice(first, last))
+        grid = self.options.crop_size // self.spec.patch
+        shape = (len(rows) * self.crops, grid, grid, self.spec.channels)
+        patches, valid = (
+            np.zeros(shape, np.float16),
+            np.zeros(shape[0], np.bool_),
+        )
+        invalid: dict[int, str] = {}
+        for place, entry in enumerate(self.index.entries(rows)):
+            own = slice(place * self.crops, (place + 1) * self.crops)
+            try:
+                with watch("read"):
+                    image = self.index.image(entry)
+            except ImageError as error:
+                invalid[int(rows[place])] = str(error)
+                continue
+            with watch("infer"):
+                patches[own] = self._embed(image)
+            valid[own] = True
+        with watch("write"):
+            size, checksum = arrays.write_shard(storage, self.path, "patches", shard, patches)
+            arrays.write_shard(storage, self.path, "pooled", shard, pooled(patches))
+            arrays.write_shard(storage, self.path, "valid", shard, valid)
+        span = (first * self.crops, last * self.crops)
+        record = Record(shard, span, size, checksum, watch.seconds, invalid)
+        Folder(storage, self.path).record(record)
+        return record
+
+    def _embed(self, image: NDArray[np.uint8]) -> NDArray[np.float16]:
+        crops = training_crops(image, self.options.crop_size, self.options.crops == "five")
+        backbone = model.backbone(self.workspace.storage, self.spec, self.device)
+        return backbone.features(crops).astype(np.float16)
+
+
+def crops_per_image(options: FeaturesOptions) -> int:
+    """Feature rows of one image."""
+    return 5 if options.crops == "five" else 1
+
+
+def features_key(options: FeaturesOptions, spec: model.BackboneSpec) -> str:
+    """Key of a backbone's features; the weights count by their content, not by their path."""
+    content = options.model_copy(update={"weights": None, "layer": spec.layer})
+    return keys.key("features", VERSION, content, {"backbone": spec.digest})
+
+
+def plan(
+    workspace: Workspace,
+    dump: str,
+    options: FeaturesOptions,
+    spec: model.BackboneSpec,
+    device: str,
+) -> Stage | None:
+    """Create the arrays of a dump's features; None if they are complete.
+
+    Raises:
+        OptionError: the crop is not a whole number of patches.
+    """
+    if options.crop_size % spec.patch:
+        raise OptionError(
+            f"--crop-size {options.crop_size} is not a multiple of the backbone's patch of "
+            f"{spec.patch} pixels; use {options.crop_size // spec.patch * spec.patch}"
+        )
+    corpus = workspace.corpus(dump).manifest()
+    folder = workspace.folder("features", features_key(options, spec), f"{dump}.zarr")
+    folder.plan({"index": corpus["index"], "dump": dump})
+    if folder.finished:
+        return None
+    images = drawn_rows(workspace, dump, options.max_training_images)
+    crops, grid = crops_per_image(options), options.crop_size // spec.patch
+    rows = len(images) * crops
+    row_bytes = grid * grid * spec.channels * 2
+    shard_images = int(np.clip(SHARD_BYTES // (crops * row_bytes), 1, SHARD_IMAGES))
+    shard_rows = shard_images * crops
+    storage = workspace.storage
+    layouts = {
+        "patches": Layout((rows, grid, grid, spec.channels), "float16", shard_rows),
+        "pooled": Layout((rows, spec.channels), "float32", shard_rows, shard_rows),
+        "valid": Layout((rows,), "bool", shard_rows, shard_rows),
+        "images": Layout((len(images),), "int64", max(len(images), 1), max(len(images), 1)),
+    }
+    arrays.create(storage, folder.path, layouts)
+    if not folder.recorded():
+        arrays.write_shard(storage, folder.path, "images", 0, images)
+    work = FeaturesWork(
+        workspace,
+        folder.path,
+        IndexReader(workspace, dump),
+        spec,
+        options,
+        shard_images,
+        device,
+    )
+    manifest: dict[str, Any] = {
+        "stage": "features",
+        "version": VERSION,
+        "options": options.model_dump(mode="json", exclude={"weights"}),
+        "backbone": spec.document(),
+        "dump": dump,
+        "index": corpus["index"],
+        "images": len(images),
+        "crops": crops,
+    }
+    shards = arrays.shard_count(len(images), shard_images)
+    return Stage(folder, f"features {dump}", "crops", rows, shards, work, manifest)

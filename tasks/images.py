@@ -1,0 +1,133 @@
+"""Bytes to pixels and back: decoding what people have, encoding what they get."""
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from stego_core.errors import DamageError, ImageError
+
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM", "AVIF")
+"""Decoders that may see a user's bytes, whatever their name: EPS would start Ghostscript."""
+EXTENSIONS = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm"}
+FULL_SCALE = {"I;16": 65535, "I;16B": 65535, "I;16L": 65535, "I": 65535}
+"""Largest value of the modes that hold more than 8 bits a channel."""
+OVERLAY_QUALITY = 88
+ORIENTATION_TAG = 0x0112
+TRANSPOSED = {5, 6, 7, 8}
+"""EXIF orientations that swap height and width."""
+
+Image.MAX_IMAGE_PIXELS = None  # `max_pixels` decides, with a message of its own
+
+
+class Size(NamedTuple):
+    """Height and width of an image as it is displayed."""
+
+    height: int
+    width: int
+
+
+def decode(content: bytes, max_pixels: int) -> NDArray[np.uint8]:
+    """RGB pixels (H, W, 3) uint8 of an image file, as displayed: EXIF orientation applied.
+
+    CMYK, palettes, grey and 16 bits become RGB; transparent parts show white behind them; of
+    an animation the first frame counts.
+
+    Raises:
+        ImageError: not an image, truncated, empty, or of more than `max_pixels` pixels.
+    """
+    with _opened(content, max_pixels) as image:
+        image.load()
+        upright = ImageOps.exif_transpose(image)
+        return np.ascontiguousarray(np.asarray(_to_rgb(upright)))
+
+
+def decode_labels(content: bytes, max_pixels: int) -> NDArray[np.int32]:
+    """Stored label values (H, W) int32 of a label file: palette indices or grey values.
+
+    Raises:
+        ImageError: not an image, truncated, or with colour channels.
+    """
+    with _opened(content, max_pixels) as image:
+        image.load()
+        if image.mode not in {"L", "P", "1", *FULL_SCALE}:
+            raise ImageError(
+                f"label has mode {image.mode}; expected one channel of ids (grey or palette)"
+            )
+        return np.asarray(image).astype(np.int32)
+
+
+@contextmanager
+def _opened(content: bytes, max_pixels: int) -> Iterator[Image.Image]:
+    """The image of these bytes, with every way to be broken told in one sentence."""
+    if not content:
+        raise ImageError("the file is empty (0 bytes)")
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            width, height = image.size
+            if width * height > max_pixels:
+                raise ImageError(
+                    f"{width}×{height} is {width * height:,} pixels, more than the limit of "
+                    f"{max_pixels:,}; raise --max-pixels if it is meant"
+                )
+            yield image
+    except UnidentifiedImageError:
+        raise ImageError("not an image: no decoder knows these bytes") from None
+    except ImageError:
+        raise
+    except Exception as error:  # damaged files make decoders fail in ways of their own
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ImageError(f"cannot be decoded: {reason}") from None
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode in FULL_SCALE:
+        values = np.asarray(image).astype(np.float64) * (255 / FULL_SCALE[image.mode])
+        return Image.fromarray(values.clip(0, 255).round().astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        values = np.nan_to_num(np.asarray(image)).astype(np.float64)  # a float32 span overflows
+        span = max(float(values.max() - values.min()), 1e-12)
+        grey = (values - values.min()) * (255 / span)
+        return Image.fromarray(grey.round().astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        shown = image.convert("RGBA")
+        white = Image.new("RGBA", shown.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, shown).convert("RGB")
+    return image.convert("RGB")
+
+
+def encode_mask(classes: NDArray[np.uint8], colours: NDArray[np.uint8]) -> bytes:
+    """A palette PNG of class ids (H, W) uint8: the pixel values are the ids, seen in colours."""
+    image = Image.fromarray(classes, mode="L")
+    image.putpalette(colours.tobytes())
+    return _encoded(image, "PNG")
+
+
+def decode_mask(content: bytes) -> NDArray[np.uint8]:
+    """Class ids (H, W) uint8 of `encode_mask`.
+
+    Raises:
+        DamageError: the file is not what was written.
+    """
+    try:
+        with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
+            return np.asarray(image)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise DamageError(
+            f"a stored mask is damaged ({error}); remove its folder and run the same command again"
+        ) from None
+
+
+def encode_overlay(pixels: NDArray[np.uint8]) -> bytes:
+    """A JPEG of RGB pixels (H, W, 3) uint8."""
+    return _encoded(Image.fromarray(pixels), "JPEG", quality=OVERLAY_QUALITY)
+
+
+def _encoded(image: Image.Image, kind: str, **options: int) -> bytes:
+    sink = io.BytesIO()
+    image.save(sink, kind, **options)
+    return sink.getvalue()

@@ -1,0 +1,101 @@
+"""A dump's frozen index, as the stages read it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stego_core.errors import ImageError, InputError
+from stego_core.taxonomy import Taxonomy
+from tasks import images
+from tasks.workspace import keys, tables
+from tasks.workspace.storage import Storage
+from tasks.workspace.workspace import Workspace
+
+INDEX, QUARANTINE = "index.parquet", "quarantine.parquet"
+
+
+@dataclass(frozen=True)
+class IndexReader:
+    """Rows of a dump's index and the pixels they stand for; small and picklable.
+
+    Attributes:
+        workspace: where the index lies.
+        dump: whose index.
+    """
+
+    workspace: Workspace
+    dump: str
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """The corpus stage's manifest."""
+        return _manifest(self.workspace, self.dump)
+
+    def entries(self, rows: NDArray[np.int64]) -> list[dict[str, Any]]:
+        """Index entries of some rows, in their order."""
+        path = f"{self.workspace.corpus(self.dump).path}/{INDEX}"
+        return tables.read_rows(self.workspace.storage, path, np.asarray(rows))
+
+    def column(self, name: str) -> Iterator[list[Any]]:
+        """A column, a few thousand rows at a time."""
+        path = f"{self.workspace.corpus(self.dump).path}/{INDEX}"
+        return tables.stream_column(self.workspace.storage, path, name)
+
+    def image(self, entry: dict[str, Any]) -> NDArray[np.uint8]:
+        """Pixels (H, W, 3) uint8 of an entry.
+
+        Raises:
+            ImageError: it cannot be read any more, or is not what was indexed.
+        """
+        content = _read(Storage(self.manifest["images_uri"]), entry["path"], entry["digest"])
+        return images.decode(content, self.manifest["max_pixels"])
+
+    def labels(self, entry: dict[str, Any]) -> NDArray[np.int16] | None:
+        """Class ids (H, W) int16 of an entry, void −1; None if it has no label.
+
+        Raises:
+            ImageError: the label cannot be read any more, or is not what was indexed.
+        """
+        if entry["label_digest"] is None:
+            return None
+        content = _read(Storage(self.manifest["labels_uri"]), entry["label"], entry["label_digest"])
+        return self.taxonomy().apply(images.decode_labels(content, self.manifest["max_pixels"]))
+
+    def taxonomy(self) -> Taxonomy:
+        """The dump's taxonomy; a numbered one if labels came without.
+
+        Raises:
+            InputError: the dump has no labels.
+        """
+        if self.manifest["taxonomy"] is not None:
+            return Taxonomy.parse(self.manifest["taxonomy"])
+        if self.manifest["highest_label"] < 0:
+            raise InputError(f"dump {self.dump} has no labels")
+        return Taxonomy.numbered(self.manifest["highest_label"] + 1)
+
+    def quarantine(self) -> list[dict[str, str]]:
+        """Paths and reasons of the files that never got a row."""
+        path = f"{self.workspace.corpus(self.dump).path}/{QUARANTINE}"
+        rows: list[dict[str, str]] = tables.read_table(self.workspace.storage, path).to_pylist()
+        return rows
+
+
+@lru_cache(maxsize=16)
+def _manifest(workspace: Workspace, dump: str) -> dict[str, Any]:
+    return workspace.corpus(dump).manifest()
+
+
+def _read(storage: Storage, path: str, digest: str) -> bytes:
+    try:
+        content = storage.read(path)
+    except OSError as error:
+        raise ImageError(f"cannot be read any more: {error.strerror or error}") from None
+    if keys.digest(content) != digest:
+        raise ImageError(
+            "its bytes changed since it was indexed; dumps are immutable, give it as a new dump"
+        )
+    return content

@@ -1,0 +1,171 @@
+"""Stage masks: a class for every pixel of every image, one palette PNG each, and overlays."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stego_core.errors import ImageError
+from stego_core.inference import refined
+from stego_core.palette import coloured, overlay, palette
+from tasks import images, model
+from tasks.compute import Step
+from tasks.index import IndexReader
+from tasks.options import MasksOptions
+from tasks.segmenter import MASKS_VERSION, SegmenterSpec, masks_path, segmenter_spec
+from tasks.stage import Stage, Stopwatch
+from tasks.workspace import keys
+from tasks.workspace.ledger import Folder, Record
+from tasks.workspace.workspace import Workspace
+
+SHARD_IMAGES = 8
+
+
+@dataclass
+class ShardCodes:
+    """Codes of a shard's images, on their way from the first step to the second.
+
+    Attributes:
+        codes: (h, w, D) float32 per image; None for one that could not be read.
+        invalid: reason per row.
+        seconds: time spent.
+    """
+
+    codes: list[NDArray[np.float32] | None] = field(default_factory=list)
+    invalid: dict[int, str] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class MasksWork:
+    """Labels one shard of images: codes on a GPU where there is one, then the CRF on a CPU."""
+
+    index: IndexReader
+    spec: SegmenterSpec
+    path: str
+    only_labelled: bool
+    overlays: bool
+    device: str
+
+    def steps(self) -> Sequence[Step]:
+        """Codes, then refinement."""
+        return [Step(self.codes, gpu=True), Step(self.refine)]
+
+    def rows(self, shard: int) -> tuple[int, int]:
+        """First and past-the-last row of a shard."""
+        total = self.index.manifest["images"]
+        return shard * SHARD_IMAGES, min((shard + 1) * SHARD_IMAGES, total)
+
+    def _entries(self, shard: int) -> list[tuple[int, dict[str, Any]]]:
+        rows = np.arange(*self.rows(shard), dtype=np.int64)
+        entries = zip(rows.tolist(), self.index.entries(rows), strict=True)
+        return [(r, e) for r, e in entries if e["label_digest"] or not self.only_labelled]
+
+    def codes(self, shard: int) -> ShardCodes:
+        """Codes of every readable image of the shard."""
+        watch, result = Stopwatch(), ShardCodes()
+        for row, entry in self._entries(shard):
+            try:
+                with watch("read"):
+                    image = self.index.image(entry)
+            except ImageError as error:
+                result.invalid[row] = str(error)
+                result.codes.append(None)
+                continue
+            segmenter = self.spec.build(self.device)
+            with watch("infer"):
+                result.codes.append(segmenter.codes(image))
+        result.seconds = watch.seconds
+        return result
+
+    def refine(self, shard: int, coded: ShardCodes) -> Record:
+        """Masks of the shard's images, written, then put on record."""
+        watch = Stopwatch()
+        centroids, crf, view = self.spec.centroids(), self.spec.crf(), self.spec.view()
+        colours = palette(len(centroids))
+        pixels = np.zeros(len(centroids), np.int64)
+        written: list[str] = []
+        size = 0
+        for (_, entry), codes in zip(self._entries(shard), coded.codes, strict=True):
+            if codes is None:
+                continue
+            image = self.index.image(entry)
+            with watch("refine"):
+                classes = refined(codes, image, centroids, crf, view)
+            with watch("write"):
+                content = self._store(entry["image_id"], image, classes, colours)
+            pixels += np.bincount(classes.ravel(), minlength=len(centroids))
+            written.append(keys.digest(content))
+            size += len(content)
+        record = Record(
+            shard,
+            self.rows(shard),
+            size,
+            keys.digest(keys.canonical(written)),
+            {**coded.seconds, **watch.seconds},
+            coded.invalid,
+            {"masks": len(written), "pixels": pixels.tolist()},
+        )
+        Folder(self.spec.storage, self.path).record(record)
+        return record
+
+    def _store(
+        self,
+        image_id: str,
+        image: NDArray[np.uint8],
+        classes: NDArray[np.uint8],
+        colours: NDArray[np.uint8],
+    ) -> bytes:
+        content = images.encode_mask(classes, colours)
+        self.spec.storage.write(f"{self.path}/{image_id}.png", content)
+        if self.overlays:
+            blended = overlay(image, coloured(classes, colours))
+            path = f"{self.path.replace('masks/', 'overlays/', 1)}/{image_id}.jpg"
+            self.spec.storage.write(path, images.encode_overlay(blended))
+        return content
+
+
+def plan(
+    workspace: Workspace, dump: str, clusters_key: str, options: MasksOptions, device: str
+) -> Stage | None:
+    """Masks of a dump; None if they are complete.
+
+    The baseline's masks (the identity head) are made for labelled images only, without overlays:
+    they are there to be scored.
+    """
+    spec = segmenter_spec(workspace, clusters_key, options)
+    baseline = spec.head_key == model.IDENTITY
+    corpus = workspace.corpus(dump).manifest()
+    folder = Folder(workspace.storage, masks_path(clusters_key, options, dump))
+    folder.plan({"index": corpus["index"], "dump": dump})
+    if folder.finished:
+        return None
+    work = MasksWork(
+        IndexReader(workspace, dump),
+        spec,
+        folder.path,
+        only_labelled=baseline,
+        overlays=options.overlays and not baseline,
+        device=device,
+    )
+    manifest = {
+        "stage": "masks",
+        "version": MASKS_VERSION,
+        "options": options.model_dump(mode="json"),
+        "inputs": {"clusters": clusters_key, "head": spec.head_key, "index": corpus["index"]},
+        "backbone": spec.backbone.document(),
+        "dump": dump,
+    }
+    title = f"masks {dump}" + (" (raw features)" if baseline else "")
+    shards = -(-corpus["images"] // SHARD_IMAGES)
+    return Stage(folder, title, "images", corpus["images"], shards, work, manifest)
+
+
+def finish(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
+    """Add up the pixels of each class and write the manifest."""
+    records = stage.folder.records(stage.shards)
+    pixels = np.sum([record.results["pixels"] for record in records], axis=0)
+    masks = sum(record.results["masks"] for record in records)
+    return stage.finish(seconds, computed, masks=masks, pixels=pixels.tolist())

@@ -1,0 +1,202 @@
+"""Backbones and heads: fetched once, kept in the workspace, built once per worker."""
+
+import io
+import threading
+import urllib.request
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import Any
+
+import huggingface_hub
+import numpy as np
+import safetensors.torch
+import timm
+import torch
+from torch import Tensor, nn
+
+from stego_core import backbone as backbones
+from stego_core.errors import OptionError, WeightsError
+from stego_core.head import Head, IdentityHead
+from tasks.options import FeaturesOptions
+from tasks.workspace import keys, tables
+from tasks.workspace.storage import Storage
+from tasks.workspace.workspace import Workspace
+
+UNTRAINED = "untrained"
+IDENTITY = "identity"
+"""The head of the baseline: codes are the raw features."""
+PROBE_SECONDS = 4.0
+NESTS = ("state_dict", "model", "teacher", "student")
+HUB_FILE = "model.safetensors"
+WEIGHTS_FILE, HEAD_FILE = "weights.safetensors", "head.safetensors"
+
+
+@dataclass(frozen=True)
+class BackboneSpec:
+    """A backbone that a workspace holds; small, and enough to build it anywhere.
+
+    Attributes:
+        name: timm's name.
+        layer: 0-based block that is read.
+        digest: of the weights; names their folder.
+        patch: patch side, pixels.
+        channels: depth of the features.
+        note: where the weights came from, for people.
+    """
+
+    name: str
+    layer: int
+    digest: str
+    patch: int
+    channels: int
+    note: str
+
+    def document(self) -> dict[str, Any]:
+        """For manifests."""
+        return asdict(self)
+
+
+def bring(workspace: Workspace, options: FeaturesOptions) -> BackboneSpec:
+    """Fetch the backbone's weights into the workspace, so that nobody needs them again.
+
+    Raises:
+        OptionError: the backbone or the layer does not exist.
+        WeightsError: the weights cannot be had or do not fit.
+    """
+    model = backbones.bare_model(options.backbone)
+    if options.weights == UNTRAINED:
+        note = "untrained, drawn from seed 0"
+    elif options.weights is None:
+        backbones.load_weights(model, from_hub(options.backbone))
+        note = f"timm's {options.backbone}"
+    else:
+        backbones.load_weights(model, from_file(options.weights))
+        note = Storage.at(options.weights).uri.rpartition("/")[2]
+    frozen = backbones.freeze(model, options.layer, "cpu")
+    weights = {name: value.numpy() for name, value in model.state_dict().items()}
+    ordered = [
+        [name, keys.digest(np.ascontiguousarray(weights[name]).tobytes())]
+        for name in sorted(weights)
+    ]
+    digest = keys.digest(keys.canonical([options.backbone.split(".")[0], ordered]))
+    spec = BackboneSpec(options.backbone, frozen.layer, digest, frozen.patch, frozen.channels, note)
+    folder = workspace.folder("backbones", digest)
+    if not folder.finished:
+        tables.write_tensors(workspace.storage, f"{folder.path}/{WEIGHTS_FILE}", weights)
+        folder.finish({"backbone": spec.name, "digest": digest, "note": note})
+    return spec
+
+
+def from_hub(name: str) -> dict[str, Tensor]:
+    """timm's own weights of a model, from the local cache or the hub.
+
+    Raises:
+        WeightsError: timm has none, or the hub cannot be reached within seconds.
+    """
+    config = timm.get_pretrained_cfg(name)
+    if config is None or not config.hf_hub_id:
+        raise WeightsError(f"timm offers no weights for {name}; give a file with --weights")
+    cached = huggingface_hub.try_to_load_from_cache(config.hf_hub_id, HUB_FILE)
+    if not isinstance(cached, str):
+        require_hub(name)
+        try:
+            cached = huggingface_hub.hf_hub_download(config.hf_hub_id, HUB_FILE)
+        except (OSError, ValueError) as error:
+            raise WeightsError(
+                f"the weights of {name} cannot be downloaded ({type(error).__name__}); give a "
+                "file with --weights"
+            ) from None
+    return dict(safetensors.torch.load_file(cached))
+
+
+def require_hub(name: str) -> None:
+    """Ask the hub for a sign of life: its own retries would take most of a minute.
+
+    Raises:
+        WeightsError: it does not answer.
+    """
+    endpoint = huggingface_hub.constants.ENDPOINT
+    if not answers(endpoint):
+        raise WeightsError(
+            f"the weights of {name} are not on this machine, and the hub at {endpoint} did not "
+            f"answer within {PROBE_SECONDS:.0f} s; give a file with --weights"
+        )
+
+
+def answers(url: str) -> bool:
+    """Whether a server at the URL answers at once.
+
+    Asked from a thread that may be left behind: looking up a name has no time limit of its own.
+    """
+    replies: list[int] = []
+
+    def ask() -> None:
+        with suppress(OSError, ValueError):
+            request = urllib.request.Request(url, method="HEAD")
+            with urllib.request.urlopen(request, timeout=PROBE_SECONDS) as reply:
+                replies.append(reply.status)
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(PROBE_SECONDS)
+    return bool(replies)
+
+
+def from_file(location: str) -> dict[str, Tensor]:
+    """Parameters of a .pth or .safetensors file; nothing in it is executed.
+
+    Raises:
+        WeightsError: it cannot be read as tensors.
+    """
+    folder, _, name = Storage.at(location).uri.rpartition("/")
+    try:
+        content = Storage(folder or "/").read(name)
+    except OSError as error:
+        raise WeightsError(f"--weights {location} cannot be read: {error}") from None
+    try:
+        if name.endswith(".safetensors"):
+            return dict(safetensors.torch.load(content))
+        stored = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as error:  # the unpickler raises whatever the bytes lead it to
+        raise WeightsError(
+            f"--weights {location} does not hold plain tensors "
+            f"({str(error).splitlines()[0][:120]}); expected .safetensors or a .pth state dict"
+        ) from None
+    for nest in NESTS:
+        if isinstance(stored, dict) and isinstance(stored.get(nest), dict):
+            stored = stored[nest]
+    if not isinstance(stored, dict) or not all(isinstance(v, Tensor) for v in stored.values()):
+        raise WeightsError(f"--weights {location} is not a state dict of named tensors")
+    return stored
+
+
+@lru_cache(maxsize=2)
+def backbone(storage: Storage, spec: BackboneSpec, device: str) -> backbones.Backbone:
+    """The backbone, built once per process.
+
+    Raises:
+        OptionError: the workspace lacks its weights.
+    """
+    path = f"backbones/{spec.digest}/{WEIGHTS_FILE}"
+    if not storage.exists(path):
+        raise OptionError(f"{storage.uri} lacks the backbone's weights ({path}); run `stego run`")
+    model = backbones.bare_model(spec.name)
+    weights = tables.read_tensors(storage, path)
+    backbones.load_weights(
+        model, {name: torch.from_numpy(value) for name, value in weights.items()}
+    )
+    return backbones.freeze(model, spec.layer, device)
+
+
+@lru_cache(maxsize=4)
+def head(storage: Storage, key: str, device: str) -> nn.Module:
+    """A trained head in eval mode, or the identity, built once per process."""
+    if key == IDENTITY:
+        return IdentityHead()
+    tensors = tables.read_tensors(storage, f"heads/{key}/{HEAD_FILE}")
+    code_size, channels = tensors["linear.weight"].shape
+    with torch.random.fork_rng(devices=[]):
+        built = Head(channels, code_size)
+    built.load_state_dict({name: torch.from_numpy(value) for name, value in tensors.items()})
+    return built.eval().requires_grad_(False).to(device)

@@ -1,0 +1,71 @@
+"""Progress of stages: announced where the work is, shown by whoever listens."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Event:
+    """How far a stage has come.
+
+    Attributes:
+        title: the stage and its dump.
+        done, total: in the stage's unit.
+        unit: what is counted.
+        finished: whether nothing more will come.
+        note: a short live remark.
+    """
+
+    title: str
+    done: int
+    total: int
+    unit: str
+    finished: bool = False
+    note: str = ""
+
+
+Listener = Callable[[Event], None]
+_listeners: list[Listener] = []
+_lock = threading.Lock()
+
+
+@contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """Call the listener at every advance, from any thread, until the end of the block."""
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
+
+
+class Progress:
+    """One stage's progress, safe to advance from several threads."""
+
+    def __init__(self, title: str, total: int, unit: str, done: int = 0) -> None:
+        """A stage of `total` units, of which `done` were done before."""
+        self.title, self.total, self.unit, self.done = title, total, unit, done
+        self.note = ""
+
+    def __enter__(self) -> "Progress":
+        """Announce the stage."""
+        self._tell()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Announce that nothing more will come."""
+        self._tell(finished=True)
+
+    def advance(self, amount: int, note: str = "") -> None:
+        """Count units as done."""
+        with _lock:
+            self.done += amount
+            self.note = note or self.note
+        self._tell()
+
+    def _tell(self, finished: bool = False) -> None:
+        event = Event(self.title, self.done, self.total, self.unit, finished, self.note)
+        for listener in list(_listeners):
+            listener(event)

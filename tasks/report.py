@@ -1,0 +1,258 @@
+"""Stage report: one page that shows a person what the workspace holds."""
+
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from stego_core.correspondence import correspondence
+from stego_core.errors import ImageError
+from stego_core.geometry import crop_windows, square
+from stego_core.palette import coloured, overlay, palette
+from tasks import images, page
+from tasks.index import IndexReader
+from tasks.rows import FeatureRows
+from tasks.summary import Summary
+from tasks.workspace import arrays, tables
+from tasks.workspace.workspace import Workspace
+
+GALLERY = 12
+"""Images shown of each dump."""
+QUARANTINE_ROWS = 200
+QUERY_POINTS = ((0.82, 0.5), (0.25, 0.5), (0.55, 0.15))
+"""Where the seed figure asks, as shares of height and width."""
+SEED_NEIGHBOURS = 3
+TIMED = ("features", "neighbors", "masks", "baseline_masks")
+
+
+def write(workspace: Workspace, name: str) -> str:
+    """Render the report from what is finished and store it.
+
+    Returns:
+        path or URI of the page.
+    """
+    summary = Summary(workspace)
+    html = page.render(gathered(summary))
+    path = f"reports/{name}/index.html"
+    workspace.storage.write(path, html.encode())
+    return workspace.storage.full(path)
+
+
+def gathered(summary: Summary) -> page.Report:
+    """Everything that the page shows."""
+    backbone = (summary.whole("clusters") or {}).get("backbone") or {}
+    quarantine = summary.quarantine()
+    return page.Report(
+        title="A class for every pixel",
+        workspace=summary.workspace.storage.uri,
+        version=f"stego-flows {version('stego-flows')}",
+        backbone=page.Backbone(
+            backbone.get("name", "–"), str(backbone.get("layer", "–")), backbone.get("note", "–")
+        ),
+        keys=summary.keys,
+        dumps=[counts(summary, dump) for dump in summary.dumps],
+        quarantine=[
+            page.Quarantined(row["dump"], row["path"], row["stage"], row["reason"])
+            for row in quarantine[:QUARANTINE_ROWS]
+        ],
+        quarantine_total=len(quarantine),
+        classes=class_shares(summary),
+        scores=[score for dump in summary.dumps if (score := scores(summary, dump))],
+        gallery=[item for dump in summary.dumps for item in gallery(summary, dump)],
+        curves=curves(summary),
+        inertias=(summary.whole("clusters") or {}).get("inertias", []),
+        confusions=[c for dump in summary.dumps if (c := confusion(summary, dump))],
+        seed=seed_figure(summary),
+        timings=timings(summary),
+    )
+
+
+def counts(summary: Summary, dump: str) -> page.DumpCounts:
+    """A dump's numbers."""
+    corpus = summary.workspace.corpus(dump).manifest()
+    names = ("images", "labelled", "quarantined", "megapixels")
+    return page.DumpCounts(dump, *(corpus[name] for name in names))
+
+
+def class_shares(summary: Summary) -> list[page.ClassShare]:
+    """Name, colour and share of the pixels of every class, over all dumps."""
+    names = summary.class_names()
+    pixels = np.zeros(max(len(names), 1), np.int64)
+    for dump in summary.dumps:
+        manifest = summary.manifest("masks", dump)
+        if manifest:
+            pixels += np.asarray(manifest["pixels"])
+    shares = 100 * pixels / max(int(pixels.sum()), 1)
+    colours = palette(len(names)).tolist()
+    return [
+        page.ClassShare(i, name, tuple(colours[i]), float(shares[i]))
+        for i, name in enumerate(names)
+    ]
+
+
+def scores(summary: Summary, dump: str) -> page.Scores | None:
+    """A dump's scores, if it has labels."""
+    scored = summary.scores(dump)
+    if scored is None:
+        return None
+    figures = {name: value for name, value in scored["scores"].items() if name != "per_class"}
+    return page.Scores(dump=dump, **figures)
+
+
+def gallery(summary: Summary, dump: str) -> list[page.GalleryItem]:
+    """Images spread evenly over a dump, with mask, overlay and labels."""
+    folder = summary.folder("masks", dump)
+    if folder is None:
+        return []
+    index = IndexReader(summary.workspace, dump)
+    total = index.manifest["images"]
+    rows = np.unique(np.linspace(0, total - 1, min(GALLERY, total)).astype(np.int64))
+    colours = palette(len(summary.class_names()))
+    items = []
+    for entry in index.entries(rows):
+        try:
+            image = index.image(entry)
+            mask = images.decode_mask(folder.storage.read(f"{folder.path}/{entry['image_id']}.png"))
+            labels = index.labels(entry)
+        except (ImageError, FileNotFoundError):
+            continue  # it is in the quarantine table, with its reason
+        shown = coloured(mask, colours)
+        drawn = None if labels is None else coloured(labels, label_colours(summary, dump, colours))
+        items.append(
+            page.GalleryItem(dump, entry["image_id"], image, shown, overlay(image, shown), drawn)
+        )
+    return items
+
+
+def label_colours(summary: Summary, dump: str, colours: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Colours of the true classes: that of the matched cluster, grey where there is none."""
+    index = IndexReader(summary.workspace, dump)
+    table = np.full((len(index.taxonomy().classes), 3), 128, np.uint8)
+    names = summary.class_names()
+    for number, name in enumerate(index.taxonomy().classes):
+        if name in names:
+            table[number] = colours[names.index(name)]
+    return table
+
+
+def curves(summary: Summary) -> page.TrainingCurves | None:
+    """The head's training curve."""
+    head = summary.whole("head")
+    if head is None:
+        return None
+    path = f"heads/{summary.keys['head']}/curve.parquet"
+    table = tables.read_table(summary.workspace.storage, path)
+    columns = {name: np.asarray(table.column(name)) for name in table.column_names}
+    return page.TrainingCurves(columns, head["targets"] or {})
+
+
+def confusion(summary: Summary, dump: str) -> page.Confusion | None:
+    """A dump's confusion matrix, columns in the order of the matched classes."""
+    scored = summary.scores(dump)
+    if scored is None:
+        return None
+    matching = np.asarray(scored["matching"]["stego"])
+    names = scored["classes"]
+    order = [*np.argsort(np.where(matching < 0, len(names), matching), kind="stable")]
+    matrix = np.asarray(scored["confusion"]["stego"])[:, order]
+    predicted = [
+        names[matching[c]] if matching[c] >= 0 else f"cluster {c} (unmatched)" for c in order
+    ]
+    per_class = [scored["scores"]["per_class"][name] for name in names]
+    ious = np.array([np.nan if iou is None else iou for iou in per_class])
+    return page.Confusion(dump, matrix, names, predicted, ious)
+
+
+def seed_figure(summary: Summary) -> page.SeedFigure | None:
+    """Three query points and what corresponds to them, in the image and its neighbours."""
+    keys = summary.keys
+    ready = [d for d in summary.current.get("dumps", []) if summary.folder("neighbors", d)]
+    if not ready or "features" not in keys:
+        return None
+    rows = FeatureRows(summary.workspace, keys["features"], tuple(summary.current["dumps"]))
+    crops = int(rows.manifest(rows.dumps[0])["crops"])
+    query = crops - 1 if rows.total >= crops else 0  # the centre crop of the first image
+    valid = np.flatnonzero(rows.valid())
+    if not len(valid):
+        return None
+    query = int(valid[np.argmin(np.abs(valid - query))])
+    table = arrays.read_rows(
+        summary.workspace.storage,
+        f"neighbors/{keys['neighbors']}/{rows.dumps[0]}.zarr",
+        "ids",
+        slice(query, query + 1),
+    )[0]
+    targets = [query, *others(table, query, crops)]
+    pictures = [crop_picture(rows, row) for row in targets]
+    patches = rows.read("patches", np.array(targets)).astype(np.float32)
+    height, width, channels = patches.shape[1:]
+    cells = [(int(y * height), int(x * width)) for y, x in QUERY_POINTS]
+    asked = torch.from_numpy(np.stack([patches[0][cell] for cell in cells]))
+    answered = torch.from_numpy(patches.reshape(len(targets), -1, channels))
+    heats = correspondence(asked.expand(len(targets), -1, -1), answered)
+    side = pictures[0][0].shape[0] / height
+    points = [((y + 0.5) * side, (x + 0.5) * side) for y, x in cells]
+    return page.SeedFigure(
+        image=pictures[0][0],
+        points=points,
+        heats=[
+            (picture, heat.reshape(3, height, width).numpy())
+            for (picture, _), heat in zip(pictures, heats, strict=True)
+        ],
+        captions=["the image itself", *(caption for _, caption in pictures[1:])],
+    )
+
+
+def others(table: NDArray[np.int64], query: int, crops: int) -> list[int]:
+    """The nearest rows of the table that show other images than the query's."""
+    seen, chosen = {query // crops}, []
+    for row in table.tolist():
+        if row >= 0 and row // crops not in seen:
+            seen.add(row // crops)
+            chosen.append(row)
+    return chosen[:SEED_NEIGHBOURS]
+
+
+def crop_picture(rows: FeatureRows, row: int) -> tuple[NDArray[np.uint8], str]:
+    """The pixels of a feature row and the name of its image."""
+    offsets = rows.offsets()
+    number = int(np.searchsorted(offsets, row, side="right") - 1)
+    dump, local = rows.dumps[number], row - int(offsets[number])
+    manifest = rows.manifest(dump)
+    crops, side = int(manifest["crops"]), int(manifest["options"]["crop_size"])
+    drawn = arrays.read_rows(
+        rows.workspace.storage, rows.path(dump), "images", slice(local // crops, local // crops + 1)
+    )
+    index = IndexReader(rows.workspace, dump)
+    (entry,) = index.entries(drawn)
+    image = index.image(entry)
+    window = crop_windows(image.shape[0], image.shape[1], crops == 5)[local % crops]
+    return square(image[window.slices], side), f"neighbour: {dump} / {entry['image_id']}"
+
+
+def timings(summary: Summary) -> list[page.Timing]:
+    """Seconds of every finished stage."""
+    rows = []
+    for dump in summary.dumps:
+        found = {"corpus": summary.workspace.corpus(dump).manifest()}
+        found |= {s: m for s in TIMED if (m := summary.manifest(s, dump))}
+        if scored := summary.scores(dump):
+            found["scores"] = scored
+        units = {"features": "crops", "neighbors": "crops"}
+        rows += [
+            timing(stage, dump, manifest, units.get(stage, "images"))
+            for stage, manifest in found.items()
+        ]
+    for stage, unit in (("head", "steps"), ("clusters", "restarts")):
+        if manifest := summary.whole(stage):
+            rows.append(timing(stage, None, manifest, unit))
+    return rows
+
+
+def timing(stage: str, dump: str | None, manifest: dict[str, Any], unit: str) -> page.Timing:
+    """One row of the table of timings."""
+    items = manifest["options"]["steps"] if stage == "head" else manifest["rows"]
+    seconds = manifest["seconds"]["wall"]
+    return page.Timing(stage, dump, manifest.get("shards", 1), items, unit, seconds)

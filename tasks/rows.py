@@ -1,0 +1,136 @@
+"""Feature rows of several dumps as one table: global row = dump offset + row, in dump order."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stego_core.errors import WorkspaceError
+from tasks.model import BackboneSpec
+from tasks.workspace import arrays
+from tasks.workspace.workspace import Workspace
+
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class FeatureRows:
+    """The rows of `features/KEY` for some dumps; small and picklable.
+
+    Attributes:
+        workspace: where they lie.
+        key: of the features.
+        dumps: in order.
+    """
+
+    workspace: Workspace
+    key: str
+    dumps: tuple[str, ...]
+
+    def path(self, dump: str) -> str:
+        """The Zarr group of one dump."""
+        return f"features/{self.key}/{dump}.zarr"
+
+    def manifest(self, dump: str) -> dict[str, Any]:
+        """The features stage's manifest of one dump."""
+        return _manifest(self.workspace, self.path(dump))
+
+    def counts(self) -> list[int]:
+        """Rows of each dump."""
+        return [int(self.manifest(dump)["rows"]) for dump in self.dumps]
+
+    def offsets(self) -> NDArray[np.int64]:
+        """First global row of each dump, and last of all the number of rows."""
+        return np.concatenate([[0], np.cumsum(self.counts())]).astype(np.int64)
+
+    @property
+    def total(self) -> int:
+        """Rows of all dumps."""
+        return sum(self.counts())
+
+    def inputs(self) -> dict[str, Any]:
+        """What these rows are made from, for the keys of stages that read them."""
+        return {
+            "features": self.key,
+            "dumps": [[dump, self.manifest(dump)["index"]] for dump in self.dumps],
+        }
+
+    def backbone(self) -> BackboneSpec:
+        """The backbone that made them."""
+        return BackboneSpec(**self.manifest(self.dumps[0])["backbone"])
+
+    def shape(self) -> tuple[int, int, int]:
+        """(h, w, C) of a row's patches."""
+        array = arrays.open_array(self.workspace.storage, self.path(self.dumps[0]), "patches")
+        _, height, width, channels = array.shape
+        return height, width, channels
+
+    def nbytes(self) -> int:
+        """Bytes of all patches."""
+        height, width, channels = self.shape()
+        return self.total * height * width * channels * 2
+
+    def read(self, name: str, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Global rows of the array `patches`, `pooled` or `valid`, in the order asked for."""
+        offsets = self.offsets()
+        owner = np.searchsorted(offsets, rows, side="right") - 1
+        if len(rows) and not 0 <= owner.min() <= owner.max() < len(self.dumps):
+            raise WorkspaceError(f"rows {rows.min()} to {rows.max()} are not all in {self.dumps}")
+        parts = {
+            int(number): arrays.read_rows(
+                self.workspace.storage,
+                self.path(self.dumps[number]),
+                name,
+                rows[owner == number] - offsets[number],
+            )
+            for number in np.unique(owner)
+        }
+        first = next(iter(parts.values()))
+        result = np.empty((len(rows), *first.shape[1:]), first.dtype)
+        for number, part in parts.items():
+            result[owner == number] = part
+        return result
+
+    def blocks(self, name: str, size: int) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:
+        """All rows of an array in blocks, as (global rows, values)."""
+        for first in range(0, self.total, size):
+            rows = np.arange(first, min(first + size, self.total), dtype=np.int64)
+            yield rows, self.read(name, rows)
+
+    def valid(self) -> NDArray[np.bool_]:
+        """(total,) which rows hold features."""
+        return np.concatenate([block for _, block in self.blocks("valid", 2**20)])
+
+
+@lru_cache(maxsize=64)
+def _manifest(workspace: Workspace, path: str) -> dict[str, Any]:
+    return workspace.folder(path).manifest()
+
+
+class PatchCache:
+    """A reader of patches for training: from memory if they fit a budget, else from storage."""
+
+    def __init__(self, rows: FeatureRows, budget_mib: int) -> None:
+        """Load everything if it takes at most `budget_mib` MiB."""
+        self.rows = rows
+        self.held: NDArray[np.float16] | None = None
+        if rows.nbytes() <= budget_mib * MIB:
+            self.held = np.concatenate([part for _, part in rows.blocks("patches", 512)])
+
+    def __call__(self, rows: NDArray[np.int64]) -> NDArray[np.float16]:
+        """(n, h, w, C) float16 patches of global rows."""
+        return self.rows.read("patches", rows) if self.held is None else self.held[rows]
+
+
+def feature_rows(workspace: Workspace, key: str, dumps: Sequence[str]) -> FeatureRows:
+    """The rows of some dumps, all of them finished.
+
+    Raises:
+        WorkspaceError: the features of a dump are not finished.
+    """
+    rows = FeatureRows(workspace, key, tuple(dumps))
+    rows.counts()
+    return rows

@@ -1,0 +1,185 @@
+"""Stage scores: masks against labels, beside k-means on raw features and a linear probe."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stego_core import metrics, probe
+from stego_core.errors import ImageError
+from stego_core.geometry import Window
+from stego_core.inference import in_windows, scores_at
+from stego_core.metrics import Confusion
+from tasks import images
+from tasks.compute import Step
+from tasks.index import IndexReader
+from tasks.segmenter import SegmenterSpec
+from tasks.stage import Stage, Stopwatch
+from tasks.workspace import keys, tables
+from tasks.workspace.ledger import Folder, Record
+from tasks.workspace.workspace import Workspace
+
+VERSION = 1
+SHARD_IMAGES = 8
+
+
+class Sources(NamedTuple):
+    """What a dump's scores are made from.
+
+    Attributes:
+        spec: the segmenter that made the masks.
+        baseline: the segmenter of the raw features' masks; None without.
+        probe: file of the linear probe; None without.
+    """
+
+    spec: SegmenterSpec
+    baseline: SegmenterSpec | None
+    probe: str | None
+
+    def document(self, dump: str) -> dict[str, str | None]:
+        """For keys and manifests."""
+        return {
+            "masks": self.spec.masks_path(dump),
+            "baseline": self.baseline.masks_path(dump) if self.baseline else None,
+            "probe": self.probe,
+        }
+
+
+@dataclass(frozen=True)
+class ScoresWork:
+    """Confusion matrices of one shard's labelled images."""
+
+    index: IndexReader
+    sources: Sources
+    path: str
+    clusters: int
+    device: str
+
+    def steps(self) -> Sequence[Step]:
+        """One step; the probe needs codes, so a GPU helps."""
+        return [Step(self.shard, gpu=True)]
+
+    def shard(self, shard: int) -> Record:
+        """Confusion matrices of the masks, the baseline's masks and the probe."""
+        watch = Stopwatch()
+        total = self.index.manifest["images"]
+        span = (shard * SHARD_IMAGES, min((shard + 1) * SHARD_IMAGES, total))
+        classes = len(self.index.taxonomy().classes)
+        shapes = {"stego": self.clusters}
+        if self.sources.baseline:
+            shapes["baseline"] = len(self.sources.baseline.centroids())
+        if self.sources.probe:
+            shapes["linear"] = classes
+        counts = {name: Confusion.create(classes, width) for name, width in shapes.items()}
+        invalid: dict[int, str] = {}
+        for row, entry in zip(range(*span), self.index.entries(np.arange(*span)), strict=True):
+            try:
+                with watch("read"):
+                    labels = self.index.labels(entry)
+                if labels is None:
+                    continue
+                with watch("infer"):
+                    predicted = self._predictions(entry)
+            except (ImageError, FileNotFoundError) as error:
+                invalid[row] = f"not scored: {error}"
+                continue
+            for name, confusion in counts.items():
+                confusion.add(labels, predicted[name])
+        results = {name: confusion.counts.tolist() for name, confusion in counts.items()}
+        checksum = keys.digest(keys.canonical(results))
+        record = Record(shard, span, 0, checksum, watch.seconds, invalid, results)
+        Folder(self.index.workspace.storage, self.path).record(record)
+        return record
+
+    def _predictions(self, entry: dict[str, Any]) -> dict[str, NDArray[np.uint8]]:
+        predictions = {"stego": self._mask(self.sources.spec, entry)}
+        if self.sources.baseline:
+            predictions["baseline"] = self._mask(self.sources.baseline, entry)
+        if self.sources.probe:
+            predictions["linear"] = self._probe_classes(self.index.image(entry))
+        return predictions
+
+    def _mask(self, spec: SegmenterSpec, entry: dict[str, Any]) -> NDArray[np.uint8]:
+        path = f"{spec.masks_path(self.index.dump)}/{entry['image_id']}.png"
+        return images.decode_mask(spec.storage.read(path))
+
+    def _probe_classes(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The linear probe's class of every pixel, codes interpolated, no CRF."""
+        assert self.sources.probe is not None  # asked only where there is one
+        fitted = probe.Probe(
+            **tables.read_tensors(self.index.workspace.storage, self.sources.probe)
+        )
+        codes = self.sources.spec.build(self.device).codes(image)
+        size = (image.shape[0], image.shape[1])
+
+        def classify(window: Window) -> NDArray[np.uint8]:
+            logits = scores_at(codes, fitted.logits, size, window)
+            return np.asarray(logits.argmax(axis=0), np.uint8)
+
+        return in_windows(size, self.sources.spec.view(), classify)
+
+
+def plan(workspace: Workspace, dump: str, sources: Sources, device: str) -> Stage | None:
+    """Scores of a dump's masks; None if they are there or the dump has no labels."""
+    corpus = workspace.corpus(dump).manifest()
+    if not corpus["labelled"]:
+        return None
+    folder = workspace.folder("scores", scores_key(workspace, dump, sources), dump)
+    if folder.finished:
+        return None
+    centroids = sources.spec.centroids()
+    work = ScoresWork(IndexReader(workspace, dump), sources, folder.path, len(centroids), device)
+    inputs, count = sources.document(dump), corpus["images"]
+    manifest = {"stage": "scores", "version": VERSION, "dump": dump, "inputs": inputs}
+    shards = -(-count // SHARD_IMAGES)
+    return Stage(folder, f"scores {dump}", "images", count, shards, work, manifest)
+
+
+def scores_key(workspace: Workspace, dump: str, sources: Sources) -> str:
+    """Key of a dump's scores."""
+    index = workspace.corpus(dump).manifest()["index"]
+    return keys.key(
+        "scores", VERSION, sources.spec.options, {"index": index, "inputs": sources.document(dump)}
+    )
+
+
+def finish(workspace: Workspace, stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
+    """Merge the confusion matrices, match clusters to classes, and write the figures."""
+    records = stage.folder.records(stage.shards)
+    taxonomy = IndexReader(workspace, stage.manifest["dump"]).taxonomy()
+    merged = {
+        name: np.sum([record.results[name] for record in records], axis=0)
+        for name in records[0].results
+    }
+    result: dict[str, Any] = {}
+    matching: dict[str, list[int]] = {}
+    for name, prefix in (("stego", ""), ("baseline", "baseline_"), ("linear", "linear_")):
+        result |= {f"{prefix}accuracy": None, f"{prefix}miou": None}
+        if name not in merged:
+            continue
+        matched = (
+            metrics.identity_match(len(taxonomy.classes))
+            if name == "linear"
+            else metrics.match(merged[name])
+        )
+        figures = metrics.scores(merged[name], matched)
+        matching[name] = matched.tolist()
+        result[f"{prefix}accuracy"] = _rounded(figures.accuracy)
+        result[f"{prefix}miou"] = _rounded(figures.miou)
+        if name == "stego":
+            named = zip(taxonomy.classes, figures.per_class, strict=True)
+            result["per_class"] = {cls: _rounded(iou) for cls, iou in named}
+    return stage.finish(
+        seconds,
+        computed,
+        scores=result,
+        matching=matching,
+        confusion={name: counts.tolist() for name, counts in merged.items()},
+        classes=list(taxonomy.classes),
+    )
+
+
+def _rounded(value: float) -> float | None:
+    return None if np.isnan(value) else round(float(value), 2)

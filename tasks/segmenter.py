@@ -1,0 +1,92 @@
+"""The segmenter that a finished workspace holds: built from keys, anywhere."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stego_core.crf import Crf
+from stego_core.inference import Segmenter, View
+from tasks import model
+from tasks.options import MasksOptions
+from tasks.workspace import keys, tables
+from tasks.workspace.storage import Storage
+from tasks.workspace.workspace import Workspace
+
+MASKS_VERSION = 1
+"""Raised whenever the same options would give other masks."""
+
+
+@dataclass(frozen=True)
+class SegmenterSpec:
+    """What a segmenter is made of; small and picklable.
+
+    Attributes:
+        storage: the workspace's files.
+        backbone: which backbone.
+        head_key: which head.
+        clusters_key: which centroids.
+        options: resolution, windows and CRF.
+    """
+
+    storage: Storage
+    backbone: model.BackboneSpec
+    head_key: str
+    clusters_key: str
+    options: MasksOptions
+
+    def centroids(self) -> NDArray[np.float32]:
+        """(K, D) float32 unit vectors."""
+        path = f"clusters/{self.clusters_key}/centroids.safetensors"
+        return tables.read_tensors(self.storage, path)["centroids"]
+
+    def masks_path(self, dump: str) -> str:
+        """Folder of a dump's masks."""
+        return masks_path(self.clusters_key, self.options, dump)
+
+    def build(self, device: str) -> Segmenter:
+        """The segmenter; backbone and head are built once per process."""
+        return Segmenter(
+            model.backbone(self.storage, self.backbone, device),
+            model.head(self.storage, self.head_key, device),
+            self.centroids(),
+            self.crf(),
+            self.view(),
+        )
+
+    def crf(self) -> Crf:
+        """The CRF of these options."""
+        return Crf(iterations=self.options.crf_iterations)
+
+    def view(self) -> View:
+        """The windows of these options."""
+        return View(
+            self.options.resolution,
+            self.options.tile,
+            self.options.tile_overlap,
+            self.options.crf_tile,
+            self.options.crf_overlap,
+        )
+
+
+def segmenter_spec(workspace: Workspace, clusters_key: str, options: MasksOptions) -> SegmenterSpec:
+    """The segmenter of a finished clusters folder."""
+    clusters = workspace.folder("clusters", clusters_key).manifest()
+    return SegmenterSpec(
+        workspace.storage,
+        model.BackboneSpec(**clusters["backbone"]),
+        clusters["inputs"]["head"],
+        clusters_key,
+        options,
+    )
+
+
+def masks_key(clusters_key: str, options: MasksOptions) -> str:
+    """Key of the masks made with these clusters."""
+    content = options.model_copy(update={"overlays": True})  # they change no mask
+    return keys.key("masks", MASKS_VERSION, content, {"clusters": clusters_key})
+
+
+def masks_path(clusters_key: str, options: MasksOptions, dump: str) -> str:
+    """Folder of a dump's masks."""
+    return f"masks/{masks_key(clusters_key, options)}/{dump}"

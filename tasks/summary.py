@@ -1,0 +1,167 @@
+"""What a workspace holds, gathered from its manifests: for `stego status` and the report."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from stego_core.errors import WorkspaceError
+from tasks.index import IndexReader
+from tasks.workspace.ledger import Folder
+from tasks.workspace.workspace import Workspace
+
+SCORE_NAMES = (
+    "accuracy",
+    "miou",
+    "per_class",
+    "linear_accuracy",
+    "linear_miou",
+    "baseline_accuracy",
+    "baseline_miou",
+)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Read-only view of a workspace's finished stages.
+
+    Attributes:
+        workspace: the workspace.
+    """
+
+    workspace: Workspace
+
+    @cached_property
+    def current(self) -> dict[str, Any]:
+        """What the last run settled on."""
+        return self.workspace.current()
+
+    @property
+    def keys(self) -> dict[str, str]:
+        """Current key of each stage."""
+        return dict(self.current.get("keys", {}))
+
+    def require(self, stage: str) -> str:
+        """Current key of a stage.
+
+        Raises:
+            WorkspaceError: the stage has not been run.
+        """
+        if stage not in self.keys:
+            raise WorkspaceError(
+                f"{self.workspace.storage.uri} has no current {stage}; run `stego {stage}` or "
+                "`stego run` first"
+            )
+        return self.keys[stage]
+
+    @cached_property
+    def dumps(self) -> list[str]:
+        """Finished dumps in order of arrival."""
+        return self.workspace.dumps()
+
+    def folder(self, stage: str, dump: str) -> Folder | None:
+        """The current folder of a stage and dump, if it is finished."""
+        key = self.keys.get(stage)
+        if stage == "neighbors":
+            key = self.current.get("neighbors", {}).get(dump)
+        if key is None:
+            return None
+        zarr = ".zarr" if stage in {"features", "neighbors"} else ""
+        folder = self.workspace.folder(stage.split("_")[-1], key, f"{dump}{zarr}")
+        return folder if folder.finished else None
+
+    def manifest(self, stage: str, dump: str) -> dict[str, Any] | None:
+        """The current manifest of a stage and dump, if it is finished."""
+        folder = self.folder(stage, dump)
+        return folder.manifest() if folder else None
+
+    def whole(self, stage: str) -> dict[str, Any] | None:
+        """The current manifest of a stage that has no dumps: head or clusters."""
+        key = self.keys.get(stage)
+        folders = {"head": "heads"}
+        folder = self.workspace.folder(folders.get(stage, stage.split("_")[-1]), key or "none")
+        return folder.manifest() if key and folder.finished else None
+
+    def scores(self, dump: str) -> dict[str, Any] | None:
+        """The scores' manifest of a dump's current masks, if there is one."""
+        key = self.current.get("scores", {}).get(dump)
+        folder = self.workspace.folder("scores", key or "none", dump)
+        return folder.manifest() if key and folder.finished else None
+
+    def quarantine(self) -> list[dict[str, str]]:
+        """Every image that some stage could not use: dump, path, stage, reason; no doubles."""
+        rows: dict[tuple[str, str], dict[str, str]] = {}
+        for dump in self.dumps:
+            index = IndexReader(self.workspace, dump)
+            for entry in index.quarantine():
+                rows[dump, entry["path"]] = {"dump": dump, **entry, "stage": "corpus"}
+            for stage in ("features", "masks"):
+                invalid = (self.manifest(stage, dump) or {}).get("invalid", {})
+                if not invalid:
+                    continue
+                entries = index.entries(np.array([int(row) for row in invalid], np.int64))
+                for entry, reason in zip(entries, invalid.values(), strict=True):
+                    row = {"dump": dump, "path": entry["path"], "reason": reason, "stage": stage}
+                    rows.setdefault((dump, entry["path"]), row)
+        return list(rows.values())
+
+    def class_names(self) -> list[str]:
+        """Name of each cluster: its matched class, from the first scored dump, else a number.
+
+        The training dumps come first in order of arrival, so later dumps never rename a class.
+        """
+        clusters = self.whole("clusters")
+        count = int(clusters["options"]["classes"]) if clusters else 0
+        names = [f"cluster {i}" for i in range(count)]
+        for dump in self.dumps:
+            scored = self.scores(dump)
+            if scored:
+                for cluster, cls in enumerate(scored["matching"]["stego"]):
+                    if cls >= 0:
+                        names[cluster] = scored["classes"][cls]
+                break
+        return names
+
+    def document(self) -> dict[str, Any]:
+        """The whole summary, as `stego status --json` prints it."""
+        dumps = {}
+        scores = {}
+        for dump in self.dumps:
+            corpus = self.workspace.corpus(dump).manifest()
+            counts = ("images", "labelled", "quarantined", "megapixels")
+            dumps[dump] = {
+                **{name: corpus[name] for name in counts},
+                "stages": {
+                    stage: self.folder(stage, dump) is not None
+                    for stage in ("features", "neighbors", "masks")
+                },
+                "masks": (self.manifest("masks", dump) or {}).get("masks", 0),
+            }
+            scored = self.scores(dump)
+            if scored:
+                scores[dump] = {name: scored["scores"].get(name) for name in SCORE_NAMES}
+        return {
+            "workspace": self.workspace.storage.uri,
+            "stages": {
+                "corpus": bool(self.dumps),
+                "head": self.whole("head") is not None,
+                "clusters": self.whole("clusters") is not None,
+                **{
+                    stage: bool(self.dumps) and all(d["stages"][stage] for d in dumps.values())
+                    for stage in ("features", "neighbors", "masks")
+                },
+                "scores": bool(scores),
+            },
+            "dumps": dumps,
+            "counts": {
+                "images": sum(d["images"] for d in dumps.values()),
+                "masks": sum(d["masks"] for d in dumps.values()),
+                "classes": len(self.class_names()),
+            },
+            "classes": self.class_names(),
+            "keys": self.keys,
+            "backbone": (self.whole("clusters") or {}).get("backbone"),
+            "quarantine": self.quarantine(),
+            "scores": scores,
+        }

@@ -1,0 +1,1 @@
+"""The only code that touches storage: paths, bytes, Zarr, Parquet, manifests and the ledger."""

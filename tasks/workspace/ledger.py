@@ -1,0 +1,143 @@
+"""What is finished: a record per shard, and a manifest when all of them are there."""
+
+import json
+import re
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from stego_core.errors import DamageError, WorkspaceError
+from tasks.workspace.storage import Storage
+
+PLAN, MANIFEST, RECORDS = "plan.json", "manifest.json", "records"
+
+
+@dataclass(frozen=True)
+class Record:
+    """Proof that a shard's data were written whole.
+
+    Attributes:
+        shard: its index.
+        rows: first and past-the-last row.
+        bytes: size of the shard's data before encoding.
+        checksum: BLAKE2b of those data.
+        seconds: time spent, by kind of work (read, infer, refine, write).
+        invalid: reason for each row that could not be used.
+        results: small sums that the stage merges at the end.
+    """
+
+    shard: int
+    rows: tuple[int, int]
+    bytes: int
+    checksum: str
+    seconds: dict[str, float] = field(default_factory=dict)
+    invalid: dict[int, str] = field(default_factory=dict)
+    results: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder of one stage's outcome: plan first, then data and records, the manifest last.
+
+    Attributes:
+        storage: the workspace's files.
+        path: folder inside it.
+    """
+
+    storage: Storage
+    path: str
+
+    def plan(self, pins: dict[str, Any]) -> None:
+        """Write down what the folder is made from, before any data.
+
+        Raises:
+            WorkspaceError: the folder was begun from something else.
+        """
+        stored = self._json(PLAN)
+        if stored is None:
+            self.storage.write(f"{self.path}/{PLAN}", _encode(pins))
+        elif stored != json.loads(_encode(pins)):
+            differing = sorted(k for k in pins if stored.get(k) != json.loads(_encode(pins))[k])
+            raise WorkspaceError(
+                f"{self.path} was begun from another {' and '.join(differing) or 'plan'}; "
+                "remove that folder, or use another workspace"
+            )
+
+    def recorded(self) -> set[int]:
+        """Shards whose record is there."""
+        names = self.storage.names(f"{self.path}/{RECORDS}")
+        return {int(name[:-5]) for name in names if re.fullmatch(r"\d+\.json", name)}
+
+    def missing(self, shards: int) -> list[int]:
+        """Shards without a record, in order."""
+        return sorted(set(range(shards)) - self.recorded())
+
+    def record(self, record: Record) -> None:
+        """Put a shard on record; call after its data are written."""
+        name = f"{self.path}/{RECORDS}/{record.shard:06d}.json"
+        self.storage.write(name, _encode(asdict(record)))
+
+    def records(self, shards: int) -> list[Record]:
+        """All records, in order of their shards.
+
+        Raises:
+            WorkspaceError: some are missing; names them.
+        """
+        missing = self.missing(shards)
+        if missing:
+            raise WorkspaceError(
+                f"{self.path} lacks {len(missing)} of {shards} shards ({missing[:8]}); "
+                "run the same command again"
+            )
+        return [self._record(shard) for shard in range(shards)]
+
+    def _record(self, shard: int) -> Record:
+        stored = self._json(f"{RECORDS}/{shard:06d}.json")
+        if stored is None:
+            raise DamageError(f"{self.path}: the record of shard {shard} vanished; run again")
+        try:
+            stored["invalid"] = {int(row): reason for row, reason in stored["invalid"].items()}
+            stored["rows"] = tuple(stored["rows"])
+            return Record(**stored)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise DamageError(
+                f"{self.path}: the record of shard {shard} is damaged; remove it and run again"
+            ) from None
+
+    def finish(self, manifest: dict[str, Any]) -> None:
+        """Write the manifest: from now on readers accept the folder."""
+        self.storage.write(f"{self.path}/{MANIFEST}", _encode(manifest))
+
+    @property
+    def finished(self) -> bool:
+        """Whether the manifest is there."""
+        return self._json(MANIFEST) is not None
+
+    def manifest(self) -> dict[str, Any]:
+        """The manifest of a finished folder.
+
+        Raises:
+            WorkspaceError: the folder is not finished.
+        """
+        stored = self._json(MANIFEST)
+        if stored is None:
+            raise WorkspaceError(
+                f"{self.path} is not finished in {self.storage.uri}; run the stage "
+                f"`stego {self.path.split('/')[0]}` first"
+            )
+        return stored
+
+    def _json(self, name: str) -> dict[str, Any] | None:
+        try:
+            content = self.storage.read(f"{self.path}/{name}")
+        except FileNotFoundError:
+            return None
+        try:
+            return dict(json.loads(content))
+        except (ValueError, TypeError):
+            raise DamageError(
+                f"{self.path}/{name} is damaged: it is not a JSON object; remove it and run again"
+            ) from None
+
+
+def _encode(document: dict[str, Any]) -> bytes:
+    return json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False).encode()

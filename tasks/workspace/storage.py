@@ -1,0 +1,192 @@
+"""Bytes under a URI: a local folder or an object store, and nothing else knows which."""
+
+import errno
+import os
+import posixpath
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, BinaryIO
+from uuid import uuid4
+
+import fsspec
+from botocore.exceptions import (  # type: ignore[import-untyped]
+    BotoCoreError,
+    NoCredentialsError,
+)
+
+from stego_core.errors import CapacityError, InputError, WorkspaceError
+
+PASSWORD = re.compile(r"://[^/@:]*:(?!\d+(?:/|$))[^@]*@")
+"""A user and a password before a host; a secret may contain slashes, a port is no secret."""
+CREDENTIALS = "give credentials through the environment or the service's own files"
+REFUSALS = (
+    PermissionError,
+    FileNotFoundError,
+    FileExistsError,
+    NotADirectoryError,
+    IsADirectoryError,
+)
+"""What an operating system answers where writing will not work the next time either."""
+
+
+@dataclass(frozen=True)
+class Storage:
+    """A folder of files under one URI, read and written whole.
+
+    Attributes:
+        uri: absolute path or fsspec URI of the folder.
+    """
+
+    uri: str
+
+    @classmethod
+    def at(cls, location: str) -> "Storage":
+        """Storage at a path or URI as a user gives it; relative paths become absolute.
+
+        Raises:
+            InputError: the URI carries a password, which would end up in manifests, or it
+                names no place.
+        """
+        if PASSWORD.search(location):
+            raise InputError(f"the {location.split('://')[0]} URI holds a password; {CREDENTIALS}")
+        if re.fullmatch(r"\s*|[^/]+:///*", location):
+            raise InputError(
+                f"{location!r} names no place; expected a folder, or a URI such as s3://bucket/name"
+            )
+        if location.startswith(("file://", "local://")):
+            return cls.at(location.split("://", 1)[1])
+        if "://" not in location:
+            return cls(str(Path(location).expanduser().resolve()))
+        return cls(location.rstrip("/"))
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the folder lies on a local disk."""
+        return "://" not in self.uri
+
+    def full(self, path: str) -> str:
+        """Full path or URI of a relative path.
+
+        Raises:
+            WorkspaceError: the path would leave the folder.
+        """
+        if path.startswith("/") or ".." in path.split("/"):
+            raise WorkspaceError(f"path {path!r} leaves {self.uri}; expected one inside it")
+        return posixpath.join(self.uri, path) if path else self.uri
+
+    def read(self, path: str) -> bytes:
+        """All bytes of a file.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
+        try:
+            return bytes(_filesystem(self.uri).cat_file(self.full(path)))
+        except NotADirectoryError:
+            raise FileNotFoundError(errno.ENOENT, "no such file", self.full(path)) from None
+        except NoCredentialsError as error:
+            raise WorkspaceError(f"{self.uri} cannot be read: {error}; {CREDENTIALS}") from None
+
+    def write(self, path: str, content: bytes) -> None:
+        """Write a whole file; a reader sees the old file or the new one, never a part.
+
+        Raises:
+            CapacityError: the disk is full.
+            WorkspaceError: the place cannot be written.
+        """
+        with write_errors(self.uri):
+            if self.is_local:
+                _write_local(self.full(path), content)
+            else:
+                _filesystem(self.uri).pipe_file(self.full(path), content)
+
+    def exists(self, path: str) -> bool:
+        """Whether the file or folder is there now, whatever was there before."""
+        filesystem = _filesystem(self.uri)
+        filesystem.invalidate_cache()
+        return bool(filesystem.exists(self.full(path)))
+
+    def names(self, path: str) -> list[str]:
+        """Sorted names directly inside a folder; none if there is no such folder."""
+        filesystem = _filesystem(self.uri)
+        filesystem.invalidate_cache()
+        with suppress(FileNotFoundError, NotADirectoryError):
+            found = filesystem.ls(self.full(path), detail=False)
+            return sorted(posixpath.basename(str(name).rstrip("/")) for name in found)
+        return []
+
+    def files(self) -> list[tuple[str, int]]:
+        """Every file below, as sorted (relative path, bytes); a single file is its own folder.
+
+        Raises:
+            InputError: the place does not exist or cannot be listed.
+        """
+        filesystem = _filesystem(self.uri)
+        filesystem.invalidate_cache()
+        root = filesystem._strip_protocol(self.uri)
+        try:
+            found: dict[str, Any] = filesystem.find(root, detail=True)
+        except NoCredentialsError as error:
+            raise InputError(f"{self.uri} cannot be listed: {error}; {CREDENTIALS}") from None
+        except (OSError, ValueError, NotImplementedError, BotoCoreError) as error:
+            raise InputError(f"{self.uri} cannot be listed: {error}") from None
+        if not found and not filesystem.exists(root):
+            raise InputError(f"{self.uri} does not exist; give an existing folder or URI")
+        return sorted(
+            (posixpath.relpath(name, root), int(info.get("size") or 0))
+            for name, info in found.items()
+        )
+
+    @contextmanager
+    def opened(self, path: str) -> Iterator[BinaryIO]:
+        """A seekable file for reading parts of."""
+        with _filesystem(self.uri).open(self.full(path), "rb") as file:
+            yield file
+
+
+@contextmanager
+def write_errors(uri: str) -> Iterator[None]:
+    """Turn the operating system's refusals to write into errors a person can act on."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise CapacityError(
+                f"no space is left to write to {uri} ({error.strerror}); free some and run the "
+                "same command again: finished shards are kept"
+            ) from None
+        if isinstance(error, REFUSALS) or error.errno in (errno.EROFS, errno.ENAMETOOLONG):
+            raise WorkspaceError(f"{uri} cannot be written: {error}") from None
+        raise
+    except NoCredentialsError as error:
+        raise WorkspaceError(f"{uri} cannot be written: {error}; {CREDENTIALS}") from None
+
+
+@lru_cache(maxsize=32)
+def _filesystem(uri: str) -> Any:
+    try:
+        filesystem, _ = fsspec.core.url_to_fs(uri)
+    except (ValueError, ImportError, OSError) as error:
+        raise InputError(f"{uri} is not a path or URI that can be opened: {error}") from None
+    return filesystem
+
+
+def _write_local(target: str, content: bytes) -> None:
+    """Write beside the target, flush to the disk, then replace: atomic on a local disk."""
+    filesystem = _filesystem("/")
+    filesystem.makedirs(posixpath.dirname(target), exist_ok=True)
+    partial = f"{posixpath.dirname(target)}/.{uuid4().hex}.partial"  # names may be at their longest
+    try:
+        with filesystem.open(partial, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, target)
+    except BaseException:
+        with suppress(OSError):
+            os.remove(partial)
+        raise

@@ -1,0 +1,109 @@
+"""Parquet tables and safetensors files."""
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from stego_core.errors import DamageError
+from tasks.workspace.storage import Storage
+
+ROW_GROUP = 4096
+"""Rows read together; a worker fetches the groups of its own rows only."""
+
+
+def write_table(
+    storage: Storage, path: str, columns: Mapping[str, Sequence[Any]], schema: pa.Schema
+) -> None:
+    """Write columns as one Parquet file."""
+    table = pa.table({name: columns[name] for name in schema.names}, schema=schema)
+    write_parts(storage, path, [table], schema)
+
+
+def write_parts(storage: Storage, path: str, parts: Sequence[pa.Table], schema: pa.Schema) -> None:
+    """Write tables one after another as one Parquet file."""
+    sink = io.BytesIO()
+    table = pa.concat_tables([schema.empty_table(), *parts])
+    pq.write_table(table, sink, row_group_size=ROW_GROUP, write_page_checksum=True)
+    storage.write(path, sink.getvalue())
+
+
+def read_table(storage: Storage, path: str) -> pa.Table:
+    """A whole Parquet file.
+
+    Raises:
+        DamageError: it is not Parquet, or not what was written.
+    """
+    content = io.BytesIO(storage.read(path))
+    with _damage(storage, path):
+        return pq.read_table(content, page_checksum_verification=True)
+
+
+@contextmanager
+def _opened(storage: Storage, path: str) -> Iterator[pq.ParquetFile]:
+    """A Parquet file for reading parts of, whose pages are checked."""
+    with storage.opened(path) as file, _damage(storage, path):
+        yield pq.ParquetFile(file, page_checksum_verification=True)
+
+
+@contextmanager
+def _damage(storage: Storage, path: str) -> Iterator[None]:
+    """Tell damage, for which Arrow raises OSError without a number, from trouble with the disk."""
+    try:
+        yield
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+        if isinstance(error, OSError) and (type(error) is not OSError or error.errno is not None):
+            raise
+        raise DamageError(
+            f"{path} in {storage.uri} is damaged ({error}); remove its folder and run the same "
+            "command again"
+        ) from None
+
+
+def read_rows(storage: Storage, path: str, rows: NDArray[np.int64]) -> list[dict[str, Any]]:
+    """Some rows as dictionaries, in the order asked for; reads their row groups only."""
+    with _opened(storage, path) as parquet:
+        groups = np.unique(rows // ROW_GROUP)
+        tables = {int(group): parquet.read_row_group(int(group)) for group in groups}
+    return [
+        tables[int(row // ROW_GROUP)].slice(int(row % ROW_GROUP), 1).to_pylist()[0] for row in rows
+    ]
+
+
+def row_count(storage: Storage, path: str) -> int:
+    """Rows of a Parquet file, from its footer."""
+    with _opened(storage, path) as parquet:
+        return int(parquet.metadata.num_rows)
+
+
+def stream_column(storage: Storage, path: str, column: str) -> Iterator[list[Any]]:
+    """One column, a row group at a time, so that memory does not grow with the table."""
+    with _opened(storage, path) as parquet:
+        for group in range(parquet.num_row_groups):
+            yield parquet.read_row_group(group, columns=[column]).column(column).to_pylist()
+
+
+def write_tensors(storage: Storage, path: str, tensors: Mapping[str, NDArray[Any]]) -> bytes:
+    """Write named arrays as one safetensors file; returns its bytes."""
+    ordered = {name: np.asarray(tensors[name], order="C") for name in sorted(tensors)}
+    content = bytes(safetensors.numpy.save(ordered))
+    storage.write(path, content)
+    return content
+
+
+def read_tensors(storage: Storage, path: str) -> dict[str, NDArray[Any]]:
+    """Named arrays of a safetensors file; nothing is executed on loading.
+
+    Raises:
+        DamageError: it is not safetensors.
+    """
+    try:
+        return dict(safetensors.numpy.load(storage.read(path)))
+    except safetensors.SafetensorError as error:
+        raise DamageError(f"{path} in {storage.uri} is damaged: {error}") from None

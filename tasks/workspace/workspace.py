@@ -1,0 +1,122 @@
+"""A workspace: where each stage's folders lie, its dumps, and what is current."""
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from stego_core.errors import DamageError, InputError, WorkspaceError
+from tasks.workspace.ledger import Folder
+from tasks.workspace.storage import Storage
+
+FORMAT = 1
+"""Raised when an older workspace can no longer be read."""
+ROOT_FILE, CURRENT_FILE = "workspace.json", "current.json"
+DUMP_NAME = re.compile(r"\w[\w.-]{0,99}")
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """All that a corpus's labelling has produced, under one URI.
+
+    Attributes:
+        storage: its files.
+    """
+
+    storage: Storage
+
+    @classmethod
+    def create(cls, location: str) -> "Workspace":
+        """The workspace at a path or URI, made if there is none.
+
+        Raises:
+            WorkspaceError: it was made by another version.
+        """
+        workspace = cls(Storage.at(location))
+        if workspace._root() is None:
+            workspace.storage.write(ROOT_FILE, json.dumps({"format": FORMAT}).encode())
+        return workspace.checked()
+
+    @classmethod
+    def open(cls, location: str) -> "Workspace":
+        """An existing workspace.
+
+        Raises:
+            WorkspaceError: there is none, or it was made by another version.
+        """
+        return cls(Storage.at(location)).checked()
+
+    def checked(self) -> "Workspace":
+        """Itself, if this version can read it."""
+        root = self._root()
+        if root is None:
+            raise WorkspaceError(
+                f"{self.storage.uri} is not a workspace (it has no {ROOT_FILE}); "
+                "make one with `stego run`"
+            )
+        if root.get("format") != FORMAT:
+            raise WorkspaceError(
+                f"{self.storage.uri} has workspace format {root.get('format')!r}, this version "
+                f"of stego-flows reads {FORMAT}; use the version that made it, or a new workspace"
+            )
+        return self
+
+    def _root(self) -> dict[str, Any] | None:
+        return self._document(ROOT_FILE)
+
+    def _document(self, name: str) -> dict[str, Any] | None:
+        try:
+            return dict(json.loads(self.storage.read(name)))
+        except FileNotFoundError:
+            return None
+        except (ValueError, TypeError):
+            raise DamageError(f"{name} in {self.storage.uri} is not a JSON object") from None
+
+    def folder(self, stage: str, *parts: str) -> Folder:
+        """A stage's folder, such as folder("masks", key, dump)."""
+        return Folder(self.storage, "/".join((stage, *parts)))
+
+    def corpus(self, dump: str) -> Folder:
+        """The folder of a dump's frozen index.
+
+        Raises:
+            InputError: the name could not be a folder's.
+        """
+        if not DUMP_NAME.fullmatch(dump):
+            raise InputError(
+                f"dump name {dump!r} must be letters, digits, '.', '_' or '-', not beginning "
+                "with '.' or '-', at most 100; give one with --dump"
+            )
+        return self.folder("corpus", dump)
+
+    def dumps(self) -> list[str]:
+        """Names of the finished dumps, in the order in which they arrived."""
+        manifests = {
+            name: folder.manifest()
+            for name in self.storage.names("corpus")
+            if (folder := self.folder("corpus", name)).finished
+        }
+        return sorted(manifests, key=lambda name: (manifests[name]["sequence"], name))
+
+    def current(self) -> dict[str, Any]:
+        """What the last run settled on: {"keys": ..., "options": ..., "dumps": ...}.
+
+        Raises:
+            WorkspaceError: nothing has been run yet.
+        """
+        current = self.current_or_none()
+        if current is None:
+            raise WorkspaceError(
+                f"{self.storage.uri} has no head and clusters yet; run `stego run` first"
+            )
+        return current
+
+    def current_or_none(self) -> dict[str, Any] | None:
+        """What is current; None before the first run."""
+        return self._document(CURRENT_FILE)
+
+    def settle(self, **entries: Any) -> None:
+        """Replace entries of what is current."""
+        current = self.current_or_none() or {}
+        content = json.dumps({**current, **entries}, indent=1, sort_keys=True)
+        self.storage.write(CURRENT_FILE, content.encode())

@@ -1,0 +1,123 @@
+"""Exact neighbours, whatever the blocks."""
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from stego_core.kmeans import unit
+from stego_core.neighbors import NOBODY, Neighbors
+
+Vectors = NDArray[np.float32]
+
+
+def units(rng: np.random.Generator, count: int, depth: int = 8) -> Vectors:
+    return np.asarray(unit(rng.normal(size=(count, depth))), np.float32)
+
+
+def slow_table(queries: Vectors, rows: Vectors, ids: list[int], k: int) -> list[list[int]]:
+    """The ids of the k best rows of each query, by falling cosine, then rising id."""
+    table = []
+    for query in queries.astype(float):
+        cosines = [math.fsum(query * row) for row in rows.astype(float)]
+        ranked = sorted(zip(cosines, ids, strict=True), key=lambda c: (-c[0], c[1]))
+        table.append([identity for _, identity in ranked[:k]])
+    return table
+
+
+def in_blocks(queries: Vectors, rows: Vectors, k: int, cuts: list[int]) -> Neighbors:
+    """One table per block, merged."""
+    table = Neighbors.create(len(queries), k)
+    edges = [0, *sorted(cuts), len(rows)]
+    for start, stop in pairwise(edges):
+        part = Neighbors.create(len(queries), k)
+        table = table.merge(part.add(queries, rows[start:stop], np.arange(start, stop)))
+    return table
+
+
+class TestAdd:
+    @pytest.mark.parametrize("queries", [3, 40])  # faiss takes another path above 20 queries
+    def test_equals_the_sorted_list(self, rng: np.random.Generator, queries: int) -> None:
+        asked, rows = units(rng, queries), units(rng, 60)
+        ids = (np.arange(60) * 7 % 60).tolist()
+        table = Neighbors.create(queries, 5).add(asked, rows, np.array(ids))
+        assert table.ids.tolist() == slow_table(asked, rows, ids, 5)
+        by_id = rows[np.argsort(ids)]
+        cosines = np.einsum("qc,qkc->qk", asked, by_id[table.ids])
+        np.testing.assert_allclose(table.similarities, cosines, atol=1e-6)
+
+    def test_places_without_a_row_are_empty(self, rng: np.random.Generator) -> None:
+        rows = units(rng, 2)
+        table = Neighbors.create(2, 4).add(rows, rows, np.array([5, 6]))
+        assert table.ids.tolist() == [[5, 6, NOBODY, NOBODY], [6, 5, NOBODY, NOBODY]]
+        assert np.isneginf(table.similarities[:, 2:]).all()
+
+    def test_empty_block_adds_nothing(self, rng: np.random.Generator) -> None:
+        table = Neighbors.create(2, 3).add(units(rng, 2), units(rng, 0), np.array([], np.int64))
+        assert (table.ids == NOBODY).all()
+
+    def test_shapes_and_types(self, rng: np.random.Generator) -> None:
+        table = Neighbors.create(4, 3).add(units(rng, 4), units(rng, 9), np.arange(9))
+        assert (table.ids.shape, table.ids.dtype) == ((4, 3), np.int64)
+        assert (table.similarities.shape, table.similarities.dtype) == ((4, 3), np.float32)
+
+
+class TestPartition:
+    @settings(max_examples=40, deadline=None, derandomize=True)
+    @given(st.integers(0, 2**32 - 1), st.lists(st.integers(0, 50), max_size=5), st.integers(1, 8))
+    def test_blocks_do_not_matter(self, seed: int, cuts: list[int], k: int) -> None:
+        rng = np.random.default_rng(seed)
+        queries, rows = units(rng, 4), units(rng, 50)
+        assert in_blocks(queries, rows, k, cuts).ids.tolist() == slow_table(
+            queries, rows, list(range(50)), k
+        )
+
+    @settings(max_examples=40, deadline=None, derandomize=True)
+    @given(st.integers(0, 2**32 - 1), st.lists(st.integers(0, 50), max_size=5), st.integers(1, 8))
+    def test_nor_do_they_among_duplicates(self, seed: int, cuts: list[int], k: int) -> None:
+        rng = np.random.default_rng(seed)
+        originals = units(rng, 6, depth=33)
+        rows = originals[rng.integers(0, 6, 50)]
+        queries = units(rng, int(rng.integers(1, 40)), depth=33)
+        table = in_blocks(queries, rows, k, cuts)
+        assert table.ids.tolist() == slow_table(queries, rows, list(range(50)), k)
+
+    @settings(max_examples=30, deadline=None, derandomize=True)
+    @given(st.integers(0, 2**32 - 1))
+    def test_merging_is_associative_and_commutative(self, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        queries, rows = units(rng, 3), units(rng, 12)[rng.integers(0, 12, 30)]
+        a, b, c = (
+            Neighbors.create(3, 4).add(queries, rows[i::3], np.arange(30)[i::3]) for i in range(3)
+        )
+        tables = [a.merge(b).merge(c), a.merge(b.merge(c)), c.merge(a).merge(b)]
+        for table in tables[1:]:
+            assert table.ids.tolist() == tables[0].ids.tolist()
+            assert table.similarities.tolist() == tables[0].similarities.tolist()
+
+
+class TestSelfFirst:
+    def table(self) -> Neighbors:
+        ids = np.array([[0, 4, 7], [3, 1, 8], [5, 6, 9]])
+        cosines = np.array([[1, 0.9, 0.8], [1, 1, 0.7], [1, 1, 1]], np.float32)
+        return Neighbors(ids, cosines)
+
+    def test_moves_the_row_itself_to_rank_zero(self) -> None:
+        found = self.table().self_first(np.array([0, 1, 2]))
+        assert found.ids.tolist() == [[0, 4, 7], [1, 3, 8], [2, 5, 6]]
+        np.testing.assert_allclose(found.similarities, [[1, 0.9, 0.8], [1, 1, 0.7], [1, 1, 1]])
+
+    def test_leaves_the_table_alone(self) -> None:
+        table = self.table()
+        table.self_first(np.array([7, 8, 2]))
+        assert table.ids.tolist() == self.table().ids.tolist()
+
+    def test_among_duplicates_every_row_comes_first_in_its_own_list(self) -> None:
+        rows = np.tile(np.array([[0.6, 0.8]], np.float32), (6, 1))
+        table = Neighbors.create(6, 3).add(rows, rows, np.arange(6)).self_first(np.arange(6))
+        assert table.ids[:, 0].tolist() == list(range(6))
+        assert all(len(set(row)) == 3 for row in table.ids.tolist())

@@ -1,0 +1,310 @@
+"""Training: the right tokens, the right loss, a step of Adam, and runs that repeat exactly."""
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stego_core.correspondence import derangement
+from stego_core.head import Head
+from stego_core.shifts import Calibration, Controller, Triple, calibration
+from stego_core.training import (
+    RANDOM_DRAWS,
+    Batch,
+    Curve,
+    Recipe,
+    TrainingSet,
+    TrainingState,
+    draw_batch,
+    start,
+    step_generator,
+    take,
+    train,
+    train_step,
+)
+
+Weights = dict[str, NDArray[np.float64]]
+CHANNELS, CODES = 6, 3
+WEIGHTS = Triple(0.7, 0.2, 0.5)
+FIXED = Calibration(WEIGHTS, Triple(0.1, 0.2, 0.3), Controller(rate=0.0))
+
+
+def recipe(steps: int = 6, **changes: object) -> Recipe:
+    options: dict[str, object] = {
+        "steps": steps,
+        "batch": 4,
+        "grid": 3,
+        "learning_rate": 1e-2,
+        "seed": 11,
+        "calibration": calibration("auto"),
+    }
+    return Recipe(**{**options, **changes})  # type: ignore[arg-type]
+
+
+def numbered(rows: NDArray[np.int64]) -> NDArray[np.float16]:
+    """Rows of (4, 5, 2) patches that say who they are: (row, position)."""
+    position = np.arange(20).reshape(4, 5)
+    return np.stack([np.stack([np.full((4, 5), row), position], -1) for row in rows]).astype(
+        np.float16
+    )
+
+
+@pytest.fixture(scope="module")
+def data() -> TrainingSet:
+    """Thirty images of 4×4 patches, each patch from one of four noisy directions."""
+    rng = np.random.default_rng(0)
+    kinds = rng.integers(0, 4, (30, 4, 4))
+    kinds[:, :2] = rng.integers(0, 4, (30, 1, 1))  # half of an image is of one kind
+    directions = rng.normal(size=(4, CHANNELS))
+    noise = 0.3 * rng.normal(size=(30, 4, 4, CHANNELS))
+    patches = (directions[kinds] + noise).astype(np.float16)
+    positives = np.stack([np.flatnonzero(kinds[:, 0, 0] == k)[:5] for k in kinds[:, 0, 0]])
+    return TrainingSet(lambda rows: patches[rows], np.arange(30), positives)
+
+
+def run(data: TrainingSet, plan: Recipe, dropout: float = 0.1) -> tuple[TrainingState, list[Curve]]:
+    state = start(CHANNELS, CODES, dropout, plan, "cpu")
+    return state, list(train(state, data, plan))
+
+
+def same(a: TrainingState, b: TrainingState) -> bool:
+    pairs = zip(a.head.state_dict().values(), b.head.state_dict().values(), strict=True)
+    return all(torch.equal(x, y) for x, y in pairs) and a.shifts == b.shifts
+
+
+class TestTokens:
+    def test_take_reads_flat_positions(self, rng: np.random.Generator) -> None:
+        images = rng.normal(size=(3, 4, 5, 2)).astype(np.float16)
+        positions = torch.from_numpy(rng.integers(0, 20, (3, 7)))
+        found = take(images, positions)
+        assert (found.shape, found.dtype) == ((3, 7, 2), torch.float32)
+        for b in range(3):
+            for n in range(7):
+                y, x = divmod(int(positions[b, n]), 5)
+                assert found[b, n].tolist() == images[b, y, x].tolist()
+
+    def test_a_batch_draws_anchors_their_neighbours_and_two_sets(self) -> None:
+        rows = np.array([3, 5, 8, 13])
+        positives = np.array([[103, 113], [105, 115], [108, 118], [123, 133]])
+        batch = draw_batch(
+            TrainingSet(numbered, rows, positives), recipe(batch=40), step_generator(0, 1)
+        )
+        chosen = set()
+        for anchor, positive, other in zip(*batch, strict=True):
+            row, neighbour = anchor[0, 0].item(), positive[0, 0].item()
+            index = rows.tolist().index(row)
+            assert neighbour in positives[index]
+            assert (anchor[:, 0] == row).all()
+            assert (positive[:, 0] == neighbour).all()
+            assert (other[:, 0] == row).all()
+            assert torch.equal(positive[:, 1], other[:, 1])  # set 2 serves both
+            assert not torch.equal(anchor[:, 1], other[:, 1])
+            chosen.add((index, positives[index].tolist().index(neighbour)))
+        assert len(chosen) == 8  # every row and every neighbour comes up
+        assert {int(p) for p in batch.anchor[..., 1].flatten()} == set(range(20))
+        assert batch.anchor.shape == (40, 9, 2)
+
+    def test_steps_draw_apart_and_seeds_too(self) -> None:
+        draws = {
+            torch.randint(2**40, (1,), generator=step_generator(seed, step)).item()
+            for seed in range(20)
+            for step in range(20)
+        }
+        assert len(draws) == 400
+
+
+def slow_codes(weights: Weights, token: list[float]) -> list[float]:
+    def affine(name: str, x: list[float]) -> list[float]:
+        matrix, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
+        return [
+            b + sum(w * v for w, v in zip(row, x, strict=True))
+            for row, b in zip(matrix, bias, strict=True)
+        ]
+
+    hidden = [max(h, 0.0) for h in affine("hidden", token)]
+    return [
+        a + b for a, b in zip(affine("linear", token), affine("nonlinear", hidden), strict=True)
+    ]
+
+
+def slow_cosine(a: list[float], b: list[float]) -> float:
+    return sum(x * y for x, y in zip(a, b, strict=True)) / (math.hypot(*a) * math.hypot(*b))
+
+
+def slow_term(weights: Weights, a: Tensor, b: Tensor, shift: float) -> tuple[float, float]:
+    """Loss of a kind of pair and its mean code correspondence, (B, n, C) tokens each."""
+    f, s = [], []
+    for tokens_a, tokens_b in zip(a.tolist(), b.tolist(), strict=True):
+        codes_a = [slow_codes(weights, token) for token in tokens_a]
+        codes_b = [slow_codes(weights, token) for token in tokens_b]
+        f.append([[slow_cosine(x, y) for y in tokens_b] for x in tokens_a])
+        s.append([[slow_cosine(x, y) for y in codes_b] for x in codes_a])
+    cells = [
+        (i, h, j) for i in range(len(f)) for h in range(len(f[0])) for j in range(len(f[0][0]))
+    ]
+    mean = sum(f[i][h][j] for i, h, j in cells) / len(cells)
+    loss = 0.0
+    for i, h, j in cells:
+        centred = f[i][h][j] - sum(f[i][h]) / len(f[i][h]) + mean
+        loss -= max(s[i][h][j], 0) * (centred - shift) / len(cells)
+    return loss, sum(s[i][h][j] for i, h, j in cells) / len(cells)
+
+
+def slow_loss(
+    weights: Weights, batch: Batch, derangements: list[Tensor], shifts: Triple
+) -> tuple[float, list[tuple[float, float]]]:
+    terms = [
+        slow_term(weights, batch.anchor, batch.anchor, shifts.self),
+        slow_term(weights, batch.anchor, batch.positive, shifts.knn),
+    ]
+    draws = [slow_term(weights, batch.anchor, batch.other[d], shifts.rand) for d in derangements]
+    terms.append((sum(d[0] for d in draws) / 5, sum(d[1] for d in draws) / 5))
+    total = WEIGHTS.self * terms[0][0] + WEIGHTS.knn * terms[1][0] + WEIGHTS.rand * terms[2][0]
+    return total, terms
+
+
+class TestStep:
+    @pytest.fixture
+    def parts(self) -> tuple[TrainingState, Batch, Recipe, list[Tensor]]:
+        """A state without dropout, a batch, its recipe, and the derangements of seed 3."""
+        plan = recipe(calibration=FIXED)
+        state = start(CHANNELS, CODES, 0.0, plan, "cpu")
+        generator = torch.Generator().manual_seed(1)
+        batch = Batch(*(torch.randn(3, 4, CHANNELS, generator=generator) for _ in range(3)))
+        generator = torch.Generator().manual_seed(3)
+        return state, batch, plan, [derangement(3, generator) for _ in range(5)]
+
+    def weights(self, state: TrainingState) -> Weights:
+        return {n: v.double().numpy().copy() for n, v in state.head.state_dict().items()}
+
+    def test_five_random_partners(self) -> None:
+        assert RANDOM_DRAWS == 5
+
+    def test_losses_means_and_total_equal_the_loop(
+        self, parts: tuple[TrainingState, Batch, Recipe, list[Tensor]]
+    ) -> None:
+        state, batch, plan, derangements = parts
+        total, terms = slow_loss(self.weights(state), batch, derangements, state.shifts)
+        row = train_step(state, batch, plan, torch.Generator().manual_seed(3))
+        assert row.loss == pytest.approx(total, abs=1e-6)
+        found = (row.loss_self, row.loss_knn, row.loss_rand)
+        assert found == pytest.approx([loss for loss, _ in terms], abs=1e-6)
+        assert row.means == pytest.approx([mean for _, mean in terms], abs=1e-6)
+        assert row[-3:] == FIXED.start
+        assert (row.step, state.step) == (0, 1)
+
+    def test_first_step_of_adam_goes_down_the_numerical_gradient(
+        self, parts: tuple[TrainingState, Batch, Recipe, list[Tensor]]
+    ) -> None:
+        state, batch, plan, derangements = parts
+        before = self.weights(state)
+        train_step(state, batch, plan, torch.Generator().manual_seed(3))
+        after = self.weights(state)
+        for name, index in [
+            ("linear.weight", (0, 0)),
+            ("linear.bias", (1,)),
+            ("hidden.weight", (2, 3)),
+            ("nonlinear.weight", (1, 4)),
+        ]:
+            losses = []
+            for step in (-1e-5, 1e-5):
+                moved = copy.deepcopy(before)
+                moved[name][index] += step
+                losses.append(slow_loss(moved, batch, derangements, FIXED.start)[0])
+            gradient = (losses[1] - losses[0]) / 2e-5
+            expected = -plan.learning_rate * gradient / (abs(gradient) + 1e-8)
+            assert after[name][index] - before[name][index] == pytest.approx(expected, rel=1e-2)
+
+    def test_shifts_move_after_the_row_is_written(
+        self, parts: tuple[TrainingState, Batch, Recipe, list[Tensor]]
+    ) -> None:
+        state, batch, _, _ = parts
+        moving = Calibration(WEIGHTS, FIXED.start, Controller(Triple(-1, 1, 0), rate=0.1))
+        row = train_step(state, batch, recipe(calibration=moving), torch.Generator())
+        assert row[-3:] == FIXED.start
+        assert state.shifts == moving.controller.moved(FIXED.start, row.means)
+        assert state.shifts.self > FIXED.start.self
+        assert state.shifts.knn < FIXED.start.knn
+
+
+class TestRepeatability:
+    def test_same_seed_same_run(self, data: TrainingSet) -> None:
+        (first, rows), (again, rows_again) = run(data, recipe()), run(data, recipe())
+        assert same(first, again)
+        assert rows == rows_again
+
+    def test_another_seed_is_another_run(self, data: TrainingSet) -> None:
+        assert not same(run(data, recipe())[0], run(data, recipe(seed=12))[0])
+
+    def test_global_state_is_irrelevant_and_untouched(self, data: TrainingSet) -> None:
+        torch.manual_seed(1)
+        np.random.seed(1)
+        before, before_numpy = torch.get_rng_state(), np.random.get_state()[1].copy()
+        first, _ = run(data, recipe())
+        assert torch.equal(before, torch.get_rng_state())
+        assert np.array_equal(before_numpy, np.random.get_state()[1])
+        torch.manual_seed(2)
+        np.random.seed(2)
+        assert same(first, run(data, recipe())[0])
+
+    @pytest.mark.parametrize("stop", [0, 1, 4])
+    def test_resuming_gives_the_undisturbed_run(self, data: TrainingSet, stop: int) -> None:
+        plan = recipe()
+        undisturbed, rows = run(data, plan)
+        state = start(CHANNELS, CODES, 0.1, plan, "cpu")
+        seen = [next(train(state, data, plan)) for _ in range(stop)]
+        head = copy.deepcopy(state.head.state_dict())
+        optimiser = copy.deepcopy(state.optimiser.state_dict())
+
+        fresh = Head(CHANNELS, CODES)
+        fresh.load_state_dict(head)
+        adam = torch.optim.Adam(fresh.parameters(), lr=1.0)
+        adam.load_state_dict(optimiser)
+        resumed = TrainingState(fresh, adam, state.shifts, state.step)
+        seen += list(train(resumed, data, plan))
+        assert same(resumed, undisturbed)
+        assert seen == rows
+
+    def test_forgetting_the_optimiser_would_be_noticed(self, data: TrainingSet) -> None:
+        plan = recipe()
+        undisturbed, _ = run(data, plan)
+        state = start(CHANNELS, CODES, 0.1, plan, "cpu")
+        for _ in range(3):
+            next(train(state, data, plan))
+        state.optimiser = torch.optim.Adam(state.head.parameters(), lr=plan.learning_rate)
+        list(train(state, data, plan))
+        assert not same(state, undisturbed)
+
+    def test_every_step_draws_its_own_images(self, data: TrainingSet) -> None:
+        read: list[tuple[int, ...]] = []
+
+        def patches(rows: NDArray[np.int64]) -> NDArray[np.float16]:
+            read.append(tuple(rows))
+            return data.patches(rows)
+
+        run(TrainingSet(patches, data.rows, data.positives), recipe(5))
+        assert len(set(read)) == len(read) == 10  # anchors and positives of five steps
+
+    def test_a_finished_run_has_nothing_left(self, data: TrainingSet) -> None:
+        plan = recipe(steps=2)
+        state, rows = run(data, plan)
+        assert [row.step for row in rows] == [0, 1]
+        assert list(train(state, data, plan)) == []
+
+
+class TestController:
+    @pytest.mark.parametrize(
+        "targets", [Triple(0.37, 0.25, 0.04), Triple(0.50, 0.41, 0.23)], ids=["low", "high"]
+    )
+    def test_brings_the_mean_correspondences_to_their_targets(
+        self, data: TrainingSet, targets: Triple
+    ) -> None:
+        steered = Calibration(WEIGHTS, Triple(0.3, 0.25, 0.5), Controller(targets, rate=0.03))
+        plan = recipe(300, batch=8, learning_rate=5e-3, calibration=steered)
+        _, rows = run(data, plan)
+        late = np.array([row.means for row in rows[-100:]]).mean(axis=0)
+        np.testing.assert_allclose(late, targets, atol=0.04)
