@@ -3,12 +3,10 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any
 
 import click
 
-from stego_core.errors import ImageError, InputError
 from tasks.options import (
     ClustersOptions,
     ComputeOptions,
@@ -20,6 +18,8 @@ from tasks.options import (
     ScoresOptions,
 )
 
+DEMO_SCENES = 120
+DEMO_STEPS = 300
 Shown = Callable[[], None] | None
 """What to print once the progress bars are gone."""
 
@@ -54,6 +54,40 @@ def run(workspace: str, dump: str | None, **sections: Any) -> Shown:
     return lambda: _results(workspace, outcome["report"])
 
 
+def demo(workspace: str, scenes: int | None, compute: ComputeOptions) -> Shown:
+    """The whole pipeline on generated street scenes."""
+    from flows import console
+    from flows import demo as demo_corpus
+    from flows.pipeline import pipeline
+    from flows.settings import PipelineOptions, built
+    from tasks.workspace.storage import Storage
+
+    chosen = demo_corpus.backbone()
+    console.say(chosen.note)
+    corpus = Storage.at(workspace + "-corpus")
+    demo_corpus.write_corpus(corpus, scenes or DEMO_SCENES, seed=0)
+    options = PipelineOptions(
+        corpus=built(
+            "corpus",
+            {
+                "images": corpus.full("images"),
+                "labels": corpus.full("labels"),
+                "taxonomy": corpus.full("taxonomy.json"),
+            },
+        ),
+        features=FeaturesOptions(backbone=chosen.name, weights=chosen.weights, layer=chosen.layer),
+        head=HeadOptions(steps=DEMO_STEPS),
+        compute=compute,
+    )
+    outcome = pipeline(workspace, options, "scenes")
+
+    def show() -> None:
+        _results(workspace, outcome["report"])
+        console.say(chosen.note)
+
+    return show
+
+
 def backfill(
     workspace: str, dump: str | None, corpus: CorpusOptions, compute: ComputeOptions
 ) -> Shown:
@@ -66,7 +100,7 @@ def backfill(
 
 def _results(workspace: str, report: str) -> None:
     from flows import console
-    from tasks.corpus import check_frozen
+    from tasks.listing import check_frozen
     from tasks.summary import Summary
     from tasks.workspace.workspace import Workspace
 
@@ -90,56 +124,10 @@ def segment(
     workspace: str, images: Sequence[str], out: str | None, compute: ComputeOptions
 ) -> Shown:
     """A few loose images; no dump is made."""
-    from flows import console
-    from flows.api import open_workspace
-    from stego_core.palette import palette
-    from tasks.images import decode, encode_mask
-    from tasks.options import CorpusOptions
-    from tasks.workspace.storage import Storage
+    from flows.segment import segment_files
 
-    opened, target = open_workspace(workspace, compute.device), Storage.at(out or "labelled")
-    limit = CorpusOptions.model_fields["max_pixels"].default
-    names = mask_names(images)
-    failed = []
-    for location in images:
-        path = PurePosixPath(Storage.at(location).uri)
-        try:
-            image = decode(read_user_file(path), limit)
-        except ImageError as error:
-            failed.append(f"{location}: {error}")
-            continue
-        classes = opened.label(image)
-        target.write(names[location], encode_mask(classes, palette(len(opened.names))))
-        console.say(f"{location} → {target.full(names[location])}")
-    if failed:
-        raise InputError(f"{len(failed)} of {len(images)} images not labelled: {'; '.join(failed)}")
+    segment_files(workspace, images, out or "labelled", compute.device)
     return None
-
-
-def read_user_file(path: PurePosixPath) -> bytes:
-    """A loose image's bytes.
-
-    Raises:
-        ImageError: it cannot be read.
-    """
-    from tasks.workspace.storage import Storage
-
-    try:
-        return Storage(str(path.parent)).read(path.name)
-    except OSError as error:
-        raise ImageError(f"cannot be read: {error.strerror or error}") from None
-
-
-def mask_names(images: Sequence[str]) -> dict[str, str]:
-    """A mask's file name for each image: its stem, or its whole name where stems collide."""
-    stems = [PurePosixPath(image).stem for image in images]
-    names = {
-        image: f"{stem if stems.count(stem) == 1 else PurePosixPath(image).name}.png"
-        for image, stem in zip(images, stems, strict=True)
-    }
-    if len(set(names.values())) < len(names):
-        raise InputError("two of the images have the same name; label them in two calls")
-    return names
 
 
 def status(workspace: str, as_json: bool | None) -> Shown:
@@ -157,7 +145,7 @@ def status(workspace: str, as_json: bool | None) -> Shown:
 def corpus(workspace: str, dump: str | None, corpus: CorpusOptions) -> Shown:
     """Index a dump."""
     from flows.stages import corpus_flow
-    from tasks.corpus import default_dump
+    from tasks.listing import default_dump
 
     corpus_flow(workspace, dump or default_dump(corpus.images), corpus)
     return None
@@ -232,6 +220,7 @@ def report(workspace: str, name: str | None) -> Shown:
     return lambda: console.results.print(f"report: {place}", markup=False, soft_wrap=True)
 
 
+SCENES = click.Option(["--scenes"], type=click.IntRange(32), help="Scenes. [default: 120]")
 DUMP = click.Option(["--dump"], help="The dump's name; default: the last part of --images.")
 DUMPS = click.Option(["--dumps"], help="Dumps, separated by commas; default: all of them.")
 IMAGES = click.Argument(["images"], nargs=-1, required=True)
@@ -249,6 +238,7 @@ COMMANDS = (
         ("corpus", "compute"),
         [DUMP],
     ),
+    CommandSpec("demo", "The pipeline on generated scenes.", demo, ("compute",), [SCENES]),
     CommandSpec("segment", "Label a few loose images.", segment, ("compute",), [IMAGES, OUT]),
     CommandSpec("status", "What the workspace holds.", status, (), [JSON]),
     CommandSpec("corpus", "Index a dump of images.", corpus, ("corpus",), [DUMP]),

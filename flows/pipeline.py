@@ -6,7 +6,8 @@ from prefect import flow
 
 from flows import stages
 from flows.settings import PipelineOptions, built
-from tasks import compute, corpus, model
+from tasks import compute, model
+from tasks.listing import default_dump
 from tasks.options import ComputeOptions, CorpusOptions, MasksOptions, ScoresOptions
 from tasks.workspace.workspace import Workspace
 
@@ -23,7 +24,7 @@ def pipeline(workspace: str, options: PipelineOptions, dump: str | None = None) 
     Returns:
         keys of all stages, the report's place.
     """
-    name = dump or corpus.default_dump(options.corpus.images)
+    name = dump or default_dump(options.corpus.images)
     with compute.executor(options.compute):
         stages.corpus_flow(workspace, name, options.corpus)
         keys, tables = trained(workspace, [name], options)
@@ -161,7 +162,7 @@ def backfill(
         keys of all stages, the report's place.
     """
     run = compute_options or ComputeOptions()
-    name = dump or corpus.default_dump(images.images)
+    name = dump or default_dump(images.images)
     place = Workspace.open(workspace)
     current = place.current()
     keys, chosen = dict(current["keys"]), current["options"]

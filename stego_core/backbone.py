@@ -89,11 +89,24 @@ def bare_model(name: str, seed: int = 0) -> nn.Module:
             model: nn.Module = timm.create_model(
                 name, pretrained=False, num_classes=0, dynamic_img_size=True
             )
-        except (RuntimeError, TypeError, ValueError) as error:
-            raise OptionError(f"backbone {name!r} cannot be built: {error}") from None
+        except (RuntimeError, TypeError, ValueError):
+            raise not_a_vit(name) from None  # only those know dynamic_img_size
     if not (hasattr(model, "forward_intermediates") and hasattr(model, "blocks")):
-        raise OptionError(f"backbone {name!r} is not a vision transformer; choose a vit_* model")
+        raise not_a_vit(name)
+    if isinstance(model.norm, nn.Identity):
+        raise OptionError(
+            f"backbone {name!r} has no final LayerNorm over patch tokens (it pools them first); "
+            "choose a vit_* model without 'gap' in its name"
+        )
     return model
+
+
+def not_a_vit(name: str) -> OptionError:
+    """The error for a model whose patches cannot be read."""
+    return OptionError(
+        f"backbone {name!r} is not a plain vision transformer; choose a vit_* model such as "
+        "vit_small_patch16_224.dino"
+    )
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:

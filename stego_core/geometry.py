@@ -11,7 +11,7 @@ from PIL import Image
 from stego_core.errors import OptionError
 
 MAX_ASPECT = 8
-"""Long side over short side above which an image is squeezed rather than enlarged for ever."""
+"""Long side over short side above which an image decides how much it is enlarged."""
 
 
 class Window(NamedTuple):
@@ -49,12 +49,6 @@ def five_crop_windows(height: int, width: int) -> list[Window]:
         ((height - h) // 2, (width - w) // 2),
     ]
     return [Window(top, left, top + h, left + w) for top, left in tops_lefts]
-
-
-def short_side_size(height: int, width: int, short: int) -> tuple[int, int]:
-    """Size with the same proportions whose short side is `short` pixels."""
-    scale = short / min(height, width)
-    return max(round(height * scale), short), max(round(width * scale), short)
 
 
 def central_square(height: int, width: int, side: int) -> Window:
@@ -117,9 +111,9 @@ def crop_windows(height: int, width: int, five: bool) -> list[Window]:
 def inference_size(height: int, width: int, short: int, patch: int) -> tuple[int, int]:
     """Size at which an image is read: short side `short`, both sides multiples of `patch`.
 
-    An image longer than `MAX_ASPECT` times its short side keeps its long side at
-    `MAX_ASPECT * short` and gives up its proportions: a 1×2000 image would otherwise be
-    enlarged to 320×640,000.
+    An image longer than `MAX_ASPECT` times its short side gets a long side of
+    `MAX_ASPECT * short` and a short side as small as that makes it, at least one patch: a
+    1×2000 image would otherwise be enlarged to 320×640,000.
     """
     scale = min(short / min(height, width), MAX_ASPECT * short / max(height, width))
     return (

@@ -155,8 +155,9 @@ def upsampled(
     """
     rows = _interpolation(maps.shape[0], size[0], window.top, window.bottom)
     columns = _interpolation(maps.shape[1], size[1], window.left, window.right)
-    tall = np.tensordot(rows, maps, axes=(1, 0))
-    return np.ascontiguousarray(np.matmul(columns, tall))
+    wide = np.ascontiguousarray(np.tensordot(maps, columns, axes=(1, 1)).transpose(0, 2, 1))
+    full = rows @ wide.reshape(len(wide), -1)  # one large product: many small ones crawl
+    return full.reshape(window.height, window.width, maps.shape[-1])
 
 
 def _interpolation(cells: int, pixels: int, start: int, stop: int) -> NDArray[np.float32]:
@@ -209,7 +210,7 @@ def cluster_log_probabilities(
     Returns:
         (..., K) float32.
     """
-    norm = np.linalg.norm(codes, axis=-1, keepdims=True)
+    norm = np.sqrt(np.einsum("...d,...d->...", codes, codes))[..., None]
     scaled = SHARPNESS * (codes @ centroids.T) / np.maximum(norm, np.finfo(np.float32).tiny)
     peak = scaled.max(axis=-1, keepdims=True)
     return np.asarray(scaled - peak - np.log(np.exp(scaled - peak).sum(-1, keepdims=True)))

@@ -19,7 +19,7 @@ class Clustering(NamedTuple):
     Attributes:
         centroids: (K, D) float32 of norm 1.
         inertia: mean of 1 − cos(x, its centroid), in [0, 2].
-        iterations: Lloyd iterations until no vector changed its cluster, or the limit.
+        iterations: Lloyd iterations until the inertia stood still, or the limit.
     """
 
     centroids: NDArray[np.float32]
@@ -134,7 +134,7 @@ def fit(
         clusters: K.
         generator: draws the start.
         iterations: limit on Lloyd iterations.
-        tolerance: stop when the inertia falls by less than this.
+        tolerance: stop when the inertia falls by no more than this.
 
     Raises:
         CapacityError: fewer vectors than clusters.
@@ -154,7 +154,7 @@ def fit(
         if empty.any():
             updated[empty] = farthest(vectors, centroids, int(empty.sum()))
         centroids = updated
-        if before - sums.inertia < tolerance and not empty.any():
+        if before - sums.inertia <= tolerance and not empty.any():
             break
         before = sums.inertia
     return Clustering(centroids, iterate(vectors, centroids).inertia, done)

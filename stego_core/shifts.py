@@ -41,7 +41,8 @@ class Controller:
     """Moves each shift until the mean code correspondence sits at its target.
 
     After every step b ← b + rate · (mean S − target). Too large a mean means that everything
-    resembles everything, and a larger b repels more pairs. Needs no label.
+    resembles everything, and a larger b repels more pairs. Needs no label. Kept in [-1, 1],
+    the range of the correspondences: beyond it every pair already repels or attracts.
 
     Attributes:
         targets: mean S wanted for self, knn and rand pairs, in [-1, 1].
@@ -55,7 +56,7 @@ class Controller:
         """The shifts for the next step, given this step's mean code correspondences."""
         return Triple(
             *(
-                shift + self.rate * (mean - target)
+                min(max(shift + self.rate * (mean - target), -1.0), 1.0)
                 for shift, mean, target in zip(shifts, means, self.targets, strict=True)
             )
         )

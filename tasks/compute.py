@@ -1,5 +1,6 @@
 """Where shards are computed: Dask workers, or a plain loop. The only code that touches Dask."""
 
+import gc
 import logging
 import os
 import threading
@@ -159,20 +160,25 @@ def _client(options: ComputeOptions) -> Iterator[Client]:
                     n_workers=options.workers or os.cpu_count() or 1,
                     threads_per_worker=1,
                     processes=True,
-                    dashboard_address=None,
+                    dashboard_address="127.0.0.1:0",  # None means 8787, and a warning if it is taken
                     silence_logs=logging.ERROR,
                 )
             )
         else:
             address = options.cluster
-        try:
-            client = Client(address, timeout=CONNECT_SECONDS)
-        except (OSError, ValueError, TypeError) as error:
-            raise OptionError(
-                f"no Dask scheduler answers at {options.cluster} within {CONNECT_SECONDS} s "
-                f"({error}); start one, or use --cluster local"
-            ) from None
-        yield stack.enter_context(client)
+        yield stack.enter_context(_connected(address))
+
+
+def _connected(address: Any) -> Client:
+    try:
+        return Client(address, timeout=CONNECT_SECONDS)
+    except (OSError, ValueError, TypeError) as error:
+        reason = str(error)
+    gc.collect()  # a half-made client that is finalized later can block the start of the next one
+    raise OptionError(
+        f"no Dask scheduler answers at {address} within {CONNECT_SECONDS} s ({reason}); "
+        "start one, or use --cluster local"
+    )
 
 
 def device(choice: str) -> str:

@@ -1,19 +1,25 @@
 """Stage corpus: a pile of images becomes a dump, a frozen index with its quarantine list."""
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from stego_core.errors import ImageError, InputError
 from stego_core.taxonomy import Taxonomy
 from tasks import images
 from tasks.compute import Step
+from tasks.index import IndexReader
+from tasks.listing import (
+    LISTING,
+    LISTING_COLUMNS,
+    listed,
+    load_taxonomy,
+    read_file,
+    taxonomy_document,
+)
 from tasks.options import CorpusOptions
 from tasks.stage import Stage, Stopwatch
 from tasks.workspace import keys, tables
@@ -24,25 +30,19 @@ from tasks.workspace.workspace import Workspace
 VERSION = 1
 SHARD_IMAGES = 128
 THREADS = 4
-LISTING = "listing.parquet"
-LISTING_SCHEMA = pa.schema(
-    [("path", pa.string()), ("image_id", pa.string()), ("label", pa.string())]
-)
-INDEX_SCHEMA = pa.schema(
-    [
-        ("image_id", pa.string()),
-        ("path", pa.string()),
-        ("height", pa.int32()),
-        ("width", pa.int32()),
-        ("bytes", pa.int64()),
-        ("digest", pa.string()),
-        ("label", pa.string()),
-        ("label_digest", pa.string()),
-    ]
-)
+INDEX_COLUMNS = {
+    "image_id": "string",
+    "path": "string",
+    "height": "int32",
+    "width": "int32",
+    "bytes": "int64",
+    "digest": "string",
+    "label": "string",
+    "label_digest": "string",
+}
+QUARANTINE_COLUMNS = {"path": "string", "reason": "string"}
 PINNED = ("image_id", "digest", "label_digest")
 """Columns that make the index digest: equal ones mean equal images and labels."""
-QUARANTINE_SCHEMA = pa.schema([("path", pa.string()), ("reason", pa.string())])
 
 
 @dataclass(frozen=True)
@@ -74,13 +74,12 @@ class CorpusWork:
         bad = [{"path": e["path"], "reason": e["reason"]} for e in described if "reason" in e] + [
             {"path": e["label"], "reason": e["label_reason"]} for e in good if e.get("label_reason")
         ]
-        for name, entries, schema in (
-            ("index", good, INDEX_SCHEMA),
-            ("quarantine", bad, QUARANTINE_SCHEMA),
+        for name, entries, columns in (
+            ("index", good, INDEX_COLUMNS),
+            ("quarantine", bad, QUARANTINE_COLUMNS),
         ):
-            columns = {n: [entry.get(n) for entry in entries] for n in schema.names}
-            path = f"{folder.path}/parts/{name}-{shard:06d}.parquet"
-            tables.write_table(folder.storage, path, columns, schema)
+            values = {column: [entry.get(column) for entry in entries] for column in columns}
+            tables.write_table(folder.storage, part_file(folder, name, shard), values, columns)
         record = Record(
             shard,
             (first, last),
@@ -150,25 +149,6 @@ def refuse_problems(problems: Sequence[str]) -> None:
         )
 
 
-def read_file(storage: Storage, path: str) -> bytes:
-    """A user's file.
-
-    Raises:
-        ImageError: it cannot be read.
-    """
-    try:
-        return storage.read(path)
-    except OSError as error:
-        raise ImageError(f"cannot be read: {error.strerror or error}") from None
-
-
-def default_dump(images_uri: str) -> str:
-    """The dump's name where none is given: the last part of where the images lie."""
-    name = PurePosixPath(images_uri.rstrip("/")).name
-    cleaned = "".join(c if c.isalnum() or c in "._-" else "-" for c in name).lstrip(".-")
-    return cleaned[:100] or "images"
-
-
 def plan(workspace: Workspace, dump: str, options: CorpusOptions) -> Stage | None:
     """List the images and freeze the list; None if the dump is already complete.
 
@@ -191,7 +171,7 @@ def plan(workspace: Workspace, dump: str, options: CorpusOptions) -> Stage | Non
         return None
     if not folder.storage.exists(f"{folder.path}/{LISTING}"):
         listing = listed(source, Storage.at(options.labels) if options.labels else None)
-        tables.write_table(folder.storage, f"{folder.path}/{LISTING}", listing, LISTING_SCHEMA)
+        tables.write_table(folder.storage, f"{folder.path}/{LISTING}", listing, LISTING_COLUMNS)
     count = tables.row_count(folder.storage, f"{folder.path}/{LISTING}")
     work = CorpusWork(
         workspace,
@@ -203,81 +183,8 @@ def plan(workspace: Workspace, dump: str, options: CorpusOptions) -> Stage | Non
         count,
     )
     shards = -(-count // SHARD_IMAGES)
-    return Stage(
-        folder, f"corpus {dump}", "images", count, shards, work, {"stage": "corpus", **pins}
-    )
-
-
-def listed(source: Storage, labels: Storage | None) -> dict[str, list[str | None]]:
-    """Columns of the listing: every image file, its id, and its label where there is one.
-
-    The id is the relative path without extension; images that differ in the extension only
-    keep it, so that ids stay unique.
-
-    Raises:
-        InputError: no image is found.
-    """
-    found = [path for path, _ in source.files() if is_image(path)]
-    if not found:
-        known = " ".join(sorted(images.EXTENSIONS))
-        raise InputError(f"no images under {source.uri}; expected files ending in {known}")
-    stems = [stem(path) for path in found]
-    seen: dict[str, int] = {}
-    for name in stems:
-        seen[name.casefold()] = seen.get(name.casefold(), 0) + 1
-    ids = [
-        path if seen[name.casefold()] > 1 else name for path, name in zip(found, stems, strict=True)
-    ]
-    by_stem: dict[str, str] = {}
-    if labels is not None:
-        by_stem = {stem(path): path for path, _ in labels.files() if is_image(path)}
-        if not any(name in by_stem for name in stems):
-            raise InputError(
-                f"none of the {len(found)} images under {source.uri} has a label under "
-                f"{labels.uri}; a label has the same relative path and stem as its image"
-            )
-    return {"path": list(found), "image_id": list(ids), "label": [by_stem.get(s) for s in stems]}
-
-
-def is_image(path: str) -> bool:
-    """Whether the file's ending is an image's, and it is not hidden."""
-    name = PurePosixPath(path)
-    return name.suffix.lower() in images.EXTENSIONS and not name.name.startswith(".")
-
-
-def stem(path: str) -> str:
-    """The path without its extension."""
-    return str(PurePosixPath(path).with_suffix(""))
-
-
-def load_taxonomy(location: str | None) -> Taxonomy | None:
-    """The taxonomy at a path or URI.
-
-    Raises:
-        InputError: it cannot be read or understood.
-    """
-    if location is None:
-        return None
-    folder, _, name = Storage.at(location).uri.rpartition("/")
-    try:
-        return Taxonomy.parse(json.loads(Storage(folder).read(name)))
-    except FileNotFoundError:
-        raise InputError(f"the taxonomy {location} does not exist") from None
-    except ValueError as error:
-        raise InputError(f"the taxonomy {location} is not JSON: {error}") from None
-
-
-def taxonomy_document(taxonomy: Taxonomy | None) -> dict[str, Any] | None:
-    """The taxonomy as its JSON document."""
-    if taxonomy is None:
-        return None
-    return {
-        "name": taxonomy.name,
-        "classes": list(taxonomy.classes),
-        "void": taxonomy.void,
-        "fine_to_coarse": taxonomy.fine_to_coarse and list(taxonomy.fine_to_coarse),
-        "first_class_id": taxonomy.first_class_id,
-    }
+    manifest = {"stage": "corpus", "dump": dump, **pins}
+    return Stage(folder, f"corpus {dump}", "images", count, shards, work, manifest)
 
 
 def finish(workspace: Workspace, stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
@@ -291,17 +198,15 @@ def finish(workspace: Workspace, stage: Stage, seconds: float, computed: int) ->
         name: sum(record.results[name] for record in records)
         for name in ("indexed", "labelled", "pixels", "quarantined")
     }
+    for name, columns in (("index", INDEX_COLUMNS), ("quarantine", QUARANTINE_COLUMNS)):
+        parts = [part_file(stage.folder, name, shard) for shard in range(stage.shards)]
+        path = f"{stage.folder.path}/{name}.parquet"
+        tables.join_tables(stage.folder.storage, parts, path, columns)
     if not total["indexed"]:
-        reasons = _join(stage.folder, "quarantine", stage.shards, QUARANTINE_SCHEMA)
+        first = IndexReader(workspace, stage.manifest["dump"]).quarantine()[0]
         raise InputError(
-            f"none of the {stage.items} images can be used; the first: "
-            f"{reasons[0]['path'][0].as_py()}: {reasons[0]['reason'][0].as_py()}; give readable "
-            "images as another --dump"
-        )
-    for name, schema in (("index", INDEX_SCHEMA), ("quarantine", QUARANTINE_SCHEMA)):
-        parts = _join(stage.folder, name, stage.shards, schema)
-        tables.write_parts(
-            stage.folder.storage, f"{stage.folder.path}/{name}.parquet", parts, schema
+            f"none of the {stage.items} images can be used; the first: {first['path']}: "
+            f"{first['reason']}; give readable images as another --dump"
         )
     index_digest = keys.digest(keys.canonical([record.checksum for record in records]))
     return stage.finish(
@@ -317,22 +222,6 @@ def finish(workspace: Workspace, stage: Stage, seconds: float, computed: int) ->
     )
 
 
-def _join(folder: Folder, name: str, shards: int, schema: pa.Schema) -> list[pa.Table]:
-    parts: Iterator[pa.Table] = (
-        tables.read_table(folder.storage, f"{folder.path}/parts/{name}-{shard:06d}.parquet")
-        for shard in range(shards)
-    )
-    return [part for part in parts if part.num_rows]
-
-
-def check_frozen(workspace: Workspace, dump: str) -> list[str]:
-    """Images that lie beside a finished dump's but are not in it: they need a dump of their own."""
-    folder = workspace.corpus(dump)
-    manifest = folder.manifest()
-    listing = tables.read_table(folder.storage, f"{folder.path}/{LISTING}")
-    known = set(listing.column("path").to_pylist())
-    try:
-        present = Storage(manifest["images_uri"]).files()
-    except InputError:
-        return []  # the originals are gone or out of reach; finished work stands without them
-    return [path for path, _ in present if is_image(path) and path not in known]
+def part_file(folder: Folder, name: str, shard: int) -> str:
+    """Where one shard's part of the index or the quarantine lies."""
+    return f"{folder.path}/parts/{name}-{shard:06d}.parquet"

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
@@ -28,9 +27,7 @@ VERSION = 1
 CHECKPOINT_STEPS = 200
 REPORT_STEPS = 20
 CURVE_FILE = "curve.parquet"
-CURVE_SCHEMA = pa.schema(
-    [(name, pa.int64() if name == "step" else pa.float64()) for name in Curve._fields]
-)
+CURVE_COLUMNS = {name: "int64" if name == "step" else "double" for name in Curve._fields}
 
 
 @dataclass(frozen=True)
@@ -94,7 +91,7 @@ def run(job: HeadJob, compute: ComputeOptions, device: str) -> dict[str, Any]:
                 progress.advance(REPORT_STEPS, f"mean S {row.mean_self:.2f} {row.mean_knn:.2f}")
     columns = {name: [getattr(row, name) for row in curve] for name in Curve._fields}
     storage = job.folder.storage
-    tables.write_table(storage, f"{job.folder.path}/{CURVE_FILE}", columns, CURVE_SCHEMA)
+    tables.write_table(storage, f"{job.folder.path}/{CURVE_FILE}", columns, CURVE_COLUMNS)
     weights = {name: value.cpu().numpy() for name, value in state.head.state_dict().items()}
     content = tables.write_tensors(storage, f"{job.folder.path}/{HEAD_FILE}", weights)
     manifest = {

@@ -104,6 +104,11 @@ def encode_mask(classes: NDArray[np.uint8], colours: NDArray[np.uint8]) -> bytes
     """A palette PNG of class ids (H, W) uint8: the pixel values are the ids, seen in colours."""
     image = Image.fromarray(classes, mode="L")
     image.putpalette(colours.tobytes())
+    return encode_png(image)
+
+
+def encode_png(image: Image.Image) -> bytes:
+    """A PNG of an image, pixels as they are."""
     return _encoded(image, "PNG")
 
 

@@ -110,6 +110,15 @@ def from_hub(name: str) -> dict[str, Tensor]:
     return dict(safetensors.torch.load_file(cached))
 
 
+def hub_has(name: str) -> bool:
+    """Whether timm's weights of a model are on this machine, or the hub answers at once."""
+    config = timm.get_pretrained_cfg(name)
+    if config is None or not config.hf_hub_id:
+        return False
+    cached = huggingface_hub.try_to_load_from_cache(config.hf_hub_id, HUB_FILE)
+    return isinstance(cached, str) or answers(huggingface_hub.constants.ENDPOINT)
+
+
 def require_hub(name: str) -> None:
     """Ask the hub for a sign of life: its own retries would take most of a minute.
 

@@ -76,7 +76,7 @@ def plan(rows: FeatureRows, dump: str, options: NeighborsOptions) -> Stage | Non
     if usable < options.k:
         raise CapacityError(
             f"{usable} usable images are fewer than the {options.k} neighbours to store; give more "
-            f"images or a smaller --k"
+            f"images or a smaller --neighbors"
         )
     number = rows.dumps.index(dump)
     count = rows.counts()[number]

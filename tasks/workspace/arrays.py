@@ -92,6 +92,7 @@ def write_shard(
         )
     with write_errors(storage.uri):
         array[first:last] = values
+        storage.flush("/".join([path, name, "c", str(shard), *["0"] * (array.ndim - 1)]))
     return values.nbytes, digest(np.ascontiguousarray(values).tobytes())
 
 

@@ -104,6 +104,12 @@ class Storage:
             else:
                 _filesystem(self.uri).pipe_file(self.full(path), content)
 
+    def flush(self, path: str) -> None:
+        """Have the disk keep a file that something else wrote, before a record says it is there."""
+        if self.is_local:
+            with open(self.full(path), "rb") as file:
+                os.fsync(file.fileno())
+
     def exists(self, path: str) -> bool:
         """Whether the file or folder is there now, whatever was there before."""
         filesystem = _filesystem(self.uri)

@@ -18,19 +18,31 @@ ROW_GROUP = 4096
 """Rows read together; a worker fetches the groups of its own rows only."""
 
 
+Columns = Mapping[str, str]
+"""Names of a table's columns and their Arrow types, such as "string" or "int64"."""
+
+
 def write_table(
-    storage: Storage, path: str, columns: Mapping[str, Sequence[Any]], schema: pa.Schema
+    storage: Storage, path: str, values: Mapping[str, Sequence[Any]], columns: Columns
 ) -> None:
-    """Write columns as one Parquet file."""
-    table = pa.table({name: columns[name] for name in schema.names}, schema=schema)
-    write_parts(storage, path, [table], schema)
+    """Write values as one Parquet file."""
+    schema = _schema(columns)
+    _write(storage, path, pa.table({name: values[name] for name in columns}, schema=schema))
 
 
-def write_parts(storage: Storage, path: str, parts: Sequence[pa.Table], schema: pa.Schema) -> None:
-    """Write tables one after another as one Parquet file."""
+def join_tables(storage: Storage, parts: Sequence[str], path: str, columns: Columns) -> None:
+    """Write the rows of several Parquet files, in order, as one."""
+    tables = [read_table(storage, part) for part in parts]
+    _write(storage, path, pa.concat_tables([_schema(columns).empty_table(), *tables]))
+
+
+def _schema(columns: Columns) -> pa.Schema:
+    return pa.schema([(name, pa.type_for_alias(kind)) for name, kind in columns.items()])
+
+
+def _write(storage: Storage, path: str, table: pa.Table) -> None:
     sink = io.BytesIO()
-    table = pa.concat_tables([schema.empty_table(), *parts])
-    pq.write_table(table, sink, row_group_size=ROW_GROUP, write_page_checksum=True)
+    pq.write_table(table, sink, row_group_size=ROW_GROUP)
     storage.write(path, sink.getvalue())
 
 

@@ -7,6 +7,10 @@ from stego_core.shifts import PRESETS, Controller, Triple, calibration
 
 
 class TestController:
+    def test_shifts_stay_in_the_range_of_correspondences(self) -> None:
+        moved = Controller(rate=1.0).moved(Triple(0.9, -0.9, 0.0), (1.0, -1.0, 0.05))
+        assert moved == Triple(1.0, -1.0, 0.0)
+
     def test_moves_each_shift_by_rate_times_deviation(self) -> None:
         controller = Controller(Triple(0.3, 0.2, 0.05), rate=0.1)
         moved = controller.moved(Triple(0.5, 0.5, 0.5), (0.4, 0.2, -0.15))

@@ -23,7 +23,7 @@ COLOURS = np.array([[0, 114, 178], [213, 94, 0], [0, 158, 115], [240, 228, 66]],
 def scene(seed: int, height: int = 240, width: int = 320) -> tuple[charts.Picture, charts.Picture]:
     """A noisy picture and the coloured mask of its four smooth regions."""
     generator = np.random.default_rng(seed)
-    rows, cols = np.mgrid[0:1:height * 1j, 0:1:width * 1j]
+    rows, cols = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
     a, b, c = generator.uniform(2, 5, 3)
     labels = 2 * (np.sin(a * rows + b * cols) > 0) + (np.cos(c * cols - a * rows) > 0.1)
     tones = generator.uniform(40, 220, (4, 3))[labels] + generator.normal(0, 12, (height, width, 3))
@@ -33,18 +33,24 @@ def scene(seed: int, height: int = 240, width: int = 320) -> tuple[charts.Pictur
 def gallery_item(seed: int, labelled: bool = True) -> page.GalleryItem:
     image, mask = scene(seed)
     overlay = (0.5 * image + 0.5 * mask).astype(np.uint8)
-    return page.GalleryItem("day-1", f"{seed:08x}", image, mask, overlay,
-                            mask if labelled else None)
+    return page.GalleryItem(
+        "day-1", f"{seed:08x}", image, mask, overlay, mask if labelled else None
+    )
 
 
 def seed_figure() -> page.SeedFigure:
     rows, cols = np.mgrid[0:20, 0:28]
     points = [(40.0, 60.0), (120.0, 200.0), (200.0, 280.0)]
-    heat = np.stack([1.2 * np.exp(-np.hypot(rows - y / 12, cols - x / 11.4) / 5) - 0.2
-                     for y, x in points])
+    heat = np.stack(
+        [1.2 * np.exp(-np.hypot(rows - y / 12, cols - x / 11.4) / 5) - 0.2 for y, x in points]
+    )
     pictures = [scene(seed)[0] for seed in (1, 2, 3)]
-    return page.SeedFigure(pictures[0], points, [(each, heat) for each in pictures],
-                           ["query image", "nearest neighbour 1", "nearest neighbour 2"])
+    return page.SeedFigure(
+        pictures[0],
+        points,
+        [(each, heat) for each in pictures],
+        ["query image", "nearest neighbour 1", "nearest neighbour 2"],
+    )
 
 
 def training(steps: int = 400) -> page.TrainingCurves:
@@ -72,8 +78,13 @@ def confusion(dump: str, classes: int, extra: int = 2) -> page.Confusion:
 
 
 def empty_report() -> page.Report:
-    return page.Report("Nothing yet", "/tmp/ws", "stego-flows 0.1.0",
-                       page.Backbone("dino_vits8", "last layer", "untrained: expect noise"), {})
+    return page.Report(
+        "Nothing yet",
+        "/tmp/ws",
+        "stego-flows 0.1.0",
+        page.Backbone("dino_vits8", "last layer", "untrained: expect noise"),
+        {},
+    )
 
 
 def full_report() -> page.Report:
@@ -81,21 +92,29 @@ def full_report() -> page.Report:
         empty_report(),
         title="Street scenes, week 31",
         keys={stage: f"{place:x}" * 32 for place, stage in enumerate(("features", "head"), 10)},
-        dumps=[page.DumpCounts("day-1", 12345, 500, 2, 9876.5),
-               page.DumpCounts("day-2", 800, 0, 0, 640.0)],
+        dumps=[
+            page.DumpCounts("day-1", 12345, 500, 2, 9876.5),
+            page.DumpCounts("day-2", 800, 0, 0, 640.0),
+        ],
         quarantine=[page.Quarantined("day-1", "a/b.jpg", "corpus", "truncated after 12 bytes")],
         quarantine_total=1234,
-        classes=[page.ClassShare(place, f"class {place}", (40, 90, 20 * place), 20 / (place + 1))
-                 for place in range(9)],
-        scores=[page.Scores("day-1", 56.71, 28.25, 41.0, 15.5, 75.9, None),
-                page.Scores("day-2", 50.0, 20.0)],
+        classes=[
+            page.ClassShare(place, f"class {place}", (40, 90, 20 * place), 20 / (place + 1))
+            for place in range(9)
+        ],
+        scores=[
+            page.Scores("day-1", 56.71, 28.25, 41.0, 15.5, 75.9, None),
+            page.Scores("day-2", 50.0, 20.0),
+        ],
         gallery=[gallery_item(1), gallery_item(2), gallery_item(3, labelled=False)],
         curves=training(),
         inertias=[10.5, 10.2, 10.9, 10.31],
         confusions=[confusion("day-1", 27), confusion("day-2", 5)],
         seed=seed_figure(),
-        timings=[page.Timing("features", "day-1", 49, 12345, "images", 612.0),
-                 page.Timing("head", None, 1, 4000, "rows", 0.0)],
+        timings=[
+            page.Timing("features", "day-1", 49, 12345, "images", 612.0),
+            page.Timing("head", None, 1, 4000, "rows", 0.0),
+        ],
     )
 
 
@@ -114,8 +133,18 @@ def full() -> str:
 
 class TestContent:
     def test_numbers_of_the_report_are_on_the_page(self, full: str) -> None:
-        for text in ("Street scenes, week 31", "13,145", "1,234", "56.7", "28.2", "aaaaaaaa",
-                     "truncated after 12 bytes", "20.2 images/s", "10 min 12 s", "no labels"):
+        for text in (
+            "Street scenes, week 31",
+            "13,145",
+            "1,234",
+            "56.7",
+            "28.2",
+            "aaaaaaaa",
+            "truncated after 12 bytes",
+            "20.2 images/s",
+            "10 min 12 s",
+            "no labels",
+        ):
             assert text in full
 
     def test_missing_numbers_are_dashes(self, full: str) -> None:
@@ -138,22 +167,35 @@ class TestContent:
     def test_empty_report_says_what_is_missing(self) -> None:
         html = page.render(empty_report())
         assert sources(html) == []
-        for text in ("No labels were given, so there are no scores.", "No masks were made",
-                     "No training curve", "Every image could be read.", "No timings"):
+        for text in (
+            "No labels were given, so there are no scores.",
+            "No masks were made",
+            "No training curve",
+            "Every image could be read.",
+            "No timings",
+        ):
             assert text in html
 
 
 class TestSafety:
     def test_names_from_the_corpus_are_text(self) -> None:
         hostile = replace(
-            full_report(), title=HOSTILE, workspace=HOSTILE, keys={HOSTILE: HOSTILE},
+            full_report(),
+            title=HOSTILE,
+            workspace=HOSTILE,
+            keys={HOSTILE: HOSTILE},
             dumps=[page.DumpCounts(HOSTILE, 1, 1, 1, 1.0)],
             quarantine=[page.Quarantined(HOSTILE, HOSTILE, HOSTILE, HOSTILE)],
             classes=[page.ClassShare(0, HOSTILE, (1, 2, 3), 100.0)],
             scores=[page.Scores(HOSTILE)],
             gallery=[replace(gallery_item(1), dump=HOSTILE, image_id=HOSTILE)],
-            confusions=[replace(confusion(HOSTILE, 2, 0), true_names=[HOSTILE] * 2,
-                                predicted_names=[HOSTILE] * 2)],
+            confusions=[
+                replace(
+                    confusion(HOSTILE, 2, 0),
+                    true_names=[HOSTILE] * 2,
+                    predicted_names=[HOSTILE] * 2,
+                )
+            ],
             seed=replace(seed_figure(), captions=[HOSTILE] * 3),
             timings=[page.Timing(HOSTILE, HOSTILE, 1, 1, HOSTILE, 1.0)],
         )
@@ -230,7 +272,7 @@ class TestPictures:
         values = np.arange(150, dtype=np.float64)
         smooth = charts._running_mean(values)
         assert smooth is not None
-        expected = [values[max(0, end - 3):end].mean() for end in range(1, 151)]
+        expected = [values[max(0, end - 3) : end].mean() for end in range(1, 151)]
         np.testing.assert_allclose(smooth, expected)
 
 
@@ -243,9 +285,15 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
     profile = tmp_path_factory.mktemp("chromium")
-    for flag in ("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-                 "--disable-background-networking", "--no-first-run",
-                 f"--user-data-dir={profile}"):
+    for flag in (
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--disable-background-networking",
+        "--no-first-run",
+        f"--user-data-dir={profile}",
+    ):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     session = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
@@ -258,11 +306,14 @@ class TestBrowser:
     def test_opens_from_disk(self, browser: Any, full: str, tmp_path: Path, width: int) -> None:
         file = tmp_path / "index.html"
         file.write_text(full, encoding="utf-8")
-        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {
-            "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600})
+        browser.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride",
+            {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600},
+        )
         browser.get(file.as_uri())
         images = browser.execute_script(
-            "return Array.from(document.images, i => [i.complete, i.naturalWidth, i.alt])")
+            "return Array.from(document.images, i => [i.complete, i.naturalWidth, i.alt])"
+        )
         assert len(images) == len(sources(full))
         assert [alt for complete, natural, alt in images if not complete or natural == 0] == []
         assert browser.execute_script("return document.documentElement.scrollWidth") <= width

@@ -1,0 +1,53 @@
+"""Loose images: label a few files with a finished workspace, without making a dump."""
+
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+
+from flows import console
+from flows.api import open_workspace
+from stego_core.errors import ImageError, InputError
+from stego_core.palette import palette
+from tasks.images import decode, encode_mask
+from tasks.listing import read_file
+from tasks.options import CorpusOptions
+from tasks.workspace.storage import Storage
+
+
+def segment_files(workspace: str, images: Sequence[str], out: str, device: str) -> None:
+    """Write a palette PNG for each image file, of the image's size.
+
+    Raises:
+        InputError: some files could not be labelled; the others were.
+    """
+    names = mask_names(images)
+    opened, target = open_workspace(workspace, device), Storage.at(out)
+    colours = palette(len(opened.names))
+    failed = []
+    for location in images:
+        path = PurePosixPath(Storage.at(location).uri)
+        try:
+            content = read_file(Storage(str(path.parent)), path.name)
+            image = decode(content, CorpusOptions.model_fields["max_pixels"].default)
+        except ImageError as error:
+            failed.append(f"{location}: {error}")
+            continue
+        target.write(names[location], encode_mask(opened.label(image), colours))
+        console.say(f"{location} → {target.full(names[location])}")
+    if failed:
+        raise InputError(f"{len(failed)} of {len(images)} images not labelled: {'; '.join(failed)}")
+
+
+def mask_names(images: Sequence[str]) -> dict[str, str]:
+    """A mask's file name for each image: its stem, or its whole name where stems collide.
+
+    Raises:
+        InputError: two images have the same name.
+    """
+    stems = [PurePosixPath(image).stem for image in images]
+    names = {
+        image: f"{stem if stems.count(stem) == 1 else PurePosixPath(image).name}.png"
+        for image, stem in zip(images, stems, strict=True)
+    }
+    if len(set(names.values())) < len(images):
+        raise InputError("two of the images have the same name; label them in two calls")
+    return names
