@@ -48,7 +48,7 @@ def open_workspace(location: str, device: str = "auto") -> OpenWorkspace:
     """
     workspace = Workspace.open(location)
     summary = Summary(workspace)
-    options = MasksOptions(**summary.current["options"].get("masks", {}))
     clusters = summary.require("clusters")
+    options = MasksOptions(**summary.current["options"].get("masks", {}))
     spec = segmenter_spec(workspace, clusters, options)
     return OpenWorkspace(spec.build(compute.device(device)), summary.class_names())

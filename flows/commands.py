@@ -47,10 +47,16 @@ class CommandSpec:
 
 def run(workspace: str, dump: str | None, **sections: Any) -> Shown:
     """The whole pipeline."""
-    from flows.pipeline import pipeline
     from flows.settings import PipelineOptions
+    from tasks import hub
 
-    outcome = pipeline(workspace, PipelineOptions(**sections), dump)
+    options = PipelineOptions(**sections)
+    if options.features.weights is None:
+        hub.require(options.features.backbone)  # before a server starts: it is known at once
+
+    from flows.pipeline import pipeline
+
+    outcome = pipeline(workspace, options, dump)
     return lambda: _results(workspace, outcome["report"])
 
 

@@ -8,8 +8,8 @@ from PIL import Image
 
 from stego_core.palette import palette
 from stego_core.scenes import SCENE_CLASSES, scene, scene_generator
-from tasks import images
-from tasks.model import UNTRAINED, hub_has
+from tasks import hub, images
+from tasks.model import UNTRAINED
 from tasks.progress import Progress
 from tasks.workspace.storage import Storage
 
@@ -45,7 +45,7 @@ def write_corpus(place: Storage, count: int, seed: int) -> None:
 
 def backbone() -> DemoBackbone:
     """DINO where its weights are on this machine or the hub answers at once, else a random ViT."""
-    if hub_has(DINO):
+    if hub.has(DINO):
         return DemoBackbone(
             DINO,
             None,

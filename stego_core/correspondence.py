@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 
 class Terms(NamedTuple):
@@ -25,6 +26,14 @@ class Sampled(NamedTuple):
     features: Tensor
     codes: Tensor
 
+    def unit(self) -> "Sampled":
+        """The same tokens with features and codes scaled to norm 1."""
+        return Sampled(normalize(self.features, dim=-1), normalize(self.codes, dim=-1))
+
+    def permuted(self, order: Tensor) -> "Sampled":
+        """The images in another order, (B,) int64."""
+        return Sampled(self.features[order], self.codes[order])
+
 
 def correspondence(a: Tensor, b: Tensor) -> Tensor:
     """Cosine of every token of a with every token of b.
@@ -38,9 +47,7 @@ def correspondence(a: Tensor, b: Tensor) -> Tensor:
     Returns:
         (B, n, m) in [-1, 1].
     """
-    unit_a = torch.nn.functional.normalize(a, dim=-1)
-    unit_b = torch.nn.functional.normalize(b, dim=-1)
-    return unit_a @ unit_b.transpose(-1, -2)
+    return normalize(a, dim=-1) @ normalize(b, dim=-1).transpose(-1, -2)
 
 
 def spatially_centred(correspondences: Tensor) -> Tensor:
@@ -68,12 +75,16 @@ def pair_loss(features: Tensor, codes: Tensor, shift: float) -> Tensor:
 def pair(anchor: Sampled, partner: Sampled, shift: float) -> tuple[Tensor, Tensor]:
     """Loss of one kind of pair and its mean code correspondence.
 
+    Args:
+        anchor, partner: tokens of norm 1 (`Sampled.unit`), so that products are cosines.
+        shift: b.
+
     Returns:
         the scalar loss, and the scalar mean of S (detached, unclamped).
     """
-    codes = correspondence(anchor.codes, partner.codes)
-    loss = pair_loss(correspondence(anchor.features, partner.features), codes, shift)
-    return loss, codes.detach().mean()
+    features = anchor.features @ partner.features.transpose(-1, -2)
+    codes = anchor.codes @ partner.codes.transpose(-1, -2)
+    return pair_loss(features, codes, shift), codes.detach().mean()
 
 
 def batch_terms(
@@ -96,12 +107,10 @@ def batch_terms(
     Returns:
         losses and mean correspondences, both as (self, knn, rand).
     """
+    anchor, positive, other = anchor.unit(), positive.unit(), other.unit()
     loss_self, mean_self = pair(anchor, anchor, shifts[0])
     loss_knn, mean_knn = pair(anchor, positive, shifts[1])
-    draws = [
-        pair(anchor, Sampled(other.features[draw], other.codes[draw]), shifts[2])
-        for draw in derangements
-    ]
+    draws = [pair(anchor, other.permuted(order), shifts[2]) for order in derangements]
     loss_rand = torch.stack([loss for loss, _ in draws]).mean()
     mean_rand = torch.stack([mean for _, mean in draws]).mean()
     return Terms(loss_self, loss_knn, loss_rand), Terms(mean_self, mean_knn, mean_rand)

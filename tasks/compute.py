@@ -160,7 +160,7 @@ def _client(options: ComputeOptions) -> Iterator[Client]:
                     n_workers=options.workers or os.cpu_count() or 1,
                     threads_per_worker=1,
                     processes=True,
-                    dashboard_address="127.0.0.1:0",  # None means 8787, and a warning if it is taken
+                    dashboard_address="127.0.0.1:0",  # None warns where 8787 is taken
                     silence_logs=logging.ERROR,
                 )
             )

@@ -16,6 +16,8 @@ FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM", "AVIF")
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm"}
 FULL_SCALE = {"I;16": 65535, "I;16B": 65535, "I;16L": 65535, "I": 65535}
 """Largest value of the modes that hold more than 8 bits a channel."""
+PACKED = {"L;2": 85, "L;4": 17}
+"""What Pillow multiplies grey values of 2 and 4 bits by; labels are ids and want them back."""
 OVERLAY_QUALITY = 88
 ORIENTATION_TAG = 0x0112
 TRANSPOSED = {5, 6, 7, 8}
@@ -53,12 +55,15 @@ def decode_labels(content: bytes, max_pixels: int) -> NDArray[np.int32]:
         ImageError: not an image, truncated, or with colour channels.
     """
     with _opened(content, max_pixels) as image:
+        packing = image.tile[0].args if image.tile else None
+        packing = packing if isinstance(packing, str) else None
         image.load()
         if image.mode not in {"L", "P", "1", *FULL_SCALE}:
             raise ImageError(
                 f"label has mode {image.mode}; expected one channel of ids (grey or palette)"
             )
-        return np.asarray(image).astype(np.int32)
+        values = np.asarray(image).astype(np.int32)
+        return values // PACKED.get(packing or "", 1)
 
 
 @contextmanager
@@ -129,7 +134,9 @@ def decode_mask(content: bytes) -> NDArray[np.uint8]:
 
 def encode_overlay(pixels: NDArray[np.uint8]) -> bytes:
     """A JPEG of RGB pixels (H, W, 3) uint8."""
-    return _encoded(Image.fromarray(pixels), "JPEG", quality=OVERLAY_QUALITY)
+    return _encoded(Image.fromarray(pixels), "JPEG", quality=PACKED = {"L;2": 85, "L;4": 17}
+"""What Pillow multiplies grey values of 2 and 4 bits by; labels are ids and want them back."""
+OVERLAY_QUALITY)
 
 
 def _encoded(image: Image.Image, kind: str, **options: int) -> bytes:

@@ -12,6 +12,8 @@ from tasks.workspace.storage import Storage
 from tasks.workspace.workspace import Workspace
 
 LISTING = "listing.parquet"
+ESCAPED_NAME = "\\udc"
+"""What `storable` leaves in a name for a byte that is not UTF-8."""
 LISTING_COLUMNS = {"path": "string", "image_id": "string", "label": "string"}
 
 
@@ -19,11 +21,16 @@ def read_file(storage: Storage, path: str) -> bytes:
     """A user's file.
 
     Raises:
-        ImageError: it cannot be read.
+        ImageError: it is not there or may not be read. What may be the network's weather is
+            raised as it is, to be tried again rather than frozen into a dump.
     """
+    if ESCAPED_NAME in path:
+        raise ImageError("its file name is not UTF-8; rename it and give it as a new dump")
     try:
         return storage.read(path)
     except OSError as error:
+        if not (storage.is_local or isinstance(error, FileNotFoundError | PermissionError)):
+            raise
         raise ImageError(f"cannot be read: {error.strerror or error}") from None
 
 
@@ -43,7 +50,7 @@ def listed(source: Storage, labels: Storage | None) -> dict[str, list[str | None
     Raises:
         InputError: no image is found.
     """
-    found = [path for path, _ in source.files() if is_image(path)]
+    found = [storable(path) for path, _ in source.files() if is_image(path)]
     if not found:
         known = " ".join(sorted(images.EXTENSIONS))
         raise InputError(f"no images under {source.uri}; expected files ending in {known}")
@@ -63,6 +70,11 @@ def listed(source: Storage, labels: Storage | None) -> dict[str, list[str | None
                 f"{labels.uri}; a label has the same relative path and stem as its image"
             )
     return {"path": list(found), "image_id": list(ids), "label": [by_stem.get(s) for s in stems]}
+
+
+def storable(path: str) -> str:
+    """The path itself, or with escapes where its bytes are not UTF-8: it is then quarantined."""
+    return path.encode("utf-8", "backslashreplace").decode()
 
 
 def is_image(path: str) -> bool:

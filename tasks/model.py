@@ -1,9 +1,6 @@
 """Backbones and heads: fetched once, kept in the workspace, built once per worker."""
 
 import io
-import threading
-import urllib.request
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
@@ -18,6 +15,7 @@ from torch import Tensor, nn
 from stego_core import backbone as backbones
 from stego_core.errors import OptionError, WeightsError
 from stego_core.head import Head, IdentityHead
+from tasks import hub
 from tasks.options import FeaturesOptions
 from tasks.workspace import keys, tables
 from tasks.workspace.storage import Storage
@@ -26,7 +24,6 @@ from tasks.workspace.workspace import Workspace
 UNTRAINED = "untrained"
 IDENTITY = "identity"
 """The head of the baseline: codes are the raw features."""
-PROBE_SECONDS = 4.0
 NESTS = ("state_dict", "model", "teacher", "student")
 HUB_FILE = "model.safetensors"
 WEIGHTS_FILE, HEAD_FILE = "weights.safetensors", "head.safetensors"
@@ -97,59 +94,17 @@ def from_hub(name: str) -> dict[str, Tensor]:
     config = timm.get_pretrained_cfg(name)
     if config is None or not config.hf_hub_id:
         raise WeightsError(f"timm offers no weights for {name}; give a file with --weights")
-    cached = huggingface_hub.try_to_load_from_cache(config.hf_hub_id, HUB_FILE)
-    if not isinstance(cached, str):
-        require_hub(name)
-        try:
-            cached = huggingface_hub.hf_hub_download(config.hf_hub_id, HUB_FILE)
-        except (OSError, ValueError) as error:
-            raise WeightsError(
-                f"the weights of {name} cannot be downloaded ({type(error).__name__}); give a "
-                "file with --weights"
-            ) from None
-    return dict(safetensors.torch.load_file(cached))
-
-
-def hub_has(name: str) -> bool:
-    """Whether timm's weights of a model are on this machine, or the hub answers at once."""
-    config = timm.get_pretrained_cfg(name)
-    if config is None or not config.hf_hub_id:
-        return False
-    cached = huggingface_hub.try_to_load_from_cache(config.hf_hub_id, HUB_FILE)
-    return isinstance(cached, str) or answers(huggingface_hub.constants.ENDPOINT)
-
-
-def require_hub(name: str) -> None:
-    """Ask the hub for a sign of life: its own retries would take most of a minute.
-
-    Raises:
-        WeightsError: it does not answer.
-    """
-    endpoint = huggingface_hub.constants.ENDPOINT
-    if not answers(endpoint):
+    cached = isinstance(huggingface_hub.try_to_load_from_cache(config.hf_hub_id, HUB_FILE), str)
+    if not cached:
+        hub.require(name)
+    try:
+        path = huggingface_hub.hf_hub_download(config.hf_hub_id, HUB_FILE, local_files_only=cached)
+    except (OSError, ValueError) as error:
         raise WeightsError(
-            f"the weights of {name} are not on this machine, and the hub at {endpoint} did not "
-            f"answer within {PROBE_SECONDS:.0f} s; give a file with --weights"
-        )
-
-
-def answers(url: str) -> bool:
-    """Whether a server at the URL answers at once.
-
-    Asked from a thread that may be left behind: looking up a name has no time limit of its own.
-    """
-    replies: list[int] = []
-
-    def ask() -> None:
-        with suppress(OSError, ValueError):
-            request = urllib.request.Request(url, method="HEAD")
-            with urllib.request.urlopen(request, timeout=PROBE_SECONDS) as reply:
-                replies.append(reply.status)
-
-    asking = threading.Thread(target=ask, daemon=True)
-    asking.start()
-    asking.join(PROBE_SECONDS)
-    return bool(replies)
+            f"the weights of {name} cannot be downloaded ({type(error).__name__}); give a "
+            "file with --weights"
+        ) from None
+    return dict(safetensors.torch.load_file(path))
 
 
 def from_file(location: str) -> dict[str, Tensor]:

@@ -118,7 +118,9 @@ class PatchCache:
         self.rows = rows
         self.held: NDArray[np.float16] | None = None
         if rows.nbytes() <= budget_mib * MIB:
-            self.held = np.concatenate([part for _, part in rows.blocks("patches", 512)])
+            self.held = np.empty((rows.total, *rows.shape()), np.float16)
+            for numbers, part in rows.blocks("patches", 512):
+                self.held[numbers] = part
 
     def __call__(self, rows: NDArray[np.int64]) -> NDArray[np.float16]:
         """(n, h, w, C) float16 patches of global rows."""

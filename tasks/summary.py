@@ -34,8 +34,8 @@ class Summary:
 
     @cached_property
     def current(self) -> dict[str, Any]:
-        """What the last run settled on."""
-        return self.workspace.current()
+        """What the last run settled on; empty before the first."""
+        return self.workspace.current_or_none() or {}
 
     @property
     def keys(self) -> dict[str, str]:

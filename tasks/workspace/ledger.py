@@ -121,8 +121,8 @@ class Folder:
         stored = self._json(MANIFEST)
         if stored is None:
             raise WorkspaceError(
-                f"{self.path} is not finished in {self.storage.uri}; run the stage "
-                f"`stego {self.path.split('/')[0]}` first"
+                f"{self.path} is not finished in {self.storage.uri}; run `stego run`, or the "
+                "stage that makes it, first"
             )
         return stored
 

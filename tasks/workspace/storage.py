@@ -20,6 +20,7 @@ from botocore.exceptions import (  # type: ignore[import-untyped]
 
 from stego_core.errors import CapacityError, InputError, WorkspaceError
 
+SIGNATURE = re.compile(r"[?&](sig|signature|x-amz-signature|token)=", re.IGNORECASE)
 PASSWORD = re.compile(r"://[^/@:]*:(?!\d+(?:/|$))[^@]*@")
 """A user and a password before a host; a secret may contain slashes, a port is no secret."""
 CREDENTIALS = "give credentials through the environment or the service's own files"
@@ -53,6 +54,8 @@ class Storage:
         """
         if PASSWORD.search(location):
             raise InputError(f"the {location.split('://')[0]} URI holds a password; {CREDENTIALS}")
+        if SIGNATURE.search(location):
+            raise InputError(f"{location.split('?')[0]} is given with a signature; {CREDENTIALS}")
         if re.fullmatch(r"\s*|[^/]+:///*", location):
             raise InputError(
                 f"{location!r} names no place; expected a folder, or a URI such as s3://bucket/name"

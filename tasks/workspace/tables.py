@@ -42,7 +42,7 @@ def _schema(columns: Columns) -> pa.Schema:
 
 def _write(storage: Storage, path: str, table: pa.Table) -> None:
     sink = io.BytesIO()
-    pq.write_table(table, sink, row_group_size=ROW_GROUP)
+    pq.write_table(table, sink, row_group_size=ROW_GROUP, write_page_checksum=True)
     storage.write(path, sink.getvalue())
 
 

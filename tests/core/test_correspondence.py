@@ -109,7 +109,7 @@ class TestPairLoss:
 
     def test_pair_reports_the_unclamped_mean(self, rng: np.random.Generator) -> None:
         a, b = tokens(rng), tokens(rng, n=5)
-        loss, mean = pair(a, b, 0.2)
+        loss, mean = pair(a.unit(), b.unit(), 0.2)
         f = slow_cosines(a.features.numpy(), b.features.numpy())
         s = slow_cosines(a.codes.numpy(), b.codes.numpy())
         assert s.min() < 0

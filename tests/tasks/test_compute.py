@@ -3,17 +3,14 @@
 import inspect
 import os
 import pickle
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from types import ModuleType
 from typing import Any
 
-import cloudpickle
 import pytest
 import torch
 
@@ -22,87 +19,30 @@ from tasks import compute, images, options
 from tasks.compute import DaskExecutor, Executor, LoopExecutor, Step, executor
 from tasks.options import ComputeOptions
 from tasks.workspace import arrays, keys, ledger, storage, tables, workspace
+from tests.tasks.compute_steps import (
+    Work,
+    die,
+    give,
+    offer_gpu,
+    plain,
+    process,
+    refuse,
+    slowly_give,
+    take_gpu_away,
+    threads_of_libraries,
+    trip,
+)
 
 DASK = ComputeOptions(executor="dask", workers=2)
 LOOP = ComputeOptions(executor="loop")
 
 
-@dataclass(frozen=True)
-class Work:
-    """What a stage ships to workers: small, picklable, its steps are its methods."""
-
-    factor: int
-
-    def first(self, shard: int) -> int:
-        return self.factor * shard
-
-    def second(self, shard: int, result: int) -> tuple[int, int]:
-        return shard, result + 1
-
-    def slowest_first(self, shard: int) -> int:
-        time.sleep(max(0.0, 0.3 - 0.1 * shard))
-        return shard
-
-
-def refuse(shard: int, result: Any = None) -> Any:
-    if shard == 2:
-        raise ImageError("shard 2: cannot be decoded: truncated")
-    return shard
-
-
-def trip(shard: int) -> int:
-    return [1, 2][shard]
-
-
-def plain(shard: int, result: Any = None) -> int:
-    return shard
-
-
-def process(shard: int, result: Any = None) -> int:
-    return os.getpid()
-
-
-def threads(shard: int) -> int:
-    return torch.get_num_threads()
-
-
-def threads_of_libraries(shard: int) -> str | None:
-    return os.environ.get("OMP_NUM_THREADS")
-
-
-def die(shard: int) -> int:
-    os._exit(1)
-
-
-def slow(value: int, shard: int) -> int:
-    time.sleep(0.5)
-    return value
-
-
-def give(value: int, shard: int) -> int:
-    return value
-
-
-async def offer_gpu(dask_worker: Any) -> int:
-    await dask_worker.set_resources(GPU=1)
-    return os.getpid()
-
-
-async def take_gpu_away(dask_worker: Any) -> None:
-    await dask_worker.set_resources(GPU=0)
-
-
 @pytest.fixture(scope="module")
 def dask() -> Iterator[DaskExecutor]:
-    """Two worker processes, the same ones for all tests here.
-
-    The steps of this module travel as code: importing it would make each worker load torch.
-    """
+    """Two worker processes, the same ones for all tests here."""
     with executor(DASK) as made:
         assert isinstance(made, DaskExecutor)
-        cloudpickle.register_pickle_by_value(sys.modules[__name__])
         yield made
-        cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
 
 
 @pytest.fixture(params=["loop", "dask"])
@@ -227,10 +167,12 @@ class TestDask:
     def test_runs_that_share_a_cluster_do_not_get_each_other_s_results(
         self, dask: DaskExecutor
     ) -> None:
-        steps = [Step(partial(slow, 1))]  # one list, as two processes may have at one address
+        steps = [
+            Step(partial(slowly_give, 1))
+        ]  # one list, as two processes may have at one address
         mine = dask.map(steps, [0, 1, 2, 3])
         first = next(mine)
-        steps[0] = Step(partial(slow, 2))
+        steps[0] = Step(partial(slowly_give, 2))
         with executor(ComputeOptions(cluster=dask.client.scheduler.address)) as other:
             assert list(other.map(steps, [0, 1, 2, 3])) == [2, 2, 2, 2]
         assert [first, *mine] == [1, 1, 1, 1]
@@ -257,7 +199,7 @@ class TestLoop:
         before = torch.get_num_threads()
         torch.set_num_threads(3)
         try:
-            results = LoopExecutor().map([Step(threads)], [0, 1])
+            results = LoopExecutor().map([Step(lambda _: torch.get_num_threads())], [0, 1])
             assert next(results) == 1
             assert torch.get_num_threads() == 3
             results.close()  # type: ignore[attr-defined]

@@ -200,7 +200,8 @@ class TestSafety:
             timings=[page.Timing(HOSTILE, HOSTILE, 1, 1, HOSTILE, 1.0)],
         )
         html = page.render(hostile)
-        assert "<script" not in html and "<img src=x" not in html
+        assert "<script" not in html
+        assert "<img src=x" not in html
         assert html.encode("utf-8")
         for source in sources(html):
             if "svg+xml" in source:  # a browser shows nothing at all of an ill-formed SVG
@@ -213,7 +214,8 @@ class TestSafety:
             links = re.findall(r"https?://[^\s\"'<>)]+", text)
             assert all(link.startswith("http://www.w3.org/") for link in links), links
         bare = re.sub(r'src="data:[^"]*"', "", full).replace("http-equiv", "")
-        assert "<script" not in bare and "http" not in bare
+        assert "<script" not in bare
+        assert "http" not in bare
 
 
 class TestEdges:
@@ -225,20 +227,22 @@ class TestEdges:
     def test_missing_columns_are_left_out(self) -> None:
         curves = page.TrainingCurves({"step": np.arange(3.0), "loss": np.ones(3)})
         html = page.render(replace(empty_report(), curves=curves))
-        assert len(sources(html)) == 1 and "targets" not in html
+        assert len(sources(html)) == 1
+        assert "targets" not in html
 
-    @pytest.mark.parametrize("inertias, charted", [([], 0), ([np.nan], 0), ([np.nan, 3.0], 1)])
+    @pytest.mark.parametrize(("inertias", "charted"), [([], 0), ([np.nan], 0), ([np.nan, 3.0], 1)])
     def test_restarts_that_failed_cannot_win(self, inertias: list[float], charted: int) -> None:
         assert len(sources(page.render(replace(empty_report(), inertias=inertias)))) == charted
 
-    @pytest.mark.parametrize("classes, extra", [(1, 0), (12, 0), (60, 5)])
+    @pytest.mark.parametrize(("classes", "extra"), [(1, 0), (12, 0), (60, 5)])
     def test_any_number_of_classes(self, classes: int, extra: int) -> None:
         report = replace(empty_report(), confusions=[confusion("d", classes, extra)])
         assert len(sources(page.render(report))) == 1
 
     def test_one_scored_dump_is_in_the_summary(self) -> None:
         html = page.render(replace(empty_report(), scores=[page.Scores("d", 50.0, 20.0, 41.0)]))
-        assert "k-means on features: 41.0" in html and html.count("k-means on features:") == 1
+        assert "k-means on features: 41.0" in html
+        assert html.count("k-means on features:") == 1
 
     def test_seed_figure_wants_three_points(self) -> None:
         report = replace(empty_report(), seed=replace(seed_figure(), points=[(1.0, 1.0)]))

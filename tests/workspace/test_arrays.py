@@ -209,9 +209,15 @@ class TestReadRows:
         found = arrays.read_rows(written, GROUP, NAME, slice(first, last))
         assert np.array_equal(found, VALUES[first:last])
 
-    def test_a_row_that_is_not_there(self, written: Storage) -> None:
-        with pytest.raises(IndexError):
-            arrays.read_rows(written, GROUP, NAME, np.array([10]))
+    @given(first=st.integers(0, 10), last=st.integers(0, 10))
+    def test_runs(self, written: Storage, first: int, last: int) -> None:
+        found = arrays.read_rows(written, GROUP, NAME, np.arange(first, last))
+        assert np.array_equal(found, VALUES[first:last])
+
+    @pytest.mark.parametrize("rows", [[10], [8, 9, 10], [0, 11], [-1], [-2, -1], [-1, 0], [3, -1]])
+    def test_a_row_that_is_not_there(self, written: Storage, rows: list[int]) -> None:
+        with pytest.raises(IndexError, match=f"rows {min(rows)} to {max(rows)} of 10"):
+            arrays.read_rows(written, GROUP, NAME, np.array(rows))
 
 
 class TestDamage:

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 from botocore.exceptions import EndpointConnectionError, NoCredentialsError
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stego_core.errors import CapacityError, InputError, WorkspaceError
@@ -55,6 +55,7 @@ class TestRoundTrip:
         storage.write("a", b"")
         assert storage.read("a") == b""
 
+    @settings(max_examples=50)
     @given(folder=NAMES, name=NAMES, content=st.binary(max_size=200))
     def test_any_name_and_content_on_disk(self, folder: str, name: str, content: bytes) -> None:
         with tempfile.TemporaryDirectory() as root:
@@ -65,6 +66,7 @@ class TestRoundTrip:
             assert place.names(folder) == [name]
             assert place.files() == [(path, len(content))]
 
+    @settings(max_examples=50)
     @given(folder=NAMES, name=NAMES, content=st.binary(max_size=200))
     def test_any_name_and_content_in_memory(self, folder: str, name: str, content: bytes) -> None:
         place = Storage.at(f"memory://{uuid4().hex}")

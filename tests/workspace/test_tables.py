@@ -16,14 +16,15 @@ from stego_core.errors import DamageError
 from tasks.workspace import tables
 from tasks.workspace.storage import Storage
 
-SCHEMA = pa.schema([("id", pa.string()), ("size", pa.int64()), ("label", pa.string())])
+COLUMNS = {"id": "string", "size": "int64", "label": "string"}
 COUNT = 10
-COLUMNS = {
+VALUES = {
     "id": [f"straße {row}/日本" for row in range(COUNT)],
     "size": [row**3 for row in range(COUNT)],
     "label": [None if row % 3 else str(row) for row in range(COUNT)],
 }
-ROWS = [{name: COLUMNS[name][row] for name in COLUMNS} for row in range(COUNT)]
+ROWS = [{name: VALUES[name][row] for name in COLUMNS} for row in range(COUNT)]
+SCHEMA = pa.schema([("id", pa.string()), ("size", pa.int64()), ("label", pa.string())])
 PATH = "corpus/day-1/index.parquet"
 
 
@@ -34,30 +35,40 @@ def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
 
 class TestTables:
     def test_round_trip(self, storage: Storage) -> None:
-        tables.write_table(storage, PATH, COLUMNS, SCHEMA)
+        tables.write_table(storage, PATH, VALUES, COLUMNS)
         read = tables.read_table(storage, PATH)
         assert read.schema == SCHEMA
         assert read.to_pylist() == ROWS
         assert tables.row_count(storage, PATH) == COUNT
 
     def test_no_rows(self, storage: Storage) -> None:
-        tables.write_table(storage, PATH, {name: [] for name in COLUMNS}, SCHEMA)
+        tables.write_table(storage, PATH, {name: [] for name in COLUMNS}, COLUMNS)
         assert tables.read_table(storage, PATH).schema == SCHEMA
         assert tables.row_count(storage, PATH) == 0
         assert [row for group in tables.stream_column(storage, PATH, "id") for row in group] == []
 
-    def test_no_parts(self, storage: Storage) -> None:
-        tables.write_parts(storage, PATH, [], SCHEMA)
-        assert tables.read_table(storage, PATH).to_pylist() == []
-
-    def test_parts_in_order(self, storage: Storage) -> None:
-        whole = pa.table(COLUMNS, schema=SCHEMA)
-        tables.write_parts(storage, PATH, [whole.slice(0, 4), whole.slice(4)], SCHEMA)
+    def test_joined_in_order(self, storage: Storage) -> None:
+        for name, rows in (("a", slice(0, 4)), ("b", slice(4, 4)), ("c", slice(4, COUNT))):
+            part = {column: VALUES[column][rows] for column in COLUMNS}
+            tables.write_table(storage, name, part, COLUMNS)
+        tables.join_tables(storage, ["a", "b", "c"], PATH, COLUMNS)
+        assert tables.read_table(storage, PATH).schema == SCHEMA
         assert tables.read_table(storage, PATH).to_pylist() == ROWS
 
+    def test_nothing_joined_is_an_empty_table(self, storage: Storage) -> None:
+        tables.join_tables(storage, [], PATH, COLUMNS)
+        assert tables.read_table(storage, PATH).schema == SCHEMA
+        assert tables.row_count(storage, PATH) == 0
+
+    def test_a_damaged_part_is_named(self, storage: Storage) -> None:
+        storage.write("a", b"rubbish")
+        with pytest.raises(DamageError, match=r"^a in .* is damaged"):
+            tables.join_tables(storage, ["a"], PATH, COLUMNS)
+        assert not storage.exists(PATH)
+
     def test_the_same_columns_are_the_same_bytes(self, storage: Storage) -> None:
-        tables.write_table(storage, "a", COLUMNS, SCHEMA)
-        tables.write_table(storage, "b", dict(reversed(COLUMNS.items())), SCHEMA)
+        tables.write_table(storage, "a", VALUES, COLUMNS)
+        tables.write_table(storage, "b", dict(reversed(VALUES.items())), COLUMNS)
         assert storage.read("a") == storage.read("b")
 
     def test_a_missing_table(self, storage: Storage) -> None:
@@ -69,21 +80,21 @@ class TestTables:
 @pytest.mark.usefixtures("small_groups")
 class TestRowGroups:
     def test_are_as_small_as_said(self, storage: Storage) -> None:
-        tables.write_table(storage, PATH, COLUMNS, SCHEMA)
+        tables.write_table(storage, PATH, VALUES, COLUMNS)
         with storage.opened(PATH) as file:
             assert pq.ParquetFile(file).num_row_groups == 4
 
     @given(st.lists(st.integers(0, COUNT - 1), max_size=12))
     def test_rows_in_any_order_and_repeated(self, wanted: list[int]) -> None:
         storage = Storage.at("memory://row-groups")
-        tables.write_table(storage, PATH, COLUMNS, SCHEMA)
+        tables.write_table(storage, PATH, VALUES, COLUMNS)
         found = tables.read_rows(storage, PATH, np.array(wanted, np.int64))
         assert found == [ROWS[row] for row in wanted]
 
     def test_only_the_groups_of_those_rows_are_read(
         self, storage: Storage, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        tables.write_table(storage, PATH, COLUMNS, SCHEMA)
+        tables.write_table(storage, PATH, VALUES, COLUMNS)
         groups: list[int] = []
         read = pq.ParquetFile.read_row_group
 
@@ -96,10 +107,10 @@ class TestRowGroups:
         assert groups == [1, 3]
 
     def test_a_column_streams_group_by_group(self, storage: Storage) -> None:
-        tables.write_table(storage, PATH, COLUMNS, SCHEMA)
+        tables.write_table(storage, PATH, VALUES, COLUMNS)
         groups = list(tables.stream_column(storage, PATH, "size"))
         assert [len(group) for group in groups] == [3, 3, 3, 1]
-        assert [value for group in groups for value in group] == COLUMNS["size"]
+        assert [value for group in groups for value in group] == VALUES["size"]
 
 
 READERS: list[Callable[[Storage], Any]] = [
@@ -122,15 +133,14 @@ class TestDamagedTables:
             read(storage)
 
     def test_truncated(self, storage: Storage, read: Callable[[Storage], Any]) -> None:
-        tables.write_table(storage, PATH, COLUMNS, SCHEMA)
+        tables.write_table(storage, PATH, VALUES, COLUMNS)
         storage.write(PATH, storage.read(PATH)[:-20])
         with pytest.raises(DamageError):
             read(storage)
 
-    def test_flipped_bits_never_become_data(
-        self, storage: Storage, read: Callable[[Storage], Any]
-    ) -> None:
-        tables.write_table(storage, PATH, COLUMNS, SCHEMA)
+    def test_flipped_bits_never_become_data(self, read: Callable[[Storage], Any]) -> None:
+        storage = Storage.at("memory://flipped")
+        tables.write_table(storage, PATH, VALUES, COLUMNS)
         whole, good = storage.read(PATH), read(storage)
         footer = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
         noticed = 0

@@ -1,0 +1,61 @@
+"""Whether a model's weights can be had: asked in seconds, without importing torch."""
+
+import threading
+import urllib.request
+from contextlib import suppress
+from pathlib import Path
+
+from huggingface_hub import constants
+
+from stego_core.errors import WeightsError
+
+PROBE_SECONDS = 3.0
+
+
+def require(name: str) -> None:
+    """Check that timm's weights of a model can be had, before any work is done.
+
+    The hub is asked for a sign of life: its own retries would take most of a minute.
+
+    Raises:
+        WeightsError: they are not on this machine and the hub does not answer.
+    """
+    if not (seems_cached(name) or answers(constants.ENDPOINT)):
+        raise WeightsError(
+            f"the weights of {name} are not on this machine, and the hub at {constants.ENDPOINT} "
+            f"did not answer within {PROBE_SECONDS:.0f} s; give a file with --weights, or check the "
+            "--backbone's name"
+        )
+
+
+def has(name: str) -> bool:
+    """Whether timm's weights of a model can be had."""
+    try:
+        require(name)
+    except WeightsError:
+        return False
+    return True
+
+
+def seems_cached(name: str) -> bool:
+    """Whether the local cache has a repository of timm's for this model."""
+    return any(Path(constants.HF_HUB_CACHE).glob(f"models--timm--{name}*/snapshots/*/*"))
+
+
+def answers(url: str) -> bool:
+    """Whether a server at the URL answers at once.
+
+    Asked from a thread that may be left behind: looking up a name has no time limit of its own.
+    """
+    replies: list[int] = []
+
+    def ask() -> None:
+        with suppress(OSError, ValueError):
+            request = urllib.request.Request(url, method="HEAD")
+            with urllib.request.urlopen(request, timeout=PROBE_SECONDS) as reply:
+                replies.append(reply.status)
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(PROBE_SECONDS)
+    return bool(replies)

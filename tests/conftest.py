@@ -1,0 +1,47 @@
+"""What tests share: small corpora made on the spot, a tiny backbone, a quiet Prefect."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from flows import environment
+
+environment.prepare()
+
+from prefect.testing.utilities import prefect_test_harness  # noqa: E402  after the settings
+
+from stego_core.scenes import SCENE_CLASSES, scene, scene_generator  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def prefect() -> Iterator[None]:
+    """One temporary Prefect server for all flow tests."""
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+@pytest.fixture(scope="session")
+def make_corpus() -> Callable[..., Path]:
+    """Write scenes, with labels and a taxonomy, under a folder."""
+
+    def make(folder: Path, count: int, first: int = 0, size: tuple[int, int] = (96, 128)) -> Path:
+        for kind in ("images", "labels"):
+            (folder / kind).mkdir(parents=True, exist_ok=True)
+        for index in range(first, first + count):
+            image, labels = scene(scene_generator(0, index), size)
+            Image.fromarray(image).save(folder / "images" / f"s{index:03d}.png")
+            Image.fromarray(labels).save(folder / "labels" / f"s{index:03d}.png")
+        taxonomy = {"name": "scenes", "void": 255, "classes": list(SCENE_CLASSES)}
+        (folder / "taxonomy.json").write_text(json.dumps(taxonomy))
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def noise() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 255, (40, 56, 3), np.uint8)

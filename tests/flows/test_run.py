@@ -1,0 +1,177 @@
+"""The real thing, once: run, backfill, segment, status, report, the Python interface."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flags import QUICK, TINY
+from PIL import Image
+
+from flows import open_workspace
+from flows.cli import main
+
+pytestmark = [pytest.mark.usefixtures("prefect"), pytest.mark.timeout(400)]
+SCENES, NEW = 12, 4
+
+
+def stego(*arguments: str) -> None:
+    """The command line, in this process."""
+    main(list(arguments))
+
+
+@pytest.fixture(scope="module")
+def finished(
+    tmp_path_factory: pytest.TempPathFactory, make_corpus: Callable[..., Path], prefect: None
+) -> Path:
+    """A folder with a finished workspace `ws`, made by Dask workers, and one more dump."""
+    folder = tmp_path_factory.mktemp("run")
+    train = make_corpus(folder / "train", SCENES)
+    (train / "images" / "broken.jpg").write_bytes(b"not an image")
+    new = make_corpus(folder / "new", NEW, first=100)
+    stego(
+        "run", "--workspace", str(folder / "ws"), "--images", str(train / "images"),
+        "--labels", str(train / "labels"), "--taxonomy", str(train / "taxonomy.json"),
+        "--dump", "train", "--neighbors", "8", "--workers", "2", *TINY, *QUICK,
+    )  # fmt: skip
+    stego(
+        "backfill", "--workspace", str(folder / "ws"), "--images", str(new / "images"),
+        "--dump", "new", "--executor", "loop",
+    )  # fmt: skip
+    return folder
+
+
+def status(folder: Path, capsys: pytest.CaptureFixture[str]) -> dict:
+    capsys.readouterr()
+    stego("status", "--workspace", str(folder / "ws"), "--json")
+    return json.loads(capsys.readouterr().out)
+
+
+def masks(folder: Path, dump: str) -> dict[str, Path]:
+    """Masks of the current key by image id."""
+    key = json.loads((folder / "ws" / "current.json").read_text())["keys"]["masks"]
+    return {path.stem: path for path in (folder / "ws" / "masks" / key / dump).glob("*.png")}
+
+
+class TestFinishedWorkspace:
+    def test_every_image_has_a_mask_of_its_size(self, finished: Path) -> None:
+        for dump, count in (("train", SCENES), ("new", NEW)):
+            found = masks(finished, dump)
+            assert len(found) == count
+            for name, path in found.items():
+                image = Image.open(finished / dump / "images" / f"{name}.png")
+                mask = Image.open(path)
+                assert (mask.mode, mask.size) == ("P", image.size)
+                assert max(mask.getpalette()[:3]) > 0
+
+    def test_overlays_lie_beside(self, finished: Path) -> None:
+        assert len(list((finished / "ws" / "overlays").rglob("*.jpg"))) == SCENES + NEW
+
+    def test_status(self, finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        document = status(finished, capsys)
+        assert document["dumps"]["train"]["images"] == SCENES
+        assert document["dumps"]["new"]["masks"] == NEW
+        assert document["counts"]["classes"] == 7
+        assert set(document["scores"]) == {"train"}
+        scores = document["scores"]["train"]
+        assert 0 < scores["accuracy"] <= 100
+        assert 0 < scores["baseline_accuracy"] <= 100
+        assert scores["linear_accuracy"] > 30
+        assert len(scores["per_class"]) == 7
+        (bad,) = document["quarantine"]
+        assert bad["path"] == "broken.jpg"
+        assert "not an image" in bad["reason"]
+
+    def test_status_for_people(self, finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        stego("status", "--workspace", str(finished / "ws"))
+        assert "broken.jpg" in capsys.readouterr().out
+
+    def test_scores_are_those_of_the_masks(
+        self, finished: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        counts = np.zeros((7, 7), np.int64)
+        for name, path in masks(finished, "train").items():
+            labels = np.asarray(Image.open(finished / "train" / "labels" / f"{name}.png"))
+            mask = np.asarray(Image.open(path))
+            for cls in range(7):
+                counts[cls] += np.bincount(mask[labels == cls], minlength=7)[:7]
+        from scipy.optimize import linear_sum_assignment
+
+        best = counts[linear_sum_assignment(counts, maximize=True)].sum() / counts.sum()
+        document = status(finished, capsys)
+        assert document["scores"]["train"]["accuracy"] == pytest.approx(100 * best, abs=0.01)
+
+    def test_report_names_everything(self, finished: Path) -> None:
+        page = (finished / "ws" / "reports" / "latest" / "index.html").read_text()
+        for text in ("broken.jpg", "train", "new", "vit_tiny_patch16_224", "untrained"):
+            assert text in page
+
+    def test_every_folder_has_a_manifest(self, finished: Path) -> None:
+        for stage in ("corpus", "features", "neighbors", "heads", "clusters", "masks", "scores"):
+            manifests = list((finished / "ws" / stage).rglob("manifest.json"))
+            assert manifests, stage
+            for manifest in manifests:
+                json.loads(manifest.read_text())
+
+    def test_again_computes_nothing(self, finished: Path) -> None:
+        train = finished / "train"
+        before = {p: p.stat().st_mtime_ns for p in (finished / "ws").rglob("records/*.json")}
+        stego(
+            "run", "--workspace", str(finished / "ws"), "--images", str(train / "images"),
+            "--labels", str(train / "labels"), "--taxonomy", str(train / "taxonomy.json"),
+            "--dump", "train", "--neighbors", "8", *TINY, *QUICK,
+        )  # fmt: skip
+        after = {p: p.stat().st_mtime_ns for p in (finished / "ws").rglob("records/*.json")}
+        assert after == before
+
+    def test_segment_equals_the_dump_s_mask(self, finished: Path, tmp_path: Path) -> None:
+        image = finished / "train" / "images" / "s003.png"
+        stego("segment", str(image), "--workspace", str(finished / "ws"), "--out", str(tmp_path))
+        made = np.asarray(Image.open(tmp_path / "s003.png"))
+        np.testing.assert_array_equal(made, Image.open(masks(finished, "train")["s003"]))
+
+    def test_python_interface(self, finished: Path, noise: np.ndarray) -> None:
+        opened = open_workspace(str(finished / "ws"))
+        ids = opened.label(noise)
+        assert ids.shape == noise.shape[:2]
+        assert ids.max() < len(opened.names) == 7
+        assert "sky" in opened.names
+
+    def test_loop_and_dask_make_the_same_masks(self, finished: Path, tmp_path: Path) -> None:
+        train = finished / "train"
+        stego(
+            "run", "--workspace", str(tmp_path / "ws"), "--images", str(train / "images"),
+            "--dump", "train", "--neighbors", "8", "--classes", "7", "--executor", "loop",
+            *TINY, *QUICK,
+        )  # fmt: skip
+        for name, path in masks(finished, "train").items():
+            other = masks(tmp_path, "train")[name]
+            assert path.read_bytes() == other.read_bytes()
+
+    def test_stages_one_at_a_time_give_the_same_keys(self, finished: Path, tmp_path: Path) -> None:
+        ws, train = str(tmp_path / "ws"), finished / "train"
+        run = ("--workspace", ws, "--executor", "loop")
+        labels = ("--labels", str(train / "labels"), "--taxonomy", str(train / "taxonomy.json"))
+        stego("corpus", *run[:2], "--images", str(train / "images"), "--dump", "train", *labels)
+        stego("features", *run, *TINY, "--crop-size", "64")
+        stego("neighbors", *run, "--neighbors", "8")
+        stego("head", *run, "--steps", "12")
+        stego("clusters", *run, "--restarts", "2")
+        stego("masks", *run, "--resolution", "64")
+        stego("scores", *run)
+        stego("report", "--workspace", ws, "--name", "mine")
+        stored = [
+            json.loads((folder / "ws" / "current.json").read_text())["keys"]
+            for folder in (finished, tmp_path)
+        ]
+        assert stored[0] == stored[1]
+        assert (tmp_path / "ws" / "reports" / "mine" / "index.html").exists()
+
+
+def test_help_shows_the_models_descriptions() -> None:
+    command = [sys.executable, "-m", "flows", "run", "--help"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "Side of a training crop, pixels." in shown

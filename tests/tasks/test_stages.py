@@ -1,0 +1,190 @@
+"""Stages on arrays small enough to count by hand, without Prefect or Dask."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stego_core.errors import CapacityError, WorkspaceError
+from tasks import clusters, corpus, draw, features, head, listing, model, neighbors
+from tasks.compute import LoopExecutor
+from tasks.index import IndexReader
+from tasks.options import (
+    ClustersOptions,
+    ComputeOptions,
+    CorpusOptions,
+    FeaturesOptions,
+    HeadOptions,
+    NeighborsOptions,
+)
+from tasks.rows import FeatureRows, PatchCache
+from tasks.stage import Stage
+from tasks.workspace import arrays
+from tasks.workspace.workspace import Workspace
+
+IMAGES, NEW = 9, 4
+OPTIONS = FeaturesOptions(
+    backbone="vit_tiny_patch16_224", weights="untrained", layer=0, crop_size=64
+)
+
+
+def compute(stage: Stage | None) -> Stage:
+    """Every shard of a stage, in a plain loop."""
+    assert stage is not None
+    list(LoopExecutor().map(stage.work.steps(), stage.folder.missing(stage.shards)))
+    return stage
+
+
+def index(workspace: Workspace, dump: str, folder: Path) -> None:
+    stage = corpus.plan(workspace, dump, CorpusOptions(images=str(folder / "images")))
+    corpus.finish(workspace, compute(stage), 0.0, 1)
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory, make_corpus: Callable[..., Path]) -> FeatureRows:
+    """Features of two dumps."""
+    folder = tmp_path_factory.mktemp("stages")
+    workspace = Workspace.create(str(folder / "ws"))
+    index(workspace, "first", make_corpus(folder / "a", IMAGES, size=(64, 80)))
+    index(workspace, "second", make_corpus(folder / "b", NEW, first=50, size=(64, 80)))
+    spec = model.bring(workspace, OPTIONS)
+    for dump in ("first", "second"):
+        compute(features.plan(workspace, dump, OPTIONS, spec, "cpu")).finish(0.0, 1)
+    return FeatureRows(workspace, features.features_key(OPTIONS, spec), ("first", "second"))
+
+
+class TestFeatures:
+    def test_shapes(self, rows: FeatureRows) -> None:
+        assert rows.counts() == [5 * IMAGES, 5 * NEW]
+        assert rows.shape() == (4, 4, 192)
+        assert rows.valid().all()
+
+    def test_pooled_vectors_belong_to_their_patches(self, rows: FeatureRows) -> None:
+        every = np.arange(rows.total)
+        mean = rows.read("patches", every).astype(np.float64).mean(axis=(1, 2))
+        expected = mean / np.linalg.norm(mean, axis=1, keepdims=True)
+        np.testing.assert_allclose(rows.read("pooled", every), expected, atol=1e-3)
+
+    def test_global_rows_cross_dumps_in_any_order(self, rows: FeatureRows) -> None:
+        wanted = np.array([46, 0, 44, 64, 45, 0])
+        whole = np.concatenate([part for _, part in rows.blocks("pooled", 7)])
+        np.testing.assert_array_equal(rows.read("pooled", wanted), whole[wanted])
+        with pytest.raises(WorkspaceError, match="not all in"):
+            rows.read("pooled", np.array([65]))
+
+    def test_streamed_and_held_patches_are_equal(self, rows: FeatureRows) -> None:
+        wanted = np.array([3, 60, 3, 20])
+        held, streamed = PatchCache(rows, 1024), PatchCache(rows, 0)
+        assert held.held is not None
+        assert streamed.held is None
+        np.testing.assert_array_equal(held(wanted), streamed(wanted))
+
+    def test_weights_count_by_content(self, rows: FeatureRows) -> None:
+        spec = rows.backbone()
+        elsewhere = OPTIONS.model_copy(update={"weights": "/elsewhere.pth"})
+        assert features.features_key(elsewhere, spec) == rows.key
+        deeper = OPTIONS.model_copy(update={"crops": "whole"})
+        assert features.features_key(deeper, spec) != rows.key
+
+
+class TestDraw:
+    def test_a_dump_never_changes_the_draw_before_it(self, rows: FeatureRows) -> None:
+        workspace = rows.workspace
+        assert len(draw.drawn_rows(workspace, "first", 100)) == IMAGES
+        assert len(draw.drawn_rows(workspace, "first", 5)) == 5
+        of_second = draw.drawn_rows(workspace, "second", 5)
+        hashes = {
+            (dump, row): value
+            for dump in ("first", "second")
+            for row, value in enumerate(
+                draw.id_hashes(
+                    dump,
+                    [i for part in IndexReader(workspace, dump).column("image_id") for i in part],
+                )
+            )
+        }
+        lowest = sorted(hashes, key=lambda key: hashes[key])[:5]
+        assert [row for dump, row in sorted(lowest) if dump == "second"] == of_second.tolist()
+
+
+class TestNeighbors:
+    def test_table_equals_all_pairs(self, rows: FeatureRows) -> None:
+        options = NeighborsOptions(k=6)
+        for dump in rows.dumps:
+            compute(neighbors.plan(rows, dump, options)).finish(0.0, 1)
+        table = head.neighbor_ids(rows, neighbors.neighbors_key(rows, options))
+        vectors = rows.read("pooled", np.arange(rows.total)).astype(np.float64)
+        cosine = vectors @ vectors.T
+        np.testing.assert_array_equal(table[:, 0], np.arange(rows.total))
+        for row, found in enumerate(table):
+            best = np.sort(np.delete(cosine[row], row))[::-1][:5]
+            np.testing.assert_allclose(cosine[row, found[1:]], best, atol=1e-5)
+
+    def test_fewer_images_than_k(self, rows: FeatureRows) -> None:
+        with pytest.raises(CapacityError, match="13 usable images are fewer than the 14"):
+            neighbors.plan(rows, "first", NeighborsOptions(k=14))
+
+
+class TestHead:
+    def test_resumed_training_ends_with_the_same_bytes(
+        self, rows: FeatureRows, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        options = NeighborsOptions(k=6)
+        for dump in rows.dumps:
+            if stage := neighbors.plan(rows, dump, options):
+                compute(stage).finish(0.0, 1)
+        key = neighbors.neighbors_key(rows, options)
+        monkeypatch.setattr(head, "CHECKPOINT_STEPS", 4)
+        whole = head.plan(rows, key, HeadOptions(steps=10, batch=4))
+        assert whole is not None
+        digest = head.run(whole, ComputeOptions(), "cpu")["digest"]
+        for name in ("head.safetensors", "manifest.json"):
+            (Path(rows.workspace.storage.uri) / whole.folder.path / name).unlink()
+        state, curve = head.resumed(whole, head.recipe_of(whole.options), "cpu")
+        assert (state.step, len(curve)) == (8, 8)
+        assert head.run(whole, ComputeOptions(), "cpu")["digest"] == digest
+
+    def test_a_finished_head_is_not_trained_again(self, rows: FeatureRows) -> None:
+        options = NeighborsOptions(k=6)
+        job = head.plan(rows, neighbors.neighbors_key(rows, options), HeadOptions(steps=3, batch=4))
+        assert job is not None
+        head.run(job, ComputeOptions(), "cpu")
+        assert head.plan(rows, job.neighbors_key, job.options) is None
+
+
+class TestClusters:
+    def test_lowest_inertia_wins(self, rows: FeatureRows) -> None:
+        options = ClustersOptions(classes=3, restarts=4)
+        compute(clusters.plan_codes(rows, model.IDENTITY, options, "cpu")).finish(0.0, 1)
+        stage = compute(clusters.plan_restarts(rows, model.IDENTITY, options))
+        manifest = clusters.finish(stage, 0.0, 4)
+        assert len(manifest["inertias"]) == 4
+        assert manifest["inertias"][manifest["best"]] == min(manifest["inertias"])
+
+    def test_codes_are_drawn_per_row(self, rows: FeatureRows) -> None:
+        options = ClustersOptions(classes=3, max_tokens=256)
+        stage = compute(clusters.plan_codes(rows, model.IDENTITY, options, "cpu"))
+        codes = arrays.read_rows(rows.workspace.storage, stage.folder.path, "codes", slice(None))
+        assert codes.shape == (rows.total * (256 // rows.total), 192)
+        np.testing.assert_allclose(np.linalg.norm(codes, axis=1), 1, atol=1e-5)
+
+
+class TestListing:
+    def test_ids_stay_unique(self, tmp_path: Path) -> None:
+        from tasks.workspace.storage import Storage
+
+        for name in ("a.jpg", "a.png", "b/a.jpg", "B.png", "notes.txt", ".hidden.jpg"):
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).touch()
+        found = listing.listed(Storage.at(str(tmp_path)), None)
+        assert dict(zip(found["path"], found["image_id"], strict=True)) == {
+            "B.png": "B", "a.jpg": "a.jpg", "a.png": "a.png", "b/a.jpg": "b/a",
+        }  # fmt: skip
+
+    @pytest.mark.parametrize(
+        ("uri", "name"),
+        [("imgs/train", "train"), ("s3://b/x y/", "x-y"), ("/", "images"), ("../..", "images")],
+    )
+    def test_default_dump(self, uri: str, name: str) -> None:
+        assert listing.default_dump(uri) == name
