@@ -55,15 +55,21 @@ def decode_labels(content: bytes, max_pixels: int) -> NDArray[np.int32]:
         ImageError: not an image, truncated, or with colour channels.
     """
     with _opened(content, max_pixels) as image:
-        packing = image.tile[0].args if image.tile else None
-        packing = packing if isinstance(packing, str) else None
+        packing = raw_mode(image)
         image.load()
         if image.mode not in {"L", "P", "1", *FULL_SCALE}:
             raise ImageError(
                 f"label has mode {image.mode}; expected one channel of ids (grey or palette)"
             )
         values = np.asarray(image).astype(np.int32)
-        return values // PACKED.get(packing or "", 1)
+        return values // PACKED.get(packing, 1)
+
+
+def raw_mode(image: Image.Image) -> str:
+    """How the file stores its pixels, in Pillow's words; empty where it does not say."""
+    tiles = getattr(image, "tile", None) or []
+    arguments = tiles[0].args if tiles else ""
+    return arguments if isinstance(arguments, str) else ""
 
 
 @contextmanager
@@ -134,9 +140,7 @@ def decode_mask(content: bytes) -> NDArray[np.uint8]:
 
 def encode_overlay(pixels: NDArray[np.uint8]) -> bytes:
     """A JPEG of RGB pixels (H, W, 3) uint8."""
-    return _encoded(Image.fromarray(pixels), "JPEG", quality=PACKED = {"L;2": 85, "L;4": 17}
-"""What Pillow multiplies grey values of 2 and 4 bits by; labels are ids and want them back."""
-OVERLAY_QUALITY)
+    return _encoded(Image.fromarray(pixels), "JPEG", quality=OVERLAY_QUALITY)
 
 
 def _encoded(image: Image.Image, kind: str, **options: int) -> bytes:

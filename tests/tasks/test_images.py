@@ -451,7 +451,7 @@ def test_labels_of_few_bits_are_ids(bits: int) -> None:
     ids = np.arange(2 ** min(bits, 3), dtype=np.uint8)[None]
     raw = b"".join(bytes([0]) + packed(row, bits) for row in ids)
     width = ids.shape[1]
-    content = png(width, 1, bits, raw)
+    content = png((width, 1), bits, 0, raw)
     np.testing.assert_array_equal(images.decode_labels(content, 10**6), ids)
 
 
@@ -459,13 +459,3 @@ def packed(row: np.ndarray, bits: int) -> bytes:
     text = "".join(f"{value:0{bits}b}" for value in row)
     text += "0" * (-len(text) % 8)
     return bytes(int(text[i : i + 8], 2) for i in range(0, len(text), 8))
-
-
-def png(width: int, height: int, bits: int, raw: bytes) -> bytes:
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        body = kind + data
-        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
-
-    header = struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0)
-    end = chunk(b"IDAT", zlib.compress(raw)) + chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + end
