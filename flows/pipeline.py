@@ -167,7 +167,7 @@ def backfill(
     current = place.current()
     keys, chosen = dict(current["keys"]), current["options"]
     with compute.executor(run):
-        stages.corpus_flow(workspace, name, images)
+        stages.corpus_flow(workspace, name, images, like=current["dumps"][0])
         features = built("features", chosen["features"])
         backbone = place.folder("clusters", keys["clusters"]).manifest()["backbone"]
         stages.features_flow(workspace, name, features, run, backbone)

@@ -64,14 +64,17 @@ def run_stage(stage: Stage | None, options: ComputeOptions, finish: Finish | Non
 
 
 @flow(name="corpus", flow_run_name="corpus {dump}", task_runner=RUNNER)
-def corpus_flow(workspace: str, dump: str, options: CorpusOptions) -> None:
-    """Index a dump: list its images, check each, freeze the list, quarantine what is broken."""
+def corpus_flow(workspace: str, dump: str, options: CorpusOptions, like: str | None = None) -> None:
+    """Index a dump: list its images, check each, freeze the list, quarantine what is broken.
+
+    Labels without a taxonomy mean what those of the dump `like` mean.
+    """
     place = Workspace.create(workspace)
 
     def finish(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
         return corpus.finish(place, stage, seconds, computed)
 
-    run_stage(corpus.plan(place, dump, options), LOOP, finish)
+    run_stage(corpus.plan(place, dump, options, like), LOOP, finish)
     artifacts.corpus_tables(place, dump)
 
 

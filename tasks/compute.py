@@ -20,6 +20,13 @@ from stego_core.errors import CapacityError, OptionError
 from tasks.options import ComputeOptions
 
 CONNECT_SECONDS = 10
+SETTINGS = {
+    "distributed.scheduler.allowed-failures": 3,
+    # Dask tells malloc to give memory back at once; the CRF then spends a third of its time on
+    # page faults. What a worker holds is bounded by its largest shard anyway.
+    "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 2**30,
+    "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 2**25,
+}
 GPU = "GPU"
 """Name of the Dask worker resource that GPU work asks for."""
 
@@ -153,7 +160,7 @@ def executor(options: ComputeOptions) -> Iterator[Executor]:
 
 @contextmanager
 def _client(options: ComputeOptions) -> Iterator[Client]:
-    with ExitStack() as stack, config.set({"distributed.scheduler.allowed-failures": 3}):
+    with ExitStack() as stack, config.set(SETTINGS):
         if options.cluster == "local":
             address: Any = stack.enter_context(
                 LocalCluster(

@@ -149,8 +149,12 @@ def refuse_problems(problems: Sequence[str]) -> None:
         )
 
 
-def plan(workspace: Workspace, dump: str, options: CorpusOptions) -> Stage | None:
+def plan(
+    workspace: Workspace, dump: str, options: CorpusOptions, like: str | None = None
+) -> Stage | None:
     """List the images and freeze the list; None if the dump is already complete.
+
+    Labels that come without a taxonomy mean what those of the dump `like` mean.
 
     Raises:
         InputError: there are no images, or the taxonomy cannot be used.
@@ -159,6 +163,8 @@ def plan(workspace: Workspace, dump: str, options: CorpusOptions) -> Stage | Non
     folder = workspace.corpus(dump)
     source = Storage.at(options.images)
     taxonomy = load_taxonomy(options.taxonomy)
+    if taxonomy is None and options.labels and like:
+        taxonomy = IndexReader(workspace, like).stated_taxonomy()
     pins = {
         "images_uri": source.uri,
         "labels_uri": options.labels and Storage.at(options.labels).uri,

@@ -23,8 +23,8 @@ def require(name: str) -> None:
     if not (seems_cached(name) or answers(constants.ENDPOINT)):
         raise WeightsError(
             f"the weights of {name} are not on this machine, and the hub at {constants.ENDPOINT} "
-            f"did not answer within {PROBE_SECONDS:.0f} s; give a file with --weights, or check the "
-            "--backbone's name"
+            f"did not answer within {PROBE_SECONDS:.0f} s; give a file with --weights, or check "
+            "the name after --backbone"
         )
 
 

@@ -65,14 +65,19 @@ class IndexReader:
         content = _read(Storage(self.manifest["labels_uri"]), entry["label"], entry["label_digest"])
         return self.taxonomy().apply(images.decode_labels(content, self.manifest["max_pixels"]))
 
+    def stated_taxonomy(self) -> Taxonomy | None:
+        """The taxonomy that the dump was given; None without."""
+        document = self.manifest["taxonomy"]
+        return None if document is None else Taxonomy.parse(document)
+
     def taxonomy(self) -> Taxonomy:
         """The dump's taxonomy; a numbered one if labels came without.
 
         Raises:
             InputError: the dump has no labels.
         """
-        if self.manifest["taxonomy"] is not None:
-            return Taxonomy.parse(self.manifest["taxonomy"])
+        if stated := self.stated_taxonomy():
+            return stated
         if self.manifest["highest_label"] < 0:
             raise InputError(f"dump {self.dump} has no labels")
         return Taxonomy.numbered(self.manifest["highest_label"] + 1)

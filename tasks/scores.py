@@ -139,10 +139,9 @@ def plan(workspace: Workspace, dump: str, sources: Sources, device: str) -> Stag
 
 def scores_key(workspace: Workspace, dump: str, sources: Sources) -> str:
     """Key of a dump's scores."""
-    index = workspace.corpus(dump).manifest()["index"]
-    return keys.key(
-        "scores", VERSION, sources.spec.options, {"index": index, "inputs": sources.document(dump)}
-    )
+    corpus = workspace.corpus(dump).manifest()
+    inputs = {"index": corpus["index"], "taxonomy": corpus["taxonomy"], **sources.document(dump)}
+    return keys.key("scores", VERSION, sources.spec.options, inputs)
 
 
 def finish(workspace: Workspace, stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
