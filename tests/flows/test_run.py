@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -108,6 +109,14 @@ class TestFinishedWorkspace:
         page = (finished / "ws" / "reports" / "latest" / "index.html").read_text()
         for text in ("broken.jpg", "train", "new", "vit_tiny_patch16_224", "untrained"):
             assert text in page
+
+    def test_report_opens_in_a_browser(self, finished: Path, browser: Any) -> None:
+        browser.get((finished / "ws" / "reports" / "latest" / "index.html").as_uri())
+        script = "return Array.from(document.images, i => i.complete && i.naturalWidth > 0)"
+        loaded = browser.execute_script(script)
+        assert len(loaded) > 20
+        assert all(loaded)
+        assert [line for line in browser.get_log("browser") if line["level"] == "SEVERE"] == []
 
     def test_every_folder_has_a_manifest(self, finished: Path) -> None:
         for stage in ("corpus", "features", "neighbors", "heads", "clusters", "masks", "scores"):
