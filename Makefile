@@ -35,6 +35,7 @@ format: $(INSTALLED) ## format the code
 	$(BIN)/ruff format .
 
 wheel: $(INSTALLED) ## build dist/*.whl
+	rm -rf build
 	$(BIN)/python -m build --wheel
 
 clean: ## remove what the targets made, except .venv

@@ -1,6 +1,7 @@
 """The wheel holds all that a run needs, outside the checkout."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,14 +13,21 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.mark.timeout(200)
 def test_installs_and_runs_outside_the_checkout(tmp_path: Path) -> None:
+    source = tmp_path / "source"  # a copy: setuptools leaves its build folder where it builds
+    source.mkdir()
+    for name in ("flows", "tasks", "stego_core"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, source / name)
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
     wheel = ["wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(tmp_path)]
-    subprocess.run([*pip, *wheel, str(ROOT)], check=True)
+    subprocess.run([*pip, *wheel, str(source)], check=True)
     (built,) = tmp_path.glob("stego_flows-*.whl")
     place = tmp_path / "installed"
     subprocess.run([*pip, "install", "--no-deps", "--target", str(place), str(built)], check=True)
     code = (
-        "import flows, stego_core, tasks.page, tasks.workspace.arrays as a, importlib.resources as r;"
+        "import flows, stego_core, tasks.page, tasks.workspace.arrays as a;"
+        "import importlib.resources as r;"
         "print(flows.__file__, tasks.page.__file__, a.__file__);"
         "assert r.files('tasks').joinpath('templates/report.html.j2').is_file()"
     )
