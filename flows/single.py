@@ -17,6 +17,9 @@ from tasks.options import (
 from tasks.summary import Summary
 from tasks.workspace.workspace import Workspace
 
+ORDER = ("features", "neighbors", "head", "clusters", "masks")
+"""What a changed stage leaves behind: everything after it, and the scores, is made anew."""
+
 
 def chosen_dumps(workspace: Workspace, names: str | None) -> list[str]:
     """The dumps named, separated by commas, or all of them.
@@ -70,7 +73,11 @@ def neighbors(
         searched = [*trained, *([dump] if dump not in trained else [])]
         tables[dump] = stages.neighbors_flow(location, dump, features_key, searched, options, run)
     merged = {**summary.current.get("neighbors", {}), **tables}
-    _settle(place, "neighbors", tables.get(trained[0], ""), options, neighbors=merged)
+    key = tables.get(trained[0], summary.keys.get("neighbors"))
+    if key is None:
+        place.settle(neighbors=merged)
+    else:
+        _settle(place, "neighbors", key, options, neighbors=merged)
 
 
 def head(location: str, options: HeadOptions, run: ComputeOptions) -> None:
@@ -135,13 +142,21 @@ def scores(
 
 
 def _settle(place: Workspace, stage: str, key: str, options: Options, **entries: Any) -> None:
+    """Make a stage's outcome current; what was made from another one no longer is."""
     current = place.current_or_none() or {}
+    keys = dict(current.get("keys", {}))
+    if keys.get(stage) != key:
+        later = ORDER[ORDER.index(stage) + 1 :]
+        keys = {name: held for name, held in keys.items() if name.split("_")[-1] not in later}
+        entries = {"scores": {}, **entries}
+        if stage == "features":
+            entries = {"neighbors": {}, **entries}
     stored = options.model_dump(mode="json", exclude={"weights"})
     if stage == "features":
         features = place.folder("features", key, f"{entries['dumps'][0]}.zarr").manifest()
         entries["backbone"] = features["backbone"]
     place.settle(
-        keys={**current.get("keys", {}), stage: key},
+        keys={**keys, stage: key},
         options={**current.get("options", {}), stage: stored},
         **entries,
     )

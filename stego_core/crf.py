@@ -7,6 +7,10 @@ from numpy.typing import NDArray
 from pydensecrf import densecrf
 
 
+SHARPNESS = 2.0
+"""Factor of the cosine before the softmax over clusters, as in STEGO."""
+
+
 @dataclass(frozen=True)
 class Crf:
     """Parameters of the dense CRF; the defaults are STEGO's.
@@ -18,6 +22,7 @@ class Crf:
         bilateral_xy: σ of the appearance kernel's position, pixels.
         bilateral_rgb: σ of its colour, levels of 0–255.
         bilateral_weight: its weight (Potts).
+        sharpness: of the unary −log softmax(sharpness · cos(code, centroid)).
     """
 
     iterations: int = 10
@@ -26,6 +31,7 @@ class Crf:
     bilateral_xy: float = 67.0
     bilateral_rgb: float = 3.0
     bilateral_weight: float = 4.0
+    sharpness: float = SHARPNESS
 
     def refine(
         self, log_probabilities: NDArray[np.float32], image: NDArray[np.uint8]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from stego_core.backbone import Backbone
-from stego_core.crf import Crf
+from stego_core.crf import SHARPNESS, Crf
 from stego_core.geometry import (
     Blend,
     Window,
@@ -20,8 +20,6 @@ from stego_core.geometry import (
     windows,
 )
 
-SHARPNESS = 2.0
-"""Factor of the cosine before the softmax over clusters, as in STEGO."""
 BAND_FLOATS = 16 * 2**20
 """Floats of interpolated codes held at once (64 MiB)."""
 
@@ -91,7 +89,7 @@ def refined(
     size = (image.shape[0], image.shape[1])
 
     def score(full: NDArray[np.float32]) -> NDArray[np.float32]:
-        return cluster_log_probabilities(full, centroids)
+        return cluster_log_probabilities(full, centroids, crf.sharpness)
 
     def classify(window: Window) -> NDArray[np.uint8]:
         marginals = crf.refine(scores_at(codes, score, size, window), image[window.slices])
@@ -199,9 +197,9 @@ def scores_at(
 
 
 def cluster_log_probabilities(
-    codes: NDArray[np.float32], centroids: NDArray[np.float32]
+    codes: NDArray[np.float32], centroids: NDArray[np.float32], sharpness: float = SHARPNESS
 ) -> NDArray[np.float32]:
-    """log softmax over clusters of 2·cos(code, centroid).
+    """log softmax over clusters of sharpness · cos(code, centroid).
 
     Args:
         codes: (..., D) float32.
@@ -211,7 +209,7 @@ def cluster_log_probabilities(
         (..., K) float32.
     """
     norm = np.sqrt(np.einsum("...d,...d->...", codes, codes))[..., None]
-    scaled = SHARPNESS * (codes @ centroids.T) / np.maximum(norm, np.finfo(np.float32).tiny)
+    scaled = sharpness * (codes @ centroids.T) / np.maximum(norm, np.finfo(np.float32).tiny)
     peak = scaled.max(axis=-1, keepdims=True)
     return np.asarray(scaled - peak - np.log(np.exp(scaled - peak).sum(-1, keepdims=True)))
 

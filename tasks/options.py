@@ -99,9 +99,20 @@ class ClustersOptions(Options):
 class MasksOptions(Options):
     """How images are labelled."""
 
-    resolution: int = Field(320, ge=32, description="Short side that the backbone sees, pixels.")
+    resolution: int = Field(
+        448,
+        ge=32,
+        description="Short side that the backbone sees, pixels; 448 is the scale of five-crops "
+        "at 224. STEGO evaluates at 320.",
+    )
     tile: int = Field(640, ge=64, description="Window that the backbone sees at once, pixels.")
     tile_overlap: int = Field(160, ge=0, description="Overlap of those windows, pixels.")
+    sharpness: float = Field(
+        1.0,
+        gt=0,
+        description="Factor of the cosine before the softmax over clusters; STEGO: 2. Smaller "
+        "lets the CRF smooth more.",
+    )
     crf_iterations: int = Field(10, ge=0, description="Mean-field iterations; 0 turns it off.")
     crf_tile: int = Field(1024, ge=64, description="Window of the CRF at full size, pixels.")
     crf_overlap: int = Field(128, ge=0, description="Overlap of those windows, pixels.")

@@ -56,7 +56,7 @@ class SegmenterSpec:
 
     def crf(self) -> Crf:
         """The CRF of these options."""
-        return Crf(iterations=self.options.crf_iterations)
+        return Crf(iterations=self.options.crf_iterations, sharpness=self.options.sharpness)
 
     def view(self) -> View:
         """The windows of these options."""

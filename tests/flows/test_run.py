@@ -171,12 +171,18 @@ class TestFinishedWorkspace:
         stego("clusters", *run, "--restarts", "2")
         stego("masks", *run, "--resolution", "64")
         stego("scores", *run)
-        stego("report", "--workspace", ws, "--name", "mine")
+        stego("report", *run[:2], "--name", "mine")
         stored = [
             json.loads((folder / "ws" / "current.json").read_text())["keys"]
             for folder in (finished, tmp_path)
         ]
         assert stored[0] == stored[1]
+        scored = json.loads((tmp_path / "ws" / "current.json").read_text())["scores"]
+        assert set(scored) == {"train"}
+        stego("head", *run, "--steps", "13")  # another head: what was made from the old one goes
+        current = json.loads((tmp_path / "ws" / "current.json").read_text())
+        assert set(current["keys"]) == {"features", "neighbors", "head"}
+        assert current["scores"] == {}
         assert (tmp_path / "ws" / "reports" / "mine" / "index.html").exists()
 
 
