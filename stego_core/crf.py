@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydensecrf import densecrf
 
-
 SHARPNESS = 2.0
 """Factor of the cosine before the softmax over clusters, as in STEGO."""
 
