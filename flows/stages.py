@@ -51,6 +51,7 @@ def run_stage(stage: Stage | None, options: ComputeOptions, finish: Finish | Non
     """Compute a stage's missing shards, then finish it; nothing to do for a complete one."""
     if stage is None:
         return
+    compute.require_memory(stage.title, stage.memory, options)
     begun = time.perf_counter()
     partitions = stage.partitions()
     with compute.executor(options), progressing(stage) as progress:
@@ -143,11 +144,12 @@ def clusters_flow(
     rows = feature_rows(place, features_key, dumps)
     settled = with_classes(place, dumps, options)
     device = compute.device(compute_options.device)
-    if clusters.plan_restarts(rows, head_key, settled) is not None:
+    key = clusters.clusters_key(rows, head_key, settled)
+    if not place.folder("clusters", key).finished:
         run_stage(clusters.plan_codes(rows, head_key, settled, device), compute_options)
         restarts = clusters.plan_restarts(rows, head_key, settled)
         run_stage(restarts, compute_options, clusters.finish)
-    return clusters.clusters_key(rows, head_key, settled)
+    return key
 
 
 def with_classes(

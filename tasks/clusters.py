@@ -176,8 +176,11 @@ def plan_restarts(rows: FeatureRows, head_key: str, options: ClustersOptions) ->
         "backbone": rows.backbone().document(),
     }
     title = "clusters" if head_key != model.IDENTITY else "clusters (raw features)"
+    codes = arrays.open_array(workspace.storage, f"{folder.path}/codes.zarr", "codes")
+    # The codes as read, those of valid rows, and the distances of the k-means++ start.
+    memory = 3 * codes.nbytes
     restarts = options.restarts
-    return Stage(folder, title, "restarts", restarts, restarts, work, manifest)
+    return Stage(folder, title, "restarts", restarts, restarts, work, manifest, memory)
 
 
 def finish(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Any, Protocol
 from uuid import uuid4
 
+import psutil
 import torch
 from dask import config
 from distributed import Client, LocalCluster, as_completed
@@ -186,6 +187,28 @@ def _connected(address: Any) -> Client:
         f"no Dask scheduler answers at {address} within {CONNECT_SECONDS} s ({reason}); "
         "start one, or use --cluster local"
     )
+
+
+def require_memory(title: str, per_worker: int, options: ComputeOptions) -> None:
+    """Refuse a plan that cannot fit this machine, before any work is done.
+
+    Args:
+        title: the stage.
+        per_worker: bytes that the stage holds at once on a worker, its libraries left out.
+        options: how many workers there are; those of a cluster elsewhere are not known here.
+
+    Raises:
+        CapacityError: it cannot fit; says both numbers.
+    """
+    if options.cluster != "local":
+        return
+    workers = (options.workers or os.cpu_count() or 1) if options.executor == "dask" else 1
+    free = psutil.virtual_memory().available
+    if workers * per_worker > free:
+        raise CapacityError(
+            f"{title} needs about {per_worker / 2**30:.1f} GiB on each of {workers} workers, and "
+            f"{free / 2**30:.1f} GiB are free; use fewer --workers or smaller windows and draws"
+        )
 
 
 def device(choice: str) -> str:

@@ -90,6 +90,7 @@ class CorpusWork:
                 "indexed": len(good),
                 "labelled": sum(e["label_digest"] is not None for e in good),
                 "pixels": sum(e["height"] * e["width"] for e in good),
+                "largest": max((e["height"] * e["width"] for e in good), default=0),
                 "quarantined": len(bad),
                 "highest_label": max((e["highest_label"] for e in good), default=-1),
             },
@@ -224,6 +225,7 @@ def finish(workspace: Workspace, stage: Stage, seconds: float, computed: int) ->
         labelled=total["labelled"],
         quarantined=total["quarantined"],
         megapixels=round(total["pixels"] / 1e6, 3),
+        largest=max(record.results["largest"] for record in records),
         highest_label=max(record.results["highest_label"] for record in records),
     )
 

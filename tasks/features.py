@@ -156,4 +156,7 @@ def plan(
         "crops": crops,
     }
     shards = arrays.shard_count(len(images), shard_images)
-    return Stage(folder, f"features {dump}", "crops", rows, shards, work, manifest)
+    # Whole shard in memory, once more while Zarr encodes it.
+    memory = 3 * shard_rows * row_bytes
+    title = f"features {dump}"
+    return Stage(folder, title, "crops", rows, shards, work, manifest, memory)

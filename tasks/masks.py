@@ -160,7 +160,20 @@ def plan(
     }
     title = f"masks {dump}" + (" (raw features)" if baseline else "")
     shards = -(-corpus["images"] // SHARD_IMAGES)
-    return Stage(folder, title, "images", corpus["images"], shards, work, manifest)
+    memory = predicted_memory(corpus["largest"], len(spec.centroids()), options)
+    count = corpus["images"]
+    return Stage(folder, title, "images", count, shards, work, manifest, memory)
+
+
+def predicted_memory(pixels: int, classes: int, options: MasksOptions) -> int:
+    """Bytes held at once for an image of so many pixels.
+
+    The image, its overlay and what decoding them needs: 16 bytes a pixel. The CRF was measured
+    at about 650 bytes a pixel of its window and 45 more for each class (5, 11 and 27 classes at
+    512×512); this predicts a tenth more, and the scores that go into it.
+    """
+    window = min(pixels, options.crf_tile**2)
+    return 16 * pixels + window * (720 + 62 * classes)
 
 
 def finish(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:

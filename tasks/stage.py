@@ -55,6 +55,7 @@ class Stage:
         shards: number of shards.
         work: what workers do.
         manifest: options, inputs and counts that the finished folder will carry.
+        memory: bytes that a worker holds at once for a shard, predicted.
     """
 
     folder: Folder
@@ -64,6 +65,7 @@ class Stage:
     shards: int
     work: Work
     manifest: dict[str, Any] = field(default_factory=dict)
+    memory: int = 0
 
     def partitions(self) -> list[Partition]:
         """The missing shards, cut into runs."""

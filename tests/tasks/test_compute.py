@@ -16,7 +16,7 @@ import torch
 
 from stego_core.errors import CapacityError, ImageError, OptionError
 from tasks import compute, images, options
-from tasks.compute import DaskExecutor, Executor, LoopExecutor, Step, executor
+from tasks.compute import DaskExecutor, Executor, LoopExecutor, Step, executor, require_memory
 from tasks.options import ComputeOptions
 from tasks.workspace import arrays, keys, ledger, storage, tables, workspace
 from tests.tasks.compute_steps import (
@@ -341,3 +341,15 @@ class TestPickling:
 
     def test_a_bound_method_takes_its_object_along(self) -> None:
         assert pickle.loads(pickle.dumps(Work(3).first))(5) == 15  # noqa: S301
+
+
+class TestMemory:
+    def test_a_plan_that_cannot_fit_is_refused_with_both_numbers(self) -> None:
+        with pytest.raises(
+            CapacityError, match=r"masks needs about 1024\.0 GiB on each of 2 workers"
+        ):
+            require_memory("masks", 2**40, ComputeOptions(workers=2))
+
+    def test_what_fits_and_what_is_elsewhere_passes(self) -> None:
+        require_memory("masks", 2**20, ComputeOptions(workers=2))
+        require_memory("masks", 2**40, ComputeOptions(cluster="tcp://10.0.0.1:8786"))
