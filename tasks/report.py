@@ -192,6 +192,8 @@ def seed_figure(summary: Summary) -> page.SeedFigure | None:
     asked = torch.from_numpy(np.stack([patches[0][cell] for cell in cells]))
     answered = torch.from_numpy(patches.reshape(len(targets), -1, channels))
     heats = correspondence(asked.expand(len(targets), -1, -1), answered)
+    usual = heats[0].mean(dim=-1, keepdim=True)  # what any patch of the query's picture has
+    heats = ((heats - usual) / (1 - usual).clamp(min=1e-6)).clamp(min=-1)
     side = pictures[0][0].shape[0] / height
     points = [((y + 0.5) * side, (x + 0.5) * side) for y, x in cells]
     return page.SeedFigure(
