@@ -89,8 +89,10 @@ def bare_model(name: str, seed: int = 0) -> nn.Module:
             model: nn.Module = timm.create_model(
                 name, pretrained=False, num_classes=0, dynamic_img_size=True
             )
-        except (RuntimeError, TypeError, ValueError):
-            raise not_a_vit(name) from None  # only those know dynamic_img_size
+        except TypeError:  # only vision transformers know dynamic_img_size
+            raise not_a_vit(name) from None
+        except (RuntimeError, ValueError) as error:
+            raise OptionError(f"backbone {name!r} cannot be built: {error}") from None
     if not (hasattr(model, "forward_intermediates") and hasattr(model, "blocks")):
         raise not_a_vit(name)
     if isinstance(model.norm, nn.Identity):

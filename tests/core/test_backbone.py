@@ -108,8 +108,12 @@ class TestFeatures:
         np.testing.assert_array_equal(tiny_backbone.features(mirrored), expected)
 
     def test_register_tokens_are_dropped(self) -> None:
-        backbone = freeze(bare_model("vit_wee_patch16_reg1_gap_256"), 0, "cpu")
-        assert backbone.features(np.zeros((1, 32, 16, 3), np.uint8)).shape == (1, 2, 1, 256)
+        backbone = freeze(bare_model("vit_small_patch14_reg4_dinov2"), 0, "cpu")
+        assert backbone.features(np.zeros((1, 28, 14, 3), np.uint8)).shape == (1, 2, 1, 384)
+
+    def test_pooling_before_the_norm_is_refused(self) -> None:
+        with pytest.raises(OptionError, match="has no final LayerNorm over patch tokens"):
+            bare_model("vit_wee_patch16_reg1_gap_256")
 
 
 class TestBuild:
@@ -126,7 +130,7 @@ class TestBuild:
             ("vit_huge_patch9", "'vit_huge_patch9' is not a timm model; expected"),
             (f"{NAME}.nonsense", "'vit_tiny_patch16_224.nonsense' cannot be built.*nonsense"),
             ("resnet18", "'resnet18'"),
-            ("swin_tiny_patch4_window7_224", "is not a vision transformer; choose a vit_"),
+            ("swin_tiny_patch4_window7_224", "is not a plain vision transformer; choose a vit_"),
         ],
     )
     def test_other_backbones_are_refused(self, name: str, message: str) -> None:
