@@ -37,7 +37,6 @@ def logging_to(path: Path) -> Iterator[None]:
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     shown = RichHandler(logging.WARNING, console, show_time=False, show_path=False)
     logging.captureWarnings(True)
-    warnings.simplefilter("default")
     root = logging.getLogger()
     root.setLevel(logging.INFO)
     root.addHandler(file)
@@ -49,8 +48,11 @@ def logging_to(path: Path) -> Iterator[None]:
     for name in OWN:
         logging.getLogger(name).addHandler(shown)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("default")
+            yield
     finally:
+        logging.captureWarnings(False)
         root.removeHandler(file)
         for logger in closed:
             logger.removeHandler(file)

@@ -8,6 +8,8 @@ from typing import Any
 from stego_core.errors import DamageError, WorkspaceError
 from tasks.workspace.storage import Storage
 
+MAKERS = {"heads": "head", "backbones": "features"}
+"""The stage that makes a folder, where it has another name."""
 PLAN, MANIFEST, RECORDS = "plan.json", "manifest.json", "records"
 
 
@@ -120,9 +122,10 @@ class Folder:
         """
         stored = self._json(MANIFEST)
         if stored is None:
+            place = self.path.split("/")[0]
             raise WorkspaceError(
-                f"{self.path} is not finished in {self.storage.uri}; run `stego run`, or the "
-                "stage that makes it, first"
+                f"{self.path} is not finished in {self.storage.uri}; run the stage "
+                f"`stego {MAKERS.get(place, place)}` first"
             )
         return stored
 
