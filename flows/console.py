@@ -54,6 +54,7 @@ def logging_to(path: Path) -> Iterator[None]:
     finally:
         logging.captureWarnings(False)
         root.removeHandler(file)
+        root.addHandler(logging.NullHandler())  # what Prefect says while it ends stays unsaid
         for logger in closed:
             logger.removeHandler(file)
         for name in OWN:
