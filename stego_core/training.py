@@ -120,8 +120,8 @@ def step_generator(seed: int, step: int) -> torch.Generator:
 def draw_batch(data: TrainingSet, recipe: Recipe, generator: torch.Generator) -> Batch:
     """Draw anchors and positives, then grid² tokens of each.
 
-    Tokens are drawn before the head runs, so that it sees those alone: over twice as fast on a
-    CPU as codes for whole images, and not worse. A position is uniform over the patches, the
+    Tokens are drawn before the head runs, so that it sees those alone: less work than codes for
+    whole images (benchmarks/speed.py). A position is uniform over the patches, the
     nearest-patch reading of STEGO's uniform coordinates. Set 1 serves the anchor, set 2 the
     positive and, on the anchors themselves, the random partners.
     """
