@@ -4,9 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install demo test check format wheel clean
+.PHONY: help install demo test check format wheel s3 s3-stop clean
 help: ## what the targets do
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 install: $(INSTALLED) ## make .venv from the pinned versions
 
@@ -20,6 +20,19 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 demo: $(INSTALLED) ## run the whole pipeline on a small generated corpus
 	$(BIN)/stego demo --workspace demo/workspace
+
+.PHONY: server worker deploy stop
+server: $(INSTALLED) ## an own Prefect server in the background (PORT=4200, DATABASE=sqlite)
+	@$(BIN)/python infra/prefect/services.py server
+
+worker: $(INSTALLED) ## a worker in the background that runs what the server schedules
+	@$(BIN)/python infra/prefect/services.py worker
+
+deploy: $(INSTALLED) ## create or update the deployments of prefect.yaml, and the automation
+	@$(BIN)/python infra/prefect/services.py deploy
+
+stop: ## end worker and server
+	@$(BIN)/python infra/prefect/services.py stop
 
 test: $(INSTALLED) ## run the tests
 	$(BIN)/python -m pytest
@@ -37,6 +50,12 @@ format: $(INSTALLED) ## format the code
 wheel: $(INSTALLED) ## build dist/*.whl
 	rm -rf build
 	$(BIN)/python -m build --wheel
+
+s3: $(INSTALLED) ## start a local S3 server (OpenStack Swift) on loopback
+	@$(BIN)/python infra/s3/swift.py start
+
+s3-stop: $(INSTALLED) ## stop the local S3 server; its data stay in .services/s3
+	@$(BIN)/python infra/s3/swift.py stop
 
 clean: ## remove what the targets made, except .venv
 	rm -rf demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

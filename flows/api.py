@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from stego_core.errors import InputError
 from stego_core.inference import Segmenter
-from tasks import compute
+from tasks import machine
 from tasks.options import MasksOptions
 from tasks.segmenter import segmenter_spec
 from tasks.summary import Summary
@@ -51,4 +51,4 @@ def open_workspace(location: str, device: str = "auto") -> OpenWorkspace:
     clusters = summary.require("clusters")
     options = MasksOptions(**summary.current["options"].get("masks", {}))
     spec = segmenter_spec(workspace, clusters, options)
-    return OpenWorkspace(spec.build(compute.device(device)), summary.class_names())
+    return OpenWorkspace(spec.build(machine.device(device)), summary.class_names())

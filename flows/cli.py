@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -12,7 +13,7 @@ from flows import environment
 from stego_core.errors import StegoError
 
 if TYPE_CHECKING:
-    from flows.commands import CommandSpec
+    from flows.menu import CommandSpec
 
 EXIT_USER_ERROR = 2
 ALIASES = {"k": "--neighbors"}
@@ -44,14 +45,14 @@ def _stop(message: str, code: int) -> None:
 
 def build() -> click.Group:
     """The command group; options come from the pydantic models, so help and forms agree."""
-    from flows import commands
+    from flows import menu
 
     group = click.Group("stego", help="A class for every pixel of any image corpus, unlabelled.")
-    for command in commands.COMMANDS:
+    for command in menu.COMMANDS:
         click_command = click.Command(
             command.name,
             callback=_callback(command),
-            params=[*_common(), *command.parameters, *_flags(command.sections)],
+            params=[*_common(), *command.parameters, *_flags((*command.sections, "storage"))],
             help=command.help,
         )
         group.add_command(click_command)
@@ -97,40 +98,55 @@ def _flag(name: str, field: FieldInfo) -> click.Option:
 def _callback(command: "CommandSpec") -> Callable[..., None]:
     def call(workspace: str, config: str | None, log_file: str | None, **values: Any) -> None:
         from flows import console
+        from flows.session import alone, connected
+        from flows.settings import from_toml
 
         given = {name: value for name, value in values.items() if value is not None}
-        sections = options_of(command, workspace, config, given)
         extra = {p.name: given.get(str(p.name)) for p in command.parameters}
-        with console.logging_to(log_path(workspace, log_file)), console.showing_progress():
-            show = command.run(workspace=workspace, **sections, **extra)
-        if show:
-            show()
+        stored = from_toml(config) if config else {}
+        storage = section_options("storage", given, stored)
+        with connected(storage):
+            with console.logging_to(log_path(workspace, log_file)), console.showing_progress():
+                sections = options_of(command, workspace, stored, given)
+                with alone(workspace, storage) if command.writes else nullcontext():
+                    show = command.run(workspace=workspace, **sections, **extra)
+            if show:
+                show()
 
     return call
 
 
 def options_of(
-    command: "CommandSpec", workspace: str, config: str | None, given: Mapping[str, Any]
+    command: "CommandSpec",
+    workspace: str,
+    stored: Mapping[str, Mapping[str, Any]],
+    given: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Options by section: flags over the file over what is current over defaults."""
-    from flows.settings import SECTIONS, built, from_toml
     from tasks.workspace.workspace import Workspace
 
-    stored = from_toml(config) if config else {}
     current = {}
     if command.continues:
         current = (Workspace.open(workspace).current_or_none() or {}).get("options", {})
     return {
-        section: built(
-            section,
-            {
-                **current.get(section, {}),
-                **stored.get(section, {}),
-                **{name: given[name] for name in SECTIONS[section].model_fields if name in given},
-            },
-        )
+        section: section_options(section, given, stored, current, section in command.optional)
         for section in command.sections
     }
+
+
+def section_options(
+    section: str,
+    given: Mapping[str, Any],
+    stored: Mapping[str, Mapping[str, Any]],
+    current: Mapping[str, Mapping[str, Any]] | None = None,
+    optional: bool = False,
+) -> Any:
+    """The options of one section; None if it is optional and nothing of it is given."""
+    from flows.settings import SECTIONS, built
+
+    flags = {name: given[name] for name in SECTIONS[section].model_fields if name in given}
+    values = {**(current or {}).get(section, {}), **stored.get(section, {}), **flags}
+    return None if optional and not values else built(section, values)
 
 
 def log_path(workspace: str, given: str | None) -> Path:

@@ -1,8 +1,7 @@
-"""The commands: what each one needs, runs and shows."""
+"""The commands: what each one runs and shows."""
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import click
@@ -16,33 +15,13 @@ from tasks.options import (
     MasksOptions,
     NeighborsOptions,
     ScoresOptions,
+    StorageOptions,
 )
 
 DEMO_SCENES = 120
 DEMO_STEPS = 300
 Shown = Callable[[], None] | None
 """What to print once the progress bars are gone."""
-
-
-@dataclass(frozen=True)
-class CommandSpec:
-    """One command of `stego`.
-
-    Attributes:
-        name: as typed.
-        help: one sentence.
-        run: called with the workspace, a keyword per section and per extra parameter.
-        sections: option sections whose options become flags.
-        parameters: extra click parameters.
-        continues: whether unset options are those of the workspace's last run.
-    """
-
-    name: str
-    help: str
-    run: Callable[..., Shown]
-    sections: Sequence[str] = ()
-    parameters: Sequence[click.Parameter] = ()
-    continues: bool = False
 
 
 def run(workspace: str, dump: str | None, **sections: Any) -> Shown:
@@ -95,25 +74,44 @@ def demo(workspace: str, scenes: int | None, compute: ComputeOptions) -> Shown:
 
 
 def backfill(
-    workspace: str, dump: str | None, corpus: CorpusOptions, compute: ComputeOptions
+    workspace: str,
+    dump: str | None,
+    inbox: str | None,
+    corpus: CorpusOptions | None,
+    storage: StorageOptions,
+    compute: ComputeOptions,
 ) -> Shown:
-    """A new dump with the current head and clusters."""
-    from flows.pipeline import backfill as backfill_flow
+    """New dumps with the current head and clusters."""
+    from flows import console
+    from flows.backfill import backfill as backfill_flow
 
-    outcome = backfill_flow(workspace, corpus, dump, compute)
+    outcome = backfill_flow(workspace, corpus, dump, inbox, compute, storage)
+    if outcome["report"] is None:
+        return lambda: console.say(f"nothing new under {inbox}")
+    return lambda: _results(workspace, outcome["report"])
+
+
+def retrain(
+    workspace: str, dumps: str | None, storage: StorageOptions, compute: ComputeOptions
+) -> Shown:
+    """A new head on all dumps."""
+    from flows.backfill import retrain as retrain_flow
+
+    names = [name.strip() for name in dumps.split(",")] if dumps else None
+    outcome = retrain_flow(workspace, names, True, compute, storage)
     return lambda: _results(workspace, outcome["report"])
 
 
 def _results(workspace: str, report: str) -> None:
     from flows import console
-    from tasks.listing import check_frozen
+    from tasks.listing import arrived_later
     from tasks.summary import Summary
     from tasks.workspace.workspace import Workspace
 
     summary = Summary(Workspace.open(workspace))
     document = summary.document()
     for dump in summary.dumps:
-        left_out = check_frozen(summary.workspace, dump)
+        left_out = arrived_later(summary.workspace, dump)
         if left_out:
             console.say(
                 f"warning: {len(left_out)} images beside dump {dump} came later and are not in it "
@@ -224,44 +222,3 @@ def report(workspace: str, name: str | None) -> Shown:
 
     place = report_flow(workspace, name or "latest")
     return lambda: console.results.print(f"report: {place}", markup=False, soft_wrap=True)
-
-
-SCENES = click.Option(["--scenes"], type=click.IntRange(32), help="Scenes. [default: 120]")
-DUMP = click.Option(["--dump"], help="The dump's name; default: the last part of --images.")
-DUMPS = click.Option(["--dumps"], help="Dumps, separated by commas; default: all of them.")
-IMAGES = click.Argument(["images"], nargs=-1, required=True)
-OUT = click.Option(["--out"], help="Folder or URI for the masks. [default: labelled]")
-JSON = click.Option(["--json", "as_json"], is_flag=True, help="Print JSON.")
-NAME = click.Option(["--name"], help="The report's folder. [default: latest]")
-ALL = ("corpus", "features", "neighbors", "head", "clusters", "masks", "scores", "compute")
-
-COMMANDS = (
-    CommandSpec("run", "Label a folder of images, from nothing to the report.", run, ALL, [DUMP]),
-    CommandSpec(
-        "backfill",
-        "Label a new dump with the current head and clusters.",
-        backfill,
-        ("corpus", "compute"),
-        [DUMP],
-    ),
-    CommandSpec("demo", "The pipeline on generated scenes.", demo, ("compute",), [SCENES]),
-    CommandSpec("segment", "Label a few loose images.", segment, ("compute",), [IMAGES, OUT]),
-    CommandSpec("status", "What the workspace holds.", status, (), [JSON]),
-    CommandSpec("corpus", "Index a dump of images.", corpus, ("corpus",), [DUMP]),
-    CommandSpec("features", "Extract features.", features, ("features", "compute"), [DUMPS], True),
-    CommandSpec(
-        "neighbors", "Find neighbours.", neighbors, ("neighbors", "compute"), [DUMPS], True
-    ),
-    CommandSpec("head", "Train the head.", head, ("head", "compute"), [], True),
-    CommandSpec("clusters", "Cluster the codes.", clusters, ("clusters", "compute"), [], True),
-    CommandSpec("masks", "Label dumps.", masks, ("masks", "compute"), [DUMPS], True),
-    CommandSpec(
-        "scores",
-        "Score masks against labels.",
-        scores,
-        ("masks", "scores", "compute"),
-        [DUMPS],
-        True,
-    ),
-    CommandSpec("report", "Write the report.", report, (), [NAME], True),
-)

@@ -1,14 +1,15 @@
-"""The whole pipeline, and its backfill: stage flows in order, and what is current afterwards."""
+"""The whole pipeline: stage flows in order, and what is current afterwards."""
 
 from typing import Any
 
 from prefect import flow
 
 from flows import stages
-from flows.settings import PipelineOptions, built
-from tasks import compute, model
+from flows.session import session
+from flows.settings import PipelineOptions, RunOptions, built
+from tasks import model
 from tasks.listing import default_dump
-from tasks.options import ComputeOptions, CorpusOptions, MasksOptions, ScoresOptions
+from tasks.options import ComputeOptions, MasksOptions, ScoresOptions
 from tasks.workspace.workspace import Workspace
 
 
@@ -25,18 +26,23 @@ def pipeline(workspace: str, options: PipelineOptions, dump: str | None = None) 
         keys of all stages, the report's place.
     """
     name = dump or default_dump(options.corpus.images)
-    with compute.executor(options.compute):
+    with session(workspace, options.storage, options.compute):
         stages.corpus_flow(workspace, name, options.corpus)
         keys, tables = trained(workspace, [name], options)
         settle(workspace, keys, tables, options)
-        report = labelled(workspace, name, keys, options.masks, options.scores, options.compute)
-    return {"keys": keys, "report": report}
+        labelled(workspace, name, keys, options.masks, options.scores, options.compute)
+        return {"keys": keys, "report": stages.report_flow(workspace)}
 
 
 def trained(
-    workspace: str, dumps: list[str], options: PipelineOptions
+    workspace: str,
+    dumps: list[str],
+    options: RunOptions,
+    backbone: dict[str, Any] | None = None,
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Features, neighbours, head and clusters of some dumps.
+
+    `backbone` names one that the workspace holds already; without it, the options say which.
 
     Returns:
         keys of the stages, and the key of each dump's neighbours.
@@ -45,7 +51,7 @@ def trained(
     keys: dict[str, str] = {}
     tables: dict[str, str] = {}
     for dump in dumps:
-        keys["features"] = stages.features_flow(workspace, dump, options.features, run)
+        keys["features"] = stages.features_flow(workspace, dump, options.features, run, backbone)
     for dump in dumps:
         keys["neighbors"] = tables[dump] = stages.neighbors_flow(
             workspace, dump, keys["features"], dumps, options.neighbors, run
@@ -60,7 +66,7 @@ def trained(
 
 
 def settle(
-    workspace: str, keys: dict[str, str], tables: dict[str, str], options: PipelineOptions
+    workspace: str, keys: dict[str, str], tables: dict[str, str], options: RunOptions
 ) -> None:
     """Make a run's head and clusters the current ones, those that backfills use.
 
@@ -75,8 +81,10 @@ def settle(
         dumps=list(tables),
         neighbors={**before.get("neighbors", {}), **tables},
         scores=before.get("scores", {}),
+        drift=before.get("drift", {}),
         options=options.model_dump(
-            mode="json", exclude={"corpus": True, "compute": True, "features": {"weights"}}
+            mode="json",
+            exclude={"corpus": True, "storage": True, "compute": True, "features": {"weights"}},
         ),
     )
 
@@ -88,13 +96,12 @@ def labelled(
     mask_options: MasksOptions,
     score_options: ScoresOptions,
     run: ComputeOptions,
-) -> str:
-    """Masks of a dump, its scores where it has labels, and the report."""
+) -> None:
+    """Masks of a dump, and its scores where it has labels."""
     keys["masks"] = stages.masks_flow(workspace, dump, keys["clusters"], mask_options, run)
     place = Workspace.open(workspace)
     place.settle(keys={**place.current()["keys"], **keys})
     scored(workspace, dump, keys, mask_options, score_options, run)
-    return stages.report_flow(workspace)
 
 
 def scored(
@@ -141,52 +148,3 @@ def baseline(
     )
     rival_masks = stages.masks_flow(workspace, dump, rival, mask_options, run)
     return {"baseline_clusters": rival, "baseline_masks": rival_masks}
-
-
-@flow(name="backfill", flow_run_name="backfill {workspace}")
-def backfill(
-    workspace: str,
-    images: CorpusOptions,
-    dump: str | None = None,
-    compute_options: ComputeOptions | None = None,
-) -> dict[str, Any]:
-    """Label a new dump with the current head and clusters; costs the new dump's size only.
-
-    Args:
-        workspace: path or URI of a finished workspace.
-        images: the new images.
-        dump: their name in the workspace; default: the last part of their path.
-        compute_options: where the work runs.
-
-    Returns:
-        keys of all stages, the report's place.
-    """
-    run = compute_options or ComputeOptions()
-    name = dump or default_dump(images.images)
-    place = Workspace.open(workspace)
-    current = place.current()
-    keys, chosen = dict(current["keys"]), current["options"]
-    with compute.executor(run):
-        stages.corpus_flow(workspace, name, images, like=current["dumps"][0])
-        features = built("features", chosen["features"])
-        backbone = place.folder("clusters", keys["clusters"]).manifest()["backbone"]
-        stages.features_flow(workspace, name, features, run, backbone)
-        searched = [*current["dumps"], *([name] if name not in current["dumps"] else [])]
-        table = stages.neighbors_flow(
-            workspace,
-            name,
-            keys["features"],
-            searched,
-            built("neighbors", chosen["neighbors"]),
-            run,
-        )
-        place.settle(neighbors={**current["neighbors"], name: table})
-        report = labelled(
-            workspace,
-            name,
-            keys,
-            built("masks", chosen["masks"]),
-            built("scores", chosen["scores"]),
-            run,
-        )
-    return {"keys": keys, "report": report}

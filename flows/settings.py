@@ -18,21 +18,28 @@ from tasks.options import (
     NeighborsOptions,
     Options,
     ScoresOptions,
+    StorageOptions,
 )
 from tasks.workspace.storage import Storage
 
 
-class PipelineOptions(Options):
-    """Every option of a run, by stage."""
+class RunOptions(Options):
+    """Every option of a run besides its images, by stage."""
 
-    corpus: CorpusOptions
     features: FeaturesOptions = Field(default_factory=lambda: FeaturesOptions())
     neighbors: NeighborsOptions = Field(default_factory=lambda: NeighborsOptions())
     head: HeadOptions = Field(default_factory=lambda: HeadOptions())
     clusters: ClustersOptions = Field(default_factory=lambda: ClustersOptions())
     masks: MasksOptions = Field(default_factory=lambda: MasksOptions())
     scores: ScoresOptions = Field(default_factory=lambda: ScoresOptions())
+    storage: StorageOptions = Field(default_factory=lambda: StorageOptions())
     compute: ComputeOptions = Field(default_factory=lambda: ComputeOptions())
+
+
+class PipelineOptions(RunOptions):
+    """Every option of a run on a folder of images."""
+
+    corpus: CorpusOptions
 
 
 SECTIONS: dict[str, type[Options]] = {
@@ -43,9 +50,10 @@ SECTIONS: dict[str, type[Options]] = {
     "clusters": ClustersOptions,
     "masks": MasksOptions,
     "scores": ScoresOptions,
+    "storage": StorageOptions,
     "compute": ComputeOptions,
 }
-"""The stages that have options, in order, and where the work runs."""
+"""The stages that have options, in order; how storage is reached, and where the work runs."""
 
 
 def built(section: str, values: Mapping[str, Any]) -> Any:
@@ -87,10 +95,3 @@ def from_toml(location: str) -> dict[str, dict[str, Any]]:
                 f"--config {location} has {name!r}; expected the sections {', '.join(SECTIONS)}"
             )
     return document
-
-
-def merged(
-    config: Mapping[str, Mapping[str, Any]], flags: Mapping[str, Mapping[str, Any]], section: str
-) -> Any:
-    """A section's options: flags over the configuration file over defaults."""
-    return built(section, {**config.get(section, {}), **flags.get(section, {})})

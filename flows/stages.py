@@ -1,10 +1,12 @@
 """One Prefect flow per stage: plan it, compute its missing partitions, finish it."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from prefect import flow
+from prefect.concurrency.sync import concurrency
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import artifacts
@@ -13,8 +15,10 @@ from tasks import (
     clusters,
     compute,
     corpus,
+    drift,
     features,
     head,
+    machine,
     masks,
     model,
     neighbors,
@@ -51,10 +55,10 @@ def run_stage(stage: Stage | None, options: ComputeOptions, finish: Finish | Non
     """Compute a stage's missing shards, then finish it; nothing to do for a complete one."""
     if stage is None:
         return
-    compute.require_memory(stage.title, stage.memory, options)
+    machine.require_memory(stage.title, stage.memory, options)
     begun = time.perf_counter()
     partitions = stage.partitions()
-    with compute.executor(options), progressing(stage) as progress:
+    with compute.executor(options), progressing(stage) as progress, gpu_turn(stage, options):
         futures = [
             compute_partition.submit(stage.title, stage.work, stage.folder, part, options)
             for part in partitions
@@ -62,6 +66,20 @@ def run_stage(stage: Stage | None, options: ComputeOptions, finish: Finish | Non
         artifacts.follow(progress, futures)
     seconds, computed = time.perf_counter() - begun, sum(len(part.shards) for part in partitions)
     (finish or Stage.finish)(stage, seconds, computed)
+
+
+@contextmanager
+def gpu_turn(stage: Stage, options: ComputeOptions) -> Iterator[None]:
+    """Wait for the global limit `gpu`, where there is one, if the stage will use a GPU.
+
+    Held for the whole stage: acquiring it for each item would stall two seconds each time.
+    """
+    wanted = any(step.gpu for step in stage.work.steps())
+    if wanted and compute.has_gpu(options):
+        with concurrency("gpu", occupy=1):
+            yield
+    else:
+        yield
 
 
 @flow(name="corpus", flow_run_name="corpus {dump}", task_runner=RUNNER)
@@ -92,7 +110,7 @@ def features_flow(
     `backbone` names one that the workspace holds already; without it, `options` say which.
     """
     place = Workspace.open(workspace)
-    device = compute.device(compute_options.device)
+    device = machine.worker_device(compute_options)
     spec = model.BackboneSpec(**backbone) if backbone else model.bring(place, options)
     run_stage(features.plan(place, dump, options, spec, device), compute_options)
     return features.features_key(options, spec)
@@ -113,7 +131,7 @@ def neighbors_flow(
     return neighbors.neighbors_key(rows, options)
 
 
-@flow(name="head", flow_run_name="head seed {options.seed}")
+@flow(name="head", flow_run_name="head seed {options.seed}", task_runner=RUNNER)
 def head_flow(
     workspace: str,
     features_key: str,
@@ -124,9 +142,9 @@ def head_flow(
 ) -> str:
     """Train the head on the features and neighbours of `dumps`; returns its key."""
     rows = feature_rows(Workspace.open(workspace), features_key, dumps)
-    job = head.plan(rows, neighbors_key, options)
-    if job is not None:
-        head.run(job, compute_options, compute.device(compute_options.device))
+    machine.worker_device(compute_options)
+    stage = head.plan(rows, neighbors_key, options, compute_options)
+    run_stage(stage, compute_options, head.finish)
     return head.head_key(rows, neighbors_key, options)
 
 
@@ -143,7 +161,7 @@ def clusters_flow(
     place = Workspace.open(workspace)
     rows = feature_rows(place, features_key, dumps)
     settled = with_classes(place, dumps, options)
-    device = compute.device(compute_options.device)
+    device = machine.worker_device(compute_options)
     key = clusters.clusters_key(rows, head_key, settled)
     if not place.folder("clusters", key).finished:
         run_stage(clusters.plan_codes(rows, head_key, settled, device), compute_options)
@@ -175,7 +193,7 @@ def masks_flow(
 ) -> str:
     """Label every pixel of every readable image of a dump; returns the masks' key."""
     place = Workspace.open(workspace)
-    device = compute.device(compute_options.device)
+    device = machine.worker_device(compute_options)
     run_stage(masks.plan(place, dump, clusters_key, options, device), compute_options, masks.finish)
     return masks_key(clusters_key, options)
 
@@ -192,7 +210,7 @@ def scores_flow(
 ) -> str | None:
     """Score a dump's masks against its labels; returns the scores' key, None without labels."""
     place = Workspace.open(workspace)
-    device = compute.device(compute_options.device)
+    device = machine.worker_device(compute_options)
     if not IndexReader(place, dump).manifest["labelled"]:
         return None
     sources = scores.Sources(
@@ -229,9 +247,30 @@ def probe_path(
     return probe.path(rows, inputs["head"], seed)
 
 
+@flow(name="drift", flow_run_name="drift {dump}")
+def drift_flow(workspace: str, dump: str, keys: dict[str, str]) -> dict[str, Any]:
+    """How far a dump lies from the images that the head was trained on; past the threshold it
+    emits the event `stego.drift`, once for a dump and a head. Returns what `stego status` shows.
+    """
+    place = Workspace.open(workspace)
+    inputs = place.folder("clusters", keys["clusters"]).manifest()["inputs"]
+    dumps = [name for name, _ in inputs["dumps"]]
+    found = drift.measure(place, dump, keys["features"], dumps, keys["masks"])
+    told = place.current().get("drift", {})
+    shown = {name: found[name] for name in ("features", "shares", "thresholds", "drifted")}
+    if told.get(dump) != shown:
+        if found["drifted"]:
+            artifacts.emit_drift(place, dump, shown)
+        place.settle(drift={**told, dump: shown})
+    return shown
+
+
 @flow(name="report", flow_run_name="report {name}")
 def report_flow(workspace: str, name: str = "latest") -> str:
     """Write the page that shows what the workspace holds; returns where it is."""
     if not name or "/" in name or name.startswith("."):
         raise InputError(f"report name {name!r} is not a folder's name; use letters and digits")
-    return report.write(Workspace.open(workspace), name)
+    place = Workspace.open(workspace)
+    location = report.write(place, name)
+    artifacts.report_page(place, location)
+    return location

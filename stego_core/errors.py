@@ -7,6 +7,7 @@ StegoError
 ├── WeightsError     backbone weights cannot be had, read or matched to the model
 ├── WorkspaceError   the workspace lacks a stage, is frozen otherwise, or is of another version
 │   └── DamageError  stored bytes are not the bytes that were written
+├── OutageError      a service that the run stands on went away for too long; trying again may help
 └── CapacityError    too few rows or images, too little memory, a full disk
 """
 
@@ -41,3 +42,7 @@ class DamageError(WorkspaceError):
 
 class CapacityError(StegoError):
     """More was asked than the data, the memory or the disk can give."""
+
+
+class OutageError(StegoError):
+    """An object store, a scheduler or its workers that went away; trying again may help."""

@@ -10,6 +10,8 @@ NOBODY = -1
 """Id in places of the table for which there are too few rows."""
 TIE = 2e-6
 """Cosines closer than this may be equal ones, told apart by faiss's rounding alone."""
+TOGETHER = 64
+"""Queries whose candidates are summed at once: as many as fit a processor's cache."""
 
 
 @dataclass
@@ -51,15 +53,36 @@ class Neighbors:
             metric=faiss.METRIC_INNER_PRODUCT,
         )
         found = Neighbors.create(len(queries), k)
-        for row, query in enumerate(queries):
-            # faiss keeps any of the rows that tie for the last place, and its rounding depends
-            # on the block's size: the cosines are summed again, row by row, in a fixed order
-            tied = rough.shape[1] > k and rough[row, k - 1] - rough[row, k] < TIE
-            candidates = np.arange(len(block)) if tied else positions[row, :k]
-            cosines = (block[candidates] * query).sum(axis=1)
-            order = np.lexsort((ids[candidates], -cosines))[:k]
-            found.ids[row], found.similarities[row] = ids[candidates[order]], cosines[order]
+        for first in range(0, len(queries), TOGETHER):
+            some = slice(first, first + TOGETHER)
+            candidates = positions[some, :k]
+            found._rank(some, queries[some], block[candidates], ids[candidates])
+        if rough.shape[1] > k:
+            tied = np.flatnonzero(rough[:, k - 1] - rough[:, k] < TIE)
+            for first in range(0, len(tied), TOGETHER):
+                rows = tied[first : first + TOGETHER]
+                near = queries[rows] @ block.T > rough[rows, k - 1, None] - TIE
+                for place, row in enumerate(rows.tolist()):
+                    one, among = slice(row, row + 1), near[place]
+                    found._rank(one, queries[one], block[None, among], ids[None, among])
         return self.merge(found)
+
+    def _rank(
+        self,
+        rows: slice,
+        queries: NDArray[np.float32],
+        candidates: NDArray[np.float32],
+        ids: NDArray[np.int64],
+    ) -> None:
+        """Set some rows (q) to the k best of their candidates (q, m, C) with their ids (q, m).
+
+        faiss keeps any of the rows that tie for the last place, and its rounding depends on the
+        block's size: the cosines are summed again, row by row, in a fixed order.
+        """
+        cosines = (candidates * queries[:, None]).sum(axis=2)
+        order = np.lexsort((ids, -cosines), axis=1)[:, : self.ids.shape[1]]
+        self.ids[rows] = np.take_along_axis(ids, order, axis=1)
+        self.similarities[rows] = np.take_along_axis(cosines, order, axis=1)
 
     def merge(self, other: "Neighbors") -> "Neighbors":
         """The k best of both tables, for the same queries."""
@@ -75,14 +98,25 @@ class Neighbors:
     def self_first(self, own: NDArray[np.int64]) -> "Neighbors":
         """The same table with each query's own global row moved to rank 0.
 
-        A duplicate image has the same vector and may sort before the row itself.
+        A duplicate image has the same vector and may sort before the row itself. If k of them
+        do, the row itself is not in the table: it takes the last one's place, with cosine 1.
+
+        More blocks may be added to the outcome and the own rows moved again: it is then as if
+        all blocks had been there before. For behind rank 0 are the k − 1 best other rows, wherever
+        the own row had ranked, and a row that k others had pushed out would be so by more, too.
         """
-        ids, similarities = self.ids.copy(), self.similarities.copy()
-        for row, identity in enumerate(own):
-            rank = np.flatnonzero(ids[row] == identity)
-            place = int(rank[0]) if len(rank) else ids.shape[1] - 1
-            ids[row, : place + 1] = np.roll(ids[row, : place + 1], 1)
-            similarities[row, : place + 1] = np.roll(similarities[row, : place + 1], 1)
-            if not len(rank):
-                ids[row, 0], similarities[row, 0] = identity, 1.0
-        return Neighbors(ids, similarities)
+        mine = self.ids == own[:, None]
+        others = np.argsort(mine, axis=1, kind="stable")[:, : self.ids.shape[1] - 1]
+        cosines = np.max(self.similarities, axis=1, initial=-np.inf, where=mine)
+        cosines = np.where(mine.any(axis=1), cosines, np.float32(1))
+        return Neighbors(
+            np.concatenate([own[:, None], np.take_along_axis(self.ids, others, 1)], axis=1),
+            np.concatenate(
+                [cosines[:, None], np.take_along_axis(self.similarities, others, 1)], axis=1
+            ),
+        )
+
+    def is_of(self, queries: NDArray[np.float32], own: NDArray[np.int64]) -> bool:
+        """Whether rank 0 is what `self_first` gives these queries: own rows, their cosines or 1."""
+        cosines, found = (queries * queries).sum(axis=1), self.similarities[:, 0]
+        return bool((self.ids[:, 0] == own).all() and ((found == cosines) | (found == 1)).all())

@@ -1,6 +1,6 @@
 """Training of the head: one step, and the loop that repeats it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -177,12 +177,36 @@ def train_step(
     return row
 
 
-def train(state: TrainingState, data: TrainingSet, recipe: Recipe) -> Iterator[Curve]:
+class Prepared(NamedTuple):
+    """A step's batch, and its generator as far as the draw has used it."""
+
+    batch: Batch
+    generator: torch.Generator
+
+
+def prepared(data: TrainingSet, recipe: Recipe, step: int) -> Prepared:
+    """All that step number `step` (from 0) needs; the same whenever and wherever it is drawn."""
+    generator = step_generator(recipe.seed, step + 1)
+    return Prepared(draw_batch(data, recipe, generator), generator)
+
+
+def train(
+    state: TrainingState,
+    data: TrainingSet,
+    recipe: Recipe,
+    batches: Iterable[Prepared] | None = None,
+) -> Iterator[Curve]:
     """Run the remaining steps, yielding a row of the curve after each.
 
     The caller may save the state between two rows and continue from it later.
+
+    Args:
+        state: where training stands; changed in place.
+        data: what it learns from.
+        recipe: how it learns.
+        batches: of the steps from `state.step` on, if the caller had them prepared ahead of
+            time; by default each is drawn when its step comes.
     """
-    while state.step < recipe.steps:
-        generator = step_generator(recipe.seed, state.step + 1)
-        batch = draw_batch(data, recipe, generator)
+    steps = range(state.step, recipe.steps)
+    for batch, generator in batches or (prepared(data, recipe, step) for step in steps):
         yield train_step(state, batch, recipe, generator)

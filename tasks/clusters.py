@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from stego_core import kmeans
 from stego_core.errors import CapacityError
-from tasks import model
-from tasks.compute import Step
+from tasks import machine, model
 from tasks.options import ClustersOptions
 from tasks.rows import FeatureRows
 from tasks.stage import Stage, Stopwatch
+from tasks.steps import Step
 from tasks.workspace import arrays, keys, tables
 from tasks.workspace.arrays import Layout
 from tasks.workspace.ledger import Folder, Record
@@ -57,7 +57,7 @@ class CodesWork:
         storage = self.rows.workspace.storage
         head = model.head(storage, self.head_key, self.device)
         with watch("infer"), torch.inference_mode():
-            codes = head(torch.from_numpy(features).to(self.device)).cpu().numpy()
+            codes = head(torch.from_numpy(features).to(machine.device(self.device))).cpu().numpy()
         codes = kmeans.unit(codes) * valid[:, None, None]
         codes = codes.reshape(len(rows) * self.tokens, -1).astype(np.float32)
         with watch("write"):

@@ -2,25 +2,36 @@
 
 import gc
 import logging
-import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import fields
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any
 from uuid import uuid4
 
-import psutil
 import torch
 from dask import config
-from distributed import Client, LocalCluster, as_completed
+from distributed import Client, Nanny, Scheduler, SpecCluster, get_worker, wait
 from distributed.scheduler import KilledWorker
 
-from stego_core.errors import CapacityError, OptionError
+from stego_core.errors import CapacityError, OptionError, OutageError
+from tasks import machine, progress
+from tasks.log import Log
 from tasks.options import ComputeOptions
+from tasks.remote import TOPIC, Remote
+from tasks.steps import Executor, LoopExecutor, Step
+from tasks.workspace import s3
+
+log = Log(__name__)
 
 CONNECT_SECONDS = 10
+LOOK_SECONDS = 5
+"""Between looks at a cluster that returns nothing."""
+PATIENCE_SECONDS = 120
+"""How long a lost scheduler, or the first worker, is waited for."""
 SETTINGS = {
     "distributed.scheduler.allowed-failures": 3,
     # Dask tells malloc to give memory back at once; the CRF then spends a third of its time on
@@ -32,112 +43,183 @@ GPU = "GPU"
 """Name of the Dask worker resource that GPU work asks for."""
 
 
-@dataclass(frozen=True)
-class Step:
-    """One part of a shard's work, done on one worker.
-
-    Attributes:
-        call: a picklable callable (shard) or, after the first step, (shard, previous result).
-        gpu: whether it profits from a GPU.
-    """
-
-    call: Callable[..., Any]
-    gpu: bool = False
-
-
-class Executor(Protocol):
-    """Runs the steps of many shards."""
-
-    def map(self, steps: Sequence[Step], shards: Sequence[int]) -> Iterator[Any]:
-        """Results of the last step, as they come; the order is not the shards'."""
-        ...
-
-
-class LoopExecutor:
-    """One shard after another in this process, on one thread like a Dask worker."""
-
-    def map(self, steps: Sequence[Step], shards: Sequence[int]) -> Iterator[Any]:
-        """Results of the last step, in the shards' order."""
-        for shard in shards:
-            with _one_at_a_time, one_thread():
-                result = steps[0].call(shard)
-                for step in steps[1:]:
-                    result = step.call(shard, result)
-            yield result
-
-
-@dataclass(frozen=True)
 class DaskExecutor:
-    """Shards on the workers of a Dask cluster, at most twice as many under way as workers.
+    """Shards on the workers of a Dask cluster, at most twice as many under way as workers."""
 
-    Attributes:
-        client: connected client.
-    """
+    def __init__(self, address: Any) -> None:
+        """Connect to a cluster of ours or to a scheduler's address.
 
-    client: Client
+        Raises:
+            OptionError: no scheduler answers, or none of its workers does.
+        """
+        self.address = address
+        self.client = _connected(address)
+        self.lock = threading.Lock()
+        if isinstance(address, str):
+            self._wait_for_a_worker()
 
-    def map(self, steps: Sequence[Step], shards: Sequence[int]) -> Iterator[Any]:
+    def close(self) -> None:
+        """Leave the cluster."""
+        self.client.close()
+
+    def map(
+        self, steps: Sequence[Step], shards: Sequence[int], title: str = "work"
+    ) -> Iterator[Any]:
         """Results of the last step, as they complete.
 
         Raises:
-            StegoError: what a step raised, or that a shard killed its worker.
+            StegoError: what a step raised.
+            OutageError: the scheduler or its workers went away, or a shard killed its workers;
+                shards that are on record by then stay finished.
         """
-        name = f"{_name(steps[0])} {uuid4().hex[:8]}"  # of two maps, none gets the other's results
+        client = self._reconnected()
+        name = f"{title} {uuid4().hex[:8]}"  # of two maps, none gets the other's results
         waiting = iter(shards)
-        window = 2 * max(len(self.client.scheduler_info(n_workers=-1)["workers"]), 1)
-        running = as_completed(
-            [self._submit(name, steps, shard) for shard in islice(waiting, window)],
-            with_results=False,
-        )
-        for future in running:
-            try:
-                yield future.result()
-            except KilledWorker as error:
-                raise CapacityError(
-                    f"{future.key} killed the worker that ran it {error.allowed_failures + 1} "
-                    "times, most likely for want of memory; use fewer --workers or a larger machine"
-                ) from None
-            for shard in islice(waiting, 1):
-                running.add(self._submit(name, steps, shard))
+        running: dict[Any, int] = {}
+        quiet_since = time.monotonic()
+        try:
+            workers = self._workers(client)
+            gpus = _offer_gpus(workers)
+            for shard in islice(waiting, 2 * max(len(workers), 1)):
+                running[_submit(client, name, steps, shard, gpus)] = shard
+            while running:
+                try:
+                    done = wait(list(running), timeout=LOOK_SECONDS, return_when="FIRST_COMPLETED")
+                except TimeoutError:
+                    self._still_there(client, quiet_since)
+                    continue
+                quiet_since = time.monotonic()
+                for future in done.done:
+                    yield _result(future, title, running.pop(future))
+                    for shard in islice(waiting, 1):
+                        running[_submit(client, name, steps, shard, gpus)] = shard
+        except CancelledError as error:  # what futures say whose scheduler is gone
+            raise OutageError(self._lost(str(error) or "its tasks were cancelled")) from None
+        finally:
+            for future in running:
+                future.release()
 
-    def _submit(self, name: str, steps: Sequence[Step], shard: int) -> Any:
-        result: Any = None
-        for index, step in enumerate(steps):
-            arguments = (shard,) if index == 0 else (shard, result)
-            result = self.client.submit(
-                step.call,
-                *arguments,
-                key=f"{name} step {index} shard {shard}",
-                resources={GPU: 1} if step.gpu and self._has_gpus() else None,
-                pure=False,
+    def has_gpu(self) -> bool:
+        """Whether a worker offers the resource `GPU`."""
+        return _offer_gpus(self._workers(self._reconnected()))
+
+    def _workers(self, client: Client) -> dict[str, Any]:
+        try:
+            return dict(client.scheduler_info(n_workers=-1)["workers"])
+        except Exception as error:  # whatever a closed connection leads to
+            raise OutageError(self._lost(str(error))) from None
+
+    def _still_there(self, client: Client, quiet_since: float) -> None:
+        """Raise if nothing can come any more."""
+        if client.status != "running":
+            raise OutageError(self._lost(f"its connection is {client.status}"))
+        if self._workers(client):
+            return
+        if time.monotonic() - quiet_since > PATIENCE_SECONDS:
+            raise OutageError(
+                f"the Dask scheduler at {_name(self.address)} has had no worker for "
+                f"{PATIENCE_SECONDS} s; start some with `dask worker {_name(self.address)}` and "
+                "run the same command again: finished shards are kept"
             )
-        return result
 
-    def _has_gpus(self) -> bool:
-        workers = self.client.scheduler_info(n_workers=-1)["workers"].values()
-        return any(worker["resources"].get(GPU) for worker in workers)
+    def _lost(self, reason: str) -> str:
+        return (
+            f"the Dask scheduler at {_name(self.address)} went away ({reason}); start it again "
+            "and run the same command again: finished shards are kept"
+        )
+
+    def _reconnected(self) -> Client:
+        """The client; another one if its scheduler was restarted, as soon as that answers."""
+        with self.lock:
+            if self.client.status == "running":
+                return self.client
+            deadline = time.monotonic() + PATIENCE_SECONDS
+            while True:
+                try:
+                    self.client.close(timeout=1)
+                    self.client = _connected(self.address)
+                    break
+                except OptionError as error:
+                    if time.monotonic() > deadline:
+                        raise OutageError(self._lost(str(error))) from None
+            log.info("dask reconnected", scheduler=_name(self.address))
+            return self.client
+
+    def _wait_for_a_worker(self) -> None:
+        try:
+            self.client.wait_for_workers(1, timeout=PATIENCE_SECONDS)
+        except TimeoutError:
+            self.close()
+            raise OptionError(
+                f"the Dask scheduler at {self.address} has no worker, and none came within "
+                f"{PATIENCE_SECONDS} s; start some with `dask worker {self.address}`"
+            ) from None
 
 
-def _name(step: Step) -> str:
-    owner = getattr(step.call, "__self__", None)
-    return type(owner).__name__ if owner is not None else getattr(step.call, "__name__", "step")
+def has_gpu(options: ComputeOptions) -> bool:
+    """Whether work for a GPU finds one: among the workers, or in this process."""
+    with executor(options) as made:
+        if isinstance(made, DaskExecutor):
+            return made.has_gpu()
+    return machine.device(options.device) == "cuda"
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Torch on one thread, so that a shard's bytes do not depend on who computes it."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+def _offer_gpus(workers: dict[str, Any]) -> bool:
+    return any(worker["resources"].get(GPU) for worker in workers.values())
+
+
+def _submit(client: Client, name: str, steps: Sequence[Step], shard: int, gpus: bool) -> Any:
+    result: Any = None
+    for index, step in enumerate(steps):
+        arguments = (shard,) if index == 0 else (shard, result)
+        result = client.submit(
+            Remote(step.call, s3.current(), _tell),
+            *arguments,
+            key=f"{name} step {index} shard {shard}",
+            resources={GPU: 1} if step.gpu and gpus else None,
+            pure=False,
+        )
+    return result
+
+
+def _result(future: Any, title: str, shard: int) -> Any:
     try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+        return future.result()
+    except KilledWorker as error:
+        raise OutageError(
+            f"{title}: shard {shard} killed the worker that ran it {error.allowed_failures + 1} "
+            "times, most likely for want of memory; use fewer --workers, a larger --memory-limit "
+            "or a larger machine, and run the same command again: finished shards are kept"
+        ) from None
+    except MemoryError as error:
+        raise CapacityError(
+            f"{title}: a worker ran out of memory at shard {shard} ({error}); use fewer "
+            "--workers or a larger machine, and run the same command again"
+        ) from None
+    except Exception as error:
+        error.add_note(f"{title}: shard {shard}")
+        raise
 
 
-_one_at_a_time = threading.Lock()
-"""Torch's thread count belongs to the whole process: loops in several threads take turns."""
+def _tell(event: dict[str, Any]) -> None:
+    """On a worker: send a progress event to the flow that listens."""
+    get_worker().log_event(TOPIC, event)
+
+
+def _heard(event: Any) -> None:
+    """In the flow: announce what a worker told."""
+    _stamp, told = event  # Dask adds who told it
+    names = [field.name for field in fields(progress.Event)]
+    progress.announce(progress.Event(**{name: told[name] for name in names}))
+
+
+def _name(address: Any) -> str:
+    return str(getattr(address, "scheduler_address", address))
+
+
 _open: dict[ComputeOptions, Executor] = {}
 """Executors that are open in this process: stages of one run share theirs."""
+_opening = threading.Lock()
 
 
 @contextmanager
@@ -147,82 +229,59 @@ def executor(options: ComputeOptions) -> Iterator[Executor]:
     Raises:
         OptionError: there is no scheduler at the address.
     """
-    if options in _open:
-        yield _open[options]
-        return
     with ExitStack() as stack:
-        made: Executor = LoopExecutor()
-        if options.executor == "dask":
-            made = DaskExecutor(stack.enter_context(_client(options)))
-        _open[options] = made
-        stack.callback(_open.pop, options)
+        with _opening:
+            made = _open.get(options)
+            if made is None:
+                made = LoopExecutor()
+                if options.executor == "dask":
+                    made = stack.enter_context(_dask(options))
+                _open[options] = made
+                stack.callback(_open.pop, options)
         yield made
 
 
 @contextmanager
-def _client(options: ComputeOptions) -> Iterator[Client]:
+def _dask(options: ComputeOptions) -> Iterator[DaskExecutor]:
     with ExitStack() as stack, config.set(SETTINGS):
-        if options.cluster == "local":
-            address: Any = stack.enter_context(
-                LocalCluster(
-                    n_workers=options.workers or os.cpu_count() or 1,
-                    threads_per_worker=1,
-                    processes=True,
-                    dashboard_address="127.0.0.1:0",  # None warns where 8787 is taken
-                    silence_logs=logging.ERROR,
-                )
-            )
-        else:
-            address = options.cluster
-        yield stack.enter_context(_connected(address))
+        local = options.cluster == "local"
+        made = DaskExecutor(stack.enter_context(_local(options)) if local else options.cluster)
+        stack.callback(made.close)
+        yield made
+
+
+def _local(options: ComputeOptions) -> SpecCluster:
+    """Worker processes of one thread each; where there are GPUs, one worker for each of them."""
+    gpus = torch.cuda.device_count() if machine.device(options.device) == "cuda" else 0
+    place = {"host": "127.0.0.1"}
+    worker = {"nthreads": 1, "memory_limit": options.memory_limit or 0, **place}
+    return SpecCluster(
+        scheduler={
+            "cls": Scheduler,
+            # Without an address a dashboard warns where 8787 is taken.
+            "options": {**place, "port": 0, "dashboard_address": "127.0.0.1:0"},
+        },
+        workers={
+            number: {
+                "cls": Nanny,
+                "options": {**worker, "resources": {GPU: 1} if number < gpus else {}},
+            }
+            for number in range(max(machine.workers(options), gpus))
+        },
+        silence_logs=logging.ERROR,
+    )
 
 
 def _connected(address: Any) -> Client:
     try:
-        return Client(address, timeout=CONNECT_SECONDS)
+        client = Client(address, timeout=CONNECT_SECONDS)
     except (OSError, ValueError, TypeError) as error:
         reason = str(error)
+    else:
+        client.subscribe_topic(TOPIC, _heard)
+        return client
     gc.collect()  # a half-made client that is finalized later can block the start of the next one
     raise OptionError(
         f"no Dask scheduler answers at {address} within {CONNECT_SECONDS} s ({reason}); "
         "start one, or use --cluster local"
     )
-
-
-def require_memory(title: str, per_worker: int, options: ComputeOptions) -> None:
-    """Refuse a plan that cannot fit this machine, before any work is done.
-
-    Args:
-        title: the stage.
-        per_worker: bytes that the stage holds at once on a worker, its libraries left out.
-        options: how many workers there are; those of a cluster elsewhere are not known here.
-
-    Raises:
-        CapacityError: it cannot fit; says both numbers.
-    """
-    if options.cluster != "local":
-        return
-    workers = (options.workers or os.cpu_count() or 1) if options.executor == "dask" else 1
-    free = psutil.virtual_memory().available
-    if workers * per_worker > free:
-        raise CapacityError(
-            f"{title} needs about {per_worker / 2**30:.1f} GiB on each of {workers} workers, and "
-            f"{free / 2**30:.1f} GiB are free; use fewer --workers or smaller windows and draws"
-        )
-
-
-def device(choice: str) -> str:
-    """The torch device for an option: `auto` is cuda where there is one.
-
-    Raises:
-        OptionError: the device is not there.
-    """
-    if choice == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=choice)
-    except (RuntimeError, AssertionError, ImportError) as error:
-        raise OptionError(
-            f"device {choice!r} cannot be used: {str(error).splitlines()[0]}; use --device cpu"
-        ) from None
-    return choice

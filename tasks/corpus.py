@@ -10,11 +10,11 @@ import numpy as np
 from stego_core.errors import ImageError, InputError
 from stego_core.taxonomy import Taxonomy
 from tasks import images
-from tasks.compute import Step
 from tasks.index import IndexReader
 from tasks.listing import (
     LISTING,
     LISTING_COLUMNS,
+    check_unchanged,
     listed,
     load_taxonomy,
     read_file,
@@ -22,12 +22,13 @@ from tasks.listing import (
 )
 from tasks.options import CorpusOptions
 from tasks.stage import Stage, Stopwatch
+from tasks.steps import Step
 from tasks.workspace import keys, tables
 from tasks.workspace.ledger import Folder, Record
 from tasks.workspace.storage import Storage
 from tasks.workspace.workspace import Workspace
 
-VERSION = 1
+VERSION = 2
 SHARD_IMAGES = 128
 THREADS = 4
 INDEX_COLUMNS = {
@@ -158,7 +159,8 @@ def plan(
     Labels that come without a taxonomy mean what those of the dump `like` mean.
 
     Raises:
-        InputError: there are no images, or the taxonomy cannot be used.
+        InputError: there are no images, the taxonomy cannot be used, or files of the finished
+            dump changed since.
         WorkspaceError: the dump was made from somewhere else.
     """
     folder = workspace.corpus(dump)
@@ -175,6 +177,7 @@ def plan(
     }
     folder.plan(pins)
     if folder.finished:
+        check_unchanged(workspace, dump)
         return None
     if not folder.storage.exists(f"{folder.path}/{LISTING}"):
         listing = listed(source, Storage.at(options.labels) if options.labels else None)

@@ -11,11 +11,11 @@ from stego_core.backbone import pooled
 from stego_core.errors import ImageError, OptionError
 from stego_core.geometry import training_crops
 from tasks import model
-from tasks.compute import Step
 from tasks.draw import drawn_rows
 from tasks.index import IndexReader
 from tasks.options import FeaturesOptions
 from tasks.stage import Stage, Stopwatch
+from tasks.steps import Step
 from tasks.workspace import arrays, keys
 from tasks.workspace.arrays import Layout
 from tasks.workspace.ledger import Folder, Record
@@ -61,13 +61,11 @@ class FeaturesWork:
             np.zeros(shape[0], np.bool_),
         )
         invalid: dict[int, str] = {}
-        for place, entry in enumerate(self.index.entries(rows)):
+        images = watch.each("read", self.index.images(self.index.entries(rows)))
+        for place, (_, image) in enumerate(images):
             own = slice(place * self.crops, (place + 1) * self.crops)
-            try:
-                with watch("read"):
-                    image = self.index.image(entry)
-            except ImageError as error:
-                invalid[int(rows[place])] = str(error)
+            if isinstance(image, ImageError):
+                invalid[int(rows[place])] = str(image)
                 continue
             with watch("infer"):
                 patches[own] = self._embed(image)

@@ -1,8 +1,8 @@
 """Stage head: train the segmentation head on patches and their neighbours, with checkpoints."""
 
-import logging
-import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,31 +14,88 @@ from stego_core.errors import CapacityError, DamageError
 from stego_core.head import Head
 from stego_core.shifts import Triple
 from stego_core.training import Curve, Recipe, TrainingSet, TrainingState
+from tasks import machine
+from tasks.log import Log
 from tasks.model import HEAD_FILE
 from tasks.options import ComputeOptions, HeadOptions
+from tasks.prefetch import ahead
 from tasks.progress import Progress
 from tasks.rows import FeatureRows, PatchCache
+from tasks.stage import Stage, Stopwatch
+from tasks.steps import Step
 from tasks.workspace import arrays, keys, tables
-from tasks.workspace.ledger import Folder
+from tasks.workspace.ledger import Folder, Record
 
-logger = logging.getLogger(__name__)
+log = Log(__name__)
 
-VERSION = 1
+VERSION = 2
+TITLE = "head"
 CHECKPOINT_STEPS = 200
 REPORT_STEPS = 20
+BATCHES_AHEAD = 2
+"""Drawn, and read where features are streamed, while the step before still computes."""
 CURVE_FILE = "curve.parquet"
 CURVE_COLUMNS = {name: "int64" if name == "step" else "double" for name in Curve._fields}
 
 
 @dataclass(frozen=True)
-class HeadJob:
-    """One training run: where it reads, how it learns, where it stores."""
+class HeadWork:
+    """One training run, the only shard of its stage: where it reads, how it learns."""
 
     rows: FeatureRows
     neighbors_key: str
     options: HeadOptions
     folder: Folder
-    manifest: dict[str, Any]
+    feature_memory: int
+    device: str
+
+    def steps(self) -> Sequence[Step]:
+        """One step, on a GPU where there is one."""
+        return [Step(self.train, gpu=True)]
+
+    def train(self, shard: int) -> Record:
+        """Train to the end from the newest checkpoint, then store the head and its curve.
+
+        Raises:
+            CapacityError: too few rows to train on.
+        """
+        watch = Stopwatch()
+        recipe = recipe_of(self.options)
+        with watch("read"):
+            data = training_set(self.rows, self.neighbors_key, self.feature_memory)
+        state, curve = resumed(self, recipe, machine.device(self.device))
+        progress = Progress(TITLE, recipe.steps, "steps", state.step)
+        remaining = range(state.step, recipe.steps)
+        with watch("infer"):
+            drawn = ahead(remaining, partial(training.prepared, data, recipe), BATCHES_AHEAD)
+            for row in training.train(state, data, recipe, (batch for _, batch in drawn)):
+                curve.append(row)
+                if state.step % CHECKPOINT_STEPS == 0 and state.step < recipe.steps:
+                    save_checkpoint(self.folder, state, curve)
+                if state.step % REPORT_STEPS == 0:
+                    note = f"mean S {row.mean_self:.2f} {row.mean_knn:.2f}"
+                    progress.advance(REPORT_STEPS, note)
+        columns = {name: [getattr(row, name) for row in curve] for name in Curve._fields}
+        storage = self.folder.storage
+        curve_path, head_path = (
+            f"{self.folder.path}/{CURVE_FILE}",
+            f"{self.folder.path}/{HEAD_FILE}",
+        )
+        tables.write_table(storage, curve_path, columns, CURVE_COLUMNS)
+        weights = {name: value.cpu().numpy() for name, value in state.head.state_dict().items()}
+        content = tables.write_tensors(storage, head_path, weights)
+        outcome = {
+            "digest": keys.digest(content),
+            "training_rows": len(data.rows),
+            "shifts": state.shifts._asdict(),
+            "mean_correspondence": _tail_means(curve)._asdict(),
+        }
+        span = (0, recipe.steps)
+        record = Record(
+            shard, span, len(content), keys.digest(content), watch.seconds, results=outcome
+        )
+        self.folder.record(record)
+        return record
 
 
 def head_key(rows: FeatureRows, neighbors_key: str, options: HeadOptions) -> str:
@@ -47,7 +104,9 @@ def head_key(rows: FeatureRows, neighbors_key: str, options: HeadOptions) -> str
     return keys.key("head", VERSION, options, inputs)
 
 
-def plan(rows: FeatureRows, neighbors_key: str, options: HeadOptions) -> HeadJob | None:
+def plan(
+    rows: FeatureRows, neighbors_key: str, options: HeadOptions, compute: ComputeOptions
+) -> Stage | None:
     """A training run; None if its head is there.
 
     Raises:
@@ -69,41 +128,14 @@ def plan(rows: FeatureRows, neighbors_key: str, options: HeadOptions) -> HeadJob
         if calibration.controller.rate
         else None,
     }
-    return HeadJob(rows, neighbors_key, options, folder, manifest)
+    work = HeadWork(rows, neighbors_key, options, folder, compute.feature_memory, compute.device)
+    return Stage(folder, TITLE, "steps", options.steps, 1, work, manifest)
 
 
-def run(job: HeadJob, compute: ComputeOptions, device: str) -> dict[str, Any]:
-    """Train to the end from the newest checkpoint, then store head, curve and manifest.
-
-    Raises:
-        CapacityError: too few rows to train on.
-    """
-    begun = time.perf_counter()
-    recipe = recipe_of(job.options)
-    data = training_set(job, compute)
-    state, curve = resumed(job, recipe, device)
-    with Progress("head", recipe.steps, "steps", state.step) as progress:
-        for row in training.train(state, data, recipe):
-            curve.append(row)
-            if state.step % CHECKPOINT_STEPS == 0 and state.step < recipe.steps:
-                save_checkpoint(job.folder, state, curve)
-            if state.step % REPORT_STEPS == 0:
-                progress.advance(REPORT_STEPS, f"mean S {row.mean_self:.2f} {row.mean_knn:.2f}")
-    columns = {name: [getattr(row, name) for row in curve] for name in Curve._fields}
-    storage = job.folder.storage
-    tables.write_table(storage, f"{job.folder.path}/{CURVE_FILE}", columns, CURVE_COLUMNS)
-    weights = {name: value.cpu().numpy() for name, value in state.head.state_dict().items()}
-    content = tables.write_tensors(storage, f"{job.folder.path}/{HEAD_FILE}", weights)
-    manifest = {
-        **job.manifest,
-        "digest": keys.digest(content),
-        "rows": len(data.rows),
-        "shifts": state.shifts._asdict(),
-        "mean_correspondence": _tail_means(curve)._asdict(),
-        "seconds": {"wall": round(time.perf_counter() - begun, 3)},
-    }
-    job.folder.finish(manifest)
-    return manifest
+def finish(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
+    """Write the manifest of a trained head."""
+    (record,) = stage.folder.records(stage.shards)
+    return stage.finish(seconds, computed, **record.results)
 
 
 def _tail_means(curve: list[Curve]) -> Triple:
@@ -123,17 +155,17 @@ def recipe_of(options: HeadOptions) -> Recipe:
     )
 
 
-def training_set(job: HeadJob, compute: ComputeOptions) -> TrainingSet:
+def training_set(rows: FeatureRows, neighbors_key: str, feature_memory: int) -> TrainingSet:
     """Valid rows and their positives, patches in memory or streamed.
 
     Raises:
         CapacityError: fewer than two rows can be used.
     """
-    table = neighbor_ids(job.rows, job.neighbors_key)[:, 1 : training.POSITIVE_RANKS + 1]
-    usable = np.flatnonzero(job.rows.valid() & (table >= 0).all(axis=1)).astype(np.int64)
+    table = neighbor_ids(rows, neighbors_key)[:, 1 : training.POSITIVE_RANKS + 1]
+    usable = np.flatnonzero(rows.valid() & (table >= 0).all(axis=1)).astype(np.int64)
     if len(usable) < 2:
         raise CapacityError(f"{len(usable)} crops are too few to train on; give more images")
-    return TrainingSet(PatchCache(job.rows, compute.feature_memory), usable, table[usable])
+    return TrainingSet(PatchCache(rows, feature_memory), usable, table[usable])
 
 
 def neighbor_ids(rows: FeatureRows, neighbors_key: str) -> NDArray[np.int64]:
@@ -159,7 +191,7 @@ def save_checkpoint(folder: Folder, state: TrainingState, curve: list[Curve]) ->
     tables.write_tensors(folder.storage, path, stored)
 
 
-def resumed(job: HeadJob, recipe: Recipe, device: str) -> tuple[TrainingState, list[Curve]]:
+def resumed(job: HeadWork, recipe: Recipe, device: str) -> tuple[TrainingState, list[Curve]]:
     """The state of the newest readable checkpoint, or of the start."""
     channels = job.rows.shape()[2]
     state = training.start(channels, job.options.code_size, job.options.dropout, recipe, device)
@@ -170,7 +202,7 @@ def resumed(job: HeadJob, recipe: Recipe, device: str) -> tuple[TrainingState, l
             path = f"{job.folder.path}/checkpoints/{name}"
             stored = tables.read_tensors(job.folder.storage, path)
         except DamageError as error:
-            logger.warning("checkpoint skipped: %s", error)
+            log.warning("checkpoint skipped", stage=TITLE, cause=error)
             continue
         return _restored(state, stored, int(name.split(".")[0]))
     return state, []

@@ -1,6 +1,6 @@
 """A dump's frozen index, as the stages read it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -11,11 +11,16 @@ from numpy.typing import NDArray
 from stego_core.errors import ImageError, InputError
 from stego_core.taxonomy import Taxonomy
 from tasks import images
+from tasks.prefetch import ahead
 from tasks.workspace import keys, tables
 from tasks.workspace.storage import Storage
 from tasks.workspace.workspace import Workspace
 
 INDEX, QUARANTINE = "index.parquet", "quarantine.parquet"
+FETCHES_AHEAD = 4
+"""Image files that are fetched while the one before them is being worked on."""
+Entry = dict[str, Any]
+Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -45,14 +50,36 @@ class IndexReader:
         path = f"{self.workspace.corpus(self.dump).path}/{INDEX}"
         return tables.stream_column(self.workspace.storage, path, name)
 
-    def image(self, entry: dict[str, Any]) -> NDArray[np.uint8]:
+    def images(self, entries: Iterable[Entry]) -> Iterator[tuple[Entry, Pixels | ImageError]]:
+        """Pixels (H, W, 3) uint8 of entries, in order; files are fetched ahead of their decoding.
+
+        An entry that cannot be read any more, or is not what was indexed, comes with the reason.
+        """
+        for entry, content in ahead(entries, self._content, FETCHES_AHEAD):
+            if isinstance(content, ImageError):
+                yield entry, content
+                continue
+            try:
+                yield entry, images.decode(content, self.manifest["max_pixels"])
+            except ImageError as error:
+                yield entry, error
+
+    def image(self, entry: Entry) -> Pixels:
         """Pixels (H, W, 3) uint8 of an entry.
 
         Raises:
             ImageError: it cannot be read any more, or is not what was indexed.
         """
-        content = _read(Storage(self.manifest["images_uri"]), entry["path"], entry["digest"])
-        return images.decode(content, self.manifest["max_pixels"])
+        ((_, image),) = self.images([entry])
+        if isinstance(image, ImageError):
+            raise image
+        return image
+
+    def _content(self, entry: Entry) -> bytes | ImageError:
+        try:
+            return _read(Storage(self.manifest["images_uri"]), entry["path"], entry["digest"])
+        except ImageError as error:
+            return error
 
     def labels(self, entry: dict[str, Any]) -> NDArray[np.int16] | None:
         """Class ids (H, W) int16 of an entry, void −1; None if it has no label.
@@ -95,9 +122,17 @@ def _manifest(workspace: Workspace, dump: str) -> dict[str, Any]:
 
 
 def _read(storage: Storage, path: str, digest: str) -> bytes:
+    """A file as it was indexed.
+
+    Raises:
+        ImageError: it is gone, may not be read or is another. What may be the network's weather
+            is raised as it is.
+    """
     try:
         content = storage.read(path)
     except OSError as error:
+        if not (storage.is_local or isinstance(error, FileNotFoundError | PermissionError)):
+            raise
         raise ImageError(f"cannot be read any more: {error.strerror or error}") from None
     if keys.digest(content) != digest:
         raise ImageError(

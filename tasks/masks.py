@@ -11,13 +11,14 @@ from stego_core.errors import ImageError
 from stego_core.inference import refined
 from stego_core.palette import coloured, overlay, palette
 from tasks import images, model
-from tasks.compute import Step
-from tasks.index import IndexReader
+from tasks.index import Entry, IndexReader
 from tasks.options import MasksOptions
 from tasks.segmenter import MASKS_VERSION, SegmenterSpec, masks_path, segmenter_spec
 from tasks.stage import Stage, Stopwatch
+from tasks.steps import Step
 from tasks.workspace import keys
 from tasks.workspace.ledger import Folder, Record
+from tasks.workspace.uploads import Uploads
 from tasks.workspace.workspace import Workspace
 
 SHARD_IMAGES = 8
@@ -58,20 +59,21 @@ class MasksWork:
         total = self.index.manifest["images"]
         return shard * SHARD_IMAGES, min((shard + 1) * SHARD_IMAGES, total)
 
-    def _entries(self, shard: int) -> list[tuple[int, dict[str, Any]]]:
+    def _entries(self, shard: int) -> tuple[list[int], list[Entry]]:
+        """Rows and index entries of the shard's images that get a mask."""
         rows = np.arange(*self.rows(shard), dtype=np.int64)
-        entries = zip(rows.tolist(), self.index.entries(rows), strict=True)
-        return [(r, e) for r, e in entries if e["label_digest"] or not self.only_labelled]
+        pairs = zip(rows.tolist(), self.index.entries(rows), strict=True)
+        wanted = [(r, e) for r, e in pairs if e["label_digest"] or not self.only_labelled]
+        return [row for row, _ in wanted], [entry for _, entry in wanted]
 
     def codes(self, shard: int) -> ShardCodes:
         """Codes of every readable image of the shard."""
         watch, result = Stopwatch(), ShardCodes()
-        for row, entry in self._entries(shard):
-            try:
-                with watch("read"):
-                    image = self.index.image(entry)
-            except ImageError as error:
-                result.invalid[row] = str(error)
+        rows, entries = self._entries(shard)
+        images = watch.each("read", self.index.images(entries))
+        for row, (_, image) in zip(rows, images, strict=True):
+            if isinstance(image, ImageError):
+                result.invalid[row] = str(image)
                 result.codes.append(None)
                 continue
             segmenter = self.spec.build(self.device)
@@ -88,17 +90,20 @@ class MasksWork:
         pixels = np.zeros(len(centroids), np.int64)
         written: list[str] = []
         size = 0
-        for (_, entry), codes in zip(self._entries(shard), coded.codes, strict=True):
-            if codes is None:
-                continue
-            image = self.index.image(entry)
-            with watch("refine"):
-                classes = refined(codes, image, centroids, crf, view)
-            with watch("write"):
-                content = self._store(entry["image_id"], image, classes, colours)
-            pixels += np.bincount(classes.ravel(), minlength=len(centroids))
-            written.append(keys.digest(content))
-            size += len(content)
+        _, entries = self._entries(shard)
+        kept = [(e, c) for e, c in zip(entries, coded.codes, strict=True) if c is not None]
+        images = watch.each("read", self.index.images(entry for entry, _ in kept))
+        with Uploads(self.spec.storage) as uploads:
+            for (entry, codes), (_, image) in zip(kept, images, strict=True):
+                if isinstance(image, ImageError):
+                    raise image  # it was readable a moment ago: the weather
+                with watch("refine"):
+                    classes = refined(codes, image, centroids, crf, view)
+                with watch("write"):
+                    content = self._store(uploads, entry["image_id"], image, classes, colours)
+                pixels += np.bincount(classes.ravel(), minlength=len(centroids))
+                written.append(keys.digest(content))
+                size += len(content)
         record = Record(
             shard,
             self.rows(shard),
@@ -113,17 +118,18 @@ class MasksWork:
 
     def _store(
         self,
+        uploads: Uploads,
         image_id: str,
         image: NDArray[np.uint8],
         classes: NDArray[np.uint8],
         colours: NDArray[np.uint8],
     ) -> bytes:
         content = images.encode_mask(classes, colours)
-        self.spec.storage.write(f"{self.path}/{image_id}.png", content)
+        uploads.write(f"{self.path}/{image_id}.png", content)
         if self.overlays:
             blended = overlay(image, coloured(classes, colours))
             path = f"{self.path.replace('masks/', 'overlays/', 1)}/{image_id}.jpg"
-            self.spec.storage.write(path, images.encode_overlay(blended))
+            uploads.write(path, images.encode_overlay(blended))
         return content
 
 

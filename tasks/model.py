@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from stego_core import backbone as backbones
 from stego_core.errors import OptionError, WeightsError
 from stego_core.head import Head, IdentityHead
-from tasks import hub
+from tasks import hub, machine
 from tasks.options import FeaturesOptions
 from tasks.workspace import keys, tables
 from tasks.workspace.storage import Storage
@@ -150,7 +150,7 @@ def backbone(storage: Storage, spec: BackboneSpec, device: str) -> backbones.Bac
     backbones.load_weights(
         model, {name: torch.from_numpy(value) for name, value in weights.items()}
     )
-    return backbones.freeze(model, spec.layer, device)
+    return backbones.freeze(model, spec.layer, machine.device(device))
 
 
 @lru_cache(maxsize=4)
@@ -163,4 +163,4 @@ def head(storage: Storage, key: str, device: str) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         built = Head(channels, code_size)
     built.load_state_dict({name: torch.from_numpy(value) for name, value in tensors.items()})
-    return built.eval().requires_grad_(False).to(device)
+    return built.eval().requires_grad_(False).to(machine.device(device))

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ByteSize, ConfigDict, Field
 
 from stego_core.shifts import Calibration, calibration
 
@@ -128,6 +128,23 @@ class ScoresOptions(Options):
     linear_probe: bool = Field(True, description="Also score a linear probe of the codes.")
 
 
+class StorageOptions(Options):
+    """How object storage is reached, beyond the standard AWS variables and files."""
+
+    endpoint: str | None = Field(
+        None, description="URL of the S3 service; default: AWS_ENDPOINT_URL, else AWS itself."
+    )
+    region: str | None = Field(None, description="S3 region; default: AWS_DEFAULT_REGION.")
+    profile: str | None = Field(
+        None, description="Profile of the AWS credentials file; default: AWS_PROFILE."
+    )
+    wait: float = Field(
+        3600.0,
+        ge=0,
+        description="Seconds to queue behind another run that writes the same workspace.",
+    )
+
+
 class ComputeOptions(Options):
     """Where and how the work runs; changes no result."""
 
@@ -139,6 +156,12 @@ class ComputeOptions(Options):
     )
     workers: int | None = Field(
         None, ge=1, description="Local worker processes; default: one per core."
+    )
+    memory_limit: ByteSize | None = Field(
+        None,
+        ge=256 * 2**20,
+        description="Memory of each local worker, such as 4GiB; one that holds 95 % of it is "
+        "restarted and its shard given to another. Default: unlimited.",
     )
     device: str = Field("auto", description="Torch device; auto: cuda if there is one, else cpu.")
     feature_memory: int = Field(

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from stego_core import probe
 from stego_core.geometry import crop_windows, square_labels
-from tasks import model
-from tasks.compute import Step
+from tasks import machine, model
 from tasks.index import IndexReader
 from tasks.rows import FeatureRows
 from tasks.stage import Stage, Stopwatch
+from tasks.steps import Step
 from tasks.workspace import arrays, keys, tables
 from tasks.workspace.ledger import Folder, Record
 
@@ -95,7 +95,7 @@ class ProbeWork:
         grid = (patches.shape[1], patches.shape[2])
         head = model.head(self.rows.workspace.storage, self.head_key, self.device)
         with torch.inference_mode():
-            features = torch.from_numpy(patches.astype(np.float32)).to(self.device)
+            features = torch.from_numpy(patches.astype(np.float32)).to(machine.device(self.device))
             codes = head(features).cpu().numpy().reshape(-1, self._depth(head, patches))
         shares = [
             probe.label_shares(square_labels(labels[window.slices], side), *grid, classes)

@@ -41,6 +41,12 @@ def listening(listener: Listener) -> Iterator[None]:
         _listeners.remove(listener)
 
 
+def announce(event: Event) -> None:
+    """Tell everyone who listens."""
+    for listener in list(_listeners):
+        listener(event)
+
+
 class Progress:
     """One stage's progress, safe to advance from several threads."""
 
@@ -66,6 +72,4 @@ class Progress:
         self._tell()
 
     def _tell(self, finished: bool = False) -> None:
-        event = Event(self.title, self.done, self.total, self.unit, finished, self.note)
-        for listener in list(_listeners):
-            listener(event)
+        announce(Event(self.title, self.done, self.total, self.unit, finished, self.note))

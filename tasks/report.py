@@ -255,6 +255,5 @@ def timings(summary: Summary) -> list[page.Timing]:
 
 def timing(stage: str, dump: str | None, manifest: dict[str, Any], unit: str) -> page.Timing:
     """One row of the table of timings."""
-    items = manifest["options"]["steps"] if stage == "head" else manifest["rows"]
     seconds = manifest["seconds"]["wall"]
-    return page.Timing(stage, dump, manifest.get("shards", 1), items, unit, seconds)
+    return page.Timing(stage, dump, manifest["shards"], manifest["rows"], unit, seconds)

@@ -80,11 +80,8 @@ class FeatureRows:
         if len(rows) and not 0 <= owner.min() <= owner.max() < len(self.dumps):
             raise WorkspaceError(f"rows {rows.min()} to {rows.max()} are not all in {self.dumps}")
         parts = {
-            int(number): arrays.read_rows(
-                self.workspace.storage,
-                self.path(self.dumps[number]),
-                name,
-                rows[owner == number] - offsets[number],
+            int(number): self._part(
+                name, self.dumps[number], rows[owner == number] - offsets[number]
             )
             for number in np.unique(owner)
         }
@@ -94,11 +91,36 @@ class FeatureRows:
             result[owner == number] = part
         return result
 
+    def _part(self, name: str, dump: str, rows: NDArray[np.int64]) -> NDArray[Any]:
+        if name == "valid":
+            return _valid(self.workspace, self.path(dump))[rows]
+        return arrays.read_rows(self.workspace.storage, self.path(dump), name, rows)
+
+    def spans(self, size: int, dumps: Sequence[str] | None = None) -> list[NDArray[np.int64]]:
+        """Global rows of some dumps, by default of all, in runs of at most `size`."""
+        edges = self.offsets()
+        rows = [
+            np.arange(edges[number], edges[number + 1])
+            for number, dump in enumerate(self.dumps)
+            if dumps is None or dump in dumps
+        ]
+        every = np.concatenate(rows) if rows else np.empty(0, np.int64)
+        return [every[first : first + size] for first in range(0, len(every), size)]
+
     def blocks(self, name: str, size: int) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:
         """All rows of an array in blocks, as (global rows, values)."""
-        for first in range(0, self.total, size):
-            rows = np.arange(first, min(first + size, self.total), dtype=np.int64)
+        for rows in self.spans(size):
             yield rows, self.read(name, rows)
+
+    def renumbered(self, rows: NDArray[np.int64], source: "FeatureRows") -> NDArray[np.int64]:
+        """Global rows of `source`, whose dumps are among these, as global rows of these.
+
+        Negative numbers, which name no row, stay.
+        """
+        there, here = source.offsets(), dict(zip(self.dumps, self.offsets(), strict=False))
+        shifts = np.array([here[dump] for dump in source.dumps], np.int64) - there[:-1]
+        owner = np.searchsorted(there, rows, side="right") - 1
+        return np.where(rows < 0, rows, rows + shifts[np.clip(owner, 0, len(shifts) - 1)])
 
     def valid(self) -> NDArray[np.bool_]:
         """(total,) which rows hold features."""
@@ -108,6 +130,12 @@ class FeatureRows:
 @lru_cache(maxsize=64)
 def _manifest(workspace: Workspace, path: str) -> dict[str, Any]:
     return workspace.folder(path).manifest()
+
+
+@lru_cache(maxsize=64)
+def _valid(workspace: Workspace, path: str) -> NDArray[np.bool_]:
+    """A byte per row in as many files as there are patches: read once, asked for often."""
+    return arrays.read_rows(workspace.storage, path, "valid", slice(None))
 
 
 class PatchCache:

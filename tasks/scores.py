@@ -13,16 +13,19 @@ from stego_core.geometry import Window
 from stego_core.inference import in_windows, scores_at
 from stego_core.metrics import Confusion
 from tasks import images
-from tasks.compute import Step
 from tasks.index import IndexReader
+from tasks.prefetch import ahead
 from tasks.segmenter import SegmenterSpec
 from tasks.stage import Stage, Stopwatch
+from tasks.steps import Step
 from tasks.workspace import keys, tables
 from tasks.workspace.ledger import Folder, Record
 from tasks.workspace.workspace import Workspace
 
 VERSION = 1
 SHARD_IMAGES = 8
+FETCHES_AHEAD = 2
+"""Images whose files are read while the one before them is being scored."""
 
 
 class Sources(NamedTuple):
@@ -45,6 +48,20 @@ class Sources(NamedTuple):
             "baseline": self.baseline.masks_path(dump) if self.baseline else None,
             "probe": self.probe,
         }
+
+
+class Labelled(NamedTuple):
+    """One labelled image: its classes, what was predicted, and its pixels for the probe.
+
+    Attributes:
+        labels: (H, W) int16, void −1.
+        masks: (H, W) uint8 per method.
+        image: (H, W, 3) uint8; None where there is no probe.
+    """
+
+    labels: NDArray[np.int16]
+    masks: dict[str, NDArray[np.uint8]]
+    image: NDArray[np.uint8] | None
 
 
 @dataclass(frozen=True)
@@ -74,32 +91,38 @@ class ScoresWork:
             shapes["linear"] = classes
         counts = {name: Confusion.create(classes, width) for name, width in shapes.items()}
         invalid: dict[int, str] = {}
-        for row, entry in zip(range(*span), self.index.entries(np.arange(*span)), strict=True):
-            try:
-                with watch("read"):
-                    labels = self.index.labels(entry)
-                if labels is None:
-                    continue
-                with watch("infer"):
-                    predicted = self._predictions(entry)
-            except (ImageError, FileNotFoundError) as error:
-                invalid[row] = f"not scored: {error}"
+        entries = self.index.entries(np.arange(*span))
+        fetched = watch.each("read", ahead(entries, self._fetched, FETCHES_AHEAD))
+        for row, (_, found) in zip(range(*span), fetched, strict=True):
+            if isinstance(found, Exception):
+                invalid[row] = f"not scored: {found}"
+            if not isinstance(found, Labelled):
                 continue
+            predicted = dict(found.masks)
+            if found.image is not None:
+                with watch("infer"):
+                    predicted["linear"] = self._probe_classes(found.image)
             for name, confusion in counts.items():
-                confusion.add(labels, predicted[name])
+                confusion.add(found.labels, predicted[name])
         results = {name: confusion.counts.tolist() for name, confusion in counts.items()}
         checksum = keys.digest(keys.canonical(results))
         record = Record(shard, span, 0, checksum, watch.seconds, invalid, results)
         Folder(self.index.workspace.storage, self.path).record(record)
         return record
 
-    def _predictions(self, entry: dict[str, Any]) -> dict[str, NDArray[np.uint8]]:
-        predictions = {"stego": self._mask(self.sources.spec, entry)}
-        if self.sources.baseline:
-            predictions["baseline"] = self._mask(self.sources.baseline, entry)
-        if self.sources.probe:
-            predictions["linear"] = self._probe_classes(self.index.image(entry))
-        return predictions
+    def _fetched(self, entry: dict[str, Any]) -> Labelled | ImageError | FileNotFoundError | None:
+        """All that one image's scores are made from; None without a label."""
+        try:
+            labels = self.index.labels(entry)
+            if labels is None:
+                return None
+            masks = {"stego": self._mask(self.sources.spec, entry)}
+            if self.sources.baseline:
+                masks["baseline"] = self._mask(self.sources.baseline, entry)
+            image = self.index.image(entry) if self.sources.probe else None
+            return Labelled(labels, masks, image)
+        except (ImageError, FileNotFoundError) as error:
+            return error
 
     def _mask(self, spec: SegmenterSpec, entry: dict[str, Any]) -> NDArray[np.uint8]:
         path = f"{spec.masks_path(self.index.dump)}/{entry['image_id']}.png"

@@ -1,27 +1,31 @@
 """What all sharded stages share: a plan, partitions of missing shards, one Prefect task."""
 
-import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from stego_core.errors import StegoError
-from tasks.compute import Step, executor
+from stego_core.errors import OutageError, StegoError
+from tasks.compute import executor
+from tasks.log import Log
 from tasks.options import ComputeOptions
 from tasks.progress import Progress
-from tasks.workspace.ledger import Folder
+from tasks.steps import Step
+from tasks.workspace.ledger import Folder, Record
 
-logger = logging.getLogger(__name__)
+T = TypeVar("T")
+log = Log(__name__)
 
 MAX_PARTITIONS = 200
 """Prefect task runs per stage, at most."""
 PARTITION_SHARDS = 8
 """Shards of a partition unless that makes too many partitions."""
+VAIN_TRIES = 2
+"""Tries of a partition, after the first, that may end without a single finished shard."""
 
 
 class Work(Protocol):
@@ -37,6 +41,11 @@ class Partition(NamedTuple):
 
     number: int
     shards: tuple[int, ...]
+
+    def missing(self, folder: Folder) -> list[int]:
+        """Its shards that are not on record."""
+        recorded = folder.recorded()
+        return [shard for shard in self.shards if shard not in recorded]
 
     def __str__(self) -> str:
         """For the run's name."""
@@ -97,6 +106,16 @@ class Stage:
             **counts,
         }
         self.folder.finish(manifest)
+        counts = {"shards": self.shards, "rows": self.items, "invalid": len(manifest["invalid"])}
+        log.info("stage finished", stage=self.title, **counts, seconds=round(seconds, 1))
+        if manifest["invalid"]:
+            first = next(iter(manifest["invalid"].values()))
+            log.warning(
+                "rows could not be used; the quarantine lists them",
+                stage=self.title,
+                invalid=counts["invalid"],
+                first=first,
+            )
         return manifest
 
 
@@ -126,6 +145,17 @@ class Stopwatch:
             spent = time.perf_counter() - begun
             self.seconds[kind] = round(self.seconds.get(kind, 0.0) + spent, 4)
 
+    def each(self, kind: str, items: Iterable[T]) -> Iterator[T]:
+        """The items, with the time that waiting for each of them takes counted under `kind`."""
+        source = iter(items)
+        while True:
+            with self(kind):
+                try:
+                    item = next(source)
+                except StopIteration:
+                    return
+            yield item
+
 
 _under_way: dict[str, Progress] = {}
 """Progress of the stages this process runs, by title; partitions advance it."""
@@ -138,6 +168,7 @@ def progressing(stage: Stage) -> Iterator[Progress]:
         _under_way[stage.title] = progress
         try:
             yield progress
+            progress.advance(max(stage.items - progress.done, 0))  # what an outage left uncounted
         finally:
             del _under_way[stage.title]
 
@@ -165,17 +196,42 @@ def may_help(task: Any, run: Any, state: Any) -> bool:
 def compute_partition(
     title: str, work: Work, folder: Folder, partition: Partition, compute: ComputeOptions
 ) -> dict[str, Any]:
-    """Compute one partition's missing shards; returns what was done, never data."""
-    progress = _under_way.get(title)
-    recorded = folder.recorded()
-    missing = [shard for shard in partition.shards if shard not in recorded]
-    rows = 0
-    with executor(compute) as shards:
-        for record in shards.map(work.steps(), missing):
-            count = record.rows[1] - record.rows[0]
-            rows += count
-            for row, reason in record.invalid.items():
-                logger.warning("%s row %d: %s", title, row, reason)
-            if progress:
-                progress.advance(count)
-    return {"partition": partition.number, "shards": len(missing), "rows": rows}
+    """Compute one partition's missing shards; returns what was done, never data.
+
+    Where the cluster or the object store goes away, the shards that are on record by then stay,
+    and the others are tried again, as long as each try gets at least one shard further.
+
+    Raises:
+        OutageError: nothing more was achieved in several tries; names the shard where one is to
+            blame.
+    """
+    begun, computed, rows, vain = time.perf_counter(), 0, 0, 0
+    log.info("partition started", stage=title, partition=partition.number, shards=str(partition))
+    while missing := partition.missing(folder):
+        before = computed
+        try:
+            with executor(compute) as shards:
+                for record in shards.map(work.steps(), missing, title):
+                    computed += 1
+                    rows += _counted(title, record)
+        except OutageError as error:
+            vain = vain + 1 if computed == before else 1
+            if vain > VAIN_TRIES:
+                raise
+            fields = {"stage": title, "partition": partition.number, "try": vain}
+            log.warning("outage, trying again", **fields, cause=str(error))
+            time.sleep(vain)
+    seconds = time.perf_counter() - begun
+    done = {"partition": partition.number, "shards": computed, "rows": rows}
+    log.info("partition finished", stage=title, **done, seconds=round(seconds, 1))
+    return done
+
+
+def _counted(title: str, record: Record) -> int:
+    """Advance the stage's progress by a shard's rows."""
+    rows = record.rows[1] - record.rows[0]
+    for row, reason in record.invalid.items():
+        log.debug("row invalid", stage=title, shard=record.shard, row=row, reason=reason)
+    if title in _under_way:
+        _under_way[title].advance(rows)
+    return rows

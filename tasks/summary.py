@@ -137,6 +137,7 @@ class Summary:
                     for stage in ("features", "neighbors", "masks")
                 },
                 "masks": (self.manifest("masks", dump) or {}).get("masks", 0),
+                "drift": self.current.get("drift", {}).get(dump),
             }
             scored = self.scores(dump)
             if scored:

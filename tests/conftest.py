@@ -14,6 +14,7 @@ from flows import environment
 
 environment.prepare()
 
+from fixtures import s3, s3_environment  # noqa: E402, F401  tests/services/fixtures.py
 from prefect.testing.utilities import prefect_test_harness  # noqa: E402  after the settings
 
 from stego_core.scenes import SCENE_CLASSES, scene, scene_generator  # noqa: E402

@@ -51,9 +51,9 @@ def test_reasons_name_files_that_need_them() -> None:
 
 
 def test_every_stage_has_one_name() -> None:
-    from flows import commands, stages
+    from flows import stages
 
-    named = {command.name for command in commands.COMMANDS}
+    named = {command.name for command in menu.COMMANDS}
     for stage in STAGES:
         assert stage in named
         assert (ROOT / "tasks" / f"{stage}.py").exists()

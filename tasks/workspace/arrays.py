@@ -12,6 +12,7 @@ from zarr.codecs import Crc32cCodec
 from zarr.storage import FsspecStore, LocalStore
 
 from stego_core.errors import DamageError
+from tasks.workspace import s3
 from tasks.workspace.keys import digest
 from tasks.workspace.storage import Storage, write_errors
 
@@ -137,7 +138,12 @@ def open_array(storage: Storage, path: str, name: str, mode: Any = "r") -> zarr.
 
 def _store(storage: Storage, path: str) -> LocalStore | FsspecStore:
     full = storage.full(path)
-    return LocalStore(full) if storage.is_local else FsspecStore.from_url(full)
+    if storage.is_local:
+        return LocalStore(full)
+    if full.startswith(("s3://", "s3a://")):
+        filesystem = s3.filesystem(s3.current(), asynchronous=True)
+        return FsspecStore(filesystem, path=full.split("://", 1)[1])
+    return FsspecStore.from_url(full)
 
 
 def _exists(storage: Storage, path: str) -> bool:

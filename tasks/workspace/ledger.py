@@ -84,18 +84,18 @@ class Folder:
         Raises:
             WorkspaceError: some are missing; names them.
         """
-        missing = self.missing(shards)
+        paths = [f"{self.path}/{RECORDS}/{shard:06d}.json" for shard in range(shards)]
+        contents = self.storage.read_many(paths)  # a listing may lag behind, a read does not
+        missing = [shard for shard, content in enumerate(contents) if content is None]
         if missing:
             raise WorkspaceError(
                 f"{self.path} lacks {len(missing)} of {shards} shards ({missing[:8]}); "
                 "run the same command again"
             )
-        return [self._record(shard) for shard in range(shards)]
+        return [self._record(shard, content or b"") for shard, content in enumerate(contents)]
 
-    def _record(self, shard: int) -> Record:
-        stored = self._json(f"{RECORDS}/{shard:06d}.json")
-        if stored is None:
-            raise DamageError(f"{self.path}: the record of shard {shard} vanished; run again")
+    def _record(self, shard: int, content: bytes) -> Record:
+        stored = self._parsed(f"{RECORDS}/{shard:06d}.json", content)
         try:
             stored["invalid"] = {int(row): reason for row, reason in stored["invalid"].items()}
             stored["rows"] = tuple(stored["rows"])
@@ -134,6 +134,9 @@ class Folder:
             content = self.storage.read(f"{self.path}/{name}")
         except FileNotFoundError:
             return None
+        return self._parsed(name, content)
+
+    def _parsed(self, name: str, content: bytes) -> dict[str, Any]:
         try:
             return dict(json.loads(content))
         except (ValueError, TypeError):

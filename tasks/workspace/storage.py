@@ -1,24 +1,25 @@
 """Bytes under a URI: a local folder or an object store, and nothing else knows which."""
 
 import errno
+import io
 import os
 import posixpath
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 from uuid import uuid4
 
 import fsspec
-from botocore.exceptions import (  # type: ignore[import-untyped]
-    BotoCoreError,
-    NoCredentialsError,
-)
+from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped]
 
 from stego_core.errors import CapacityError, InputError, WorkspaceError
+from tasks.workspace import s3
+from tasks.workspace.ranges import Ranges
 
 SIGNATURE = re.compile(r"[?&](sig|signature|x-amz-signature|token)=", re.IGNORECASE)
 PASSWORD = re.compile(r"://[^/@:]*:(?!\d+(?:/|$))[^@]*@")
@@ -32,6 +33,28 @@ REFUSALS = (
     IsADirectoryError,
 )
 """What an operating system answers where writing will not work the next time either."""
+
+
+READS_AT_ONCE = 16
+RANGE_BYTES = 2**20
+"""Fetched at least, where a part of a file is read."""
+
+
+class File(NamedTuple):
+    """A file of a listing.
+
+    Attributes:
+        path: relative.
+        bytes: its size.
+        version: the store's mark of its content: ETag or time of change. Another one means that
+            it may have changed.
+        modified: time of its last change, seconds since 1970; 0 where the store does not say.
+    """
+
+    path: str
+    bytes: int
+    version: str
+    modified: float
 
 
 @dataclass(frozen=True)
@@ -91,8 +114,23 @@ class Storage:
             return bytes(_filesystem(self.uri).cat_file(self.full(path)))
         except NotADirectoryError:
             raise FileNotFoundError(errno.ENOENT, "no such file", self.full(path)) from None
-        except NoCredentialsError as error:
+        except s3.NO_ACCESS as error:
             raise WorkspaceError(f"{self.uri} cannot be read: {error}; {CREDENTIALS}") from None
+
+    def read_many(self, paths: Sequence[str]) -> list[bytes | None]:
+        """All bytes of several files, fetched at the same time; None where there is no such file.
+
+        Raises:
+            what `read` raises otherwise, for the first file that it concerns.
+        """
+        with ThreadPoolExecutor(READS_AT_ONCE) as pool:
+            return list(pool.map(self._read_or_none, paths))
+
+    def _read_or_none(self, path: str) -> bytes | None:
+        try:
+            return self.read(path)
+        except FileNotFoundError:
+            return None
 
     def write(self, path: str, content: bytes) -> None:
         """Write a whole file; a reader sees the old file or the new one, never a part.
@@ -106,6 +144,11 @@ class Storage:
                 _write_local(self.full(path), content)
             else:
                 _filesystem(self.uri).pipe_file(self.full(path), content)
+
+    def remove(self, path: str) -> None:
+        """Remove a file; nothing happens if there is none."""
+        with write_errors(self.uri), suppress(FileNotFoundError):
+            _filesystem(self.uri).rm_file(self.full(path))
 
     def flush(self, path: str) -> None:
         """Have the disk keep a file that something else wrote, before a record says it is there."""
@@ -128,8 +171,21 @@ class Storage:
             return sorted(posixpath.basename(str(name).rstrip("/")) for name in found)
         return []
 
-    def files(self) -> list[tuple[str, int]]:
-        """Every file below, as sorted (relative path, bytes); a single file is its own folder.
+    def folders(self, path: str) -> list[str]:
+        """Sorted names of the folders directly inside a folder; none if there is no such folder."""
+        filesystem = _filesystem(self.uri)
+        filesystem.invalidate_cache()
+        with suppress(FileNotFoundError, NotADirectoryError):
+            found = filesystem.ls(self.full(path), detail=True)
+            return sorted(
+                posixpath.basename(str(entry["name"]).rstrip("/"))
+                for entry in found
+                if entry["type"] == "directory"
+            )
+        return []
+
+    def files(self) -> list[File]:
+        """Every file below, sorted by path; a single file is its own folder.
 
         Raises:
             InputError: the place does not exist or cannot be listed.
@@ -139,22 +195,26 @@ class Storage:
         root = filesystem._strip_protocol(self.uri)
         try:
             found: dict[str, Any] = filesystem.find(root, detail=True)
-        except NoCredentialsError as error:
+        except s3.NO_ACCESS as error:
             raise InputError(f"{self.uri} cannot be listed: {error}; {CREDENTIALS}") from None
         except (OSError, ValueError, NotImplementedError, BotoCoreError) as error:
             raise InputError(f"{self.uri} cannot be listed: {error}") from None
         if not found and not filesystem.exists(root):
             raise InputError(f"{self.uri} does not exist; give an existing folder or URI")
-        return sorted(
-            (posixpath.relpath(name, root), int(info.get("size") or 0))
-            for name, info in found.items()
-        )
+        return sorted(_file(posixpath.relpath(name, root), info) for name, info in found.items())
 
     @contextmanager
     def opened(self, path: str) -> Iterator[BinaryIO]:
-        """A seekable file for reading parts of."""
-        with _filesystem(self.uri).open(self.full(path), "rb") as file:
-            yield file
+        """A seekable file for reading parts of.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
+        if self.is_local:
+            with open(self.full(path), "rb") as file:
+                yield file
+        else:
+            yield io.BufferedReader(Ranges(_filesystem(self.uri), self.full(path)), RANGE_BYTES)
 
 
 @contextmanager
@@ -171,12 +231,25 @@ def write_errors(uri: str) -> Iterator[None]:
         if isinstance(error, REFUSALS) or error.errno in (errno.EROFS, errno.ENAMETOOLONG):
             raise WorkspaceError(f"{uri} cannot be written: {error}") from None
         raise
-    except NoCredentialsError as error:
+    except s3.NO_ACCESS as error:
         raise WorkspaceError(f"{uri} cannot be written: {error}; {CREDENTIALS}") from None
 
 
-@lru_cache(maxsize=32)
+def _file(path: str, info: dict[str, Any]) -> File:
+    changed = info.get("LastModified") or info.get("mtime") or info.get("created") or 0.0
+    modified = float(getattr(changed, "timestamp", lambda: changed)())
+    version = str(info.get("ETag") or modified).strip('"')
+    return File(path, int(info.get("size") or 0), version, modified)
+
+
 def _filesystem(uri: str) -> Any:
+    if uri.startswith(("s3://", "s3a://")):
+        return s3.filesystem(s3.current())
+    return _other_filesystem(uri)
+
+
+@lru_cache(maxsize=32)
+def _other_filesystem(uri: str) -> Any:
     try:
         filesystem, _ = fsspec.core.url_to_fs(uri)
     except (ValueError, ImportError, OSError) as error:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stego_core.errors import DamageError, InputError, WorkspaceError
+from tasks.workspace import lease
 from tasks.workspace.ledger import Folder
 from tasks.workspace.storage import Storage
 
@@ -116,7 +117,12 @@ class Workspace:
         return self._document(CURRENT_FILE)
 
     def settle(self, **entries: Any) -> None:
-        """Replace entries of what is current."""
+        """Replace entries of what is current.
+
+        Raises:
+            WorkspaceError: another run took the workspace over.
+        """
+        lease.check(self.storage)
         current = self.current_or_none() or {}
         content = json.dumps({**current, **entries}, indent=1, sort_keys=True)
         self.storage.write(CURRENT_FILE, content.encode())

@@ -29,6 +29,37 @@ def slow_table(queries: Vectors, rows: Vectors, ids: list[int], k: int) -> list[
     return table
 
 
+def resummed(queries: Vectors, rows: Vectors, ids: NDArray[np.int64], k: int) -> Neighbors:
+    """The table as its bytes must be: all cosines of a query summed one way, sorted, cut."""
+    table = Neighbors.create(len(queries), k)
+    for place, query in enumerate(queries):
+        cosines = (rows * query).sum(axis=1)
+        order = np.lexsort((ids, -cosines))[:k]
+        table.ids[place, : len(order)] = ids[order]
+        table.similarities[place, : len(order)] = cosines[order]
+    return table
+
+
+def slow_self_first(table: Neighbors, own: NDArray[np.int64]) -> Neighbors:
+    """Row by row, as one would do it by hand."""
+    ids, similarities = [], []
+    for row, identity in enumerate(own.tolist()):
+        pairs = list(zip(table.ids[row].tolist(), table.similarities[row].tolist(), strict=True))
+        mine = [pair for pair in pairs if pair[0] == identity] or [(identity, 1.0)]
+        others = [pair for pair in pairs if pair[0] != identity]
+        first = [*mine, *others][: len(pairs)]
+        ids.append([pair[0] for pair in first])
+        similarities.append([pair[1] for pair in first])
+    return Neighbors(np.array(ids, np.int64), np.array(similarities, np.float32))
+
+
+def assert_same_bytes(one: Neighbors, other: Neighbors) -> None:
+    for name in ("ids", "similarities"):
+        ours, theirs = getattr(one, name), getattr(other, name)
+        assert (ours.dtype, ours.shape) == (theirs.dtype, theirs.shape)
+        assert ours.tobytes() == theirs.tobytes(), name
+
+
 def in_blocks(queries: Vectors, rows: Vectors, k: int, cuts: list[int]) -> Neighbors:
     """One table per block, merged."""
     table = Neighbors.create(len(queries), k)
@@ -59,6 +90,19 @@ class TestAdd:
     def test_empty_block_adds_nothing(self, rng: np.random.Generator) -> None:
         table = Neighbors.create(2, 3).add(units(rng, 2), units(rng, 0), np.array([], np.int64))
         assert (table.ids == NOBODY).all()
+
+    @settings(max_examples=60, deadline=None, derandomize=True)
+    @given(st.integers(0, 2**32 - 1), st.integers(1, 9), st.integers(1, 60))
+    def test_every_bit_equals_the_cosines_summed_row_by_row(
+        self, seed: int, k: int, count: int
+    ) -> None:
+        rng = np.random.default_rng(seed)
+        depth = int(rng.choice([1, 7, 8, 33, 200]))
+        rows = units(rng, count, depth)[rng.integers(0, count, count)]
+        queries = np.concatenate([units(rng, int(rng.integers(1, 80)), depth), rows[:20]])
+        ids = rng.permutation(1000)[:count]
+        table = Neighbors.create(len(queries), k).add(queries, rows, ids)
+        assert_same_bytes(table, resummed(queries, rows, ids, k))
 
     def test_shapes_and_types(self, rng: np.random.Generator) -> None:
         table = Neighbors.create(4, 3).add(units(rng, 4), units(rng, 9), np.arange(9))
@@ -121,3 +165,67 @@ class TestSelfFirst:
         table = Neighbors.create(6, 3).add(rows, rows, np.arange(6)).self_first(np.arange(6))
         assert table.ids[:, 0].tolist() == list(range(6))
         assert all(len(set(row)) == 3 for row in table.ids.tolist())
+
+    @settings(max_examples=30, deadline=None, derandomize=True)
+    @given(st.integers(0, 2**32 - 1), st.integers(1, 6), st.integers(1, 12))
+    def test_equals_the_same_done_row_by_row(self, seed: int, k: int, count: int) -> None:
+        rng = np.random.default_rng(seed)
+        rows = units(rng, 3, 33)[rng.integers(0, 3, count)]
+        own = np.arange(count)
+        table = resummed(rows, rows, own, k)
+        assert_same_bytes(table.self_first(own), slow_self_first(table, own))
+
+
+class TestGrowing:
+    """More blocks for a table whose own rows were moved to the front already."""
+
+    @settings(max_examples=120, deadline=None, derandomize=True)
+    @given(
+        st.integers(0, 2**32 - 1),
+        st.integers(1, 8),
+        st.integers(1, 30),
+        st.lists(st.integers(0, 30), max_size=4),
+    )
+    def test_equals_the_table_of_all_blocks(
+        self, seed: int, k: int, originals: int, cuts: list[int]
+    ) -> None:
+        rng = np.random.default_rng(seed)
+        rows = units(rng, originals, 33)[rng.integers(0, originals, 30)]
+        edges = [0, *sorted(cuts), 30]
+        parts = [np.arange(start, stop) for start, stop in pairwise(edges)]
+        own = parts.pop(int(rng.integers(len(parts))))
+        queries = rows[own]
+        rng.shuffle(parts)
+        table = Neighbors.create(len(own), k).add(queries, rows[own], own).self_first(own)
+        for part in parts:
+            table = table.add(queries, rows[part], part).self_first(own)
+        assert_same_bytes(table, resummed(queries, rows, np.arange(30), k).self_first(own))
+
+    def test_a_row_that_duplicates_pushed_out_keeps_its_candidates(
+        self, rng: np.random.Generator
+    ) -> None:
+        depth = 33
+        one = next(v for v in units(rng, 50, depth) if (v * v).sum() != 1)
+        old, new = np.tile(one, (4, 1)), np.stack([one, *units(rng, 2, depth)])
+        own = np.array([3, 4, 5, 6])
+        base = Neighbors.create(4, 3).add(old, old, own).self_first(own)
+        assert base.ids.tolist() == [[3, 4, 5], [4, 3, 5], [5, 3, 4], [6, 3, 4]]
+        assert base.similarities[3, 0] == 1 != base.similarities[2, 0]
+        for ids in (np.array([0, 1, 2]), np.array([7, 8, 9])):
+            table = base.add(old, new, ids).self_first(own)
+            whole = resummed(old, np.concatenate([old, new]), np.concatenate([own, ids]), 3)
+            assert_same_bytes(table, whole.self_first(own))
+
+    def test_nothing_more_changes_nothing(self, rng: np.random.Generator) -> None:
+        rows, own = units(rng, 2, 33)[[0, 1, 0, 0, 1]], np.arange(5)
+        table = resummed(rows, rows, own, 2).self_first(own)
+        assert_same_bytes(table.self_first(own), table)
+
+    def test_knows_whose_it_is(self, rng: np.random.Generator) -> None:
+        rows, own = units(rng, 2, 33)[[0, 1, 0, 0, 1]], np.arange(5)
+        table = resummed(rows, rows, own, 2).self_first(own)
+        nothing = Neighbors(table.ids, np.zeros_like(table.similarities))
+        assert table.is_of(rows, own)
+        assert not table.is_of(rows, own[::-1])
+        assert not nothing.is_of(rows, own)
+        assert not Neighbors.create(5, 2).is_of(rows, own)

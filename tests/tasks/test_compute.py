@@ -14,11 +14,13 @@ from typing import Any
 import pytest
 import torch
 
-from stego_core.errors import CapacityError, ImageError, OptionError
-from tasks import compute, images, options
-from tasks.compute import DaskExecutor, Executor, LoopExecutor, Step, executor, require_memory
+from stego_core.errors import CapacityError, ImageError, OptionError, OutageError
+from tasks import compute, images, machine, options, remote
+from tasks.compute import DaskExecutor, executor
+from tasks.machine import require_memory
 from tasks.options import ComputeOptions
-from tasks.workspace import arrays, keys, ledger, storage, tables, workspace
+from tasks.steps import Executor, LoopExecutor, Step
+from tasks.workspace import arrays, keys, ledger, s3, storage, tables, workspace
 from tests.tasks.compute_steps import (
     Work,
     die,
@@ -182,8 +184,8 @@ class TestDask:
         assert scheduler.allowed_failures == 3
         scheduler.allowed_failures = 0
         try:
-            with pytest.raises(CapacityError, match=r"die .*shard 0 killed the worker") as caught:
-                list(dask.map([Step(die)], [0]))
+            with pytest.raises(OutageError, match=r"dying: shard 0 killed the worker") as caught:
+                list(dask.map([Step(die)], [0], "dying"))
             assert "fewer --workers" in str(caught.value)
         finally:
             scheduler.allowed_failures = 3
@@ -283,17 +285,17 @@ class TestExecutor:
 class TestDevice:
     def test_auto_is_what_there_is(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-        assert compute.device("auto") == "cuda"
+        assert machine.device("auto") == "cuda"
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-        assert compute.device("auto") == "cpu"
+        assert machine.device("auto") == "cpu"
 
     def test_one_that_is_there(self) -> None:
-        assert compute.device("cpu") == "cpu"
+        assert machine.device("cpu") == "cpu"
 
     @pytest.mark.parametrize("choice", ["cuda:99", "nonsense", "", "mps:7", "hpu", "privateuseone"])
     def test_one_that_is_not(self, choice: str) -> None:
         with pytest.raises(OptionError, match=f"device '{choice}' cannot be used") as caught:
-            compute.device(choice)
+            machine.device(choice)
         assert str(caught.value).endswith("; use --device cpu")
         assert "\n" not in str(caught.value)
 
@@ -315,7 +317,9 @@ class TestPickling:
 
     @pytest.mark.parametrize(
         "member",
-        functions(arrays, compute, images, keys, ledger, options, storage, tables, workspace),
+        functions(
+            arrays, images, keys, ledger, machine, options, remote, storage, tables, workspace
+        ),
         ids=lambda member: f"{member.__module__}.{member.__name__}",
     )
     def test_public_members(self, member: Callable[..., Any]) -> None:
@@ -331,6 +335,7 @@ class TestPickling:
             arrays.Layout((2, 3), "float16", 1),
             images.Size(2, 3),
             Step(plain, gpu=True),
+            remote.Remote(plain, s3.Service("http://store:9", "here", "me")),
             DASK,
             options.HeadOptions(),
         ],
@@ -349,6 +354,10 @@ class TestMemory:
             CapacityError, match=r"masks needs about 1024\.0 GiB on each of 2 workers"
         ):
             require_memory("masks", 2**40, ComputeOptions(workers=2))
+
+    def test_more_than_a_worker_may_hold(self) -> None:
+        with pytest.raises(CapacityError, match=r"needs about 2\.0 GiB on each worker, and --mem"):
+            require_memory("masks", 2**31, ComputeOptions(workers=1, memory_limit="1GiB"))
 
     def test_what_fits_and_what_is_elsewhere_passes(self) -> None:
         require_memory("masks", 2**20, ComputeOptions(workers=2))

@@ -8,7 +8,6 @@ import pytest
 
 from stego_core.errors import CapacityError, WorkspaceError
 from tasks import clusters, corpus, draw, features, head, listing, model, neighbors
-from tasks.compute import LoopExecutor
 from tasks.index import IndexReader
 from tasks.options import (
     ClustersOptions,
@@ -18,8 +17,10 @@ from tasks.options import (
     HeadOptions,
     NeighborsOptions,
 )
+from tasks.progress import Event, listening
 from tasks.rows import FeatureRows, PatchCache
 from tasks.stage import Stage
+from tasks.steps import LoopExecutor
 from tasks.workspace import arrays
 from tasks.workspace.workspace import Workspace
 
@@ -27,6 +28,9 @@ IMAGES, NEW = 9, 4
 OPTIONS = FeaturesOptions(
     backbone="vit_tiny_patch16_224", weights="untrained", layer=0, crop_size=64
 )
+
+
+LOOP = ComputeOptions(executor="loop")
 
 
 def compute(stage: Stage | None) -> Stage:
@@ -136,21 +140,28 @@ class TestHead:
                 compute(stage).finish(0.0, 1)
         key = neighbors.neighbors_key(rows, options)
         monkeypatch.setattr(head, "CHECKPOINT_STEPS", 4)
-        whole = head.plan(rows, key, HeadOptions(steps=10, batch=4))
-        assert whole is not None
-        digest = head.run(whole, ComputeOptions(), "cpu")["digest"]
-        for name in ("head.safetensors", "manifest.json"):
-            (Path(rows.workspace.storage.uri) / whole.folder.path / name).unlink()
-        state, curve = head.resumed(whole, head.recipe_of(whole.options), "cpu")
+        planned = head.plan(rows, key, HeadOptions(steps=10, batch=4), LOOP)
+        digest = head.finish(compute(planned), 0.0, 1)["digest"]
+        place = Path(rows.workspace.storage.uri) / planned.folder.path
+        for name in ("head.safetensors", "manifest.json", "records/000000.json"):
+            (place / name).unlink()
+        state, curve = head.resumed(planned.work, head.recipe_of(planned.work.options), "cpu")
         assert (state.step, len(curve)) == (8, 8)
-        assert head.run(whole, ComputeOptions(), "cpu")["digest"] == digest
+        assert head.finish(compute(planned), 0.0, 1)["digest"] == digest
 
     def test_a_finished_head_is_not_trained_again(self, rows: FeatureRows) -> None:
-        options = NeighborsOptions(k=6)
-        job = head.plan(rows, neighbors.neighbors_key(rows, options), HeadOptions(steps=3, batch=4))
-        assert job is not None
-        head.run(job, ComputeOptions(), "cpu")
-        assert head.plan(rows, job.neighbors_key, job.options) is None
+        key, options = neighbors.neighbors_key(rows, NeighborsOptions(k=6)), HeadOptions(steps=3)
+        head.finish(compute(head.plan(rows, key, options, LOOP)), 0.0, 1)
+        assert head.plan(rows, key, options, LOOP) is None
+
+    def test_progress_is_told_while_it_trains(self, rows: FeatureRows) -> None:
+        key = neighbors.neighbors_key(rows, NeighborsOptions(k=6))
+        planned = head.plan(rows, key, HeadOptions(steps=41, batch=2), LOOP)
+        heard: list[Event] = []
+        with listening(heard.append):
+            compute(planned)
+        assert [event.done for event in heard] == [20, 40]
+        assert {event.title for event in heard} == {planned.title}
 
 
 class TestClusters:

@@ -79,13 +79,13 @@ class TestCreate:
 
     def test_nothing_but_metadata(self, storage: Storage) -> None:
         arrays.create(storage, GROUP, {NAME: LAYOUT})
-        assert [path.rsplit("/", 1)[-1] for path, _ in storage.files()] == ["zarr.json"] * 2
+        assert [path.rsplit("/", 1)[-1] for path, *_ in storage.files()] == ["zarr.json"] * 2
 
     def test_again_changes_nothing(self, storage: Storage) -> None:
         write_all(storage)
-        before = [(path, storage.read(path)) for path, _ in storage.files()]
+        before = [(path, storage.read(path)) for path, *_ in storage.files()]
         arrays.create(storage, GROUP, {NAME: LAYOUT})
-        assert [(path, storage.read(path)) for path, _ in storage.files()] == before
+        assert [(path, storage.read(path)) for path, *_ in storage.files()] == before
 
     def test_goes_on_where_it_was_killed(self, storage: Storage) -> None:
         arrays.create(storage, GROUP, {})  # the group is there, its arrays are not

@@ -1,0 +1,190 @@
+"""New dumps with the current head and clusters, and a new head when they no longer fit."""
+
+import time
+from typing import Any
+
+from prefect import flow
+
+from flows import stages
+from flows.pipeline import labelled, settle, trained
+from flows.session import connected, session
+from flows.settings import RunOptions, built
+from stego_core.errors import InputError, OptionError, StegoError
+from tasks.listing import check_unchanged, default_dump, is_image
+from tasks.log import Log
+from tasks.options import ComputeOptions, CorpusOptions, StorageOptions
+from tasks.summary import Summary
+from tasks.workspace.storage import Storage
+from tasks.workspace.workspace import Workspace
+
+log = Log(__name__)
+
+
+@flow(name="backfill", flow_run_name="backfill {workspace}")
+def backfill(
+    workspace: str,
+    images: CorpusOptions | None = None,
+    dump: str | None = None,
+    inbox: str | None = None,
+    compute_options: ComputeOptions | None = None,
+    storage_options: StorageOptions | None = None,
+    quiet_minutes: float = 0.0,
+) -> dict[str, Any]:
+    """Label new dumps with the current head and clusters; costs their own size only.
+
+    Args:
+        workspace: path or URI of a finished workspace.
+        images: the images of one new dump, or
+        inbox: folder or URI whose every new folder is a dump.
+        dump: name of the one dump in the workspace; default: the last part of its path.
+        compute_options: where the work runs.
+        storage_options: how object storage is reached.
+        quiet_minutes: leave folders of the inbox alone that changed within so many minutes.
+
+    Returns:
+        the dumps that were labelled, the report's place; None where nothing was new.
+
+    Raises:
+        InputError: some dumps could not be labelled; the others were.
+    """
+    if (images is None) == (inbox is None):
+        raise OptionError("give either --images, a dump, or --inbox, a folder of dumps")
+    storage, run = storage_options or StorageOptions(), compute_options or ComputeOptions()
+    with connected(storage):
+        failed: dict[str, str] = {}
+        dumps = [images] if images else arrived(workspace, str(inbox), quiet_minutes, failed)
+        done: list[str] = []
+        report = None
+        if dumps:
+            Workspace.open(workspace).current()  # before a claim is laid on it
+            with session(workspace, storage, run):
+                for options in dumps:
+                    name = dump or default_dump(options.images)
+                    try:
+                        label_dump(workspace, name, options, run)
+                        done.append(name)
+                    except StegoError as error:
+                        if images:
+                            raise
+                        failed[name] = str(error)
+                report = stages.report_flow(workspace)
+    if failed:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
+        raise InputError(f"{len(failed)} dumps of the inbox were not labelled: {reasons}")
+    log.info("backfill finished", workspace=workspace, dumps=len(done), labelled=",".join(done))
+    return {"dumps": done, "report": report}
+
+
+def arrived(
+    workspace: str, inbox: str, quiet_minutes: float, failed: dict[str, str]
+) -> list[CorpusOptions]:
+    """Folders of the inbox that the workspace has no finished masks of, in order of their names.
+
+    Finished dumps whose files changed since are put into `failed`.
+    """
+    place, found = Storage.at(inbox), []
+    held = _finished(workspace)
+    for folder in place.folders(""):
+        source = Storage(place.full(folder))
+        name = default_dump(folder)
+        if name in held:
+            try:
+                check_unchanged(Workspace.open(workspace), name)
+            except InputError as error:
+                failed[name] = str(error)
+            continue
+        files = [file for file in source.files() if is_image(file.path)]
+        newest = max((file.modified for file in files), default=0.0)
+        if not files:
+            log.warning("folder without images", inbox=inbox, folder=folder)
+        elif time.time() - newest < 60 * quiet_minutes:
+            log.info("folder still changes, left for the next poll", inbox=inbox, folder=folder)
+        else:
+            found.append(CorpusOptions(images=source.uri))
+    log.info("inbox polled", inbox=inbox, new=len(found), known=len(held))
+    return found
+
+
+def _finished(workspace: str) -> set[str]:
+    """Dumps whose masks with the current clusters are there; none of a workspace to come."""
+    if not Storage.at(workspace).exists("workspace.json"):
+        return set()
+    summary = Summary(Workspace.open(workspace))
+    return {dump for dump in summary.dumps if summary.folder("masks", dump)}
+
+
+def label_dump(workspace: str, dump: str, options: CorpusOptions, run: ComputeOptions) -> None:
+    """Index one dump and label it; its neighbours are sought among all dumps before it."""
+    place = Workspace.open(workspace)
+    current = place.current()
+    keys, chosen = dict(current["keys"]), current["options"]
+    stages.corpus_flow(workspace, dump, options, like=current["dumps"][0])
+    backbone = place.folder("clusters", keys["clusters"]).manifest()["backbone"]
+    stages.features_flow(workspace, dump, built("features", chosen["features"]), run, backbone)
+    searched = [name for name in _up_to(place, dump) if _has_features(place, keys, name)]
+    table = stages.neighbors_flow(
+        workspace, dump, keys["features"], searched, built("neighbors", chosen["neighbors"]), run
+    )
+    place.settle(neighbors={**current["neighbors"], dump: table})
+    labelled(
+        workspace,
+        dump,
+        keys,
+        built("masks", chosen["masks"]),
+        built("scores", chosen["scores"]),
+        run,
+    )
+    stages.drift_flow(workspace, dump, place.current()["keys"])
+
+
+def _up_to(place: Workspace, dump: str) -> list[str]:
+    """Dumps in order of arrival, this one last: the same again however many came later."""
+    dumps = place.dumps()
+    return dumps[: dumps.index(dump) + 1]
+
+
+def _has_features(place: Workspace, keys: dict[str, str], dump: str) -> bool:
+    return place.folder("features", keys["features"], f"{dump}.zarr").finished
+
+
+@flow(name="retrain", flow_run_name="retrain {workspace}")
+def retrain(
+    workspace: str,
+    dumps: list[str] | None = None,
+    relabel: bool = True,
+    compute_options: ComputeOptions | None = None,
+    storage_options: StorageOptions | None = None,
+) -> dict[str, Any]:
+    """Train a new head on the dumps that are there by now, with the options of the last run.
+
+    Args:
+        workspace: path or URI of a finished workspace.
+        dumps: names of those to train on; default: all of them.
+        relabel: label every dump anew; otherwise only those that come later.
+        compute_options: where the work runs.
+        storage_options: how object storage is reached.
+
+    Returns:
+        keys of all stages, the report's place.
+
+    Raises:
+        InputError: there is no such dump.
+    """
+    storage, run = storage_options or StorageOptions(), compute_options or ComputeOptions()
+    with connected(storage):
+        place = Workspace.open(workspace)
+        current = place.current()
+        with session(workspace, storage, run):
+            there = place.dumps()
+            unknown = [name for name in dumps or [] if name not in there]
+            if unknown:
+                raise InputError(f"no dump {', '.join(unknown)}; there are {', '.join(there)}")
+            stored = {name: built(name, held) for name, held in current["options"].items()}
+            options = RunOptions(compute=run, **stored)
+            backbone = place.folder("clusters", current["keys"]["clusters"]).manifest()["backbone"]
+            chosen = [name for name in there if not dumps or name in dumps]
+            keys, tables = trained(workspace, chosen, options, backbone)
+            settle(workspace, keys, tables, options)
+            for name in there if relabel else ():
+                labelled(workspace, name, keys, options.masks, options.scores, run)
+            return {"keys": keys, "report": stages.report_flow(workspace)}

@@ -1,0 +1,97 @@
+"""The list of commands: their names, what they take, and which function runs them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import click
+
+from flows import commands
+
+
+@dataclass(frozen=True)
+class CommandSpec:
+    """One command of `stego`.
+
+    Attributes:
+        name: as typed.
+        help: one sentence.
+        run: called with the workspace, a keyword per section and per extra parameter.
+        sections: option sections whose options become flags.
+        parameters: extra click parameters.
+        continues: whether unset options are those of the workspace's last run.
+        writes: whether it changes the workspace without a flow that sees to being alone.
+        optional: sections that are None where none of their options is given.
+    """
+
+    name: str
+    help: str
+    run: Callable[..., commands.Shown]
+    sections: Sequence[str] = ()
+    parameters: Sequence[click.Parameter] = ()
+    continues: bool = False
+    writes: bool = False
+    optional: Sequence[str] = ()
+
+
+def _stage(
+    name: str, sentence: str, run: Callable[..., commands.Shown], *parameters: click.Parameter
+) -> CommandSpec:
+    """One stage by its name, going on from what is current."""
+    return CommandSpec(name, sentence, run, (name, "compute"), parameters, True, True)
+
+
+SCENES = click.Option(["--scenes"], type=click.IntRange(32), help="Scenes. [default: 120]")
+DUMP = click.Option(["--dump"], help="The dump's name; default: the last part of --images.")
+DUMPS = click.Option(["--dumps"], help="Dumps, separated by commas; default: all of them.")
+IMAGES = click.Argument(["images"], nargs=-1, required=True)
+OUT = click.Option(["--out"], help="Folder or URI for the masks. [default: labelled]")
+JSON = click.Option(["--json", "as_json"], is_flag=True, help="Print JSON.")
+NAME = click.Option(["--name"], help="The report's folder. [default: latest]")
+INBOX = click.Option(["--inbox"], help="Folder or URI whose every new folder is a dump.")
+ALL = (
+    "corpus", "features", "neighbors", "head", "clusters", "masks", "scores", "storage", "compute"
+)  # fmt: skip
+
+COMMANDS = (
+    CommandSpec(
+        "run", "Label a folder of images, from nothing to the report.", commands.run, ALL, [DUMP]
+    ),
+    CommandSpec(
+        "backfill",
+        "Label new dumps with the current head and clusters.",
+        commands.backfill,
+        ("corpus", "storage", "compute"),
+        [DUMP, INBOX],
+        optional=("corpus",),
+    ),
+    CommandSpec(
+        "retrain",
+        "Train a new head on all dumps and label them anew.",
+        commands.retrain,
+        ("storage", "compute"),
+        [DUMPS],
+    ),
+    CommandSpec("demo", "The pipeline on generated scenes.", commands.demo, ("compute",), [SCENES]),
+    CommandSpec(
+        "segment", "Label a few loose images.", commands.segment, ("compute",), [IMAGES, OUT]
+    ),
+    CommandSpec("status", "What the workspace holds.", commands.status, (), [JSON]),
+    CommandSpec(
+        "corpus", "Index a dump of images.", commands.corpus, ("corpus",), [DUMP], writes=True
+    ),
+    _stage("features", "Extract features.", commands.features, DUMPS),
+    _stage("neighbors", "Find neighbours.", commands.neighbors, DUMPS),
+    _stage("head", "Train the head.", commands.head),
+    _stage("clusters", "Cluster the codes.", commands.clusters),
+    _stage("masks", "Label dumps.", commands.masks, DUMPS),
+    CommandSpec(
+        "scores",
+        "Score masks against labels.",
+        commands.scores,
+        ("masks", "scores", "compute"),
+        [DUMPS],
+        continues=True,
+        writes=True,
+    ),
+    CommandSpec("report", "Write the report.", commands.report, (), [NAME], continues=True),
+)

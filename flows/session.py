@@ -1,0 +1,41 @@
+"""What a flow of its own holds while it runs: the object store, the workspace, the cluster."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tasks import compute
+from tasks.options import ComputeOptions, StorageOptions
+from tasks.workspace import lease, s3
+from tasks.workspace.storage import Storage
+
+
+@contextmanager
+def connected(options: StorageOptions) -> Iterator[None]:
+    """Reach object storage as these options say; what they leave open stays as it is."""
+    chosen = s3.Service(options.endpoint, options.region, options.profile)
+    before = s3.current()
+    with s3.connected(s3.Service(*(new or old for new, old in zip(chosen, before, strict=True)))):
+        yield
+
+
+@contextmanager
+def alone(workspace: str, options: StorageOptions) -> Iterator[None]:
+    """Be a workspace's only writer until the end of the block.
+
+    Raises:
+        WorkspaceError: another run writes it, for longer than `options.wait` seconds.
+    """
+    with lease.writing(Storage.at(workspace), options.wait):
+        yield
+
+
+@contextmanager
+def session(workspace: str, storage: StorageOptions, run: ComputeOptions) -> Iterator[None]:
+    """Object storage, the workspace for oneself, and the cluster, until the end of the block.
+
+    Raises:
+        WorkspaceError: another run writes the workspace.
+        OptionError: there is no scheduler at the cluster's address.
+    """
+    with connected(storage), alone(workspace, storage), compute.executor(run):
+        yield

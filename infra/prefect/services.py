@@ -1,0 +1,286 @@
+"""An own Prefect server and worker in the background: `server`, `worker`, `deploy`, `stop`."""
+
+import base64
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import SplitResult, quote, urlsplit
+from urllib.request import Request, urlopen
+
+from background import ROOT, Service, ServiceError, folder
+
+HOST = "127.0.0.1"
+POOL = "stego"
+LIMITS = {"gpu": 1}
+"""Global concurrency limits: how many runs may hold each at once."""
+AUTOMATION = Path(__file__).with_name("automation.json")
+PREFECT = [sys.executable, "-m", "prefect", "--no-prompt"]
+HIDDEN = "***"
+SQLITE = "sqlite"
+LEASES = "prefect.server.concurrency.lease_storage.filesystem"
+DATABASE_SETTING = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
+DATABASE_FORM = "postgresql+asyncpg://user@host:5432/database"
+
+
+def say(message: str) -> None:
+    """Tell the person."""
+    sys.stdout.write(message + "\n")
+    sys.stdout.flush()
+
+
+def settings(**more: str) -> dict[str, str]:
+    """The environment of what is started here; what the person has set stays."""
+    defaults = {
+        "PREFECT_HOME": str(folder() / "home"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        "PREFECT_WORKER_QUERY_SECONDS": "2",
+        # In memory, Prefect's default, a killed server would forget who holds a limit: for ever.
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": LEASES,
+    }
+    return {**defaults, **os.environ, **more}
+
+
+def call(url: str, path: str, body: Any = None, method: str | None = None) -> Any:
+    """Ask the API; with a body it is a POST unless a method is given."""
+    headers = {"Content-Type": "application/json"}
+    if user := os.environ.get("PREFECT_API_AUTH_STRING"):
+        headers["Authorization"] = "Basic " + base64.b64encode(user.encode()).decode()
+    data = None if body is None else json.dumps(body).encode()
+    with urlopen(Request(url + path, data, headers, method=method), timeout=30) as answer:
+        return json.loads(answer.read() or b"null")
+
+
+def healthy(url: str) -> bool:
+    """Whether a Prefect server answers there."""
+    try:
+        return call(url, "/health") is True
+    except (OSError, ValueError):
+        return False
+
+
+def api_url() -> str:
+    """The API of the server to use: PREFECT_API_URL, else the one that runs here."""
+    found = os.environ.get("PREFECT_API_URL") or (Service("server").running() or {}).get("url")
+    url = (found or f"http://{HOST}:{port()}/api").rstrip("/")
+    if not healthy(url):
+        raise ServiceError(f"no Prefect server answers at {url}; start one with: make server")
+    return url
+
+
+def port() -> int:
+    """The server's port: PORT, else Prefect's own 4200."""
+    text = os.environ.get("PORT") or "4200"
+    if not text.isdigit() or not 0 < int(text) < 65536:
+        raise ServiceError(f"PORT is {text!r}; expected a number between 1 and 65535")
+    return int(text)
+
+
+def database() -> SplitResult | None:
+    """The URL of the database, None for SQLite; the last server's where none is given.
+
+    A password is never stored, so that a URL with one has to be given again.
+    """
+    url = os.environ.get("DATABASE") or os.environ.get(DATABASE_SETTING)
+    if not url:
+        note = folder() / "database"
+        url = note.read_text() if note.exists() else SQLITE
+        if HIDDEN in url:
+            raise ServiceError(
+                f"the last server kept its runs in {url}; give DATABASE again, with its password, "
+                f"or DATABASE={SQLITE} to begin anew"
+            )
+    if url == SQLITE:
+        return None
+    place = urlsplit(url)
+    if place.scheme != "postgresql+asyncpg" or not place.hostname:
+        raise ServiceError(f"DATABASE is not understood; expected {DATABASE_FORM}, or {SQLITE}")
+    at = (place.hostname, place.port or 5432)
+    try:
+        socket.create_connection(at, timeout=5).close()
+    except OSError as error:
+        raise ServiceError(
+            f"no database answers at {at[0]}:{at[1]} ({error}); start PostgreSQL or mend DATABASE"
+        ) from None
+    return place
+
+
+def remember(place: SplitResult | None) -> None:
+    """Note the database without its password, for when the server is started again."""
+    text = SQLITE
+    if place:
+        user, host = place.username or "", place.netloc.rpartition("@")[2]
+        secret = f":{HIDDEN}" if place.password else ""
+        text = place._replace(netloc=f"{user}{secret}@{host}" if user else host).geturl()
+    (folder() / "database").write_text(text)
+
+
+def server() -> None:
+    """Start the server, unless it runs, and wait until it answers."""
+    service = Service("server")
+    chosen = f"http://{HOST}:{port()}/api"
+    found = service.running()
+    url = str(found["url"]) if found else chosen
+    if found and os.environ.get("PORT") and url != chosen:
+        raise ServiceError(f"the server already runs at {url}; to move it: make stop, make server")
+    place = None if found else database()
+    if not found:
+        start_server(service, url, place)
+    service.wait(lambda: healthy(url))
+    if not found:
+        remember(place)
+    say(f"the server runs at {url.removesuffix('/api')}; its log: {service.log}")
+    say(f"  export PREFECT_API_URL={url}")
+
+
+def start_server(service: Service, url: str, place: SplitResult | None) -> None:
+    """Start the server's process on the chosen port and database."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port()))
+        except OSError:
+            raise ServiceError(
+                f"port {port()} is taken by another program; choose one: make server PORT=4300"
+            ) from None
+    environment = settings(PREFECT_API_URL=url)
+    environment.pop("DATABASE", None)
+    environment.pop(DATABASE_SETTING, None)
+    if place:
+        environment[DATABASE_SETTING] = place.geturl()
+    listen = ["--host", HOST, "--port", str(port())]
+    service.start([*PREFECT, "server", "start", *listen], environment, url)
+
+
+def worker() -> None:
+    """Start a worker of the pool and wait until the server has heard of it."""
+    url = api_url()
+    ensure_pool(url)
+    service = Service("worker")
+    if found := service.running():
+        if found.get("url", url) != url:
+            raise ServiceError(f"the worker serves {found['url']}, not {url}; first: make stop")
+    else:
+        name = f"{socket.gethostname()}-{time.time_ns()}"
+        command = [*PREFECT, "worker", "start", "--pool", POOL, "--name", name]
+        service.start([*command, "--install-policy", "never"], settings(PREFECT_API_URL=url), url)
+        service.wait(lambda: name in [one["name"] for one in workers(url)])
+    say(f"a worker serves the pool {POOL!r} of {url}; its log: {service.log}")
+
+
+def workers(url: str) -> list[dict[str, Any]]:
+    """The workers of the pool that the server has heard of."""
+    found: list[dict[str, Any]] = call(url, f"/work_pools/{POOL}/workers/filter", {})
+    return found
+
+
+def ensure(url: str, path: str, name: str, create: dict[str, Any]) -> None:
+    """Create what does not exist yet; what exists stays as the person has set it."""
+    try:
+        call(url, path, {"name": name, **create})
+    except HTTPError as error:
+        if error.code != HTTPStatus.CONFLICT:
+            raise
+
+
+def ensure_pool(url: str) -> None:
+    """A work pool of processes; the worker completes its template."""
+    ensure(url, "/work_pools/", POOL, {"type": "process"})
+
+
+def deploy() -> None:
+    """Pool, limits, deployments and the automation; may be repeated."""
+    url = api_url()
+    ensure_pool(url)
+    for name, limit in LIMITS.items():
+        ensure(url, "/v2/concurrency_limits/", name, {"limit": limit})
+    active = {one["id"] for one in schedules(url) if one["active"]}
+    result = subprocess.run(
+        [*PREFECT, "deploy", "--all"],
+        cwd=ROOT,
+        env=settings(PREFECT_API_URL=url),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    if result.returncode:
+        said = [line.strip(" │") for line in (result.stdout + result.stderr).split("\n") if line]
+        raise ServiceError(f"prefect deploy failed: {' '.join(said[-3:])}")
+    for one in schedules(url):  # prefect deploy switches off what the person has switched on
+        if one["id"] in active:
+            place = f"/deployments/{one['deployment_id']}/schedules/{one['id']}"
+            kept = {"active": True, "parameters": one["parameters"]}
+            call(url, place, kept, method="PATCH")
+    automate(url)
+    for one in deployments(url):
+        flow = call(url, f"/flows/{one['flow_id']}")["name"]
+        say(f"deployed {flow}/{one['name']}: {one['description'].split('. ')[0].strip()}")
+
+
+def deployments(url: str) -> list[dict[str, Any]]:
+    """The deployments of the pool."""
+    wanted = {"work_pools": {"name": {"any_": [POOL]}}}
+    found: list[dict[str, Any]] = call(url, "/deployments/filter", wanted)
+    return found
+
+
+def schedules(url: str) -> list[dict[str, Any]]:
+    """The schedules of the pool's deployments."""
+    return [schedule for one in deployments(url) for schedule in one["schedules"]]
+
+
+def automate(url: str) -> None:
+    """Create or update the automation; its action's `deployment_id` is written FLOW/NAME."""
+    automation = json.loads(AUTOMATION.read_text())
+    for action in automation["actions"]:
+        name = quote(action["deployment_id"])
+        action["deployment_id"] = call(url, f"/deployments/name/{name}")["id"]
+    wanted = {"automations": {"name": {"any_": [automation["name"]]}}}
+    if found := call(url, "/automations/filter", wanted):
+        automation["enabled"] = found[0]["enabled"]
+        call(url, f"/automations/{found[0]['id']}", automation, method="PUT")
+    else:
+        call(url, "/automations/", automation)
+
+
+def stop() -> None:
+    """End the worker, then the server; their runs stay in the database."""
+    for name in ("worker", "server"):
+        say(f"the {name} " + ("is stopped" if Service(name).stop() else "was not running"))
+
+
+def status() -> None:
+    """What runs."""
+    for name in ("server", "worker"):
+        found = Service(name).running()
+        say(f"{name}: {found['url']}, pid {found['pid']}" if found else f"{name}: not running")
+
+
+COMMANDS = {"server": server, "worker": worker, "deploy": deploy, "stop": stop, "status": status}
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command; 2 and one sentence where the person has to mend something."""
+    if len(arguments) != 1 or arguments[0] not in COMMANDS:
+        sys.stderr.write(f"usage: services.py {'|'.join(COMMANDS)}\n")
+        return 2
+    try:
+        COMMANDS[arguments[0]]()
+    except ServiceError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    except (URLError, TimeoutError) as error:
+        sys.stderr.write(f"error: the Prefect server gave up in the middle: {error}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,82 @@
+"""This machine: its torch device, its threads, and whether a plan fits its memory."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psutil
+import torch
+
+from stego_core.errors import CapacityError, OptionError
+from tasks.options import ComputeOptions
+
+GIB = 2**30
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch on one thread, so that a shard's bytes do not depend on who computes it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def device(choice: str) -> str:
+    """The torch device for an option: `auto` is cuda where there is one.
+
+    Raises:
+        OptionError: the device is not there.
+    """
+    if choice == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=choice)
+    except (RuntimeError, AssertionError, ImportError) as error:
+        raise OptionError(
+            f"device {choice!r} cannot be used: {str(error).splitlines()[0]}; use --device cpu"
+        ) from None
+    return choice
+
+
+def worker_device(options: ComputeOptions) -> str:
+    """The device option as workers get it: checked here where they run on this machine.
+
+    Raises:
+        OptionError: the device is not there.
+    """
+    return device(options.device) if options.cluster == "local" else options.device
+
+
+def workers(options: ComputeOptions) -> int:
+    """Local worker processes that these options ask for."""
+    return options.workers or os.cpu_count() or 1
+
+
+def require_memory(title: str, per_worker: int, options: ComputeOptions) -> None:
+    """Refuse a plan that cannot fit this machine, before any work is done.
+
+    Args:
+        title: the stage.
+        per_worker: bytes that the stage holds at once on a worker, its libraries left out.
+        options: how many workers there are; those of a cluster elsewhere are not known here.
+
+    Raises:
+        CapacityError: it cannot fit; says both numbers.
+    """
+    if options.cluster != "local":
+        return
+    count = workers(options) if options.executor == "dask" else 1
+    free = psutil.virtual_memory().available
+    if options.memory_limit and per_worker > options.memory_limit:
+        raise CapacityError(
+            f"{title} needs about {per_worker / GIB:.1f} GiB on each worker, and --memory-limit "
+            f"gives it {options.memory_limit / GIB:.1f} GiB; raise it"
+        )
+    if count * per_worker > free:
+        raise CapacityError(
+            f"{title} needs about {per_worker / GIB:.1f} GiB on each of {count} workers, and "
+            f"{free / GIB:.1f} GiB are free; use fewer --workers or smaller windows and draws"
+        )

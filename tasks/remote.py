@@ -1,0 +1,40 @@
+"""A step on its way to a worker, with what the worker must know besides; imports no torch."""
+
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from tasks import progress
+from tasks.workspace import s3
+
+TOPIC = "stego-progress"
+"""Where workers tell how far a long step has come."""
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A step's call that sets the worker up first: object store, threads, progress.
+
+    Attributes:
+        call: the step.
+        service: the object store that the run uses.
+        tell: sends a progress event, as a dictionary, to whoever runs the flow.
+    """
+
+    call: Callable[..., Any]
+    service: s3.Service
+    tell: Callable[[dict[str, Any]], None] | None = None
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Run the step."""
+        torch = sys.modules.get("torch")
+        if torch is not None and torch.get_num_threads() != 1:
+            torch.set_num_threads(1)  # bytes must not depend on how a worker was started
+        with ExitStack() as stack:
+            stack.enter_context(s3.connected(self.service))
+            if self.tell is not None:
+                tell = self.tell
+                stack.enter_context(progress.listening(lambda event: tell(asdict(event))))
+            return self.call(*arguments)

@@ -1,0 +1,356 @@
+"""A table that grows with the dumps has the bytes of one computed at once."""
+
+import json
+import logging
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import faiss
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from stego_core.kmeans import unit
+from stego_core.neighbors import NOBODY, Neighbors
+from tasks import neighbors
+from tasks.options import NeighborsOptions
+from tasks.rows import FeatureRows
+from tasks.stage import Stage
+from tasks.steps import LoopExecutor
+from tasks.workspace import arrays
+from tasks.workspace.arrays import Layout
+from tasks.workspace.workspace import Workspace
+
+FEATURES = "0123456789abcdef"
+SHARD, DEPTH = 16, 33
+COUNTS = {"train": 20, "a": 9, "b": 11, "c": 5}
+OPTIONS = NeighborsOptions(k=4)
+Vectors = NDArray[np.float32]
+
+
+@pytest.fixture(autouse=True)
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several shards and blocks, whose edges are not those of the dumps."""
+    monkeypatch.setattr(neighbors, "SHARD_ROWS", 8)
+    monkeypatch.setattr(neighbors, "BLOCK_ROWS", 9)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small arrays on a shared machine: threads would wait for each other."""
+    threads = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    yield
+    faiss.omp_set_num_threads(threads)
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace.create(str(tmp_path / "ws"))
+
+
+def store(workspace: Workspace, dump: str, vectors: Vectors, valid: NDArray[np.bool_]) -> None:
+    """A finished features stage, of which only the pooled vectors matter here."""
+    folder = workspace.folder("features", FEATURES, f"{dump}.zarr")
+    count = len(vectors)
+    layouts = {
+        "pooled": Layout((count, DEPTH), "float32", SHARD, SHARD),
+        "valid": Layout((count,), "bool", SHARD, SHARD),
+    }
+    arrays.create(workspace.storage, folder.path, layouts)
+    for shard in range(arrays.shard_count(count, SHARD)):
+        part = slice(*layouts["pooled"].rows(shard))
+        arrays.write_shard(workspace.storage, folder.path, "pooled", shard, vectors[part])
+        arrays.write_shard(workspace.storage, folder.path, "valid", shard, valid[part])
+    folder.finish({"rows": count, "images": count, "invalid": {}, "index": f"digest of {dump}"})
+
+
+@lru_cache
+def filled(originals: int, invalid: float) -> TemporaryDirectory[str]:
+    """A workspace with features of four dumps, made once."""
+    folder = TemporaryDirectory()
+    workspace = Workspace.create(folder.name)
+    rng = np.random.default_rng(0)
+    pictures = np.asarray(unit(rng.normal(size=(originals, DEPTH))), np.float32)
+    for dump, count in COUNTS.items():
+        vectors = pictures[rng.integers(0, originals, count)]
+        valid = rng.random(count) >= invalid
+        store(workspace, dump, np.where(valid[:, None], vectors, np.float32(0)), valid)
+    return folder
+
+
+def fill(workspace: Workspace, originals: int, invalid: float) -> None:
+    """Features of four dumps: few originals make many duplicates, within dumps and across."""
+    made = Path(filled(originals, invalid).name) / "features"
+    shutil.copytree(made, Path(workspace.storage.uri) / "features")
+
+
+def among(workspace: Workspace, *dumps: str) -> FeatureRows:
+    return FeatureRows(workspace, FEATURES, dumps)
+
+
+def computed(stage: Stage | None) -> Stage:
+    assert stage is not None
+    list(LoopExecutor().map(stage.work.steps(), stage.folder.missing(stage.shards)))
+    stage.finish(0.0, stage.shards)
+    return stage
+
+
+def make(rows: FeatureRows, dump: str, options: NeighborsOptions = OPTIONS) -> str:
+    """A finished table; returns its key."""
+    computed(neighbors.plan(rows, dump, options))
+    return neighbors.neighbors_key(rows, options)
+
+
+def files(stage: Stage) -> dict[str, bytes]:
+    """What the table's arrays are on the disk."""
+    root = Path(stage.folder.storage.uri) / stage.folder.path
+    found = sorted(path for name in ("ids", "similarities") for path in root.glob(f"{name}/c/**/*"))
+    return {str(path.relative_to(root)): path.read_bytes() for path in found if path.is_file()}
+
+
+def from_scratch(rows: FeatureRows, dump: str) -> dict[str, bytes]:
+    """The same, of the table computed without any base."""
+    folder = rows.workspace.folder("neighbors", neighbors.neighbors_key(rows, OPTIONS))
+    shutil.rmtree(Path(rows.workspace.storage.uri) / folder.path)
+    stage = computed(neighbors.plan(rows, dump, OPTIONS, reuse=False))
+    assert stage.folder.manifest()["base"] is None
+    return files(stage)
+
+
+def compared(stage: Stage) -> list[int]:
+    """Rows that each shard was compared with."""
+    return [record.results["compared"] for record in stage.folder.records(stage.shards)]
+
+
+class TestMerging:
+    @pytest.mark.parametrize(("originals", "invalid"), [(45, 0.0), (3, 0.2)])
+    @pytest.mark.parametrize(
+        ("before", "after", "dump"),
+        [
+            (("train", "a"), ("train", "a", "b"), "train"),
+            (("train", "a"), ("train", "a", "b"), "a"),
+            (("train", "a"), ("b", "train", "a"), "a"),
+            (("train", "b"), ("train", "a", "b"), "b"),
+            (("a",), ("train", "a", "b", "c"), "a"),
+            (("train", "b"), ("c", "train", "a", "b"), "train"),
+        ],
+    )
+    def test_gives_the_bytes_of_the_table_made_at_once(
+        self,
+        workspace: Workspace,
+        originals: int,
+        invalid: float,
+        before: tuple[str, ...],
+        after: tuple[str, ...],
+        dump: str,
+    ) -> None:
+        fill(workspace, originals, invalid)
+        base = make(among(workspace, *before), dump)
+        rows = among(workspace, *after)
+        stage = computed(neighbors.plan(rows, dump, OPTIONS))
+        manifest = stage.folder.manifest()
+        new = [name for name in after if name not in before]
+        assert manifest["base"] == base
+        assert manifest["compared"] == sum(COUNTS[name] for name in new)
+        usable = sum(int(among(workspace, name).valid().sum()) for name in new)
+        assert set(compared(stage)) <= {usable, 0}  # 0: a shard without a valid row
+        assert max(compared(stage)) == usable
+        assert files(stage) == from_scratch(rows, dump)
+
+    def test_dump_after_dump(self, workspace: Workspace) -> None:
+        fill(workspace, originals=5, invalid=0.1)
+        keys = [make(among(workspace, *list(COUNTS)[:n]), "train") for n in (1, 2, 3)]
+        rows = among(workspace, *COUNTS)
+        stage = computed(neighbors.plan(rows, "train", OPTIONS))
+        assert stage.folder.manifest()["base"] == keys[-1]
+        assert files(stage) == from_scratch(rows, "train")
+
+    def test_fewer_rows_than_k(self, workspace: Workspace) -> None:
+        """Images whose crops are invalid leave places empty."""
+        few = {"train": [1, 0, 1, 0, 0, 1, 0, 0, 0], "a": [1, 0, 0], "b": [0, 1, 1, 1]}
+        rng = np.random.default_rng(0)
+        for dump, valid in few.items():
+            vectors = np.asarray(unit(rng.normal(size=(len(valid), DEPTH))), np.float32)
+            store(workspace, dump, vectors, np.array(valid, np.bool_))
+        first, rows = among(workspace, "train"), among(workspace, *few)
+        table = computed(neighbors.plan(first, "train", OPTIONS)).folder.path
+        ids = arrays.read_rows(workspace.storage, table, "ids", slice(None))
+        assert sorted(ids[0].tolist()) == [NOBODY, 0, 2, 5]
+        assert (ids[[1, 3, 4, 6, 7, 8]] == NOBODY).all()
+        stage = computed(neighbors.plan(rows, "train", OPTIONS))
+        assert set(compared(stage)) == {4, 0}  # the second shard has no valid row
+        assert files(stage) == from_scratch(rows, "train")
+
+    def test_a_shard_compares_with_the_new_rows_only(
+        self, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        fill(workspace, originals=45, invalid=0.0)
+        make(among(workspace, "train", "a"), "a")
+        seen: list[int] = []
+        add = Neighbors.add
+
+        def noted(
+            self: Neighbors, queries: Vectors, block: Vectors, ids: NDArray[np.int64]
+        ) -> Neighbors:
+            seen.extend(ids.tolist())
+            return add(self, queries, block, ids)
+
+        monkeypatch.setattr(Neighbors, "add", noted)
+        stage = neighbors.plan(among(workspace, "train", "a", "b"), "a", OPTIONS)
+        assert stage is not None
+        stage.work.steps()[0].call(0)
+        assert seen == list(range(29, 40))
+
+
+class TestChoiceOfBase:
+    @pytest.fixture
+    def rows(self, workspace: Workspace) -> FeatureRows:
+        fill(workspace, originals=45, invalid=0.0)
+        return among(workspace, "train", "a", "b")
+
+    def chosen(self, rows: FeatureRows, dump: str = "train") -> tuple[str, ...] | None:
+        base = neighbors.base_of(rows, dump, OPTIONS)
+        return base.rows.dumps if base else None
+
+    def test_none(self, rows: FeatureRows) -> None:
+        assert self.chosen(rows) is None
+        stage = computed(neighbors.plan(rows, "train", OPTIONS))
+        assert (stage.manifest["base"], stage.manifest["compared"]) == (None, 40)
+
+    def test_most_rows(self, rows: FeatureRows) -> None:
+        for dumps, best in (
+            (("train",), ("train",)),
+            (("train", "b"), ("train", "b")),
+            (("train", "a"), ("train", "b")),
+        ):
+            make(replace(rows, dumps=dumps), "train")
+            assert self.chosen(rows) == best
+
+    def test_first_key_among_equals(self, workspace: Workspace) -> None:
+        rng = np.random.default_rng(0)
+        for dump in ("train", "x", "y"):
+            vectors = np.asarray(unit(rng.normal(size=(9, DEPTH))), np.float32)
+            store(workspace, dump, vectors, np.ones(9, np.bool_))
+        rows = among(workspace, "train", "x", "y")
+        keys = {
+            make(replace(rows, dumps=dumps), "train"): dumps
+            for dumps in (("train", "x"), ("train", "y"))
+        }
+        assert self.chosen(rows) == keys[min(keys)]
+
+    @pytest.mark.parametrize(
+        ("dumps", "dump", "options"),
+        [
+            (("a", "train"), "train", OPTIONS),  # equal similarities are ordered by row
+            (("train", "a", "c"), "train", OPTIONS),
+            (("train", "a"), "a", OPTIONS),
+            (("train", "a"), "train", NeighborsOptions(k=5)),
+            (("train", "a", "b"), "train", OPTIONS),  # the table itself
+        ],
+    )
+    def test_not_another_order_dump_or_k(
+        self, rows: FeatureRows, dumps: tuple[str, ...], dump: str, options: NeighborsOptions
+    ) -> None:
+        make(replace(rows, dumps=dumps), dump, options)
+        assert self.chosen(rows) is None
+
+    def test_not_of_other_features(self, rows: FeatureRows) -> None:
+        make(replace(rows, dumps=("train", "a")), "train")
+        root = Path(rows.workspace.storage.uri) / "features"
+        shutil.copytree(root / FEATURES, root / FEATURES[::-1])
+        assert self.chosen(replace(rows, key=FEATURES[::-1])) is None
+        assert self.chosen(rows) == ("train", "a")
+
+    def test_not_of_another_index(self, rows: FeatureRows) -> None:
+        key = make(replace(rows, dumps=("train", "a")), "train")
+        path = Path(rows.workspace.storage.uri) / f"neighbors/{key}/train.zarr/manifest.json"
+        for place in (path, path.parents[2] / ("f" * 16) / "train.zarr" / path.name):
+            manifest = json.loads(path.read_text())
+            manifest["inputs"]["dumps"][1][1] = "another digest"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text(json.dumps(manifest))
+        path.unlink()  # what is left says one thing and is named by another
+        assert self.chosen(rows) is None
+
+    @pytest.mark.parametrize(
+        "content", [None, "{", "[]", "{}", '{"inputs": {"dumps": [["train"]]}}', '{"inputs": 3}']
+    )
+    def test_damaged_and_unfinished_ones_are_passed_over(
+        self, rows: FeatureRows, content: str | None
+    ) -> None:
+        make(replace(rows, dumps=("train",)), "train")
+        key = make(replace(rows, dumps=("train", "a")), "train")
+        path = Path(rows.workspace.storage.uri) / f"neighbors/{key}/train.zarr/manifest.json"
+        path.unlink()
+        if content is not None:
+            path.write_text(content)
+        assert self.chosen(rows) == ("train",)
+
+
+def no_metadata(table: Path) -> None:
+    (table / "ids" / "zarr.json").unlink()
+
+
+def no_ids(table: Path) -> None:
+    shutil.rmtree(table / "ids" / "c")
+
+
+def no_similarities(table: Path) -> None:
+    shutil.rmtree(table / "similarities" / "c")
+
+
+def flipped_bit(table: Path) -> None:
+    shard = table / "ids" / "c" / "1" / "0"
+    content = bytearray(shard.read_bytes())
+    content[20] ^= 1
+    shard.write_bytes(content)
+
+
+def gone(table: Path) -> None:
+    shutil.rmtree(table)
+
+
+@pytest.mark.parametrize("harm", [no_metadata, no_ids, no_similarities, flipped_bit, gone])
+def test_a_base_that_cannot_be_read_is_as_good_as_none(
+    workspace: Workspace, harm: Callable[[Path], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(workspace, originals=10, invalid=0.1)
+    key = make(among(workspace, "train", "a"), "train")
+    rows = among(workspace, "train", "a", "b")
+    stage = neighbors.plan(rows, "train", OPTIONS)
+    harm(Path(workspace.storage.uri) / f"neighbors/{key}/train.zarr")
+    with caplog.at_level(logging.WARNING):
+        computed(stage)
+    assert stage is not None
+    assert f"neighbors/{key}/train.zarr is not used" in caplog.text
+    assert int(rows.valid().sum()) in compared(stage)
+    assert files(stage) == from_scratch(rows, "train")
+
+
+class TestRows:
+    def test_renumbering_follows_the_dumps(self, workspace: Workspace) -> None:
+        fill(workspace, originals=45, invalid=0.0)
+        here, there = among(workspace, "c", "train", "a", "b"), among(workspace, "train", "b")
+        rows = np.array([[0, 19, NOBODY], [20, 30, 0]])
+        assert here.renumbered(rows, there).tolist() == [[5, 24, NOBODY], [34, 44, 5]]
+
+    def test_renumbered_rows_hold_the_same(self, workspace: Workspace) -> None:
+        fill(workspace, originals=45, invalid=0.0)
+        here, there = among(workspace, *COUNTS), among(workspace, "b", "train")
+        rows = np.arange(there.total)
+        moved = here.read("pooled", here.renumbered(rows, there))
+        np.testing.assert_array_equal(moved, there.read("pooled", rows))
+
+    def test_spans(self, workspace: Workspace) -> None:
+        fill(workspace, originals=45, invalid=0.0)
+        rows = among(workspace, *COUNTS)
+        assert np.concatenate(rows.spans(6)).tolist() == list(range(45))
+        some = rows.spans(6, ("b", "train"))
+        assert [len(span) for span in some] == [6, 6, 6, 6, 6, 1]
+        assert np.concatenate(some).tolist() == [*range(20), *range(29, 40)]
+        assert rows.spans(6, ()) == []
