@@ -51,7 +51,7 @@ def test_reasons_name_files_that_need_them() -> None:
 
 
 def test_every_stage_has_one_name() -> None:
-    from flows import stages
+    from flows import menu, stages
 
     named = {command.name for command in menu.COMMANDS}
     for stage in STAGES:

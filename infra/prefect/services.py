@@ -1,6 +1,5 @@
 """An own Prefect server and worker in the background: `server`, `worker`, `deploy`, `stop`."""
 
-import base64
 import json
 import os
 import socket
@@ -12,8 +11,8 @@ from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import SplitResult, quote, urlsplit
-from urllib.request import Request, urlopen
 
+from api import call, close_lost, healthy, workers
 from background import ROOT, Service, ServiceError, folder
 
 HOST = "127.0.0.1"
@@ -46,24 +45,6 @@ def settings(**more: str) -> dict[str, str]:
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": LEASES,
     }
     return {**defaults, **os.environ, **more}
-
-
-def call(url: str, path: str, body: Any = None, method: str | None = None) -> Any:
-    """Ask the API; with a body it is a POST unless a method is given."""
-    headers = {"Content-Type": "application/json"}
-    if user := os.environ.get("PREFECT_API_AUTH_STRING"):
-        headers["Authorization"] = "Basic " + base64.b64encode(user.encode()).decode()
-    data = None if body is None else json.dumps(body).encode()
-    with urlopen(Request(url + path, data, headers, method=method), timeout=30) as answer:
-        return json.loads(answer.read() or b"null")
-
-
-def healthy(url: str) -> bool:
-    """Whether a Prefect server answers there."""
-    try:
-        return call(url, "/health") is True
-    except (OSError, ValueError):
-        return False
 
 
 def api_url() -> str:
@@ -163,6 +144,7 @@ def worker() -> None:
     """Start a worker of the pool and wait until the server has heard of it."""
     url = api_url()
     ensure_pool(url)
+    close_lost(url, POOL)
     service = Service("worker")
     if found := service.running():
         if found.get("url", url) != url:
@@ -171,14 +153,8 @@ def worker() -> None:
         name = f"{socket.gethostname()}-{time.time_ns()}"
         command = [*PREFECT, "worker", "start", "--pool", POOL, "--name", name]
         service.start([*command, "--install-policy", "never"], settings(PREFECT_API_URL=url), url)
-        service.wait(lambda: name in [one["name"] for one in workers(url)])
+        service.wait(lambda: name in workers(url, POOL))
     say(f"a worker serves the pool {POOL!r} of {url}; its log: {service.log}")
-
-
-def workers(url: str) -> list[dict[str, Any]]:
-    """The workers of the pool that the server has heard of."""
-    found: list[dict[str, Any]] = call(url, f"/work_pools/{POOL}/workers/filter", {})
-    return found
 
 
 def ensure(url: str, path: str, name: str, create: dict[str, Any]) -> None:
@@ -253,7 +229,10 @@ def automate(url: str) -> None:
 def stop() -> None:
     """End the worker, then the server; their runs stay in the database."""
     for name in ("worker", "server"):
+        found = Service(name).running()
         say(f"the {name} " + ("is stopped" if Service(name).stop() else "was not running"))
+        if name == "worker" and found and healthy(found["url"]):
+            close_lost(found["url"], POOL)
 
 
 def status() -> None:
