@@ -66,9 +66,10 @@ class Setup:
             text=True,
         )
 
-    def api(self, path: str, body: Any = None) -> Any:
+    def api(self, path: str, body: Any = None, method: str | None = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
-        request = Request(self.url + path, data, {"Content-Type": "application/json"})
+        headers = {"Content-Type": "application/json"}
+        request = Request(self.url + path, data, headers, method=method)
         with urlopen(request, timeout=30) as answer:
             return json.loads(answer.read() or b"null")
 
@@ -188,6 +189,20 @@ class TestRuns:
         lines = setup.api("/logs/filter", {})
         assert [line for line in lines if line["name"].startswith(("flows", "tasks"))]
 
+    def test_a_run_whose_process_is_gone_is_crashed(self, setup: Setup) -> None:
+        ended = subprocess.Popen(["true"])
+        ended.wait()
+        later = {"type": "SCHEDULED", "state_details": {"scheduled_time": "2100-01-01T00:00:00Z"}}
+        place = f"/deployments/{deployment(setup, 'pipeline/full')['id']}/create_flow_run"
+        run = setup.api(place, {"state": later})["id"]
+        setup.api(f"/flow_runs/{run}", {"infrastructure_pid": str(ended.pid)}, "PATCH")
+        state = {"type": "RUNNING", "name": "Running"}
+        setup.api(f"/flow_runs/{run}/set_state", {"state": state, "force": True})
+        setup.good("worker")
+        found = setup.api(f"/flow_runs/{run}")["state"]
+        assert found["type"] == "CRASHED"
+        assert "Start the run again" in found["message"]
+
     def test_a_drift_starts_a_retrain_of_its_workspace(self, setup: Setup) -> None:
         os.kill(setup.pid("worker"), signal.SIGTERM)  # the run need only be created
         drifted = f"{setup.workspace}-drifted"
@@ -196,7 +211,7 @@ class TestRuns:
             "occurred": datetime.now(UTC).isoformat(),
             "event": "stego.drift",
             "resource": {"prefect.resource.id": f"stego.workspace.{drifted}"},
-            "payload": {"workspace": drifted, "dump": "night", "drift": 0.4, "threshold": 0.2},
+            "payload": {"workspace": drifted, "dump": "night", "drift": {}, "threshold": {}},
         }
         setup.api("/events", [event])
         retrain = deployment(setup, "retrain/on-drift")["id"]

@@ -52,6 +52,11 @@ class TestDeployments:
         known = {f"{step['id']}.stdout" for step in steps}
         assert set(PLACEHOLDER.findall(json.dumps(deployment["parameters"]))) <= known
 
+    def test_entry_points_name_modules(self, deployment: Any) -> None:
+        module, _, function = deployment["entrypoint"].rpartition(".")
+        source = (ROOT / module.replace(".", "/")).with_suffix(".py").read_text()
+        assert f"\ndef {function}(" in source
+
     def test_no_secret_in_the_environment(self, deployment: Any) -> None:
         names = deployment["work_pool"]["job_variables"]["env"]
         assert not [name for name in names if re.search("KEY|SECRET|PASSWORD|TOKEN$", name)]
