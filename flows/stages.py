@@ -37,9 +37,10 @@ from tasks.options import (
     NeighborsOptions,
     ScoresOptions,
 )
+from tasks.partition import compute_partition, progressing
 from tasks.rows import FeatureRows, feature_rows
 from tasks.segmenter import masks_key, segmenter_spec
-from tasks.stage import Stage, compute_partition, progressing
+from tasks.stage import Stage
 from tasks.workspace.workspace import Workspace
 
 PARTITIONS_AT_ONCE = 4

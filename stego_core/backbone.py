@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import timm
-import timm.data
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -67,6 +65,8 @@ class Backbone:
 
 def known_backbones() -> list[str]:
     """Names of timm's vision transformers, the values `build` accepts."""
+    import timm
+
     return [*timm.list_models("vit_*"), *timm.list_models("deit*")]
 
 
@@ -76,6 +76,8 @@ def bare_model(name: str, seed: int = 0) -> nn.Module:
     Raises:
         OptionError: timm has no such model, or it is not a plain vision transformer.
     """
+    import timm
+
     architecture = name.split(".", 1)[0]
     if architecture not in timm.list_models():
         close = timm.list_models(f"*{architecture[:12]}*")[:4]
@@ -160,13 +162,15 @@ def freeze(model: nn.Module, layer: int | None, device: str) -> Backbone:
     Raises:
         OptionError: the model has no such block.
     """
+    from timm.data import resolve_model_data_config
+
     depth = len(model.blocks)  # type: ignore[arg-type]
     index = depth - 1 if layer is None else layer
     if not 0 <= index < depth:
         raise OptionError(
             f"--layer {index} is not a block of this backbone: it has 0 to {depth - 1}"
         )
-    config = timm.data.resolve_model_data_config(model)
+    config = resolve_model_data_config(model)
     height, width = model.patch_embed.patch_size  # type: ignore[union-attr,misc]
     if height != width:
         raise OptionError(f"patches of {height}×{width} are not square; choose another backbone")

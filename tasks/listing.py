@@ -4,7 +4,7 @@ import json
 from pathlib import PurePosixPath
 from typing import Any
 
-from stego_core.errors import ImageError, InputError
+from stego_core.errors import ImageError, InputError, OutageError
 from stego_core.taxonomy import Taxonomy
 from tasks import images
 from tasks.workspace import keys, tables
@@ -206,5 +206,5 @@ def _present(uri: str) -> dict[str, File]:
     """Files that are there now; none where the place is gone or out of reach."""
     try:
         return {file.path: file for file in Storage(uri).files()}
-    except InputError:
+    except (InputError, OutageError):
         return {}

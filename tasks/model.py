@@ -8,7 +8,6 @@ from typing import Any
 import huggingface_hub
 import numpy as np
 import safetensors.torch
-import timm
 import torch
 from torch import Tensor, nn
 
@@ -91,6 +90,8 @@ def from_hub(name: str) -> dict[str, Tensor]:
     Raises:
         WeightsError: timm has none, or the hub cannot be reached within seconds.
     """
+    import timm  # not by workers
+
     config = timm.get_pretrained_cfg(name)
     if config is None or not config.hf_hub_id:
         raise WeightsError(f"timm offers no weights for {name}; give a file with --weights")

@@ -14,7 +14,7 @@ from zarr.storage import FsspecStore, LocalStore
 from stego_core.errors import DamageError
 from tasks.workspace import s3
 from tasks.workspace.keys import digest
-from tasks.workspace.storage import Storage, write_errors
+from tasks.workspace.storage import Storage, read_errors, write_errors
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,8 @@ def read_rows(
 def _damage(storage: Storage, path: str) -> Iterator[None]:
     """Zarr's complaints about what it reads, as an error a person can act on."""
     try:
-        yield
+        with read_errors(storage.uri):
+            yield
     except (ValueError, RuntimeError, EOFError) as error:
         raise DamageError(
             f"{path} in {storage.uri} is damaged ({error}); remove that folder and run "

@@ -6,6 +6,7 @@ sees nobody else has the workspace. No clocks are compared: a claim is dead when
 still for as long as somebody watched it, or when its process is gone from this very machine.
 """
 
+import itertools
 import json
 import os
 import random
@@ -32,6 +33,8 @@ BEAT_SECONDS = 15.0
 DEAD_SECONDS = 90.0
 """A claim that nobody renewed for so long is removed: its machine died."""
 LOOK_SECONDS = 1.0
+SAME_SECONDS = 1.0
+"""Two processes of one id began further apart than this."""
 CONTEST_SECONDS = 10.0
 """How long the first of several newcomers waits for the others to step back."""
 
@@ -71,7 +74,7 @@ class Lease:
 
     def renew(self) -> None:
         """Renew the claim until the end; for a thread of its own."""
-        beat = 1
+        beat = int(self.claim["beat"])
         while not self.ended.wait(BEAT_SECONDS):
             beat += 1
             try:
@@ -98,7 +101,12 @@ def writing(storage: Storage, wait_seconds: float = 0.0) -> Iterator[None]:
         yield
         return
     lease = Lease(storage)
-    _acquire(lease, wait_seconds)
+    try:
+        _acquire(lease, wait_seconds)
+    except BaseException:
+        with suppress(OSError, StegoError):
+            storage.remove(lease.name)
+        raise
     beating = threading.Thread(target=lease.renew, name="claim", daemon=True)
     beating.start()
     token = _held.set({**held, storage.uri: lease})
@@ -120,7 +128,10 @@ def check(storage: Storage) -> None:
         WorkspaceError: it did.
     """
     lease = (_held.get() or {}).get(storage.uri)
-    if lease is not None and lease.lost.is_set():
+    if lease is None:
+        return
+    if lease.lost.is_set() or not storage.exists(lease.name):
+        lease.lost.set()
         raise WorkspaceError(
             f"another run took {storage.uri} over while this one was away for more than "
             f"{DEAD_SECONDS:.0f} s; let it end, then run the same command again"
@@ -128,35 +139,50 @@ def check(storage: Storage) -> None:
 
 
 def _acquire(lease: Lease, wait_seconds: float) -> None:
+    """Look until nobody else has or wants the workspace, only then put a claim down, look again.
+
+    Claims of all who wait would keep each other from seeing nobody.
+    """
     begun = time.monotonic()
     watched: dict[tuple[str, Any], float] = {}
-    told = False
-    while True:
-        lease.write(0)
-        others = lease.others()
-        dead = {path for path, claim in others.items() if _gone(path, claim, watched)}
-        alive = {path: claim for path, claim in others.items() if path not in dead}
-        if not alive:
-            break
-        waited = time.monotonic() - begun
+    told = placed = False
+    for beat in itertools.count():
+        if not placed:
+            alive, dead = _sorted(lease, watched)
+        if placed or not alive:
+            lease.write(beat)
+            placed = True
+            alive, dead = _sorted(lease, watched)
+            if not alive:
+                break
+        first = placed and _first(lease, alive)
         owner = min(alive.values(), key=lambda claim: str(claim.get("since")))
         who = f"process {owner.get('pid')} on {owner.get('host')} since {owner.get('since')}"
-        if waited >= max(wait_seconds, CONTEST_SECONDS if _first(lease, alive) else 0.0):
-            lease.storage.remove(lease.name)
+        if time.monotonic() - begun >= max(wait_seconds, CONTEST_SECONDS if first else 0.0):
             raise WorkspaceError(
                 f"{lease.storage.uri} is being written by {who}; let that run end, or give "
                 "--wait SECONDS to queue behind it"
             )
-        if not _first(lease, alive):
+        if placed and not first:
             lease.storage.remove(lease.name)
-            if not told:
-                log.warning(f"waiting for {who}", workspace=lease.storage.uri)
-                told = True
+            placed = False
+        if not (first or told):
+            log.warning(f"waiting for {who}", workspace=lease.storage.uri)
+            told = True
         time.sleep(LOOK_SECONDS * random.uniform(0.5, 1.5))
     lease.claim["held"] = True
-    lease.write(1)
+    lease.write(beat + 1)
     for path in dead:
         lease.storage.remove(path)
+
+
+def _sorted(
+    lease: Lease, watched: dict[tuple[str, Any], float]
+) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """Claims of the living, and names of those of the dead."""
+    others = lease.others()
+    dead = [path for path, claim in others.items() if _gone(path, claim, watched)]
+    return {path: claim for path, claim in others.items() if path not in dead}, dead
 
 
 def _first(lease: Lease, alive: dict[str, dict[str, Any]]) -> bool:
@@ -171,7 +197,9 @@ def _gone(path: str, claim: dict[str, Any], watched: dict[tuple[str, Any], float
     if all(claim.get(name) == mine[name] for name in ("host", "boot", "pids")):
         try:
             process = psutil.Process(int(claim["pid"]))
-            return bool(process.create_time() != claim["started"])
+            same = abs(_started(process) - claim["started"]) < SAME_SECONDS
+            if not same or process.status() == psutil.STATUS_ZOMBIE:
+                return True
         except (psutil.Error, KeyError, TypeError, ValueError):
             return True
     now = time.monotonic()
@@ -185,9 +213,14 @@ def _myself() -> dict[str, Any]:
         "boot": _content("/proc/sys/kernel/random/boot_id"),
         "pids": _pid_namespace(),
         "pid": os.getpid(),
-        "started": psutil.Process().create_time(),
+        "started": _started(psutil.Process()),
         "since": time.strftime("%Y-%m-%d %H:%M:%S %Z"),
     }
+
+
+def _started(process: psutil.Process) -> float:
+    """Seconds from the machine's start to the process's, which no setting of its clock moves."""
+    return float(process.create_time() - psutil.boot_time())
 
 
 def _content(path: str) -> str:

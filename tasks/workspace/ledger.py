@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from stego_core.errors import DamageError, WorkspaceError
-from tasks.workspace.storage import Storage
+from tasks.workspace.storage import Storage, read_errors
 
 MAKERS = {"heads": "head", "backbones": "features"}
 """The stage that makes a folder, where it has another name."""
@@ -131,7 +131,8 @@ class Folder:
 
     def _json(self, name: str) -> dict[str, Any] | None:
         try:
-            content = self.storage.read(f"{self.path}/{name}")
+            with read_errors(self.storage.uri):
+                content = self.storage.read(f"{self.path}/{name}")
         except FileNotFoundError:
             return None
         return self._parsed(name, content)

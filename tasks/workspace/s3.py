@@ -13,13 +13,13 @@ import aiohttp
 from botocore.exceptions import (  # type: ignore[import-untyped]
     BotoCoreError,
     ClientError,
-    EndpointConnectionError,
     HTTPClientError,
     IncompleteReadError,
     NoCredentialsError,
     ProfileNotFound,
     ResponseStreamingError,
 )
+from botocore.exceptions import ConnectionError as Unreachable
 from botocore.parsers import ResponseParserError  # type: ignore[import-untyped]
 from s3fs import S3FileSystem
 
@@ -39,6 +39,7 @@ CONNECTIONS = 32
 PASSING = {"SlowDown", "RequestTimeout", "ThrottlingException"}
 """Error codes below 500 that say: later."""
 WEATHER = (
+    Unreachable,
     HTTPClientError,
     IncompleteReadError,
     ResponseStreamingError,
@@ -126,13 +127,16 @@ class PatientS3(S3FileSystem):  # type: ignore[misc]
             except Exception as error:
                 fault = weather(error)
                 if fault is None:
+                    _refuse_endpoint(error)
                     raise
                 failed += 1
-                place = f"s3://{parameters.get('Bucket')}/{parameters.get('Key', '')}"
+                key = parameters.get("Key") or parameters.get("Prefix", "")
+                place = f"s3://{parameters.get('Bucket')}/{key}"
                 if failed >= self._attempts(error):
+                    reason = str(error) if isinstance(error, Unreachable) else fault
                     raise OutageError(
                         f"{place}: {method} failed {failed} times in "
-                        f"{time.monotonic() - begun:.0f} s, at last with {fault}; see to the "
+                        f"{time.monotonic() - begun:.0f} s, at last with {reason}; see to the "
                         "object store and run the same command again: finished shards are kept"
                     ) from None
             wait = min(FIRST_WAIT * 2 ** (failed - 1), LONGEST_WAIT)
@@ -150,8 +154,8 @@ class PatientS3(S3FileSystem):  # type: ignore[misc]
         return result
 
     def _attempts(self, error: Exception) -> int:
-        unreachable = isinstance(error, EndpointConnectionError)
-        return ATTEMPTS_AT_FIRST if unreachable and not self.answered else ATTEMPTS
+        lost = isinstance(error, Unreachable) and not self.answered
+        return ATTEMPTS_AT_FIRST if lost else ATTEMPTS
 
 
 def weather(error: Exception) -> str | None:
@@ -163,6 +167,14 @@ def weather(error: Exception) -> str | None:
         late = status in (http.HTTPStatus.TOO_MANY_REQUESTS, http.HTTPStatus.REQUEST_TIMEOUT)
         return code if status >= 500 or late or code in PASSING else None
     return type(cause).__name__ if isinstance(cause, WEATHER) else None
+
+
+def _refuse_endpoint(error: Exception) -> None:
+    """What botocore says, at the first request, of an endpoint that is no URL."""
+    if isinstance(error, ValueError) and "endpoint" in str(error):
+        raise OptionError(
+            f"S3 cannot be used: {error}; expected one such as http://host:9000"
+        ) from None
 
 
 @lru_cache(maxsize=8)

@@ -160,13 +160,14 @@ class Storage:
         """Whether the file or folder is there now, whatever was there before."""
         filesystem = _filesystem(self.uri)
         filesystem.invalidate_cache()
-        return bool(filesystem.exists(self.full(path)))
+        with read_errors(self.uri):
+            return bool(filesystem.exists(self.full(path)))
 
     def names(self, path: str) -> list[str]:
         """Sorted names directly inside a folder; none if there is no such folder."""
         filesystem = _filesystem(self.uri)
         filesystem.invalidate_cache()
-        with suppress(FileNotFoundError, NotADirectoryError):
+        with read_errors(self.uri), suppress(FileNotFoundError, NotADirectoryError):
             found = filesystem.ls(self.full(path), detail=False)
             return sorted(posixpath.basename(str(name).rstrip("/")) for name in found)
         return []
@@ -175,7 +176,7 @@ class Storage:
         """Sorted names of the folders directly inside a folder; none if there is no such folder."""
         filesystem = _filesystem(self.uri)
         filesystem.invalidate_cache()
-        with suppress(FileNotFoundError, NotADirectoryError):
+        with read_errors(self.uri), suppress(FileNotFoundError, NotADirectoryError):
             found = filesystem.ls(self.full(path), detail=True)
             return sorted(
                 posixpath.basename(str(entry["name"]).rstrip("/"))
@@ -214,7 +215,20 @@ class Storage:
             with open(self.full(path), "rb") as file:
                 yield file
         else:
-            yield io.BufferedReader(Ranges(_filesystem(self.uri), self.full(path)), RANGE_BYTES)
+            with read_errors(self.uri):
+                ranges = Ranges(_filesystem(self.uri), self.full(path))
+            yield io.BufferedReader(ranges, RANGE_BYTES)
+
+
+@contextmanager
+def read_errors(uri: str) -> Iterator[None]:
+    """Turn refusals to look at a workspace into errors a person can act on."""
+    try:
+        yield
+    except PermissionError as error:
+        raise WorkspaceError(f"{uri} cannot be read: {error}") from None
+    except s3.NO_ACCESS as error:
+        raise WorkspaceError(f"{uri} cannot be read: {error}; {CREDENTIALS}") from None
 
 
 @contextmanager

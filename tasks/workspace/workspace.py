@@ -8,7 +8,7 @@ from typing import Any
 from stego_core.errors import DamageError, InputError, WorkspaceError
 from tasks.workspace import lease
 from tasks.workspace.ledger import Folder
-from tasks.workspace.storage import Storage
+from tasks.workspace.storage import Storage, read_errors
 
 FORMAT = 1
 """Raised when an older workspace can no longer be read."""
@@ -67,7 +67,8 @@ class Workspace:
 
     def _document(self, name: str) -> dict[str, Any] | None:
         try:
-            return dict(json.loads(self.storage.read(name)))
+            with read_errors(self.storage.uri):
+                return dict(json.loads(self.storage.read(name)))
         except FileNotFoundError:
             return None
         except (ValueError, TypeError):
