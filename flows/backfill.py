@@ -80,11 +80,15 @@ def arrived(
 ) -> list[CorpusOptions]:
     """Folders of the inbox that the workspace has no finished masks of, in order of their names.
 
+    Those whose names begin with a dot or an underscore are passed over.
+
     Finished dumps whose files changed since are put into `failed`.
     """
     place, found = Storage.at(inbox), []
     held = _finished(workspace)
     for folder in place.folders(""):
+        if folder.startswith((".", "_")):
+            continue  # what tools put beside dumps
         source = Storage(place.full(folder))
         name = default_dump(folder)
         if name in held:
