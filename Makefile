@@ -35,7 +35,7 @@ stop: ## end worker and server
 	@$(BIN)/python infra/prefect/services.py stop
 
 test: $(INSTALLED) ## run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(INSTALLED) ## ruff, mypy and the import rules
 	$(BIN)/ruff check .

@@ -87,9 +87,12 @@ def dask_cluster(
     folder: Path,
     workers: int = 2,
     environment: dict[str, str] | None = None,
-    options: Sequence[str] = (),
+    gpus: int = 0,
 ) -> Iterator[DaskCluster]:
-    """A scheduler with workers of one thread each, as `dask scheduler` and `dask worker`."""
+    """A scheduler with workers of one thread each, as `dask scheduler` and `dask worker`.
+
+    The first `gpus` of them announce a GPU.
+    """
     port = free_port()
     address = f"tcp://127.0.0.1:{port}"
     env = {**os.environ, **(environment or {})}
@@ -104,7 +107,7 @@ def dask_cluster(
             [
                 *(*dask, "worker", address, "--host", "127.0.0.1", "--nthreads", "1"),
                 *("--no-dashboard", "--local-directory", str(folder / f"worker-{number}")),
-                *options,
+                *(("--resources", "GPU=1") if number < gpus else ()),
             ],
             folder / f"worker-{number}.log",
             env,
