@@ -37,6 +37,10 @@ stop: ## end worker and server
 test: $(INSTALLED) ## run the tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
+.PHONY: chaos
+chaos: $(INSTALLED) ## kill worker, scheduler, server and driver 20 times in a run
+	STEGO_CHAOS_KILLS=20 $(BIN)/python -m pytest tests/chaos
+
 check: $(INSTALLED) ## ruff, mypy and the import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -1,5 +1,6 @@
 """The command line: `stego run`, `backfill`, `segment`, `status`, and every stage by its name."""
 
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -34,6 +35,23 @@ def main(arguments: list[str] | None = None) -> None:
         _stop("interrupted; run the same command again to go on: finished shards are kept", 130)
     except StegoError as error:
         _stop(str(error), EXIT_USER_ERROR)
+    except Exception as error:
+        if not _server_is_away(error):
+            raise
+        _stop(
+            f"the Prefect server at {os.environ['PREFECT_API_URL']} does not answer; start it "
+            "(`make server`) or unset PREFECT_API_URL, and run the same command again: finished "
+            "shards are kept",
+            EXIT_USER_ERROR,
+        )
+
+
+def _server_is_away(error: Exception) -> bool:
+    """Whether an own Prefect server was asked for and cannot be reached."""
+    import httpx
+
+    unreachable = isinstance(error, httpx.TransportError) or "Failed to reach API" in str(error)
+    return unreachable and bool(os.environ.get("PREFECT_API_URL"))
 
 
 def _stop(message: str, code: int) -> None:
