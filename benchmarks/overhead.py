@@ -110,9 +110,10 @@ def unorchestrated(chosen: argparse.Namespace, options: dict[str, Any], workspac
     found = json.loads(outcome.read_text())
     around = {
         "imports of the main process": found["imported"] - begun,
-        "workers": found["ready"] - found["imported"],
         "end": ended - found["stages"][-1][1],
     }
+    if chosen.workers > 1:
+        around["workers"] = found["ready"] - found["imported"]
     return Run(durations(found["ready"], found["stages"]), around, ended - begun, cpu)
 
 

@@ -20,8 +20,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 STAGES = ("corpus", "features", "neighbors", "head", "clusters", "masks", "scores", "report")
-WORK = tuple(f"tasks.{name}" for name in (*STAGES[:-1], "probe"))
-"""Modules that workers need; both sides import them before anything is timed."""
+WORK = ("timm", *(f"tasks.{name}" for name in (*STAGES[:-1], "probe")))
+"""Modules that workers need at the latest with their first shard; both sides import them before."""
 READY_SECONDS = 300
 
 Marks = list[tuple[str, float]]

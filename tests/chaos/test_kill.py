@@ -48,6 +48,7 @@ def kill_when(process: subprocess.Popen[bytes], workspace: Path, pattern: str) -
     process.wait()
 
 
+@pytest.mark.skipif("STEGO_CHAOS_KILLS" not in os.environ, reason="takes minutes: make chaos")
 @pytest.mark.timeout(500)
 @pytest.mark.usefixtures("prefect")
 def test_killed_twice_ends_with_the_same_masks(
