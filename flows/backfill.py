@@ -80,9 +80,9 @@ def arrived(
 ) -> list[CorpusOptions]:
     """Folders of the inbox that the workspace has no finished masks of, in order of their names.
 
-    Those whose names begin with a dot or an underscore are passed over.
-
-    Finished dumps whose files changed since are put into `failed`.
+    Those whose names begin with a dot or an underscore are passed over, those with the name of
+    a dump from elsewhere are warned of. Finished dumps whose files changed since are put into
+    `failed`.
     """
     place, found = Storage.at(inbox), []
     held = _finished(workspace)
@@ -92,8 +92,13 @@ def arrived(
         source = Storage(place.full(folder))
         name = default_dump(folder)
         if name in held:
+            opened = Workspace.open(workspace)
+            if opened.corpus(name).manifest()["images_uri"] != source.uri:
+                text = "folder has the name of a dump from elsewhere, rename it to have it labelled"
+                log.warning(text, inbox=inbox, folder=folder, dump=name)
+                continue
             try:
-                check_unchanged(Workspace.open(workspace), name)
+                check_unchanged(opened, name)
             except InputError as error:
                 failed[name] = str(error)
             continue

@@ -21,14 +21,12 @@ def masks(workspace: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (workspace / "masks" / key).rglob("*.png")}
 
 
-def libraries(dask_worker: object) -> dict[str, bool]:
-    """Which heavy libraries a worker has loaded."""
-    return {name: name in sys.modules for name in ("timm", "torch", "prefect")}
-
-
 def test_the_outcome_does_not_depend_on_the_workers(
     tmp_path: Path, make_corpus: Callable[..., Path]
 ) -> None:
+    def libraries() -> dict[str, bool]:  # local, so that it travels by value
+        return {name: name in sys.modules for name in ("timm", "torch", "prefect")}
+
     images = make_corpus(tmp_path / "corpus", SCENES) / "images"
 
     def run(name: str, *where: str) -> dict[str, bytes]:
