@@ -70,7 +70,7 @@ def parser(text: str | None, images: int, workers: int) -> argparse.ArgumentPars
     made = argparse.ArgumentParser(
         description=text, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    made.add_argument("--images", type=Path, help="folder of images; default: generated scenes")
+    made.add_argument("--images", type=_resolved, help="folder of images; default: generated scenes")
     made.add_argument("--limit", type=int, help=f"images taken; of generated scenes {images}")
     made.add_argument("--backbone", default="vit_tiny_patch16_224", help="timm's name")
     made.add_argument("--weights", default="untrained", help="weights file; default: random ones")
@@ -83,6 +83,10 @@ def parser(text: str | None, images: int, workers: int) -> argparse.ArgumentPars
     made.add_argument("--scratch", type=Path, help="where temporary files go")
     made.set_defaults(scenes=images)
     return made
+
+
+def _resolved(text: str) -> Path:
+    return Path(text).resolve()
 
 
 def backbone_options(chosen: argparse.Namespace) -> dict[str, Any]:

@@ -187,7 +187,7 @@ def corpus_options(chosen: argparse.Namespace, folder: Path, files: list[Path]) 
         root = folder / "scenes"
         given = {"images": root / "images", "labels": root / "labels"}
         return {k: str(v) for k, v in {**given, "taxonomy": root / "taxonomy.json"}.items()}
-    images, labels = chosen.images.resolve(), chosen.labels and chosen.labels.resolve()
+    images, labels = chosen.images, chosen.labels and chosen.labels.resolve()
     if chosen.limit:
         wanted = {p.relative_to(images).with_suffix("") for p in files}
         images = linked(images, folder / "limited" / "images", wanted)

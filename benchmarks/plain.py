@@ -57,13 +57,11 @@ def without_prefect(run_stage: RunStage, marks: Marks | None = None) -> Iterator
 
 
 def worker_environment() -> dict[str, str]:
-    """What Dask's workers are started with: threads of the libraries, malloc's thresholds."""
+    """What Dask's workers are started with: one thread for each library."""
+    import distributed  # noqa: F401  # brings the setting
     from dask import config
 
-    from tasks import compute
-
-    with config.set(compute.SETTINGS):
-        chosen = config.get("distributed.nanny.pre-spawn-environ")
+    chosen = config.get("distributed.nanny.pre-spawn-environ")
     return {name: str(value) for name, value in chosen.items()}
 
 
@@ -73,7 +71,10 @@ def prepare_worker(barrier: Any = None) -> None:
 
     for name in WORK:
         importlib.import_module(name)
+    from tasks.remote import keep_freed_memory
     from tasks.workspace.ledger import Folder
+
+    keep_freed_memory()
 
     Folder.record = lambda self, record: None  # type: ignore[method-assign]
     if barrier is not None:

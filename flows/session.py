@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
 from tasks import compute
 from tasks.options import ComputeOptions, StorageOptions
 from tasks.workspace import lease, s3
@@ -37,5 +39,8 @@ def session(workspace: str, storage: StorageOptions, run: ComputeOptions) -> Ite
         WorkspaceError: another run writes the workspace.
         OptionError: there is no scheduler at the cluster's address.
     """
-    with connected(storage), alone(workspace, storage), compute.executor(run):
+    # The flow's own heartbeats tell that it lives. Each stage would wait up to a second for the
+    # end of its.
+    quiet = temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})
+    with connected(storage), alone(workspace, storage), compute.executor(run), quiet:
         yield

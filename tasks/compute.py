@@ -32,13 +32,7 @@ LOOK_SECONDS = 5
 """Between looks at a cluster that returns nothing."""
 PATIENCE_SECONDS = 120
 """How long a lost scheduler, or the first worker, is waited for."""
-SETTINGS = {
-    "distributed.scheduler.allowed-failures": 3,
-    # Dask tells malloc to give memory back at once; the CRF then spends a third of its time on
-    # page faults. What a worker holds is bounded by its largest shard anyway.
-    "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 2**30,
-    "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 2**25,
-}
+SETTINGS = {"distributed.scheduler.allowed-failures": 3}
 GPU = "GPU"
 """Name of the Dask worker resource that GPU work asks for."""
 

@@ -1,9 +1,11 @@
 """A step on its way to a worker, with what the worker must know besides; imports no torch."""
 
+import ctypes
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Any
 
 from tasks import progress
@@ -13,9 +15,28 @@ TOPIC = "stego-progress"
 """Where workers tell how far a long step has come."""
 
 
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""Names of glibc's settings, from its malloc.h."""
+
+
+@cache
+def keep_freed_memory() -> bool:
+    """Let this process keep the memory that it frees, for its next array; whether it could be had.
+
+    Dask starts workers with a malloc that gives memory back at once. Page faults then double the
+    time of head training and take a third of the CRF's. What a worker keeps is bounded by its
+    largest shard. Without glibc nothing changes.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, TypeError, AttributeError):
+        return False
+    return bool(mallopt(M_TRIM_THRESHOLD, 2**30) and mallopt(M_MMAP_THRESHOLD, 2**25))
+
+
 @dataclass(frozen=True)
 class Remote:
-    """A step's call that sets the worker up first: object store, threads, progress.
+    """A step's call that sets the worker up first: memory, threads, object store, progress.
 
     Attributes:
         call: the step.
@@ -29,6 +50,7 @@ class Remote:
 
     def __call__(self, *arguments: Any) -> Any:
         """Run the step."""
+        keep_freed_memory()
         torch = sys.modules.get("torch")
         if torch is not None and torch.get_num_threads() != 1:
             torch.set_num_threads(1)  # bytes must not depend on how a worker was started

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -10,10 +10,13 @@ from numpy.typing import NDArray
 
 from stego_core.errors import WorkspaceError
 from tasks.model import BackboneSpec
+from tasks.prefetch import ahead
 from tasks.workspace import arrays
 from tasks.workspace.workspace import Workspace
 
 MIB = 2**20
+SHARDS_AHEAD = 2
+"""Shards that are fetched and decoded while the one before them is being copied."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,16 @@ class FeatureRows:
         every = np.concatenate(rows) if rows else np.empty(0, np.int64)
         return [every[first : first + size] for first in range(0, len(every), size)]
 
+    def shards(self) -> list[NDArray[np.int64]]:
+        """Global rows of each shard of the patches, in order."""
+        found = []
+        for dump, first, count in zip(self.dumps, self.offsets(), self.counts(), strict=False):
+            array = arrays.open_array(self.workspace.storage, self.path(dump), "patches")
+            size = array.shards[0]  # type: ignore[index]  # every array of ours is sharded
+            rows = first + np.arange(count)
+            found += [rows[start : start + size] for start in range(0, count, size)]
+        return found
+
     def blocks(self, name: str, size: int) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:
         """All rows of an array in blocks, as (global rows, values)."""
         for rows in self.spans(size):
@@ -147,7 +160,7 @@ class PatchCache:
         self.held: NDArray[np.float16] | None = None
         if rows.nbytes() <= budget_mib * MIB:
             self.held = np.empty((rows.total, *rows.shape()), np.float16)
-            for numbers, part in rows.blocks("patches", 512):
+            for numbers, part in ahead(rows.shards(), partial(rows.read, "patches"), SHARDS_AHEAD):
                 self.held[numbers] = part
 
     def __call__(self, rows: NDArray[np.int64]) -> NDArray[np.float16]:

@@ -1,6 +1,7 @@
 """The segmenter that a finished workspace holds: built from keys, anywhere."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,8 +38,7 @@ class SegmenterSpec:
 
     def centroids(self) -> NDArray[np.float32]:
         """(K, D) float32 unit vectors."""
-        path = f"clusters/{self.clusters_key}/centroids.safetensors"
-        return tables.read_tensors(self.storage, path)["centroids"]
+        return _centroids(self.storage, self.clusters_key)
 
     def masks_path(self, dump: str) -> str:
         """Folder of a dump's masks."""
@@ -67,6 +67,12 @@ class SegmenterSpec:
             self.options.crf_tile,
             self.options.crf_overlap,
         )
+
+
+@lru_cache(maxsize=4)
+def _centroids(storage: Storage, clusters_key: str) -> NDArray[np.float32]:
+    path = f"clusters/{clusters_key}/centroids.safetensors"
+    return tables.read_tensors(storage, path)["centroids"]
 
 
 def segmenter_spec(workspace: Workspace, clusters_key: str, options: MasksOptions) -> SegmenterSpec:

@@ -3,18 +3,24 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
+from zarr.abc.store import ByteRequest, Store
 from zarr.codecs import Crc32cCodec
-from zarr.storage import FsspecStore, LocalStore
+from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
+from zarr.storage import FsspecStore, LocalStore, MemoryStore, StorePath, WrapperStore
 
 from stego_core.errors import DamageError
 from tasks.workspace import s3
 from tasks.workspace.keys import digest
 from tasks.workspace.storage import Storage, read_errors, write_errors
+
+DENSE = 4
+"""A distant shard is fetched whole where at least one in so many of its rows is wanted."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +58,9 @@ def create(storage: Storage, path: str, layouts: Mapping[str, Layout]) -> None:
     with write_errors(storage.uri):
         with _damage(storage, path):
             group = (
-                zarr.create_group(_store(storage, path), overwrite=False)
+                zarr.create_group(_store(storage, path), overwrite=False, zarr_format=3)
                 if not _exists(storage, path)
-                else zarr.open_group(_store(storage, path), mode="a")
+                else zarr.open_group(_store(storage, path), mode="a", zarr_format=3)
             )
             absent = [name for name in layouts if name not in group]
         for name in absent:
@@ -93,7 +99,7 @@ def write_shard(
         )
     with write_errors(storage.uri):
         array[first:last] = values
-        storage.flush("/".join([path, name, "c", str(shard), *["0"] * (array.ndim - 1)]))
+        storage.flush(f"{path}/{name}/{_shard_file(array, shard)}")
     return values.nbytes, digest(np.ascontiguousarray(values).tobytes())
 
 
@@ -103,17 +109,20 @@ def read_rows(
     """Rows of an array, in the order asked for.
 
     Raises:
-        DamageError: a checksum does not match, or the metadata cannot be read.
+        DamageError: a checksum does not match, a shard is not there, or the metadata cannot be
+            read.
         IndexError: there is no such row; negative ones do not count from the end.
     """
     with _damage(storage, f"{path}/{name}"):
         array = open_array(storage, path, name)
+        if not isinstance(rows, slice) and len(rows):
+            if not 0 <= rows.min() <= rows.max() < array.shape[0]:
+                raise IndexError(f"rows {rows.min()} to {rows.max()} of {array.shape[0]} in {path}")
+            if (np.diff(rows) == 1).all():  # a slice costs a tenth of the memory
+                rows = slice(int(rows[0]), int(rows[-1]) + 1)
+        array = _readable(storage, f"{path}/{name}", array, rows)
         if isinstance(rows, slice):
             return np.asarray(array[rows])
-        if len(rows) and not 0 <= rows.min() <= rows.max() < array.shape[0]:
-            raise IndexError(f"rows {rows.min()} to {rows.max()} of {array.shape[0]} in {path}")
-        if len(rows) and (np.diff(rows) == 1).all():  # a slice costs a tenth of the memory
-            return np.asarray(array[int(rows[0]) : int(rows[-1]) + 1])
         unique, inverse = np.unique(rows, return_inverse=True)
         return np.asarray(array.oindex[unique])[inverse]
 
@@ -133,8 +142,70 @@ def _damage(storage: Storage, path: str) -> Iterator[None]:
 
 def open_array(storage: Storage, path: str, name: str, mode: Any = "r") -> zarr.Array[Any]:
     """The array itself, for its shape and dtype."""
-    array = zarr.open_array(_store(storage, path), path=name, mode=mode)
+    if storage.is_local:
+        return _opened(storage, path, name, mode)
+    return _remembered(s3.current(), storage, path, name, mode)
+
+
+@lru_cache(maxsize=64)
+def _remembered(
+    service: s3.Service, storage: Storage, path: str, name: str, mode: Any
+) -> zarr.Array[Any]:
+    """A distant array, whose metadata are asked for once: they never change."""
+    return _opened(storage, path, name, mode)
+
+
+def _opened(storage: Storage, path: str, name: str, mode: Any) -> zarr.Array[Any]:
+    # Without its format zarr asks for the files of the older one as well.
+    array = zarr.open_array(_store(storage, path), path=name, mode=mode, zarr_format=3)
     return array.with_config({"write_empty_chunks": True})
+
+
+class _Present(WrapperStore[Store]):
+    """A store whose shards are all there, some of them fetched already."""
+
+    def __init__(self, store: Store, files: Mapping[str, bytes]) -> None:
+        super().__init__(store)
+        buffer = default_buffer_prototype().buffer
+        self.names = set(files)
+        self.here = MemoryStore({name: buffer.from_bytes(files[name]) for name in files})
+
+    async def get(
+        self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        store = self.here if key in self.names else self._store
+        found = await store.get(key, prototype, byte_range)
+        if found is None:
+            raise ValueError(f"{key} is not there")  # zarr would read it as zeros
+        return found
+
+
+def _readable(
+    storage: Storage, path: str, array: zarr.Array[Any], rows: slice | NDArray[np.int64]
+) -> zarr.Array[Any]:
+    """The array for reading these rows; distant shards of which many are wanted are here already.
+
+    Zarr sends a request for each chunk of a shard, unless it wants all of them.
+    """
+    files: dict[str, bytes] = {}
+    if not storage.is_local:
+        wanted = np.arange(array.shape[0])[rows] if isinstance(rows, slice) else rows
+        size = array.shards[0]  # type: ignore[index]  # every array of ours is sharded
+        numbers, counts = np.unique(wanted // size, return_counts=True)
+        held = np.minimum(array.shape[0] - numbers * size, size)
+        names = [_shard_file(array, int(n)) for n in numbers[counts * DENSE >= held]]
+        contents = storage.read_many([f"{path}/{name}" for name in names])
+        files = {
+            f"{array.store_path.path}/{name}": content
+            for name, content in zip(names, contents, strict=True)
+            if content is not None
+        }
+    place = StorePath(_Present(array.store, files), array.store_path.path)
+    return zarr.Array(zarr.AsyncArray(array.metadata, place))
+
+
+def _shard_file(array: zarr.Array[Any], shard: int) -> str:
+    return "/".join(["c", str(shard), *["0"] * (array.ndim - 1)])
 
 
 def _store(storage: Storage, path: str) -> LocalStore | FsspecStore:

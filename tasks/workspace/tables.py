@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -79,13 +80,20 @@ def _damage(storage: Storage, path: str) -> Iterator[None]:
 
 
 def read_rows(storage: Storage, path: str, rows: NDArray[np.int64]) -> list[dict[str, Any]]:
-    """Some rows as dictionaries, in the order asked for; reads their row groups only."""
-    with _opened(storage, path) as parquet:
-        groups = np.unique(rows // ROW_GROUP)
-        tables = {int(group): parquet.read_row_group(int(group)) for group in groups}
+    """Some rows of a table that does not change any more, as dictionaries, in the order asked for.
+
+    Reads their row groups only, and keeps the last ones: a worker's next shard is near.
+    """
+    groups = {int(group): _group(storage, path, int(group)) for group in np.unique(rows // ROW_GROUP)}
     return [
-        tables[int(row // ROW_GROUP)].slice(int(row % ROW_GROUP), 1).to_pylist()[0] for row in rows
+        groups[int(row // ROW_GROUP)].slice(int(row % ROW_GROUP), 1).to_pylist()[0] for row in rows
     ]
+
+
+@lru_cache(maxsize=4)
+def _group(storage: Storage, path: str, group: int) -> pa.Table:
+    with _opened(storage, path) as parquet:
+        return parquet.read_row_group(group)
 
 
 def row_count(storage: Storage, path: str) -> int:

@@ -268,7 +268,7 @@ class TestArraysAndTables:
     ) -> None:
         layout = Layout((7, 3, 2), "float16", shard_rows=3)
         values = np.random.default_rng(0).normal(size=layout.shape).astype(layout.dtype)
-        proxy = through(0.15, seed=2)
+        proxy = through(0.3, seed=2)
         rows = np.array([6, 0, 0, 3])
         found, written = [], []
         for place in (storage, Storage.at(str(tmp_path))):
@@ -279,7 +279,7 @@ class TestArraysAndTables:
                 written.append(arrays.write_shard(place, "f/k.zarr", "patches", shard, part))
             for wanted in (slice(None), np.arange(2, 5), rows):
                 found.append(arrays.read_rows(place, "f/k.zarr", "patches", wanted))
-        assert proxy.injected.total() >= 5
+        assert proxy.injected.total() >= 3
         assert written[:3] == written[3:]
         for remote, local in zip(found[:3], found[3:], strict=True):
             np.testing.assert_array_equal(remote, local)
