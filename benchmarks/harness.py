@@ -70,7 +70,9 @@ def parser(text: str | None, images: int, workers: int) -> argparse.ArgumentPars
     made = argparse.ArgumentParser(
         description=text, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    made.add_argument("--images", type=_resolved, help="folder of images; default: generated scenes")
+    made.add_argument(
+        "--images", type=_resolved, help="folder of images; default: generated scenes"
+    )
     made.add_argument("--limit", type=int, help=f"images taken; of generated scenes {images}")
     made.add_argument("--backbone", default="vit_tiny_patch16_224", help="timm's name")
     made.add_argument("--weights", default="untrained", help="weights file; default: random ones")

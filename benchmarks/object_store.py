@@ -5,7 +5,9 @@
 Both the images and the workspace lie on the S3 server (OpenStack Swift, started for this run on a
 free port of this machine) or both on the disk that the server uses as well. Each stage runs on one
 side, then on the other, in turns. Dask workers do the work on both sides; Prefect takes no part,
-because its share would hide differences. Training streams its features (`--feature-memory 0`).
+because its share would hide differences. Training loads its features once, as it does by default
+where they fit the memory; the row "head, streamed" reads each batch from the store instead
+(`--feature-memory 0`), and is in no sum.
 The server shares the cores: leave it one by giving fewer --workers than there are cores.
 Before a stage the system is asked to drop all files of both sides from its page cache; whether
 it does is up to the file system. `--keep-cache` leaves that out.
@@ -33,11 +35,13 @@ WARM_UP = 8
 """Images that go through all stages before anything is timed."""
 UNITS = {"corpus": "images/s", "features": "images/s", "neighbors": "images/s"} | {
     "head": "steps/s",
+    "streamed": "steps/s",
     "clusters": "images/s",
     "masks": "images/s",
 }
+APART = "streamed"
 NAMED = {
-    "head": "head, features streamed",
+    "streamed": "head, streamed",
     "masks": "masks: codes, CRF, PNG and overlay",
 }
 
@@ -66,11 +70,16 @@ def stage_calls(side: Side, chosen: argparse.Namespace) -> dict[str, Callable[[]
     from tasks import options as o
 
     compute = compute_options(chosen)
+    streamed = compute.model_copy(update={"feature_memory": 0})
     place, keys = side.workspace, side.keys
     features = o.FeaturesOptions(**harness.backbone_options(chosen))
     head = o.HeadOptions(steps=chosen.steps, seed=chosen.seed)
     clusters = o.ClustersOptions(classes=7, restarts=3, seed=chosen.seed)
     near = o.NeighborsOptions(k=8)
+
+    def train(options: o.HeadOptions, where: o.ComputeOptions) -> str:
+        features, neighbors = keys["features"], keys["neighbors"]
+        return stages.head_flow(place, features, neighbors, [DUMP], options, where)
 
     def keep(name: str, call: Callable[[], str]) -> Callable[[], None]:
         return lambda: keys.update({name: call()})
@@ -82,12 +91,8 @@ def stage_calls(side: Side, chosen: argparse.Namespace) -> dict[str, Callable[[]
             "neighbors",
             lambda: stages.neighbors_flow(place, DUMP, keys["features"], [DUMP], near, compute),
         ),
-        "head": keep(
-            "head",
-            lambda: stages.head_flow(
-                place, keys["features"], keys["neighbors"], [DUMP], head, compute
-            ),
-        ),
+        "head": keep("head", lambda: train(head, compute)),
+        APART: lambda: train(head.model_copy(update={"seed": chosen.seed + 1}), streamed),
         "clusters": keep(
             "clusters",
             lambda: stages.clusters_flow(
@@ -103,22 +108,25 @@ def stage_calls(side: Side, chosen: argparse.Namespace) -> dict[str, Callable[[]
 def compute_options(chosen: argparse.Namespace) -> Any:
     from tasks.options import ComputeOptions
 
-    return ComputeOptions(workers=chosen.workers, device=chosen.device, feature_memory=0)
+    return ComputeOptions(workers=chosen.workers, device=chosen.device)
 
 
-def run_stage(stage: Any, options: Any, finish: Any = None) -> None:
-    """A stage without Prefect: its missing shards on the executor, then its end."""
-    from tasks import compute
+def run_on(executor: Any) -> Callable[..., None]:
+    """How a stage is run without Prefect: its missing shards on the executor, then its end."""
     from tasks.stage import Stage
+    from tasks.steps import LoopExecutor
 
-    if stage is None:
-        return
-    begun = time.perf_counter()
-    with compute.executor(options) as shards:
+    def run_stage(stage: Any, options: Any, finish: Any = None) -> None:
+        if stage is None:
+            return
+        begun = time.perf_counter()
         missing = stage.folder.missing(stage.shards)
-        for _ in shards.map(stage.work.steps(), missing, stage.title):
+        chosen = LoopExecutor() if options.executor == "loop" else executor
+        for _ in chosen.map(stage.work.steps(), missing, stage.title):
             pass
-    (finish or Stage.finish)(stage, time.perf_counter() - begun, stage.shards)
+        (finish or Stage.finish)(stage, time.perf_counter() - begun, stage.shards)
+
+    return run_stage
 
 
 def measured(
@@ -212,8 +220,8 @@ def main() -> None:
         before = harness.machine()
         found: list[Measured] = []
         with (
-            plain.without_prefect(run_stage),
             compute.executor(compute_options(chosen)) as executor,
+            plain.without_prefect(run_on(executor)),
         ):
             for install in (s3_requests.install, lambda: executor.client.run(s3_requests.install)):
                 install()
@@ -235,12 +243,14 @@ def show(
         for stage in UNITS
     }
     totals = {
-        side: [sum(parts) for parts in zip(*(times[side, s] for s in UNITS), strict=True)]
+        side: [
+            sum(parts) for parts in zip(*(times[side, s] for s in UNITS if s != APART), strict=True)
+        ]
         for side in SIDES
     }
     rows = []
     for stage, unit in UNITS.items():
-        amount = chosen.steps if stage == "head" else count
+        amount = chosen.steps if UNITS[stage] == "steps/s" else count
         rates = [[amount / t for t in times[side, stage]] for side in SIDES]
         rows.append(Row(NAMED.get(stage, stage), *rates, unit))
     rates = [[count / t for t in totals[side]] for side in SIDES]

@@ -84,7 +84,9 @@ def read_rows(storage: Storage, path: str, rows: NDArray[np.int64]) -> list[dict
 
     Reads their row groups only, and keeps the last ones: a worker's next shard is near.
     """
-    groups = {int(group): _group(storage, path, int(group)) for group in np.unique(rows // ROW_GROUP)}
+    groups = {
+        int(group): _group(storage, path, int(group)) for group in np.unique(rows // ROW_GROUP)
+    }
     return [
         groups[int(row // ROW_GROUP)].slice(int(row % ROW_GROUP), 1).to_pylist()[0] for row in rows
     ]

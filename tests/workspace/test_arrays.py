@@ -248,7 +248,7 @@ class TestDamage:
         """Zarr would read it as zeros."""
         arrays.create(storage, GROUP, {NAME: LAYOUT})
         arrays.write_shard(storage, GROUP, NAME, 0, VALUES[:4])
-        with pytest.raises(DamageError, match="c/[12]/0/0 is not there"):
+        with pytest.raises(DamageError, match=r"c/[12]/0/0 is not there"):
             arrays.read_rows(storage, GROUP, NAME, rows)
 
     @pytest.mark.parametrize("kept", [1, 50, -1])
