@@ -19,6 +19,7 @@ import pytest
 from fault_proxy import Fault, FaultProxy
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from s3fs import S3FileSystem
 from swift_server import REGION, SwiftServer
 
@@ -287,6 +288,33 @@ class TestArraysAndTables:
         proxy.rate = 0.0
         for path in ("zarr.json", "patches/zarr.json", "patches/c/0/0/0", "patches/c/2/0/0"):
             assert storage.read(f"f/k.zarr/{path}") == (tmp_path / "f/k.zarr" / path).read_bytes()
+
+    @pytest.mark.parametrize(
+        ("rows", "requests"),
+        [
+            (np.arange(20), 2),  # both shards whole; the last one is shorter
+            (np.array([19, 3, 4, 7]), 5),  # the last one whole; of the first its index and 3 chunks
+            (np.array([5]), 2),
+        ],
+    )
+    def test_shards_of_which_much_is_wanted_come_whole(
+        self,
+        storage: Storage,
+        through: Callable[..., FaultProxy],
+        rows: NDArray[np.int64],
+        requests: int,
+    ) -> None:
+        layout = Layout((20, 3), "float32", shard_rows=16)
+        values = np.random.default_rng(0).normal(size=layout.shape).astype(layout.dtype)
+        arrays.create(storage, "f/k.zarr", {"codes": layout})
+        for shard in range(2):
+            part = values[slice(*layout.rows(shard))]
+            arrays.write_shard(storage, "f/k.zarr", "codes", shard, part)
+        proxy = through(0.0)
+        for _ in range(2):
+            found = arrays.read_rows(storage, "f/k.zarr", "codes", rows)
+            np.testing.assert_array_equal(found, values[rows])
+        assert proxy.requests == 1 + 2 * requests  # the metadata once
 
     def test_a_table_through_faults(
         self, storage: Storage, through: Callable[..., FaultProxy], monkeypatch: pytest.MonkeyPatch
