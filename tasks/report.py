@@ -25,6 +25,8 @@ QUERY_POINTS = ((0.82, 0.5), (0.25, 0.5), (0.55, 0.15))
 """Where the seed figure asks, as shares of height and width."""
 SEED_NEIGHBOURS = 3
 TIMED = ("features", "neighbors", "masks", "baseline_masks")
+NAMED = {"baseline_masks": "masks, raw features"}
+"""What a person reads instead."""
 
 
 def write(workspace: Workspace, name: str) -> str:
@@ -256,4 +258,4 @@ def timings(summary: Summary) -> list[page.Timing]:
 def timing(stage: str, dump: str | None, manifest: dict[str, Any], unit: str) -> page.Timing:
     """One row of the table of timings."""
     seconds = manifest["seconds"]["wall"]
-    return page.Timing(stage, dump, manifest["shards"], manifest["rows"], unit, seconds)
+    return page.Timing(NAMED.get(stage, stage), dump, manifest["shards"], manifest["rows"], unit, seconds)
