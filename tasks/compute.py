@@ -32,7 +32,11 @@ LOOK_SECONDS = 5
 """Between looks at a cluster that returns nothing."""
 PATIENCE_SECONDS = 120
 """How long a lost scheduler, or the first worker, is waited for."""
-SETTINGS = {"distributed.scheduler.allowed-failures": 3}
+SETTINGS = {
+    "distributed.scheduler.allowed-failures": 3,
+    "distributed.worker.profile.enabled": False,  # samples every thread a hundred times a second
+    "distributed.admin.tick.interval": "500ms",
+}
 GPU = "GPU"
 """Name of the Dask worker resource that GPU work asks for."""
 
@@ -67,7 +71,7 @@ class DaskExecutor:
                 shards that are on record by then stay finished.
         """
         client = self._reconnected()
-        name = f"{title} {uuid4().hex[:8]}"  # of two maps, none gets the other's results
+        name = f"{title}-{uuid4().hex[:8]}"  # of two maps, none gets the other's results
         waiting = iter(shards)
         running: dict[Any, int] = {}
         quiet_since = time.monotonic()
@@ -169,7 +173,9 @@ def _submit(client: Client, name: str, steps: Sequence[Step], shard: int, gpus: 
         result = client.submit(
             Remote(step.call, s3.current(), _tell),
             *arguments,
-            key=f"{name} step {index} shard {shard}",
+            # Dask learns how long a step takes from keys that begin alike, and keeps what is
+            # alike on the scheduler until a worker is free.
+            key=(f"step {index} of {name}", shard),
             resources={GPU: 1} if step.gpu and gpus else None,
             pure=False,
         )

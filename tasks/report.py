@@ -258,4 +258,6 @@ def timings(summary: Summary) -> list[page.Timing]:
 def timing(stage: str, dump: str | None, manifest: dict[str, Any], unit: str) -> page.Timing:
     """One row of the table of timings."""
     seconds = manifest["seconds"]["wall"]
-    return page.Timing(NAMED.get(stage, stage), dump, manifest["shards"], manifest["rows"], unit, seconds)
+    return page.Timing(
+        NAMED.get(stage, stage), dump, manifest["shards"], manifest["rows"], unit, seconds
+    )
