@@ -2,21 +2,26 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from uuid import uuid4
 
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
 from tasks import compute
 from tasks.options import ComputeOptions, StorageOptions
-from tasks.workspace import lease, s3
+from tasks.workspace import lease, remembered, s3
 from tasks.workspace.storage import Storage
 
 
 @contextmanager
 def connected(options: StorageOptions) -> Iterator[None]:
-    """Reach object storage as these options say; what they leave open stays as it is."""
+    """Reach object storage as these options say; what they leave open stays as it is.
+
+    Nothing is remembered of a workspace from before the block.
+    """
     chosen = s3.Service(options.endpoint, options.region, options.profile)
     before = s3.current()
-    with s3.connected(s3.Service(*(new or old for new, old in zip(chosen, before, strict=True)))):
+    service = s3.Service(*(new or old for new, old in zip(chosen, before, strict=True)))
+    with s3.connected(service), remembered.during(uuid4().hex):
         yield
 
 

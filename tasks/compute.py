@@ -23,7 +23,7 @@ from tasks.log import Log
 from tasks.options import ComputeOptions
 from tasks.remote import TOPIC, Remote
 from tasks.steps import Executor, LoopExecutor, Step
-from tasks.workspace import s3
+from tasks.workspace import remembered, s3
 
 log = Log(__name__)
 
@@ -35,7 +35,7 @@ PATIENCE_SECONDS = 120
 SETTINGS = {
     "distributed.scheduler.allowed-failures": 3,
     "distributed.worker.profile.enabled": False,  # samples every thread a hundred times a second
-    "distributed.admin.tick.interval": "500ms",
+    "distributed.admin.tick.interval": "500ms",  # default 20: it only looks for a late event loop
 }
 GPU = "GPU"
 """Name of the Dask worker resource that GPU work asks for."""
@@ -171,7 +171,7 @@ def _submit(client: Client, name: str, steps: Sequence[Step], shard: int, gpus: 
     for index, step in enumerate(steps):
         arguments = (shard,) if index == 0 else (shard, result)
         result = client.submit(
-            Remote(step.call, s3.current(), _tell),
+            Remote(step.call, s3.current(), remembered.current(), _tell),
             *arguments,
             # Dask learns how long a step takes from keys that begin alike, and keeps what is
             # alike on the scheduler until a worker is free.

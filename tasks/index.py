@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from stego_core.taxonomy import Taxonomy
 from tasks import images
 from tasks.prefetch import ahead
 from tasks.workspace import keys, tables
+from tasks.workspace.remembered import remembered
 from tasks.workspace.storage import Storage
 from tasks.workspace.workspace import Workspace
 
@@ -116,7 +116,7 @@ class IndexReader:
         return rows
 
 
-@lru_cache(maxsize=16)
+@remembered(16)
 def _manifest(workspace: Workspace, dump: str) -> dict[str, Any]:
     return workspace.corpus(dump).manifest()
 

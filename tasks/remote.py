@@ -9,11 +9,10 @@ from functools import cache
 from typing import Any
 
 from tasks import progress
-from tasks.workspace import s3
+from tasks.workspace import remembered, s3
 
 TOPIC = "stego-progress"
 """Where workers tell how far a long step has come."""
-
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Names of glibc's settings, from its malloc.h."""
@@ -41,11 +40,13 @@ class Remote:
     Attributes:
         call: the step.
         service: the object store that the run uses.
+        run: what is remembered of a workspace holds for this run only.
         tell: sends a progress event, as a dictionary, to whoever runs the flow.
     """
 
     call: Callable[..., Any]
     service: s3.Service
+    run: str = ""
     tell: Callable[[dict[str, Any]], None] | None = None
 
     def __call__(self, *arguments: Any) -> Any:
@@ -56,6 +57,7 @@ class Remote:
             torch.set_num_threads(1)  # bytes must not depend on how a worker was started
         with ExitStack() as stack:
             stack.enter_context(s3.connected(self.service))
+            stack.enter_context(remembered.during(self.run))
             if self.tell is not None:
                 tell = self.tell
                 stack.enter_context(progress.listening(lambda event: tell(asdict(event))))

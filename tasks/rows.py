@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from stego_core.errors import WorkspaceError
 from tasks.model import BackboneSpec
 from tasks.prefetch import ahead
 from tasks.workspace import arrays
+from tasks.workspace.remembered import remembered
 from tasks.workspace.workspace import Workspace
 
 MIB = 2**20
@@ -114,8 +115,8 @@ class FeatureRows:
         """Global rows of each shard of the patches, in order."""
         found = []
         for dump, first, count in zip(self.dumps, self.offsets(), self.counts(), strict=False):
-            array = arrays.open_array(self.workspace.storage, self.path(dump), "patches")
-            size = array.shards[0]  # type: ignore[index]  # every array of ours is sharded
+            patches = arrays.open_array(self.workspace.storage, self.path(dump), "patches")
+            size = arrays.shard_rows(patches)
             rows = first + np.arange(count)
             found += [rows[start : start + size] for start in range(0, count, size)]
         return found
@@ -140,12 +141,12 @@ class FeatureRows:
         return np.concatenate([block for _, block in self.blocks("valid", 2**20)])
 
 
-@lru_cache(maxsize=64)
+@remembered(64)
 def _manifest(workspace: Workspace, path: str) -> dict[str, Any]:
     return workspace.folder(path).manifest()
 
 
-@lru_cache(maxsize=64)
+@remembered(64)
 def _valid(workspace: Workspace, path: str) -> NDArray[np.bool_]:
     """A byte per row in as many files as there are patches: read once, asked for often."""
     return arrays.read_rows(workspace.storage, path, "valid", slice(None))

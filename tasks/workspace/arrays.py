@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from zarr.storage import FsspecStore, LocalStore, MemoryStore, StorePath, Wrappe
 from stego_core.errors import DamageError
 from tasks.workspace import s3
 from tasks.workspace.keys import digest
+from tasks.workspace.remembered import remembered
 from tasks.workspace.storage import Storage, read_errors, write_errors
 
 DENSE = 4
@@ -90,7 +90,7 @@ def write_shard(
     """
     with _damage(storage, f"{path}/{name}"):
         array = open_array(storage, path, name, mode="r+")
-    rows = array.shards[0]  # type: ignore[index]  # every array of ours is sharded
+    rows = shard_rows(array)
     first, last = shard * rows, min((shard + 1) * rows, array.shape[0])
     if shard < 0 or values.shape != (last - first, *array.shape[1:]) or values.dtype != array.dtype:
         raise ValueError(
@@ -120,11 +120,11 @@ def read_rows(
                 raise IndexError(f"rows {rows.min()} to {rows.max()} of {array.shape[0]} in {path}")
             if (np.diff(rows) == 1).all():  # a slice costs a tenth of the memory
                 rows = slice(int(rows[0]), int(rows[-1]) + 1)
-        array = _readable(storage, f"{path}/{name}", array, rows)
         if isinstance(rows, slice):
-            return np.asarray(array[rows])
+            return np.asarray(_readable(storage, f"{path}/{name}", array, rows)[rows])
         unique, inverse = np.unique(rows, return_inverse=True)
-        return np.asarray(array.oindex[unique])[inverse]
+        found = _readable(storage, f"{path}/{name}", array, unique).oindex[unique]
+        return np.asarray(found)[inverse]
 
 
 @contextmanager
@@ -144,15 +144,18 @@ def open_array(storage: Storage, path: str, name: str, mode: Any = "r") -> zarr.
     """The array itself, for its shape and dtype."""
     if storage.is_local:
         return _opened(storage, path, name, mode)
-    return _remembered(s3.current(), storage, path, name, mode)
+    return _distant(storage, path, name, mode)
 
 
-@lru_cache(maxsize=64)
-def _remembered(
-    service: s3.Service, storage: Storage, path: str, name: str, mode: Any
-) -> zarr.Array[Any]:
+@remembered(64)
+def _distant(storage: Storage, path: str, name: str, mode: Any) -> zarr.Array[Any]:
     """A distant array, whose metadata are asked for once: they never change."""
     return _opened(storage, path, name, mode)
+
+
+def shard_rows(array: zarr.Array[Any]) -> int:
+    """Rows of one shard."""
+    return int(array.shards[0])  # type: ignore[index]  # every array of ours is sharded
 
 
 def _opened(storage: Storage, path: str, name: str, mode: Any) -> zarr.Array[Any]:
@@ -189,8 +192,8 @@ def _readable(
     """
     files: dict[str, bytes] = {}
     if not storage.is_local:
-        wanted = np.arange(array.shape[0])[rows] if isinstance(rows, slice) else rows
-        size = array.shards[0]  # type: ignore[index]  # every array of ours is sharded
+        wanted = np.arange(*rows.indices(array.shape[0])) if isinstance(rows, slice) else rows
+        size = shard_rows(array)
         numbers, counts = np.unique(wanted // size, return_counts=True)
         held = np.minimum(array.shape[0] - numbers * size, size)
         names = [_shard_file(array, int(n)) for n in numbers[counts * DENSE >= held]]

@@ -3,7 +3,6 @@
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from stego_core.errors import DamageError
+from tasks.workspace.remembered import remembered
 from tasks.workspace.storage import Storage
 
 ROW_GROUP = 4096
@@ -92,7 +92,7 @@ def read_rows(storage: Storage, path: str, rows: NDArray[np.int64]) -> list[dict
     ]
 
 
-@lru_cache(maxsize=4)
+@remembered(4)
 def _group(storage: Storage, path: str, group: int) -> pa.Table:
     with _opened(storage, path) as parquet:
         return parquet.read_row_group(group)
