@@ -53,7 +53,7 @@ class Places:
         return {
             name.removeprefix(f"{self.bucket}/"): info["ETag"]
             for name, info in below.items()
-            if name.endswith(ending)
+            if name.endswith(ending) and info["type"] == "file"  # a folder just made has no ETag
         }
 
     def masks(self) -> dict[str, bytes]:
