@@ -21,6 +21,12 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: $(INSTALLED) ## run the whole pipeline on a small generated corpus
 	$(BIN)/stego demo --workspace demo/workspace
 
+.PHONY: backbone
+backbone: $(INSTALLED) ## train the demo's bundled backbone anew, from generated scenes alone
+	$(BIN)/python -m flows.demo demo/backbone-scenes 3000 2022
+	$(BIN)/stego pretrain --config infra/backbone/scenes.toml \
+		--images demo/backbone-scenes/images --workspace demo/backbone
+
 .PHONY: server worker deploy stop
 server: $(INSTALLED) ## an own Prefect server in the background (PORT=4200, DATABASE=sqlite)
 	@$(BIN)/python infra/prefect/services.py server

@@ -126,7 +126,8 @@ def measured(files: Sequence[Path], folder: Path, options: Options) -> dict[int,
     seconds: dict[int, dict[str, float]] = {}
     workspace = Workspace.create(place)
     with session(place, StorageOptions(), options.compute):
-        spec = model.bring(workspace, options.features)
+        f = options.features
+        spec = model.bring(workspace, f.backbone, f.weights or model.TIMM, f.layer)
         device = machine.worker_device(options.compute)
         with compute.executor(options.compute) as executor:
             executor.client.run(prepare_worker, workspace.storage, spec, device)
@@ -166,7 +167,8 @@ def warm_up(files: Sequence[Path], folder: Path, chosen: argparse.Namespace) -> 
 
     options = options_of(chosen, len(files))
     place = str(folder / "workspace")
-    spec = model.bring(Workspace.create(place), options.features)
+    f = options.features
+    spec = model.bring(Workspace.create(place), f.backbone, f.weights or model.TIMM, f.layer)
     images = moved(files, folder / "images", 0)
     for _ in add_dump(place, "warm-up", images, options, spec.document(), label=True):
         pass

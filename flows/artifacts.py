@@ -80,6 +80,16 @@ def corpus_tables(workspace: Workspace, dump: str) -> None:
         )
 
 
+def pretrained_table(workspace: Workspace, outcome: dict[str, Any]) -> None:
+    """How the training of a backbone ended, and where its weights are."""
+    figures = {name: outcome[name] for name in ("loss", "entropy", "information", "collapsed")}
+    create_table_artifact(
+        [{**figures, **outcome["quality"], "weights": outcome["weights"]}],
+        _key("pretrain", _place(workspace)),
+        f"Backbone {outcome['backbone']}",
+    )
+
+
 def scores_table(workspace: Workspace, dump: str, key: str) -> None:
     """Scores of a dump's masks, the baseline and the linear probe, in percent."""
     figures = workspace.folder("scores", key, dump).manifest()["scores"]

@@ -14,12 +14,12 @@ from tasks.options import (
     HeadOptions,
     MasksOptions,
     NeighborsOptions,
+    PretrainOptions,
     ScoresOptions,
     StorageOptions,
 )
 
 DEMO_SCENES = 120
-DEMO_STEPS = 300
 Shown = Callable[[], None] | None
 """What to print once the progress bars are gone."""
 
@@ -39,36 +39,42 @@ def run(workspace: str, dump: str | None, **sections: Any) -> Shown:
     return lambda: _results(workspace, outcome["report"])
 
 
+def pretrain(
+    workspace: str,
+    dump: str | None,
+    corpus: CorpusOptions,
+    pretrain: PretrainOptions,
+    storage: StorageOptions,
+    compute: ComputeOptions,
+) -> Shown:
+    """A backbone of one's own."""
+    from flows import console
+    from flows.pretrain import pretraining
+    from tasks import hub
+
+    if pretrain.weights == "timm":
+        hub.require(pretrain.backbone)  # before a server starts: it is known at once
+    outcome = pretraining(workspace, corpus, pretrain, dump, compute, storage)
+    return lambda: console.show_pretrained(outcome)
+
+
 def demo(workspace: str, scenes: int | None, compute: ComputeOptions) -> Shown:
     """The whole pipeline on generated street scenes."""
     from flows import console
     from flows import demo as demo_corpus
     from flows.pipeline import pipeline
-    from flows.settings import PipelineOptions, built
+    from flows.settings import PipelineOptions
     from tasks.workspace.storage import Storage
 
-    chosen = demo_corpus.backbone()
-    console.say(chosen.note)
+    console.say(demo_corpus.NOTE)
     corpus = Storage.at(workspace + "-corpus")
     demo_corpus.write_corpus(corpus, scenes or DEMO_SCENES, seed=0)
-    options = PipelineOptions(
-        corpus=built(
-            "corpus",
-            {
-                "images": corpus.full("images"),
-                "labels": corpus.full("labels"),
-                "taxonomy": corpus.full("taxonomy.json"),
-            },
-        ),
-        features=FeaturesOptions(backbone=chosen.name, weights=chosen.weights, layer=chosen.layer),
-        head=HeadOptions(steps=DEMO_STEPS),
-        compute=compute,
-    )
+    options = PipelineOptions(**demo_corpus.sections(corpus), compute=compute)
     outcome = pipeline(workspace, options, "scenes")
 
     def show() -> None:
         _results(workspace, outcome["report"])
-        console.say(chosen.note)
+        console.say(demo_corpus.NOTE)
 
     return show
 

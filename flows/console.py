@@ -140,6 +140,21 @@ def _figure(value: float | None) -> str:
     return "–" if value is None else f"{value:.1f}"
 
 
+def show_pretrained(outcome: dict[str, Any]) -> None:
+    """How a training ended, and how its backbone is used."""
+    figures = outcome["quality"]
+    results.print(
+        Text(
+            f"loss {outcome['loss']:.3f}, teacher entropy {outcome['entropy']:.2f}, agreement "
+            f"{figures['agreement']:.2f}, effective rank {figures['rank']:.1f}"
+        )
+    )
+    if outcome["collapsed"]:
+        say("warning: the teacher has collapsed; its features tell nothing, see docs/pretrain.md")
+    use = f"stego run --backbone {outcome['backbone']} --weights {outcome['weights']} ..."
+    results.print(Text(f"use it: {use}"), soft_wrap=True)
+
+
 def show_status(document: dict[str, Any]) -> None:
     """A person's view of `stego status`."""
     backbone = document["backbone"]
@@ -148,6 +163,9 @@ def show_status(document: dict[str, Any]) -> None:
         results.print(
             Text(f"backbone   {backbone['name']}, layer {backbone['layer']}, {backbone['note']}")
         )
+    for trained in document["pretrained"]:
+        line = f"pretrained {trained['backbone']} on {trained['dump']}: {trained['weights']}"
+        results.print(Text(line), soft_wrap=True)
     stages = [f"{name} {'✓' if done else '–'}" for name, done in document["stages"].items()]
     results.print(Text("stages     " + "  ".join(stages)))
     table = Table()

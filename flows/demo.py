@@ -1,30 +1,43 @@
 """The demo: a generated corpus of street scenes, and the pipeline on it."""
 
 import json
-from typing import NamedTuple
+import sys
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from stego_core.palette import palette
-from stego_core.scenes import SCENE_CLASSES, scene, scene_generator
-from tasks import hub, images
-from tasks.model import UNTRAINED
+from stego_core.scenes import SCENE_CLASSES, VOID, scene, scene_generator
+from tasks import images
+from tasks.model import BUNDLED, BUNDLED_BACKBONE
+from tasks.options import CorpusOptions, FeaturesOptions, HeadOptions, MasksOptions
 from tasks.progress import Progress
 from tasks.workspace.storage import Storage
 
-DINO = "vit_small_patch16_224.dino"
-SMALL = "vit_tiny_patch16_224"
-VOID = 255
+SIDE, STEPS = 240, 300
+"""Pixels that the backbone sees of a scene's short side, in training as in masks; head steps."""
+NOTE = (
+    f"backbone: {BUNDLED_BACKBONE}, bundled, trained by `stego pretrain` on 3,000 generated scenes "
+    "and on nothing else. It knows such scenes; for photographs give --backbone and --weights."
+)
 
 
-class DemoBackbone(NamedTuple):
-    """Which backbone the demo can have here, and what to expect of it."""
-
-    name: str
-    weights: str | None
-    layer: int | None
-    note: str
+def sections(scenes: Storage) -> dict[str, Any]:
+    """Options of the demo's run: the scenes at their own size, the bundled backbone."""
+    return {
+        "corpus": CorpusOptions(
+            images=scenes.full("images"),
+            labels=scenes.full("labels"),
+            taxonomy=scenes.full("taxonomy.json"),
+        ),
+        "features": FeaturesOptions(
+            backbone=BUNDLED_BACKBONE, weights=BUNDLED, crops="whole", crop_size=SIDE
+        ),
+        "head": HeadOptions(steps=STEPS),
+        "masks": MasksOptions(resolution=SIDE),
+    }
 
 
 def write_corpus(place: Storage, count: int, seed: int) -> None:
@@ -43,20 +56,11 @@ def write_corpus(place: Storage, count: int, seed: int) -> None:
     place.write("taxonomy.json", json.dumps(taxonomy, indent=1).encode())
 
 
-def backbone() -> DemoBackbone:
-    """DINO where its weights are on this machine or the hub answers at once, else a random ViT."""
-    if hub.has(DINO):
-        return DemoBackbone(
-            DINO,
-            None,
-            None,
-            f"backbone: {DINO}, self-supervised, from the hub. Expect sensible classes.",
-        )
-    return DemoBackbone(
-        SMALL,
-        UNTRAINED,
-        0,
-        f"backbone: {SMALL} with UNTRAINED, seeded weights, because the hub with DINO's weights "
-        "cannot be reached. Expect every stage to run, and classes little better than colour and "
-        "texture; give real weights with --weights to see what the method can do.",
-    )
+def main(arguments: Sequence[str] | None = None) -> None:
+    """`python -m flows.demo PLACE COUNT SEED` writes scenes, for example to pretrain on."""
+    place, count, seed = sys.argv[1:] if arguments is None else arguments
+    write_corpus(Storage.at(place), int(count), int(seed))
+
+
+if __name__ == "__main__":
+    main()

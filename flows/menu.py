@@ -71,6 +71,13 @@ COMMANDS = (
         ("storage", "compute"),
         [DUMPS],
     ),
+    CommandSpec(
+        "pretrain",
+        "Train a backbone on a folder of images by self-distillation.",
+        commands.pretrain,
+        ("corpus", "pretrain", "storage", "compute"),
+        [DUMP],
+    ),
     CommandSpec("demo", "The pipeline on generated scenes.", commands.demo, ("compute",), [SCENES]),
     CommandSpec(
         "segment", "Label a few loose images.", commands.segment, ("compute",), [IMAGES, OUT]

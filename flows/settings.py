@@ -17,6 +17,7 @@ from tasks.options import (
     MasksOptions,
     NeighborsOptions,
     Options,
+    PretrainOptions,
     ScoresOptions,
     StorageOptions,
 )
@@ -44,6 +45,7 @@ class PipelineOptions(RunOptions):
 
 SECTIONS: dict[str, type[Options]] = {
     "corpus": CorpusOptions,
+    "pretrain": PretrainOptions,
     "features": FeaturesOptions,
     "neighbors": NeighborsOptions,
     "head": HeadOptions,

@@ -22,6 +22,7 @@ from tasks import (
     masks,
     model,
     neighbors,
+    pretrain,
     probe,
     report,
     scores,
@@ -35,6 +36,7 @@ from tasks.options import (
     HeadOptions,
     MasksOptions,
     NeighborsOptions,
+    PretrainOptions,
     ScoresOptions,
 )
 from tasks.partition import compute_partition, progressing
@@ -98,6 +100,23 @@ def corpus_flow(workspace: str, dump: str, options: CorpusOptions, like: str | N
     artifacts.corpus_tables(place, dump)
 
 
+@flow(name="pretrain", flow_run_name="pretrain {options.backbone} on {dump}", task_runner=RUNNER)
+def pretrain_flow(
+    workspace: str, dump: str, options: PretrainOptions, compute_options: ComputeOptions
+) -> dict[str, Any]:
+    """Train a backbone on a dump's images; returns its key, place and figures."""
+    place = Workspace.open(workspace)
+    machine.worker_device(compute_options)
+    spec = model.bring(
+        place, options.backbone, options.weights or model.UNTRAINED, None, options.seed
+    )
+    stage = pretrain.plan(place, dump, spec, options, compute_options)
+    run_stage(stage, compute_options, pretrain.finish)
+    outcome = pretrain.outcome(place, dump, spec, options)
+    artifacts.pretrained_table(place, outcome)
+    return outcome
+
+
 @flow(name="features", flow_run_name="features {dump}", task_runner=RUNNER)
 def features_flow(
     workspace: str,
@@ -112,7 +131,11 @@ def features_flow(
     """
     place = Workspace.open(workspace)
     device = machine.worker_device(compute_options)
-    spec = model.BackboneSpec(**backbone) if backbone else model.bring(place, options)
+    spec = (
+        model.BackboneSpec(**backbone)
+        if backbone
+        else model.bring(place, options.backbone, options.weights or model.TIMM, options.layer)
+    )
     run_stage(features.plan(place, dump, options, spec, device), compute_options)
     return features.features_key(options, spec)
 

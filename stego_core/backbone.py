@@ -67,6 +67,8 @@ def known_backbones() -> list[str]:
     """Names of timm's vision transformers, the values `build` accepts."""
     import timm
 
+    from stego_core import architectures  # noqa: F401  registers ours
+
     return [*timm.list_models("vit_*"), *timm.list_models("deit*")]
 
 
@@ -77,6 +79,8 @@ def bare_model(name: str, seed: int = 0) -> nn.Module:
         OptionError: timm has no such model, or it is not a plain vision transformer.
     """
     import timm
+
+    from stego_core import architectures  # noqa: F401  registers ours
 
     architecture = name.split(".", 1)[0]
     if architecture not in timm.list_models():

@@ -8,6 +8,7 @@ StegoError
 ├── WorkspaceError   the workspace lacks a stage, is frozen otherwise, or is of another version
 │   └── DamageError  stored bytes are not the bytes that were written
 ├── OutageError      a service that the run stands on went away for too long; trying again may help
+├── TrainingError    training went astray: its loss is not a number any more
 └── CapacityError    too few rows or images, too little memory, a full disk
 """
 
@@ -38,6 +39,10 @@ class WorkspaceError(StegoError):
 
 class DamageError(WorkspaceError):
     """Stored bytes whose checksum is not the one on record."""
+
+
+class TrainingError(StegoError):
+    """Training that went astray; going on would not mend it."""
 
 
 class CapacityError(StegoError):

@@ -6,16 +6,13 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from stego_core import training
-from stego_core.errors import CapacityError, DamageError
-from stego_core.head import Head
+from stego_core.errors import CapacityError
 from stego_core.shifts import Triple
 from stego_core.training import Curve, Recipe, TrainingSet, TrainingState
-from tasks import machine
-from tasks.log import Log
+from tasks import checkpoints, machine
 from tasks.model import HEAD_FILE
 from tasks.options import ComputeOptions, HeadOptions
 from tasks.prefetch import ahead
@@ -25,8 +22,6 @@ from tasks.stage import Stage, Stopwatch
 from tasks.steps import Step
 from tasks.workspace import arrays, keys, tables
 from tasks.workspace.ledger import Folder, Record
-
-log = Log(__name__)
 
 VERSION = 2
 TITLE = "head"
@@ -180,52 +175,25 @@ def neighbor_ids(rows: FeatureRows, neighbors_key: str) -> NDArray[np.int64]:
 
 
 def save_checkpoint(folder: Folder, state: TrainingState, curve: list[Curve]) -> None:
-    """Store all that training needs to go on; a new file each time, so a torn one costs little."""
-    tensors = {f"head.{name}": value for name, value in state.head.state_dict().items()}
-    for number, moments in state.optimiser.state_dict()["state"].items():
-        tensors |= {f"adam.{number}.{name}": value for name, value in moments.items()}
-    stored = {name: value.cpu().numpy() for name, value in tensors.items()}
-    stored["shifts"] = np.array(state.shifts, np.float64)
-    stored["curve"] = np.array(curve, np.float64)
-    path = f"{folder.path}/checkpoints/{state.step:08d}.safetensors"
-    tables.write_tensors(folder.storage, path, stored)
+    """Store all that training needs to go on."""
+    tensors: dict[str, Any] = {
+        **checkpoints.of_module(state.head, "head"),
+        **checkpoints.of_optimiser(state.optimiser),
+        "shifts": np.array(state.shifts, np.float64),
+        "curve": np.array(curve, np.float64),
+    }
+    checkpoints.save(folder, state.step, tensors)
 
 
 def resumed(job: HeadWork, recipe: Recipe, device: str) -> tuple[TrainingState, list[Curve]]:
     """The state of the newest readable checkpoint, or of the start."""
     channels = job.rows.shape()[2]
     state = training.start(channels, job.options.code_size, job.options.dropout, recipe, device)
-    for name in reversed(job.folder.storage.names(f"{job.folder.path}/checkpoints")):
-        if not name.endswith(".safetensors"):
-            continue
-        try:
-            path = f"{job.folder.path}/checkpoints/{name}"
-            stored = tables.read_tensors(job.folder.storage, path)
-        except DamageError as error:
-            log.warning("checkpoint skipped", stage=TITLE, cause=error)
-            continue
-        return _restored(state, stored, int(name.split(".")[0]))
-    return state, []
-
-
-def _restored(
-    state: TrainingState, stored: dict[str, NDArray[Any]], step: int
-) -> tuple[TrainingState, list[Curve]]:
-    head: Head = state.head
-    head.load_state_dict(
-        {
-            name.removeprefix("head."): torch.from_numpy(value)
-            for name, value in stored.items()
-            if name.startswith("head.")
-        }
-    )
-    optimiser = state.optimiser.state_dict()
-    optimiser["state"] = {}
-    for name, value in stored.items():
-        if name.startswith("adam."):
-            _, number, moment = name.split(".")
-            optimiser["state"].setdefault(int(number), {})[moment] = torch.from_numpy(value)
-    state.optimiser.load_state_dict(optimiser)
+    found = checkpoints.newest(job.folder, TITLE)
+    if found is None:
+        return state, []
+    state.step, stored = found
+    checkpoints.load_module(state.head, "head", stored)
+    checkpoints.load_optimiser(state.optimiser, stored)
     state.shifts = Triple(*(float(shift) for shift in stored["shifts"]))
-    state.step = step
     return state, [Curve(int(row[0]), *(float(v) for v in row[1:])) for row in stored["curve"]]

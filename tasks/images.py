@@ -48,6 +48,16 @@ def decode(content: bytes, max_pixels: int) -> NDArray[np.uint8]:
         return np.ascontiguousarray(np.asarray(_to_rgb(upright)))
 
 
+def shrunk(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Pixels (H, W, 3) uint8 with a short side of at most `side`, by area; smaller ones as is."""
+    height, width = pixels.shape[:2]
+    if min(height, width) <= side:
+        return pixels
+    scale = side / min(height, width)
+    size = max(round(width * scale), side), max(round(height * scale), side)
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BOX))
+
+
 def decode_labels(content: bytes, max_pixels: int) -> NDArray[np.int32]:
     """Stored label values (H, W) int32 of a label file: palette indices or grey values.
 

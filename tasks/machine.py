@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import psutil
 import torch
@@ -14,14 +14,27 @@ GIB = 2**30
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """Torch on one thread, so that a shard's bytes do not depend on who computes it."""
+def threads(count: int | None) -> Iterator[None]:
+    """Torch on so many threads, by default one per core, until the end of the block."""
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(count or os.cpu_count() or 1)
     try:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def one_thread() -> AbstractContextManager[None]:
+    """Torch on one thread, so that a shard's bytes do not depend on who computes it."""
+    return threads(1)
+
+
+def precision(choice: str, device: str) -> str:
+    """The dtype of products for an option: `auto` is bfloat16 where the device computes in it."""
+    if choice != "auto":
+        return choice
+    fast = torch.cuda.is_bf16_supported(including_emulation=False) if device != "cpu" else False
+    return "bfloat16" if fast else "float32"
 
 
 def device(choice: str) -> str:

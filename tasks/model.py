@@ -3,6 +3,7 @@
 import io
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from importlib import resources
 from typing import Any
 
 import huggingface_hub
@@ -15,16 +16,17 @@ from stego_core import backbone as backbones
 from stego_core.errors import OptionError, WeightsError
 from stego_core.head import Head, IdentityHead
 from tasks import hub, machine
-from tasks.options import FeaturesOptions
 from tasks.workspace import keys, tables
 from tasks.workspace.storage import Storage
 from tasks.workspace.workspace import Workspace
 
-UNTRAINED = "untrained"
+UNTRAINED, BUNDLED, TIMM = "untrained", "bundled", "timm"
+"""Values of `--weights` that are not files."""
+BUNDLED_BACKBONE = "vit_pico_patch8_conv_64"
 IDENTITY = "identity"
 """The head of the baseline: codes are the raw features."""
 NESTS = ("state_dict", "model", "teacher", "student")
-HUB_FILE = "model.safetensors"
+HUB_FILE, BUNDLED_FILE = "model.safetensors", "scenes.safetensors"
 WEIGHTS_FILE, HEAD_FILE = "weights.safetensors", "head.safetensors"
 
 
@@ -53,33 +55,45 @@ class BackboneSpec:
         return asdict(self)
 
 
-def bring(workspace: Workspace, options: FeaturesOptions) -> BackboneSpec:
-    """Fetch the backbone's weights into the workspace, so that nobody needs them again.
+def bring(
+    workspace: Workspace, name: str, weights: str, layer: int | None = None, seed: int = 0
+) -> BackboneSpec:
+    """Fetch a backbone's weights into the workspace, so that nobody needs them again.
+
+    Args:
+        workspace: where they are kept.
+        name: timm's name.
+        weights: a file, `UNTRAINED`, `BUNDLED` or `TIMM`.
+        layer: 0-based block that is read; None reads the last.
+        seed: of untrained weights.
 
     Raises:
         OptionError: the backbone or the layer does not exist.
         WeightsError: the weights cannot be had or do not fit.
     """
-    model = backbones.bare_model(options.backbone)
-    if options.weights == UNTRAINED:
-        note = "untrained, drawn from seed 0"
-    elif options.weights is None:
-        backbones.load_weights(model, from_hub(options.backbone))
-        note = f"timm's {options.backbone}"
+    model = backbones.bare_model(name, seed)
+    if weights == UNTRAINED:
+        note = f"untrained, drawn from seed {seed}"
+    elif weights == TIMM:
+        backbones.load_weights(model, from_hub(name))
+        note = f"timm's {name}"
+    elif weights == BUNDLED:
+        backbones.load_weights(model, bundled())
+        note = "bundled, trained on generated scenes"
     else:
-        backbones.load_weights(model, from_file(options.weights))
-        note = Storage.at(options.weights).uri.rpartition("/")[2]
-    frozen = backbones.freeze(model, options.layer, "cpu")
-    weights = {name: value.numpy() for name, value in model.state_dict().items()}
+        backbones.load_weights(model, from_file(weights))
+        note = Storage.at(weights).uri.rpartition("/")[2]
+    frozen = backbones.freeze(model, layer, "cpu")
+    tensors = {name: value.numpy() for name, value in model.state_dict().items()}
     ordered = [
-        [name, keys.digest(np.ascontiguousarray(weights[name]).tobytes())]
-        for name in sorted(weights)
+        [each, keys.digest(np.ascontiguousarray(tensors[each]).tobytes())]
+        for each in sorted(tensors)
     ]
-    digest = keys.digest(keys.canonical([options.backbone.split(".")[0], ordered]))
-    spec = BackboneSpec(options.backbone, frozen.layer, digest, frozen.patch, frozen.channels, note)
+    digest = keys.digest(keys.canonical([name.split(".")[0], ordered]))
+    spec = BackboneSpec(name, frozen.layer, digest, frozen.patch, frozen.channels, note)
     folder = workspace.folder("backbones", digest)
     if not folder.finished:
-        tables.write_tensors(workspace.storage, f"{folder.path}/{WEIGHTS_FILE}", weights)
+        tables.write_tensors(workspace.storage, f"{folder.path}/{WEIGHTS_FILE}", tensors)
         folder.finish({"backbone": spec.name, "digest": digest, "note": note})
     return spec
 
@@ -106,6 +120,12 @@ def from_hub(name: str) -> dict[str, Tensor]:
             "file with --weights"
         ) from None
     return dict(safetensors.torch.load_file(path))
+
+
+def bundled() -> dict[str, Tensor]:
+    """Parameters of the backbone that comes with this package."""
+    content = resources.files("tasks").joinpath("weights", BUNDLED_FILE).read_bytes()
+    return {name: value.float() for name, value in safetensors.torch.load(content).items()}
 
 
 def from_file(location: str) -> dict[str, Tensor]:

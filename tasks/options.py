@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ByteSize, ConfigDict, Field
 
+from stego_core.errors import OptionError
 from stego_core.shifts import Calibration, calibration
 
 
@@ -36,8 +37,8 @@ class FeaturesOptions(Options):
     )
     weights: str | None = Field(
         None,
-        description="Weights file (.pth or .safetensors, path or URI), or 'untrained' for seeded "
-        "random ones; default: timm's own, downloaded.",
+        description="Weights file (.pth or .safetensors, path or URI), 'untrained' for seeded "
+        "random ones, or 'bundled' for the demo's; default: timm's own, downloaded.",
     )
     layer: int | None = Field(
         None, ge=0, description="0-based block whose patch tokens are read; default: the last."
@@ -49,6 +50,131 @@ class FeaturesOptions(Options):
     max_training_images: int = Field(
         100_000, ge=1, description="Images that features are kept for; drawn by a hash of the id."
     )
+
+
+class PretrainOptions(Options):
+    """Self-distillation of a backbone (DINO, Caron et al. 2021)."""
+
+    backbone: str = Field(
+        "vit_small_patch16_224", description="Any timm vision transformer, by name."
+    )
+    weights: str | None = Field(
+        None,
+        description="Weights to start from: a file (.pth or .safetensors, path or URI), or 'timm' "
+        "for timm's own, downloaded; default: random ones, from scratch.",
+    )
+    steps: int = Field(20_000, ge=1, description="Optimiser steps.")
+    batch: int = Field(64, ge=2, description="Images per step.")
+    global_size: int = Field(224, ge=16, description="Side of the two global views, pixels.")
+    local_size: int = Field(96, ge=8, description="Side of the local views, pixels.")
+    local_views: int = Field(6, ge=0, description="Local views per image.")
+    window: str = Field(
+        "1,1",
+        description="Share of an image's area that all its views are cut from, least and "
+        "greatest; below 1 for images with many things in them.",
+    )
+    global_scale: str = Field(
+        "0.4,1", description="Share of that area in a global view, least and greatest."
+    )
+    local_scale: str = Field(
+        "0.05,0.4", description="Share of that area in a local view, least and greatest."
+    )
+    colour: float = Field(1.0, ge=0, le=2, description="Strength of the colour jitter.")
+    learning_rate: float = Field(5e-4, gt=0, description="AdamW's learning rate at its peak.")
+    warmup: float = Field(0.1, ge=0, lt=1, description="Share of the steps in which it rises.")
+    weight_decay: str = Field("0.04,0.4", description="Weight decay at the start and at the end.")
+    momentum: float = Field(
+        0.996, ge=0, lt=1, description="Momentum of the teacher at the start; 1 at the end."
+    )
+    teacher_temperature: str = Field(
+        "0.04,0.07", description="Temperature of the teacher at the start and after its warm-up."
+    )
+    temperature_warmup: float = Field(
+        0.3, ge=0, le=1, description="Share of the steps in which that temperature rises."
+    )
+    prototypes: int = Field(4096, ge=2, description="Outputs K of the projection heads.")
+    hidden: int = Field(2048, ge=1, description="Width of the projection heads.")
+    bottleneck: int = Field(256, ge=1, description="Width before the prototypes.")
+    dense_weight: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Share of the patches' term in the loss: the same place in the two global "
+        "views. 0: images only, as in DINO.",
+    )
+    dense_points: int = Field(64, ge=1, description="Places per image in the patches' term.")
+    dense_reach: float = Field(
+        0.12,
+        ge=0,
+        le=1,
+        description="How far a place's partner in the other view lies from it, standard deviation "
+        "as a share of the view's side: what is near is mostly the same thing. 0: the same place.",
+    )
+    frozen: float = Field(
+        0.01, ge=0, le=1, description="Share of the steps in which the prototypes stand still."
+    )
+    clip: float = Field(3.0, gt=0, description="Greatest norm of the gradient.")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="Of the products; auto: bfloat16 on GPUs that compute in it."
+    )
+    image_side: int = Field(
+        512, ge=16, description="Short side at which images are held, pixels; larger are shrunk."
+    )
+    seed: int = Field(0, ge=0, description="Seed of weights, draws and views.")
+    threads: int | None = Field(
+        None, ge=1, description="CPU threads; default: one per core. Changes only rounding."
+    )
+    image_memory: int = Field(
+        2048, ge=0, description="MiB of decoded images held in memory; above: decoded again."
+    )
+    checkpoint_steps: int = Field(500, ge=1, description="Steps between checkpoints.")
+    quality_steps: int = Field(
+        500, ge=1, description="Steps between label-free figures of the features."
+    )
+
+    def content(self) -> "PretrainOptions":
+        """The options that the outcome depends on; the others at their defaults."""
+        indifferent = ("weights", "threads", "image_memory", "checkpoint_steps", "quality_steps")
+        defaults = {name: type(self).model_fields[name].default for name in indifferent}
+        return self.model_copy(update=defaults)
+
+    def span(self, name: str) -> tuple[float, float]:
+        """Two numbers of an option such as "0.4,1".
+
+        Raises:
+            OptionError: it is something else.
+        """
+        value = getattr(self, name)
+        try:
+            first, last = (float(part) for part in value.split(","))
+        except ValueError:
+            raise OptionError(
+                f"--{name.replace('_', '-')} {value!r} is not two numbers; write for example 0.4,1"
+            ) from None
+        return first, last
+
+    def check(self, patch: int) -> None:
+        """Refuse what means nothing, before any work is done.
+
+        Raises:
+            OptionError: a view is not a whole number of patches, or a span is no span.
+        """
+        for name in ("global_size", "local_size"):
+            if getattr(self, name) % patch:
+                raise OptionError(
+                    f"--{name.replace('_', '-')} {getattr(self, name)} is not a multiple of the "
+                    f"backbone's patch of {patch} pixels"
+                )
+        for name in ("window", "global_scale", "local_scale"):
+            least, greatest = self.span(name)
+            if not 0 < least <= greatest <= 1:
+                raise OptionError(
+                    f"--{name.replace('_', '-')} {least:g},{greatest:g} are not two shares of an "
+                    "area in (0, 1], the least first"
+                )
+        for name in ("weight_decay", "teacher_temperature"):
+            if min(self.span(name)) < 0 or (name != "weight_decay" and min(self.span(name)) == 0):
+                raise OptionError(f"--{name.replace('_', '-')} must be above 0")
 
 
 class NeighborsOptions(Options):

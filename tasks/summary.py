@@ -106,6 +106,21 @@ class Summary:
                     rows.setdefault((dump, entry["path"]), row)
         return list(rows.values())
 
+    def pretrained(self) -> list[dict[str, Any]]:
+        """Every backbone that was trained here: name, where its weights are, figures."""
+        keys = self.workspace.storage.names("pretrain")
+        folders = [self.workspace.folder("pretrain", key) for key in keys]
+        return [
+            {
+                "backbone": manifest["start"]["name"],
+                "weights": self.workspace.storage.full(f"{folder.path}/weights.safetensors"),
+                "dump": manifest["inputs"]["dump"],
+                **{name: manifest[name] for name in ("loss", "collapsed", "quality")},
+            }
+            for folder in folders
+            if folder.finished and (manifest := folder.manifest())
+        ]
+
     def class_names(self) -> list[str]:
         """Name of each cluster: its matched class, from the first scored dump, else a number.
 
@@ -162,6 +177,7 @@ class Summary:
             },
             "classes": self.class_names(),
             "keys": self.keys,
+            "pretrained": self.pretrained(),
             "backbone": (self.whole("clusters") or {}).get("backbone"),
             "quarantine": self.quarantine(),
             "scores": scores,

@@ -22,7 +22,12 @@ from tests.infra.postgresql import PASSWORD, free_port, postgresql
 
 ROOT = Path(__file__).parents[2]
 SERVICES = ROOT / "infra" / "prefect" / "services.py"
-DEPLOYMENTS = ("pipeline/full", "backfill/nightly", "retrain/on-drift")
+DEPLOYMENTS = (
+    "pipeline/full",
+    "backfill/nightly",
+    "retrain/on-drift",
+    "pretraining/backbone",
+)
 
 
 class Setup:

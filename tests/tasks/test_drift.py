@@ -214,7 +214,7 @@ def test_after_the_real_stages(tmp_path: Path, make_corpus: Callable[..., Path])
     options = FeaturesOptions(
         backbone="vit_tiny_patch16_224", weights="untrained", layer=0, crop_size=32
     )
-    spec = model.bring(workspace, options)
+    spec = model.bring(workspace, options.backbone, options.weights or model.TIMM, options.layer)
 
     def compute(stage: Stage | None) -> Stage:
         assert stage is not None

@@ -459,3 +459,42 @@ def packed(row: np.ndarray, bits: int) -> bytes:
     text = "".join(f"{value:0{bits}b}" for value in row)
     text += "0" * (-len(text) % 8)
     return bytes(int(text[i : i + 8], 2) for i in range(0, len(text), 8))
+
+
+class TestShrunk:
+    @pytest.mark.parametrize(
+        ("before", "side", "after"),
+        [
+            ((40, 56), 20, (20, 28)),
+            ((56, 40), 20, (28, 20)),
+            ((33, 50), 16, (16, 24)),
+            ((30, 30), 29, (29, 29)),
+            ((1000, 8), 4, (500, 4)),
+        ],
+    )
+    def test_the_short_side_is_what_was_asked_for(
+        self, before: tuple[int, int], side: int, after: tuple[int, int]
+    ) -> None:
+        found = images.shrunk(np.zeros((*before, 3), np.uint8), side)
+        assert (found.shape, found.dtype) == ((*after, 3), np.uint8)
+
+    @pytest.mark.parametrize("side", [40, 41, 1000])
+    def test_smaller_ones_stay_as_they_are(self, side: int, noise: NDArray[np.uint8]) -> None:
+        assert images.shrunk(noise, side) is noise
+
+    def test_a_pixel_is_the_mean_of_its_area(self, noise: NDArray[np.uint8]) -> None:
+        blocks = noise.reshape(10, 4, 14, 4, 3).astype(np.float64)
+        found = images.shrunk(noise, 10)
+        np.testing.assert_allclose(found, blocks.mean(axis=(1, 3)), atol=1)
+
+    def test_up_stays_up_and_left_stays_left(self) -> None:
+        assert same_picture(images.shrunk(quarters(), 12), quarters(12, 20))
+
+    @given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 60))
+    def test_never_larger_and_never_below_the_side(
+        self, height: int, width: int, side: int
+    ) -> None:
+        shape = images.shrunk(np.zeros((height, width, 3), np.uint8), side).shape
+        assert min(shape[:2]) == min(height, width, side)
+        assert shape[0] <= height
+        assert shape[1] <= width

@@ -52,7 +52,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory, make_corpus: Callable[..., Pa
     workspace = Workspace.create(str(folder / "ws"))
     index(workspace, "first", make_corpus(folder / "a", IMAGES, size=(64, 80)))
     index(workspace, "second", make_corpus(folder / "b", NEW, first=50, size=(64, 80)))
-    spec = model.bring(workspace, OPTIONS)
+    spec = model.bring(workspace, OPTIONS.backbone, OPTIONS.weights or model.TIMM, OPTIONS.layer)
     for dump in ("first", "second"):
         compute(features.plan(workspace, dump, OPTIONS, spec, "cpu")).finish(0.0, 1)
     return FeatureRows(workspace, features.features_key(OPTIONS, spec), ("first", "second"))
