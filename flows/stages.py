@@ -26,6 +26,7 @@ from tasks import (
     probe,
     report,
     scores,
+    stop,
 )
 from tasks.index import IndexReader
 from tasks.options import (
@@ -61,7 +62,12 @@ def run_stage(stage: Stage | None, options: ComputeOptions, finish: Finish | Non
     machine.require_memory(stage.title, stage.memory, options)
     begun = time.perf_counter()
     partitions = stage.partitions()
-    with compute.executor(options), progressing(stage) as progress, gpu_turn(stage, options):
+    with (
+        compute.executor(options),
+        progressing(stage) as progress,
+        gpu_turn(stage, options),
+        stop.on_request(),
+    ):
         futures = [
             compute_partition.submit(stage.title, stage.work, stage.folder, part, options)
             for part in partitions

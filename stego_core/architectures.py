@@ -11,10 +11,11 @@ from torch import nn
 
 
 class ConvStem(PatchEmbed):  # type: ignore[misc]  # timm is untyped
-    """Patches through 3×3 convolutions of stride 2 instead of one projection of all pixels.
+    """Patches through 4×4 convolutions of stride 2 instead of one projection of all pixels.
 
     Early convolutions help transformers see better (Xiao et al. 2021): they learn texture in
-    far fewer steps, which is what a small budget has.
+    far fewer steps, which is what a small budget has. Theirs are 3×3; an even side keeps a patch's
+    field of view centred on the patch.
     """
 
     proj: Any
@@ -24,10 +25,13 @@ class ConvStem(PatchEmbed):  # type: ignore[misc]  # timm is untyped
         super().__init__(*arguments, **options)
         projection: nn.Conv2d = self.proj
         halvings = range(int(math.log2(projection.stride[0])))
-        widths = [3, *(projection.out_channels >> later for later in reversed(halvings))]
+        widths = [
+            projection.in_channels,
+            *(projection.out_channels >> later for later in reversed(halvings)),
+        ]
         layers: list[nn.Module] = []
         for before, after in pairwise(widths):
-            layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GELU()]
+            layers += [nn.Conv2d(before, after, 4, stride=2, padding=1), nn.GELU()]
         self.proj = nn.Sequential(*layers[:-1])
 
 

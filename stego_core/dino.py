@@ -306,7 +306,9 @@ def patch_loss(target: Sequence[Tensor], student: Sequence[Tensor], overlap: Ten
 
 
 def information(target: Tensor) -> tuple[float, float]:
-    """Mean entropy of targets (n, K), and entropy of their mean minus that, in nats."""
+    """Mean entropy of targets (n, K), and entropy of their mean minus that, nats; 0 of none."""
+    if not len(target):
+        return 0.0, 0.0
     single = torch.special.entr(target).sum(dim=-1).mean()
     whole = torch.special.entr(target.mean(dim=0)).sum()
     return float(single), float(whole - single)
@@ -335,9 +337,10 @@ def train_step(state: DinoState, batch: Batch, recipe: DinoRecipe) -> Curve:
     of_patches = patch_loss(patch_target.chunk(2), dense, overlap)
     loss = (1 - recipe.dense_weight) * of_images + recipe.dense_weight * of_patches
     gradient = _descend(state, loss, recipe, now)
-    _follow(state, now.momentum, images, patches)
+    met = overlap.repeat(2) > 0
+    _follow(state, now.momentum, images, patches[met])
     entropy, told = information(
-        image_target if recipe.dense_weight < 1 else patch_target.flatten(0, 1)
+        image_target if recipe.dense_weight < 1 else patch_target[met].flatten(0, 1)
     )
     row = Curve(
         state.step,
@@ -375,7 +378,8 @@ def _follow(state: DinoState, momentum: float, images: Tensor, patches: Tensor) 
     for slow, fast in pairs:
         slow.lerp_(fast, 1 - momentum)
     state.image_centre.lerp_(images.float().mean(dim=0), 1 - CENTRE_MOMENTUM)
-    state.patch_centre.lerp_(patches.float().mean(dim=(0, 1)), 1 - CENTRE_MOMENTUM)
+    if len(patches):
+        state.patch_centre.lerp_(patches.float().mean(dim=(0, 1)), 1 - CENTRE_MOMENTUM)
 
 
 class ImageReader(Protocol):

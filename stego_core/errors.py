@@ -8,6 +8,7 @@ StegoError
 ├── WorkspaceError   the workspace lacks a stage, is frozen otherwise, or is of another version
 │   └── DamageError  stored bytes are not the bytes that were written
 ├── OutageError      a service that the run stands on went away for too long; trying again may help
+├── StoppedError     somebody stopped the run
 ├── TrainingError    training went astray: its loss is not a number any more
 └── CapacityError    too few rows or images, too little memory, a full disk
 """
@@ -39,6 +40,10 @@ class WorkspaceError(StegoError):
 
 class DamageError(WorkspaceError):
     """Stored bytes whose checksum is not the one on record."""
+
+
+class StoppedError(StegoError):
+    """A run that somebody stopped; the same command goes on with it."""
 
 
 class TrainingError(StegoError):

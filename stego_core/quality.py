@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from stego_core import kmeans
+from stego_core.errors import TrainingError
 from stego_core.views import Pixels, ViewRecipe, draw_views, render, shared_points
 
 CLUSTERS = 16
@@ -40,20 +41,31 @@ def quality(
 
     Args:
         tokens: views (n, 3, H, W) float32 in [0, 1] to patch features (n, C, h, w).
-        images: (H, W, 3) uint8 each.
+        images: (H, W, 3) uint8 each. Those whose two views share nothing are left out; where none
+            is left, both figures are 0.
         views: how views are drawn; the local ones are left out.
         seed: of views and clusters, so that figures of different extractors compare.
+
+    Raises:
+        TrainingError: the features are not numbers.
     """
     generator = np.random.default_rng(seed)
     plain = replace(views, local_views=0)
     pairs = [draw_views(image.shape[:2], plain, generator) for image in images]
     met = [number for number, pair in enumerate(pairs) if pair[0].box.meets(pair[1].box)]
+    if not met:
+        return Quality(0.0, 0.0)
     chosen, pairs = [images[number] for number in met], [pairs[number] for number in met]
     points = np.stack([shared_points(a, b, POINTS, generator) for a, b in pairs], axis=1)
     first, second = (
         _at(tokens(render(chosen, [pair[side] for pair in pairs], views.global_size)), points[side])
         for side in (0, 1)
     )
+    if not (np.isfinite(first).all() and np.isfinite(second).all()):
+        raise TrainingError(
+            "training went astray: its features are not numbers any more; run it with a lower "
+            "--learning-rate"
+        )
     vectors = kmeans.unit(first - first.mean(axis=0)).astype(np.float32)
     runs = [kmeans.fit(vectors, CLUSTERS, generator, ITERATIONS) for _ in range(RESTARTS)]
     centroids = runs[kmeans.best(runs)].centroids
@@ -73,11 +85,13 @@ def _at(maps: Tensor, points: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def agreement(first: NDArray[np.integer], second: NDArray[np.integer], clusters: int) -> float:
     """Normalised mutual information of two labellings (n,): 2 I / (H1 + H2); 0 if one is flat."""
-    joint = np.zeros((clusters, clusters))
-    np.add.at(joint, (first, second), 1 / len(first))
+    counts = np.zeros((clusters, clusters), np.int64)
+    np.add.at(counts, (first, second), 1)
+    joint = counts / len(first)
     total = _entropy(joint.sum(axis=0)) + _entropy(joint.sum(axis=1))
     shared = total - _entropy(joint.ravel())
-    return float(2 * shared / total) if total > 0 else 0.0
+    flat = min(np.count_nonzero(counts.any(axis=axis)) for axis in (0, 1)) < 2
+    return 0.0 if flat else float(2 * shared / total)
 
 
 def _entropy(shares: NDArray[np.float64]) -> float:

@@ -108,7 +108,7 @@ def draw_views(
 def _draw_box(inside: Box, scale: tuple[float, float], generator: np.random.Generator) -> Box:
     """A box of a share of the area of `inside`, of an aspect between 3:4 and 4:3 of its own."""
     share = generator.uniform(*scale)
-    stretch = np.exp(generator.uniform(*np.log(ASPECT)))
+    stretch = np.exp(generator.uniform(*np.log(ASPECT)) / 2)  # both sides share it
     side = np.sqrt(inside.height * inside.width * share)
     if share >= 1:
         return inside
@@ -178,7 +178,7 @@ def render(images: Sequence[Pixels], views: Sequence[View], size: int) -> Tensor
 
 def _cut(image: Pixels, view: View, size: int) -> Tensor:
     top, left, height, width = view.box
-    part = torch.from_numpy(image[top : top + height, left : left + width]).permute(2, 0, 1)
+    part = torch.from_numpy(image[top : top + height, left : left + width].copy()).permute(2, 0, 1)
     resized: Tensor = transforms.resize(part, [size, size], antialias=True)
     return resized.flip(-1) if view.flipped else resized
 

@@ -18,7 +18,7 @@ from distributed import Client, Nanny, Scheduler, SpecCluster, get_worker, wait
 from distributed.scheduler import KilledWorker
 
 from stego_core.errors import CapacityError, OptionError, OutageError
-from tasks import machine, progress
+from tasks import machine, progress, stop
 from tasks.log import Log
 from tasks.options import ComputeOptions
 from tasks.remote import TOPIC, Remote
@@ -66,7 +66,7 @@ class DaskExecutor:
         """Results of the last step, as they complete.
 
         Raises:
-            StegoError: what a step raised.
+            StegoError: what a step raised, or that the run is being stopped.
             OutageError: the scheduler or its workers went away, or a shard killed its workers;
                 shards that are on record by then stay finished.
         """
@@ -81,6 +81,7 @@ class DaskExecutor:
             for shard in islice(waiting, 2 * max(len(workers), 1)):
                 running[_submit(client, name, steps, shard, gpus)] = shard
             while running:
+                stop.check()
                 try:
                     done = wait(list(running), timeout=LOOK_SECONDS, return_when="FIRST_COMPLETED")
                 except TimeoutError:

@@ -1,5 +1,6 @@
 """Options of every stage: one model each, which the command line and Prefect's forms both show."""
 
+import math
 from typing import Literal
 
 from pydantic import BaseModel, ByteSize, ConfigDict, Field
@@ -80,7 +81,7 @@ class PretrainOptions(Options):
         "0.05,0.4", description="Share of that area in a local view, least and greatest."
     )
     colour: float = Field(1.0, ge=0, le=2, description="Strength of the colour jitter.")
-    learning_rate: float = Field(5e-4, gt=0, description="AdamW's learning rate at its peak.")
+    learning_rate: float = Field(5e-4, gt=0, le=1, description="AdamW's learning rate at its peak.")
     warmup: float = Field(0.1, ge=0, lt=1, description="Share of the steps in which it rises.")
     weight_decay: str = Field("0.04,0.4", description="Weight decay at the start and at the end.")
     momentum: float = Field(
@@ -172,9 +173,13 @@ class PretrainOptions(Options):
                     f"--{name.replace('_', '-')} {least:g},{greatest:g} are not two shares of an "
                     "area in (0, 1], the least first"
                 )
-        for name in ("weight_decay", "teacher_temperature"):
-            if min(self.span(name)) < 0 or (name != "weight_decay" and min(self.span(name)) == 0):
-                raise OptionError(f"--{name.replace('_', '-')} must be above 0")
+        for name, least in (("weight_decay", 0.0), ("teacher_temperature", 1e-4)):
+            first, last = self.span(name)
+            if not (least <= first < math.inf and least <= last < math.inf):
+                raise OptionError(
+                    f"--{name.replace('_', '-')} {first:g},{last:g} are not two numbers of at "
+                    f"least {least:g}"
+                )
 
 
 class NeighborsOptions(Options):

@@ -1,6 +1,7 @@
 """Stage pretrain: a backbone of one's own by self-distillation on a dump's images."""
 
 import math
+import threading
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -61,6 +62,7 @@ class ImageCache:
         self.free = budget * 2**20
         self.held: dict[int, Pixels] = {}
         self.invalid: dict[int, str] = {}
+        self.lock = threading.Lock()
 
     def __call__(self, rows: NDArray[np.int64]) -> list[Pixels]:
         """(H, W, 3) uint8 RGB of each row.
@@ -85,9 +87,10 @@ class ImageCache:
             except ImageError as error:
                 self.invalid[candidate] = str(error)
                 continue
-            if image.nbytes <= self.free:
-                self.free -= image.nbytes
-                self.held[candidate] = image
+            with self.lock:  # several batches are drawn at once
+                if candidate not in self.held and image.nbytes <= self.free:
+                    self.free -= image.nbytes
+                    self.held[candidate] = image
             return image
         raise CapacityError(f"dump {self.index.dump} has no image that can be read")
 
@@ -142,21 +145,23 @@ class PretrainWork:
     ) -> Iterator[Curve]:
         """The remaining steps' rows, while figures, progress and alarms are seen to."""
         progress = Progress(TITLE, recipe.steps, "steps", state.step)
-        alarm = Alarm(recipe)
+        reported, alarm = state.step, Alarm(recipe)
         remaining = range(state.step, recipe.steps)
         draw = partial(dino.prepared, images, images.count, recipe)
         drawn = ahead(remaining, draw, BATCHES_AHEAD)
         for row in dino.train(state, recipe, (batch for _, batch in drawn)):
-            if not math.isfinite(row.loss):
+            judged = state.step % self.options.quality_steps == 0 or state.step == recipe.steps
+            if not (math.isfinite(row.loss) and math.isfinite(row.gradient)):
                 raise TrainingError(
-                    f"the loss of step {row.step} is {row.loss}; lower --learning-rate, remove "
-                    f"{self.folder.storage.full(self.folder.path)} and run the same command again"
+                    f"training went astray at step {row.step} (loss {row.loss:.4g}, gradient "
+                    f"{row.gradient:.4g}); run it with a lower --learning-rate"
                 )
             alarm.hear(row)
-            if state.step % self.options.quality_steps == 0 or state.step == recipe.steps:
+            if judged:
                 figures.append(Figures(state.step, *self._quality(state, recipe, images)))
-            if state.step % REPORT_STEPS == 0:
-                progress.advance(REPORT_STEPS, _note(row, figures, alarm))
+            if state.step % REPORT_STEPS == 0 or state.step == recipe.steps:
+                progress.advance(state.step - reported, _note(row, figures, alarm))
+                reported = state.step
             yield row
 
     def _quality(self, state: DinoState, recipe: DinoRecipe, images: ImageCache) -> Quality:
@@ -254,8 +259,9 @@ class Alarm:
 
     def hear(self, row: Curve) -> None:
         """Take in a step; warns once when a collapse begins, and once when it is over."""
-        self.recent.append(row)
-        ringing = row.step >= self.begins and self.of(self.recent)
+        if row.step >= self.begins:
+            self.recent.append(row)
+        ringing = len(self.recent) == ALARM_STEPS and self.of(self.recent)
         if ringing and not self.ringing:
             log.warning(
                 "the teacher has collapsed: its targets tell nothing about their image; lower "
@@ -271,7 +277,7 @@ class Alarm:
 
     def of(self, rows: Collection[Curve]) -> bool:
         """Whether these rows are those of a collapsed teacher."""
-        return len(rows) == 0 or sum(r.information for r in rows) / len(rows) < self.least
+        return sum(row.information for row in rows) < self.least * len(rows)
 
 
 def _note(row: Curve, figures: list[Figures], alarm: Alarm) -> str:

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from tasks import stop
+
 
 @dataclass(frozen=True)
 class Event:
@@ -65,7 +67,12 @@ class Progress:
         self._tell(finished=True)
 
     def advance(self, amount: int, note: str = "") -> None:
-        """Count units as done."""
+        """Count units as done.
+
+        Raises:
+            StoppedError: the run is being stopped; long work ends here.
+        """
+        stop.check()
         with _lock:
             self.done += amount
             self.note = note or self.note

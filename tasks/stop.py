@@ -1,0 +1,35 @@
+"""Stopping on request: work under way in this process's threads ends at its next breath."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from stego_core.errors import StoppedError
+
+_asked = threading.Event()
+
+
+@contextmanager
+def on_request() -> Iterator[None]:
+    """Have Ctrl-C or a signal that arrives in the block also stop the threads that work for it.
+
+    They are waited for when a flow ends, and a single shard may take hours.
+    """
+    _asked.clear()
+    try:
+        yield
+    except Exception:
+        raise
+    except BaseException:  # KeyboardInterrupt, or what Prefect makes of SIGTERM
+        _asked.set()
+        raise
+
+
+def check() -> None:
+    """Called by long work now and then; the main thread is told by the signal itself.
+
+    Raises:
+        StoppedError: the run is to end.
+    """
+    if _asked.is_set() and threading.current_thread() is not threading.main_thread():
+        raise StoppedError("stopped; run the same command again: finished shards are kept")

@@ -1,0 +1,62 @@
+"""Threads are given back, and products are in bfloat16 only where the device computes in it."""
+
+import os
+from typing import Any
+
+import pytest
+import torch
+
+from tasks import machine
+
+
+class TestThreads:
+    @pytest.fixture(autouse=True)
+    def three(self) -> Any:
+        """Three threads before, whatever machine this is."""
+        before = torch.get_num_threads()
+        torch.set_num_threads(3)
+        yield
+        torch.set_num_threads(before)
+
+    def test_so_many_inside_and_as_before_after(self) -> None:
+        with machine.threads(2):
+            assert torch.get_num_threads() == 2
+        assert torch.get_num_threads() == 3
+
+    def test_blocks_in_blocks(self) -> None:
+        with machine.one_thread():
+            assert torch.get_num_threads() == 1
+            with machine.threads(2):
+                assert torch.get_num_threads() == 2
+            assert torch.get_num_threads() == 1
+
+    def test_as_before_after_an_error(self) -> None:
+        with pytest.raises(KeyError), machine.threads(1):
+            raise KeyError
+        assert torch.get_num_threads() == 3
+
+    @pytest.mark.parametrize(("cores", "expected"), [(5, 5), (None, 1)])
+    def test_one_per_core_by_default(
+        self, cores: int | None, expected: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(os, "cpu_count", lambda: cores)
+        with machine.threads(None):
+            assert torch.get_num_threads() == expected
+
+
+class TestPrecision:
+    @pytest.mark.parametrize("device", ["cpu", "cuda"])
+    @pytest.mark.parametrize("choice", ["float32", "bfloat16"])
+    def test_what_is_asked_for(self, choice: str, device: str) -> None:
+        assert machine.precision(choice, device) == choice
+
+    @pytest.mark.parametrize("native", [False, True])
+    def test_auto(self, native: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Emulated bfloat16 is slower than float32, so it does not count."""
+
+        def supported(including_emulation: bool = True) -> bool:
+            return native or including_emulation
+
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
+        assert machine.precision("auto", "cuda") == ("bfloat16" if native else "float32")
+        assert machine.precision("auto", "cpu") == "float32"
