@@ -201,7 +201,7 @@ def shared_points(
         without align_corners; outside of the views where they show nothing in common.
     """
     top, left, height, width = first.box.overlap(second.box)
-    places = (left, top) + (width, height) * generator.random((count, 2))
+    places = generator.random((count, 2)) * (width, height) + (left, top)
     side = np.sqrt(first.box.height * first.box.width)
     near = places + reach * side * generator.standard_normal((count, 2))
     top, left, height, width = second.box

@@ -1,27 +1,24 @@
 """Stage pretrain: a backbone of one's own by self-distillation on a dump's images."""
 
 import math
-import threading
-from collections import deque
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from stego_core import dino
 from stego_core.backbone import bare_model, load_weights
 from stego_core.dino import Curve, DinoRecipe, DinoState, Span
-from stego_core.errors import CapacityError, ImageError, TrainingError
+from stego_core.errors import CapacityError, TrainingError
 from stego_core.quality import Quality, quality
-from stego_core.views import Pixels, ViewRecipe
+from stego_core.views import ViewRecipe
 from tasks import checkpoints, machine
-from tasks.images import shrunk
+from tasks.collapse import ALARM_STEPS, Alarm
+from tasks.decoded import ImageCache
 from tasks.index import IndexReader
-from tasks.log import Log
 from tasks.model import WEIGHTS_FILE, BackboneSpec
 from tasks.options import ComputeOptions, PretrainOptions
 from tasks.prefetch import ahead
@@ -32,8 +29,6 @@ from tasks.workspace import keys, tables
 from tasks.workspace.ledger import Folder, Record
 from tasks.workspace.workspace import Workspace
 
-log = Log(__name__)
-
 VERSION = 1
 TITLE = "pretrain"
 CHECKPOINTS_KEPT = 2
@@ -42,57 +37,8 @@ BATCHES_AHEAD = 2
 QUALITY_IMAGES = 64
 """Images that the label-free figures are taken on, the same ones every time."""
 REPORT_STEPS = 10
-ALARM_STEPS = 100
-ALARM_INFORMATION = 0.02
-"""Collapse: targets tell less than this share of log K, on average over `ALARM_STEPS`."""
 CURVE_FILE, QUALITY_FILE = "curve.parquet", "quality.parquet"
 CURVE_COLUMNS = {name: "int64" if name == "step" else "double" for name in Curve._fields}
-
-
-class ImageCache:
-    """A dump's images by row: held in memory up to a budget, decoded anew beyond it.
-
-    An image that cannot be read any more gives its place to the next one that can.
-    """
-
-    def __init__(self, index: IndexReader, side: int, budget: int) -> None:
-        """Images of a short side of at most `side` pixels; `budget` in MiB."""
-        self.index, self.side = index, side
-        self.count = int(index.manifest["images"])
-        self.free = budget * 2**20
-        self.held: dict[int, Pixels] = {}
-        self.invalid: dict[int, str] = {}
-        self.lock = threading.Lock()
-
-    def __call__(self, rows: NDArray[np.int64]) -> list[Pixels]:
-        """(H, W, 3) uint8 RGB of each row.
-
-        Raises:
-            CapacityError: not one image can be read.
-        """
-        missing = sorted({int(row) for row in rows} - self.held.keys())
-        read = {row: self._read(row) for row in missing}
-        return [read[row] if row in read else self.held[row] for row in map(int, rows)]
-
-    def _read(self, row: int) -> Pixels:
-        for place in range(row, row + self.count):
-            candidate = place % self.count
-            if candidate in self.held:
-                return self.held[candidate]
-            if candidate in self.invalid:
-                continue
-            (entry,) = self.index.entries(np.array([candidate]))
-            try:
-                image = shrunk(self.index.image(entry), self.side)
-            except ImageError as error:
-                self.invalid[candidate] = str(error)
-                continue
-            with self.lock:  # several batches are drawn at once
-                if candidate not in self.held and image.nbytes <= self.free:
-                    self.free -= image.nbytes
-                    self.held[candidate] = image
-            return image
-        raise CapacityError(f"dump {self.index.dump} has no image that can be read")
 
 
 class Figures(NamedTuple):
@@ -136,7 +82,7 @@ class PretrainWork:
                 curve.append(row)
                 if state.step % self.options.checkpoint_steps == 0 and state.step < recipe.steps:
                     self._save(state, curve, figures)
-        record = self._store(shard, state, curve, figures, images, watch)
+            record = self._store(shard, state, recipe, curve, figures, images, watch)
         self.folder.record(record)
         return record
 
@@ -180,6 +126,7 @@ class PretrainWork:
         self,
         shard: int,
         state: DinoState,
+        recipe: DinoRecipe,
         curve: list[Curve],
         figures: list[Figures],
         images: ImageCache,
@@ -200,8 +147,13 @@ class PretrainWork:
             "loss": round(float(np.mean([row.loss for row in tail])), 4),
             "entropy": round(float(np.mean([row.entropy for row in tail])), 4),
             "information": round(float(np.mean([row.information for row in tail])), 4),
-            "collapsed": Alarm(recipe_of(self.options, "cpu")).of(tail),
+            "collapsed": Alarm(recipe).of(tail),
             "quality": figures[-1]._asdict(),
+            "machine": {
+                "device": state.image_centre.device.type,
+                "precision": recipe.precision,
+                "threads": torch.get_num_threads(),
+            },
         }
         span = (0, self.options.steps)
         return Record(
@@ -245,39 +197,6 @@ class PretrainWork:
             curve,
             [Figures(int(row[0]), *map(float, row[1:])) for row in stored["quality"]],
         )
-
-
-class Alarm:
-    """Listens for collapse: targets that tell nothing about their image."""
-
-    def __init__(self, recipe: DinoRecipe) -> None:
-        """After the warm-up, when teachers of healthy runs have begun to tell images apart."""
-        self.least = ALARM_INFORMATION * math.log(recipe.prototypes)
-        self.begins = max(recipe.warmup, recipe.temperature_steps)
-        self.recent: deque[Curve] = deque(maxlen=ALARM_STEPS)
-        self.ringing = False
-
-    def hear(self, row: Curve) -> None:
-        """Take in a step; warns once when a collapse begins, and once when it is over."""
-        if row.step >= self.begins:
-            self.recent.append(row)
-        ringing = len(self.recent) == ALARM_STEPS and self.of(self.recent)
-        if ringing and not self.ringing:
-            log.warning(
-                "the teacher has collapsed: its targets tell nothing about their image; lower "
-                "--learning-rate or --teacher-temperature, or give more images",
-                stage=TITLE,
-                step=row.step,
-                entropy=round(row.entropy, 3),
-                information=round(row.information, 4),
-            )
-        if self.ringing and not ringing:
-            log.warning("the teacher has recovered", stage=TITLE, step=row.step)
-        self.ringing = ringing
-
-    def of(self, rows: Collection[Curve]) -> bool:
-        """Whether these rows are those of a collapsed teacher."""
-        return sum(row.information for row in rows) < self.least * len(rows)
 
 
 def _note(row: Curve, figures: list[Figures], alarm: Alarm) -> str:

@@ -19,12 +19,13 @@ from PIL import Image
 from stego_core import backbone, dino
 from stego_core.dino import Curve
 from stego_core.errors import CapacityError, OptionError, TrainingError
-from tasks import corpus, model, pretrain
+from tasks import collapse, corpus, model, pretrain
+from tasks.collapse import Alarm
+from tasks.decoded import ImageCache
 from tasks.images import shrunk
 from tasks.index import IndexReader
 from tasks.model import BackboneSpec
 from tasks.options import ComputeOptions, CorpusOptions, PretrainOptions
-from tasks.pretrain import Alarm, ImageCache
 from tasks.progress import Event, listening
 from tasks.stage import Stage
 from tasks.steps import LoopExecutor
@@ -494,7 +495,7 @@ class TestAstray:
                 tmp_path / f"images/{name}.png"
             )
         monkeypatch.setattr(pretrain, "REPORT_STEPS", 1)
-        monkeypatch.setattr(pretrain, "ALARM_STEPS", 1)
+        monkeypatch.setattr(collapse, "ALARM_STEPS", 1)
         heard: list[Event] = []
         place = Place(tmp_path, tmp_path / "images")
         with listening(heard.append), caplog.at_level(logging.WARNING):
