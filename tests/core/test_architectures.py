@@ -86,7 +86,7 @@ class TestConvStem:
     def test_halves_three_times(self, stem: nn.Module) -> None:
         convolutions = [layer for layer in stem.children() if isinstance(layer, nn.Conv2d)]
         assert [layer.out_channels for layer in convolutions] == [24, 48, 96]
-        assert {(layer.kernel_size, layer.stride) for layer in convolutions} == {((3, 3), (2, 2))}
+        assert {(layer.kernel_size, layer.stride) for layer in convolutions} == {((4, 4), (2, 2))}
         assert [type(layer) for layer in stem.children()][1::2] == [nn.GELU] * 2
 
     @pytest.mark.parametrize("pixel", [(0, 0), (3, 4), (7, 7), (20, 57), (47, 119), (24, 64)])

@@ -109,7 +109,7 @@ def undisturbed(shared: Place) -> Iterator[tuple[dict[str, Any], Path, list[Even
     heard: list[Event] = []
     with pytest.MonkeyPatch.context() as patch, listening(heard.append):
         patch.setattr(pretrain, "REPORT_STEPS", 2)
-        patch.setattr(pretrain, "ALARM_INFORMATION", 0)  # so short a training has learnt nothing
+        patch.setattr(collapse, "ALARM_INFORMATION", 0)  # so short a training has learnt nothing
         manifest, path = shared.trained(varied(quality_steps=3))
     return manifest, path, heard
 
