@@ -4,10 +4,33 @@ from typing import Any
 
 from prefect import flow
 
-from flows import stages
+from flows import artifacts, stages
 from flows.session import session
+from tasks import machine, model, pretrain
 from tasks.listing import default_dump
 from tasks.options import ComputeOptions, CorpusOptions, PretrainOptions, StorageOptions
+from tasks.workspace.workspace import Workspace
+
+
+@flow(
+    name="pretrain",
+    flow_run_name="pretrain {options.backbone} on {dump}",
+    task_runner=stages.RUNNER,
+)
+def pretrain_flow(
+    workspace: str, dump: str, options: PretrainOptions, compute_options: ComputeOptions
+) -> dict[str, Any]:
+    """Train a backbone on a dump's images; returns its key, place and figures."""
+    place = Workspace.open(workspace)
+    machine.worker_device(compute_options)
+    spec = model.bring(
+        place, options.backbone, options.weights or model.UNTRAINED, None, options.seed
+    )
+    stage = pretrain.plan(place, dump, spec, options, compute_options)
+    stages.run_stage(stage, compute_options, pretrain.finish)
+    outcome = pretrain.outcome(place, dump, spec, options)
+    artifacts.pretrained_table(place, outcome)
+    return outcome
 
 
 @flow(name="pretraining", flow_run_name="pretraining {workspace}")
@@ -36,4 +59,4 @@ def pretraining(
     storage, run = storage_options or StorageOptions(), compute_options or ComputeOptions()
     with session(workspace, storage, run):
         stages.corpus_flow(workspace, name, corpus)
-        return stages.pretrain_flow(workspace, name, options or PretrainOptions(), run)
+        return pretrain_flow(workspace, name, options or PretrainOptions(), run)

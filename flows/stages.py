@@ -22,7 +22,6 @@ from tasks import (
     masks,
     model,
     neighbors,
-    pretrain,
     probe,
     report,
     scores,
@@ -37,7 +36,6 @@ from tasks.options import (
     HeadOptions,
     MasksOptions,
     NeighborsOptions,
-    PretrainOptions,
     ScoresOptions,
 )
 from tasks.partition import compute_partition, progressing
@@ -104,23 +102,6 @@ def corpus_flow(workspace: str, dump: str, options: CorpusOptions, like: str | N
 
     run_stage(corpus.plan(place, dump, options, like), LOOP, finish)
     artifacts.corpus_tables(place, dump)
-
-
-@flow(name="pretrain", flow_run_name="pretrain {options.backbone} on {dump}", task_runner=RUNNER)
-def pretrain_flow(
-    workspace: str, dump: str, options: PretrainOptions, compute_options: ComputeOptions
-) -> dict[str, Any]:
-    """Train a backbone on a dump's images; returns its key, place and figures."""
-    place = Workspace.open(workspace)
-    machine.worker_device(compute_options)
-    spec = model.bring(
-        place, options.backbone, options.weights or model.UNTRAINED, None, options.seed
-    )
-    stage = pretrain.plan(place, dump, spec, options, compute_options)
-    run_stage(stage, compute_options, pretrain.finish)
-    outcome = pretrain.outcome(place, dump, spec, options)
-    artifacts.pretrained_table(place, outcome)
-    return outcome
 
 
 @flow(name="features", flow_run_name="features {dump}", task_runner=RUNNER)

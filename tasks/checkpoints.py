@@ -1,7 +1,7 @@
-"""Checkpoints of a training: all its tensors at a step, in one safetensors file each."""
+"""What a training leaves: checkpoints of all its tensors, and its curves."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -94,3 +94,11 @@ def load_optimiser(optimiser: torch.optim.Optimizer, stored: Tensors) -> None:
                 np.array(value)
             )
     optimiser.load_state_dict(document)
+
+
+def write_rows(folder: Folder, name: str, rows: Sequence[NamedTuple]) -> None:
+    """Store what was noted of some steps, at least one, as a table; the field `step` counts."""
+    fields = rows[0]._fields
+    columns = {field: "int64" if field == "step" else "double" for field in fields}
+    table = {field: [getattr(row, field) for row in rows] for field in fields}
+    tables.write_table(folder.storage, f"{folder.path}/{name}", table, columns)

@@ -4,7 +4,8 @@ import math
 from collections import deque
 from collections.abc import Collection
 
-from stego_core.dino import Curve, DinoRecipe
+from stego_core.dino import DinoRecipe
+from stego_core.distillation import Curve
 from tasks.log import Log
 
 log = Log(__name__)

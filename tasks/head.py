@@ -30,7 +30,6 @@ REPORT_STEPS = 20
 BATCHES_AHEAD = 2
 """Drawn, and read where features are streamed, while the step before still computes."""
 CURVE_FILE = "curve.parquet"
-CURVE_COLUMNS = {name: "int64" if name == "step" else "double" for name in Curve._fields}
 
 
 @dataclass(frozen=True)
@@ -70,15 +69,10 @@ class HeadWork:
                 if state.step % REPORT_STEPS == 0:
                     note = f"mean S {row.mean_self:.2f} {row.mean_knn:.2f}"
                     progress.advance(REPORT_STEPS, note)
-        columns = {name: [getattr(row, name) for row in curve] for name in Curve._fields}
-        storage = self.folder.storage
-        curve_path, head_path = (
-            f"{self.folder.path}/{CURVE_FILE}",
-            f"{self.folder.path}/{HEAD_FILE}",
-        )
-        tables.write_table(storage, curve_path, columns, CURVE_COLUMNS)
+        checkpoints.write_rows(self.folder, CURVE_FILE, curve)
         weights = {name: value.cpu().numpy() for name, value in state.head.state_dict().items()}
-        content = tables.write_tensors(storage, head_path, weights)
+        path = f"{self.folder.path}/{HEAD_FILE}"
+        content = tables.write_tensors(self.folder.storage, path, weights)
         outcome = {
             "digest": keys.digest(content),
             "training_rows": len(data.rows),

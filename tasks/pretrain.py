@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from stego_core import dino
+from stego_core import distillation
 from stego_core.backbone import bare_model, load_weights
-from stego_core.dino import Curve, DinoRecipe, DinoState, Span
+from stego_core.dino import DinoRecipe, Span
+from stego_core.distillation import Curve, DinoState
 from stego_core.errors import CapacityError, TrainingError
 from stego_core.quality import Quality, quality
 from stego_core.views import ViewRecipe
@@ -38,7 +39,6 @@ QUALITY_IMAGES = 64
 """Images that the label-free figures are taken on, the same ones every time."""
 REPORT_STEPS = 10
 CURVE_FILE, QUALITY_FILE = "curve.parquet", "quality.parquet"
-CURVE_COLUMNS = {name: "int64" if name == "step" else "double" for name in Curve._fields}
 
 
 class Figures(NamedTuple):
@@ -47,9 +47,6 @@ class Figures(NamedTuple):
     step: int
     agreement: float
     rank: float
-
-
-QUALITY_COLUMNS = {name: "int64" if name == "step" else "double" for name in Figures._fields}
 
 
 @dataclass(frozen=True)
@@ -93,9 +90,9 @@ class PretrainWork:
         progress = Progress(TITLE, recipe.steps, "steps", state.step)
         reported, alarm = state.step, Alarm(recipe)
         remaining = range(state.step, recipe.steps)
-        draw = partial(dino.prepared, images, images.count, recipe)
+        draw = partial(distillation.prepared, images, images.count, recipe)
         drawn = ahead(remaining, draw, BATCHES_AHEAD)
-        for row in dino.train(state, recipe, (batch for _, batch in drawn)):
+        for row in distillation.train(state, recipe, (batch for _, batch in drawn)):
             judged = state.step % self.options.quality_steps == 0 or state.step == recipe.steps
             if not (math.isfinite(row.loss) and math.isfinite(row.gradient)):
                 raise TrainingError(
@@ -134,8 +131,8 @@ class PretrainWork:
     ) -> Record:
         """Write the teacher's backbone, the curve and the figures; returns the record."""
         storage, path = self.folder.storage, self.folder.path
-        write_rows(self.folder, CURVE_FILE, curve, CURVE_COLUMNS)
-        write_rows(self.folder, QUALITY_FILE, figures, QUALITY_COLUMNS)
+        checkpoints.write_rows(self.folder, CURVE_FILE, curve)
+        checkpoints.write_rows(self.folder, QUALITY_FILE, figures)
         weights = {
             name: value.cpu().numpy() for name, value in state.teacher.vit.state_dict().items()
         }
@@ -181,7 +178,7 @@ class PretrainWork:
         path = f"backbones/{self.spec.digest}/{WEIGHTS_FILE}"
         stored = tables.read_tensors(self.folder.storage, path)
         load_weights(model, {name: torch.from_numpy(value) for name, value in stored.items()})
-        state = dino.start(model, recipe, device)
+        state = distillation.start(model, recipe, device)
         found = checkpoints.newest(self.folder, TITLE)
         if found is None:
             return state, [], []
@@ -204,14 +201,6 @@ def _note(row: Curve, figures: list[Figures], alarm: Alarm) -> str:
     known = f" · agreement {figures[-1].agreement:.2f}" if figures else ""
     collapsed = " · COLLAPSED" if alarm.ringing else ""
     return f"loss {row.loss:.2f} · entropy {row.entropy:.2f}{known}{collapsed}"
-
-
-def write_rows(
-    folder: Folder, name: str, rows: Sequence[NamedTuple], columns: dict[str, str]
-) -> None:
-    """Store named tuples as a table."""
-    table = {column: [getattr(row, column) for row in rows] for column in columns}
-    tables.write_table(folder.storage, f"{folder.path}/{name}", table, columns)
 
 
 def recipe_of(options: PretrainOptions, device: str) -> DinoRecipe:

@@ -12,22 +12,24 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from stego_core.dino import (
-    Batch,
-    Curve,
     DinoRecipe,
-    DinoState,
     ProjectionHead,
     Span,
-    cosine,
     cross_entropy,
-    draw_batch,
     image_loss,
     information,
     patch_loss,
+    targets,
+)
+from stego_core.distillation import (
+    Batch,
+    Curve,
+    DinoState,
+    cosine,
+    draw_batch,
     prepared,
     rates,
     start,
-    targets,
     train,
     train_step,
 )

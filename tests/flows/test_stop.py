@@ -20,8 +20,9 @@ STOP_SECONDS = 60
 
 
 @pytest.mark.timeout(PATIENCE_SECONDS + STOP_SECONDS + 30)
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=lambda each: each.name)
-@pytest.mark.parametrize("executor", ["dask", "loop"])
+@pytest.mark.parametrize(
+    ("how", "executor"), [(signal.SIGINT, "dask"), (signal.SIGTERM, "loop")], ids=str
+)
 def test_a_signal_ends_a_training(
     tmp_path: Path, make_corpus: Callable[..., Path], how: signal.Signals, executor: str
 ) -> None:

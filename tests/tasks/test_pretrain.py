@@ -16,8 +16,8 @@ import safetensors.numpy
 import torch
 from PIL import Image
 
-from stego_core import backbone, dino
-from stego_core.dino import Curve
+from stego_core import backbone, distillation
+from stego_core.distillation import Curve
 from stego_core.errors import CapacityError, OptionError, TrainingError
 from tasks import collapse, corpus, model, pretrain
 from tasks.collapse import Alarm
@@ -319,7 +319,7 @@ class TestOutcome:
         curve = table.to_pydict()
         assert curve["step"] == list(range(STEPS))
         recipe = pretrain.recipe_of(OPTIONS, "cpu")
-        expected = [dino.rates(recipe, step).learning_rate for step in range(STEPS)]
+        expected = [distillation.rates(recipe, step).learning_rate for step in range(STEPS)]
         assert curve["learning_rate"] == expected
         for name in ("loss", "entropy", "information"):
             assert manifest[name] == pytest.approx(np.mean(curve[name]), abs=1e-4)
@@ -403,15 +403,15 @@ class TestStart:
 
 def killed_at(step: int, monkeypatch: pytest.MonkeyPatch, stage: Stage) -> None:
     """Train until just before a step, and die."""
-    train_step = dino.train_step
+    train_step = distillation.train_step
 
-    def dying(state: dino.DinoState, *rest: Any) -> Curve:
+    def dying(state: distillation.DinoState, *rest: Any) -> Curve:
         if state.step == step:
             raise KeyboardInterrupt
         return train_step(state, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(dino, "train_step", dying)
+        patch.setattr(distillation, "train_step", dying)
         with pytest.raises(KeyboardInterrupt):
             compute(stage)
 
