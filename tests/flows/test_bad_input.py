@@ -120,7 +120,7 @@ class TestMistakes:
         config = corpus / "stego.toml"
         for text, expected in (
             ("[head]\nstep = 3", "head has no option 'step'"),
-            ("[heads]\nsteps = 3", "expected the sections corpus, features"),
+            ("[heads]\nsteps = 3", "expected the sections corpus, pretrain, features"),
             ("steps 3", "not TOML"),
         ):
             config.write_text(text)
