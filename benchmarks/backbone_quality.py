@@ -128,7 +128,9 @@ def patch_precision(chosen: argparse.Namespace) -> dict[str, list[float]]:
         if name == model.BUNDLED:
             backbone.load_weights(vit, model.bundled())
         frozen = backbone.freeze(vit, None, "cpu")
-        vectors[name] = [cell_features(frozen.features(image[None])[0]) for image in images]
+        vectors[name] = [
+            cell_features(frozen.features(image[None])[0], CELL // frozen.patch) for image in images
+        ]
     truth = np.concatenate(classes)
     torch.set_num_threads(1)
     return {
@@ -137,10 +139,9 @@ def patch_precision(chosen: argparse.Namespace) -> dict[str, list[float]]:
     }
 
 
-def cell_features(features: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Mean features (n, C) of each cell, from patches (h, w, C)."""
+def cell_features(features: NDArray[np.float32], each: int) -> NDArray[np.float32]:
+    """Mean features (n, C) of each cell of `each`² patches, from patches (h, w, C)."""
     height, width, channels = features.shape
-    each = CELL // 8
     split = features.reshape(height // each, each, width // each, each, channels)
     return np.asarray(split.mean(axis=(1, 3)).reshape(-1, channels))
 

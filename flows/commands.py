@@ -51,8 +51,9 @@ def pretrain(
     from flows import console
     from flows.pretrain import pretraining
     from tasks import hub
+    from tasks.model import TIMM
 
-    if pretrain.weights == "timm":
+    if pretrain.weights == TIMM:
         hub.require(pretrain.backbone)  # before a server starts: it is known at once
     outcome = pretraining(workspace, corpus, pretrain, dump, compute, storage)
     return lambda: console.show_pretrained(outcome)

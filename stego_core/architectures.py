@@ -35,7 +35,7 @@ class ConvStem(PatchEmbed):  # type: ignore[misc]  # timm is untyped
         self.proj = nn.Sequential(*layers[:-1])
 
 
-@register_model  # type: ignore[untyped-decorator]
+@register_model  # type: ignore[untyped-decorator]  # timm is untyped
 def vit_pico_patch8_conv_64(pretrained: bool = False, **options: Any) -> VisionTransformer:
     """A ViT of half a million parameters, patch 8, four blocks of 96 channels: 2 MB of weights."""
     for name in ("pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"):

@@ -114,7 +114,7 @@ class DinoNetwork(nn.Module):
         super().__init__()
         from timm.data import resolve_model_data_config
 
-        channels = int(vit.num_features)  # type: ignore[arg-type]
+        channels = int(vit.num_features)  # type: ignore[arg-type]  # timm's, not nn.Module's
         config = resolve_model_data_config(vit)
         self.vit = vit
         self.images, self.patches = (

@@ -71,7 +71,7 @@ class View:
     Attributes:
         box: what is cut out.
         flipped: whether left and right are exchanged.
-        colours: (3, 3) and (3,): RGB in [0, 1] becomes `rgb @ matrix.T + offset`.
+        colours: a (3, 3) matrix and a number: RGB in [0, 1] becomes `rgb @ matrix.T + number`.
         blur: standard deviation of a Gaussian, pixels of the view; 0 is none.
         solarized: whether values above one half are inverted.
     """

@@ -28,15 +28,6 @@ def require(name: str) -> None:
         )
 
 
-def has(name: str) -> bool:
-    """Whether timm's weights of a model can be had."""
-    try:
-        require(name)
-    except WeightsError:
-        return False
-    return True
-
-
 def seems_cached(name: str) -> bool:
     """Whether the local cache has a repository of timm's for this model."""
     return any(Path(constants.HF_HUB_CACHE).glob(f"models--timm--{name}*/snapshots/*/*"))

@@ -8,6 +8,7 @@ import numpy as np
 
 from stego_core.errors import WorkspaceError
 from tasks.index import IndexReader
+from tasks.model import WEIGHTS_FILE
 from tasks.workspace.ledger import Folder
 from tasks.workspace.workspace import Workspace
 
@@ -113,7 +114,7 @@ class Summary:
         return [
             {
                 "backbone": manifest["start"]["name"],
-                "weights": self.workspace.storage.full(f"{folder.path}/weights.safetensors"),
+                "weights": self.workspace.storage.full(f"{folder.path}/{WEIGHTS_FILE}"),
                 "dump": manifest["inputs"]["dump"],
                 **{name: manifest[name] for name in ("loss", "collapsed", "quality")},
             }
