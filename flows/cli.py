@@ -1,6 +1,7 @@
 """The command line: `stego run`, `backfill`, `segment`, `status`, and every stage by its name."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -24,6 +25,7 @@ ALIASES = {"k": "--neighbors"}
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of `stego`; a user's mistake is one sentence and exit code 2."""
     environment.prepare()
+    before = signal.signal(signal.SIGTERM, _interrupted)
     try:
         build().main(args=arguments, prog_name="stego", standalone_mode=False)
     except click.ClickException as error:
@@ -44,6 +46,13 @@ def main(arguments: list[str] | None = None) -> None:
             "shards are kept",
             EXIT_USER_ERROR,
         )
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupted(*_: object) -> None:
+    """Make SIGTERM end like Ctrl-C: at once a process would leave Prefect's server behind."""
+    raise KeyboardInterrupt
 
 
 def _server_is_away(error: Exception) -> bool:
