@@ -113,7 +113,7 @@ def _split_bias(attention: str, bias: Tensor, own: Collection[str]) -> dict[str,
     lost = [name for name, part in named.items() if name not in own and part.any()]
     if lost:
         raise WeightsError(
-            f"the weights' {', '.join(lost)} are not zero, and the backbone has no such bias; "
-            "choose the one whose name ends in _dinov3_qkvb"
+            f"the weights' {', '.join(lost)} are not zero, and the backbone has no such bias; for "
+            "one of queries and values, choose a --backbone whose name ends in _dinov3_qkvb"
         )
     return {name: part for name, part in named.items() if name in own}

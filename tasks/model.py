@@ -166,9 +166,9 @@ def from_file(location: str) -> dict[str, Tensor]:
 def memory(spec: BackboneSpec, tokens: int, beside: int = 0) -> int:
     """Bytes that a process holds at once that loads a backbone, then works with it.
 
-    A pass was measured at up to 24 floats for each token and channel (ViT-S/8, S/14, S+/16 with
-    rotary positions and gates, B/14; 980 to 12,800 tokens), the pixels' copies left out; this
-    predicts 28.
+    A pass of 2,000 to 13,000 tokens was measured to hold 6 to 28 floats for each token and channel
+    (ViT-S/8, S/14, B/14; S+/16, with rotary positions and gates, the most), copies of the pixels
+    left out; this predicts 28.
 
     Args:
         spec: the backbone.

@@ -36,7 +36,7 @@ BACKBONE_HINT = (
     "vit_small_patch14_reg4_dinov2, vit_small_patch16_dinov3, …"
 )
 LEAST_CROP, LEAST_GLOBAL, LEAST_LOCAL = 32, 16, 8
-"""Pixels."""
+"""Smallest sides of a crop and of views, pixels."""
 
 
 class FeaturesOptions(Options):
@@ -272,14 +272,14 @@ class MasksOptions(Options):
 
     @model_validator(mode="after")
     def _windows_move_on(self) -> "MasksOptions":
-        for tile in ("tile", "crf_tile"):
-            overlap = "tile_overlap" if tile == "tile" else "crf_overlap"
-            side, shared = getattr(self, tile), getattr(self, overlap)
-            if shared >= side:
-                flags = [f"--{name.replace('_', '-')}" for name in (tile, overlap)]
+        for tile, side, overlap, shared in (
+            ("--tile", self.tile, "--tile-overlap", self.tile_overlap),
+            ("--crf-tile", self.crf_tile, "--crf-overlap", self.crf_overlap),
+        ):
+            if side <= shared:
                 raise OptionError(
-                    f"{flags[0]} {side} is not larger than {flags[1]} {shared}; "
-                    "give a larger window or a smaller overlap"
+                    f"{tile} {side} is not larger than {overlap} {shared}; give a larger window "
+                    "or a smaller overlap"
                 )
         return self
 
