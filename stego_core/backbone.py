@@ -1,7 +1,9 @@
 """Dense features from a frozen timm vision transformer."""
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -9,9 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stego_core.errors import OptionError, WeightsError
+from stego_core.published import timm_names
 
-HEAD_PREFIXES = ("head.", "head_dist.", "fc_norm.")
-"""Classifier parameters that dense features never use."""
+HEAD_PREFIXES = ("head.", "head_dist.", "fc_norm.", "dino_head.", "ibot_head.")
+"""Parameters behind the features: of a classifier, or of self-distillation's projections."""
+PLAIN = ["vision_transformer", "deit", "eva", "architectures"]
+"""Modules of timm's registry, and ours, whose models are plain vision transformers."""
 
 
 @dataclass(frozen=True)
@@ -64,42 +69,66 @@ class Backbone:
 
 
 def known_backbones() -> list[str]:
-    """Names of timm's vision transformers, the values `build` accepts."""
-    import timm
+    """Architectures that `bare_model` builds, but for the few that pool before their last norm.
 
-    from stego_core import architectures  # noqa: F401  registers ours
-
-    return [*timm.list_models("vit_*"), *timm.list_models("deit*")]
-
-
-def bare_model(name: str, seed: int = 0) -> nn.Module:
-    """A timm vision transformer without classifier, weights drawn from `seed`.
-
-    Raises:
-        OptionError: timm has no such model, or it is not a plain vision transformer.
+    Any of them may be followed by a dot and the tag of timm's weights.
     """
     import timm
 
     from stego_core import architectures  # noqa: F401  registers ours
 
+    return [*timm.list_models("vit_*", module=PLAIN), *timm.list_models("deit*", module=PLAIN)]
+
+
+def bare_model(name: str, seed: int = 0) -> nn.Module:
+    """A timm vision transformer without classifier, weights drawn from `seed`.
+
+    Its position embeddings follow the size of each image: learned ones are resampled (bicubic,
+    antialiased), rotary ones computed.
+
+    Raises:
+        OptionError: timm has no such model, or it is not a plain vision transformer.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return _built(name)
+
+
+@lru_cache
+def weight_bytes(name: str) -> int:
+    """Bytes of a backbone's parameters in float32; none of them is allocated.
+
+    Raises:
+        OptionError: as `bare_model`.
+    """
+    with torch.device("meta"):
+        model = _built(name)
+    return sum(value.numel() * 4 for value in model.state_dict().values())
+
+
+def _built(name: str) -> nn.Module:
+    import timm
+    from timm.layers import PatchEmbed
+
+    from stego_core import architectures  # noqa: F401  registers ours
+
     architecture = name.split(".", 1)[0]
     if architecture not in timm.list_models():
-        close = timm.list_models(f"*{architecture[:12]}*")[:4]
+        close = difflib.get_close_matches(architecture, known_backbones(), 4)
         raise OptionError(
             f"backbone {name!r} is not a timm model; expected a vision transformer such as "
             f"vit_small_patch16_224.dino{f' or {close}' if close else ''}"
         )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        try:
-            model: nn.Module = timm.create_model(
-                name, pretrained=False, num_classes=0, dynamic_img_size=True
-            )
-        except TypeError:  # only vision transformers know dynamic_img_size
-            raise not_a_vit(name) from None
-        except (RuntimeError, ValueError) as error:
-            raise OptionError(f"backbone {name!r} cannot be built: {error}") from None
-    if not (hasattr(model, "forward_intermediates") and hasattr(model, "blocks")):
+    try:
+        model: nn.Module = timm.create_model(
+            name, pretrained=False, num_classes=0, dynamic_img_size=True
+        )
+    except TypeError:  # only vision transformers know dynamic_img_size
+        raise not_a_vit(name) from None
+    except (RuntimeError, ValueError) as error:
+        raise OptionError(f"backbone {name!r} cannot be built: {error}") from None
+    plain = hasattr(model, "forward_intermediates") and hasattr(model, "blocks")
+    if not (plain and isinstance(model.patch_embed, PatchEmbed)):
         raise not_a_vit(name)
     if isinstance(model.norm, nn.Identity):
         raise OptionError(
@@ -120,19 +149,26 @@ def not_a_vit(name: str) -> OptionError:
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """Load parameters into the model; every one of the model's own must be there.
 
-    A classifier in the weights is dropped; names may carry the prefixes that training scripts
-    leave behind (`module.`, `backbone.`).
+    Names may be timm's or those of the published DINO, DINOv2 and DINOv3, with the prefixes that
+    training scripts leave behind (`module.`, `backbone.`). Classifiers and projection heads are
+    dropped.
 
     Raises:
-        WeightsError: parameters are missing or have other shapes.
+        WeightsError: parameters are missing, unknown or have other shapes.
     """
-    cleaned = {_bare_name(name): value for name, value in weights.items()}
     own = model.state_dict()
+    cleaned = timm_names(weights, own)
     missing = sorted(set(own) - set(cleaned))
     if missing:
         raise WeightsError(
             f"the weights lack {len(missing)} of the backbone's {len(own)} parameters "
             f"({', '.join(missing[:3])}, …); give weights of this very --backbone"
+        )
+    unknown = [n for n in cleaned if n not in own and not n.startswith(HEAD_PREFIXES)]
+    if unknown:
+        raise WeightsError(
+            f"the weights hold {len(unknown)} parameters that the backbone has not "
+            f"({', '.join(sorted(unknown)[:3])}, …); give weights of this very --backbone"
         )
     for name, value in own.items():
         if cleaned[name].shape != value.shape:
@@ -140,19 +176,7 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
                 f"weights {name} have shape {tuple(cleaned[name].shape)}, the backbone expects "
                 f"{tuple(value.shape)}; give weights of this very --backbone"
             )
-    unknown = [n for n in cleaned if n not in own and not n.startswith(HEAD_PREFIXES)]
-    if unknown:
-        raise WeightsError(
-            f"the weights hold {len(unknown)} parameters that the backbone has not "
-            f"({', '.join(sorted(unknown)[:3])}, …); give weights of this very --backbone"
-        )
     model.load_state_dict({name: cleaned[name] for name in own})
-
-
-def _bare_name(name: str) -> str:
-    for prefix in ("module.", "backbone."):
-        name = name.removeprefix(prefix)
-    return name
 
 
 def freeze(model: nn.Module, layer: int | None, device: str) -> Backbone:

@@ -38,6 +38,26 @@ class Window(NamedTuple):
         return slice(self.top, self.bottom), slice(self.left, self.right)
 
 
+def require_patches(option: str, length: int, patch: int, least: int = 1) -> None:
+    """Refuse a length in pixels that is not a whole number of patches.
+
+    Args:
+        option: what the length is of, as people write it.
+        length, patch: pixels.
+        least: the smallest length that may be advised.
+
+    Raises:
+        OptionError: it is not; names the nearest lengths that are.
+    """
+    if length % patch:
+        below = length // patch * patch
+        near = [str(good) for good in (below, below + patch) if good >= least]
+        raise OptionError(
+            f"{option} {length} is not a multiple of the backbone's patch of {patch} pixels; "
+            f"use {' or '.join(near)}"
+        )
+
+
 def five_crop_windows(height: int, width: int) -> list[Window]:
     """Four corners and the centre, each side half the image's (at least one pixel)."""
     h, w = max(height // 2, 1), max(width // 2, 1)

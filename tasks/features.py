@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stego_core.backbone import pooled
-from stego_core.errors import ImageError, OptionError
-from stego_core.geometry import training_crops
+from stego_core.errors import ImageError
+from stego_core.geometry import require_patches, training_crops
 from tasks import model
 from tasks.draw import drawn_rows
 from tasks.index import IndexReader
-from tasks.options import FeaturesOptions
+from tasks.options import LEAST_CROP, FeaturesOptions
 from tasks.stage import Stage, Stopwatch
 from tasks.steps import Step
 from tasks.workspace import arrays, keys
@@ -108,11 +108,7 @@ def plan(
     Raises:
         OptionError: the crop is not a whole number of patches.
     """
-    if options.crop_size % spec.patch:
-        raise OptionError(
-            f"--crop-size {options.crop_size} is not a multiple of the backbone's patch of "
-            f"{spec.patch} pixels; use {options.crop_size // spec.patch * spec.patch}"
-        )
+    require_patches("--crop-size", options.crop_size, spec.patch, LEAST_CROP)
     corpus = workspace.corpus(dump).manifest()
     folder = workspace.folder("features", features_key(options, spec), f"{dump}.zarr")
     folder.plan({"index": corpus["index"], "dump": dump})
@@ -155,6 +151,6 @@ def plan(
     }
     shards = arrays.shard_count(len(images), shard_images)
     # Whole shard in memory, once more while Zarr encodes it.
-    memory = 3 * shard_rows * row_bytes
+    memory = 3 * shard_rows * row_bytes + model.memory(spec, crops * grid * grid)
     title = f"features {dump}"
     return Stage(folder, title, "crops", rows, shards, work, manifest, memory)

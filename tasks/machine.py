@@ -68,6 +68,20 @@ def workers(options: ComputeOptions) -> int:
     return options.workers or os.cpu_count() or 1
 
 
+def require_free(what: str, needed: int) -> None:
+    """Refuse what this process cannot hold.
+
+    Raises:
+        CapacityError: it needs more bytes than are free; says both numbers.
+    """
+    free = psutil.virtual_memory().available
+    if needed > free:
+        raise CapacityError(
+            f"{what} needs about {needed / GIB:.1f} GiB of memory while it is loaded, and "
+            f"{free / GIB:.1f} GiB are free; choose a smaller one or a larger machine"
+        )
+
+
 def require_memory(title: str, per_worker: int, options: ComputeOptions) -> None:
     """Refuse a plan that cannot fit this machine, before any work is done.
 

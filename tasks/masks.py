@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stego_core.errors import ImageError
+from stego_core.geometry import MAX_ASPECT
 from stego_core.inference import refined
 from stego_core.palette import coloured, overlay, palette
 from tasks import images, model
@@ -166,9 +167,15 @@ def plan(
     }
     title = f"masks {dump}" + (" (raw features)" if baseline else "")
     shards = -(-corpus["images"] // SHARD_IMAGES)
-    memory = predicted_memory(corpus["largest"], len(spec.centroids()), options)
+    refining = predicted_memory(corpus["largest"], len(spec.centroids()), options)
+    memory = model.memory(spec.backbone, tokens_at_once(options, spec.backbone.patch), refining)
     count = corpus["images"]
     return Stage(folder, title, "images", count, shards, work, manifest, memory)
+
+
+def tokens_at_once(options: MasksOptions, patch: int) -> int:
+    """Patches of a window and of its mirrored twin, at most."""
+    return 2 * min(options.tile**2, MAX_ASPECT * options.resolution**2) // patch**2
 
 
 def predicted_memory(pixels: int, classes: int, options: MasksOptions) -> int:

@@ -3,9 +3,10 @@
 import math
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ByteSize, ConfigDict, Field
+from pydantic import BaseModel, ByteSize, ConfigDict, Field, model_validator
 
 from stego_core.errors import OptionError
+from stego_core.geometry import require_patches
 from stego_core.shifts import Calibration, calibration
 
 
@@ -30,16 +31,23 @@ class CorpusOptions(Options):
     )
 
 
+BACKBONE_HINT = (
+    "Any timm vision transformer, by name: vit_small_patch16_224.dino, vit_base_patch8_224.dino, "
+    "vit_small_patch14_reg4_dinov2, vit_small_patch16_dinov3, …"
+)
+LEAST_CROP, LEAST_GLOBAL, LEAST_LOCAL = 32, 16, 8
+"""Smallest sides of a crop and of views, pixels."""
+
+
 class FeaturesOptions(Options):
     """What the backbone sees and which of its layers is read."""
 
-    backbone: str = Field(
-        "vit_small_patch16_224.dino", description="Any timm vision transformer, by name."
-    )
+    backbone: str = Field("vit_small_patch16_224.dino", description=BACKBONE_HINT)
     weights: str | None = Field(
         None,
-        description="Weights file (.pth or .safetensors, path or URI), 'untrained' for seeded "
-        "random ones, or 'bundled' for the demo's; default: timm's own, downloaded.",
+        description="Weights file (.pth or .safetensors, path or URI; timm's or the published "
+        "names), 'untrained' for seeded random ones, or 'bundled' for the demo's; default: timm's "
+        "own, downloaded.",
     )
     layer: int | None = Field(
         None, ge=0, description="0-based block whose patch tokens are read; default: the last."
@@ -47,7 +55,11 @@ class FeaturesOptions(Options):
     crops: Literal["five", "whole"] = Field(
         "five", description="Training crops: five half-size ones of each image, or the whole."
     )
-    crop_size: int = Field(224, ge=32, description="Side of a training crop, pixels.")
+    crop_size: int = Field(
+        224,
+        ge=LEAST_CROP,
+        description="Side of a training crop, pixels. A multiple of the backbone's patch.",
+    )
     max_training_images: int = Field(
         100_000, ge=1, description="Images that features are kept for; drawn by a hash of the id."
     )
@@ -56,9 +68,7 @@ class FeaturesOptions(Options):
 class PretrainOptions(Options):
     """Self-distillation of a backbone (DINO, Caron et al. 2021)."""
 
-    backbone: str = Field(
-        "vit_small_patch16_224", description="Any timm vision transformer, by name."
-    )
+    backbone: str = Field("vit_small_patch16_224", description=BACKBONE_HINT)
     weights: str | None = Field(
         None,
         description="Weights to start from: a file (.pth or .safetensors, path or URI), or 'timm' "
@@ -66,8 +76,16 @@ class PretrainOptions(Options):
     )
     steps: int = Field(20_000, ge=1, description="Optimiser steps.")
     batch: int = Field(64, ge=2, description="Images per step.")
-    global_size: int = Field(224, ge=16, description="Side of the two global views, pixels.")
-    local_size: int = Field(96, ge=8, description="Side of the local views, pixels.")
+    global_size: int = Field(
+        224,
+        ge=LEAST_GLOBAL,
+        description="Side of the two global views, pixels. A multiple of the backbone's patch.",
+    )
+    local_size: int = Field(
+        96,
+        ge=LEAST_LOCAL,
+        description="Side of the local views, pixels. A multiple of the backbone's patch.",
+    )
     local_views: int = Field(6, ge=0, description="Local views per image.")
     window: str = Field(
         "1,1",
@@ -160,12 +178,9 @@ class PretrainOptions(Options):
         Raises:
             OptionError: a view is not a whole number of patches, or a span is no span.
         """
-        for name in ("global_size", "local_size"):
-            if getattr(self, name) % patch:
-                raise OptionError(
-                    f"--{name.replace('_', '-')} {getattr(self, name)} is not a multiple of the "
-                    f"backbone's patch of {patch} pixels"
-                )
+        require_patches("--global-size", self.global_size, patch, LEAST_GLOBAL)
+        if self.local_views:
+            require_patches("--local-size", self.local_size, patch, LEAST_LOCAL)
         for name in ("window", "global_scale", "local_scale"):
             least, greatest = self.span(name)
             if not 0 < least <= greatest <= 1:
@@ -238,11 +253,17 @@ class MasksOptions(Options):
     resolution: int = Field(
         448,
         ge=32,
-        description="Short side that the backbone sees, pixels; 448 is the scale of five-crops "
-        "at 224. STEGO evaluates at 320.",
+        description="Short side that the backbone sees, pixels, rounded to whole patches; 448 is "
+        "the scale of five-crops at 224. STEGO evaluates at 320.",
     )
-    tile: int = Field(640, ge=64, description="Window that the backbone sees at once, pixels.")
-    tile_overlap: int = Field(160, ge=0, description="Overlap of those windows, pixels.")
+    tile: int = Field(
+        640,
+        ge=64,
+        description="Window that the backbone sees at once, pixels, rounded down to whole patches.",
+    )
+    tile_overlap: int = Field(
+        160, ge=0, description="Overlap of those windows, pixels, rounded down to whole patches."
+    )
     sharpness: float = Field(
         1.0,
         gt=0,
@@ -253,6 +274,19 @@ class MasksOptions(Options):
     crf_tile: int = Field(1024, ge=64, description="Window of the CRF at full size, pixels.")
     crf_overlap: int = Field(128, ge=0, description="Overlap of those windows, pixels.")
     overlays: bool = Field(True, description="Also write each mask blended over its image.")
+
+    @model_validator(mode="after")
+    def _windows_move_on(self) -> "MasksOptions":
+        for tile, side, overlap, shared in (
+            ("--tile", self.tile, "--tile-overlap", self.tile_overlap),
+            ("--crf-tile", self.crf_tile, "--crf-overlap", self.crf_overlap),
+        ):
+            if side <= shared:
+                raise OptionError(
+                    f"{tile} {side} is not larger than {overlap} {shared}; give a larger window "
+                    "or a smaller overlap"
+                )
+        return self
 
 
 class ScoresOptions(Options):
