@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stego_core.errors import OptionError, WeightsError
-from stego_core.published import timm_names
+from stego_core.naming import timm_names
 
 HEAD_PREFIXES = ("head.", "head_dist.", "fc_norm.", "dino_head.", "ibot_head.")
 """Parameters behind the features: of a classifier, or of self-distillation's projections."""
