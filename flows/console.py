@@ -140,6 +140,36 @@ def _figure(value: float | None) -> str:
     return "–" if value is None else f"{value:.1f}"
 
 
+def show_benchmark(outcome: dict[str, Any]) -> None:
+    """Our figures beside the published ones, what differs, and where everything is."""
+    counts = outcome["images"]
+    title = (
+        f"{outcome['benchmark']}, percent; trained on {counts['train']} images, evaluated on "
+        f"{counts['val']}"
+    )
+    table = Table(title=title)
+    headings = ("accuracy", "mIoU", "linear probe accuracy", "linear probe mIoU")
+    for heading in ("system", "backbone"):
+        table.add_column(heading)
+    for heading in headings:
+        table.add_column(heading, justify="right")
+    for row in outcome["rows"]:
+        system, backbone, *figures = row.values()
+        if any(value is not None for value in figures):
+            table.add_row(Text(system), Text(backbone), *(_figure(value) for value in figures))
+    results.print(table)
+    for departure in outcome["departures"]:
+        results.print(Text(f"not as published: {departure}"), soft_wrap=True)
+    if outcome["unusable"]:
+        say(
+            f"warning: {outcome['unusable']} images could not be used, so the figures do not "
+            "compare with published ones; the report lists them. Mend them and run again in "
+            "another --workspace"
+        )
+    for kind in ("figure", "document", "report"):
+        results.print(f"{kind}: {outcome[kind]}", markup=False, soft_wrap=True)
+
+
 def show_pretrained(outcome: dict[str, Any]) -> None:
     """How a training ended, and how its backbone is used."""
     figures = outcome["quality"]

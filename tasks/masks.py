@@ -13,7 +13,13 @@ from stego_core.palette import coloured, overlay, palette
 from tasks import images, model
 from tasks.index import Entry, IndexReader
 from tasks.options import MasksOptions
-from tasks.segmenter import MASKS_VERSION, SegmenterSpec, masks_path, segmenter_spec
+from tasks.segmenter import (
+    MASKS_VERSION,
+    SegmenterSpec,
+    masks_path,
+    predicted_memory,
+    segmenter_spec,
+)
 from tasks.stage import Stage, Stopwatch
 from tasks.steps import Step
 from tasks.workspace import keys
@@ -169,17 +175,6 @@ def plan(
     memory = predicted_memory(corpus["largest"], len(spec.centroids()), options)
     count = corpus["images"]
     return Stage(folder, title, "images", count, shards, work, manifest, memory)
-
-
-def predicted_memory(pixels: int, classes: int, options: MasksOptions) -> int:
-    """Bytes held at once for an image of so many pixels.
-
-    The image, its overlay and what decoding them needs: 16 bytes a pixel. The CRF was measured
-    at about 650 bytes a pixel of its window and 45 more for each class (5, 11 and 27 classes at
-    512×512); this predicts a tenth more, and the scores that go into it.
-    """
-    window = min(pixels, options.crf_tile**2)
-    return 16 * pixels + window * (720 + 62 * classes)
 
 
 def finish(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
