@@ -148,18 +148,22 @@ def show_benchmark(outcome: dict[str, Any]) -> None:
         f"{counts['val']}"
     )
     table = Table(title=title)
-    headings = ("accuracy", "mIoU", "linear probe accuracy", "linear probe mIoU")
     for heading in ("system", "backbone"):
-        table.add_column(heading)
-    for heading in headings:
-        table.add_column(heading, justify="right")
+        table.add_column(heading, overflow="fold")
+    for heading in ("accuracy / mIoU", "linear probe"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for row in outcome["rows"]:
-        system, backbone, *figures = row.values()
-        if any(value is not None for value in figures):
-            table.add_row(Text(system), Text(backbone), *(_figure(value) for value in figures))
+        if row["accuracy"] is not None:
+            pairs = [
+                f"{_figure(row[f'{kind}accuracy'])} / {_figure(row[f'{kind}miou'])}"
+                for kind in ("", "linear_")
+            ]
+            table.add_row(Text(row["system"]), Text(row["backbone"]), *pairs)
     results.print(table)
     for departure in outcome["departures"]:
         results.print(Text(f"not as published: {departure}"), soft_wrap=True)
+    for difference in outcome["differences"]:
+        results.print(Text(f"differs from the released code: {difference}"), soft_wrap=True)
     if outcome["unusable"]:
         say(
             f"warning: {outcome['unusable']} images could not be used, so the figures do not "

@@ -6,6 +6,7 @@ from typing import Any
 
 from stego_core.benchmarks import Benchmark
 from tasks import charts, report
+from tasks.published import DIFFERENCES
 from tasks.summary import PREPARED, Summary
 from tasks.workspace.workspace import Workspace
 
@@ -50,6 +51,7 @@ def write(
         },
         "unusable": lost,
         "departures": list(notes),
+        "differences": list(DIFFERENCES),
         "rows": [
             row(OURS, backbone["name"], figures, "", "linear_"),
             row(RAW, backbone["name"], figures, "baseline_"),

@@ -6,6 +6,14 @@ from typing import Any
 from stego_core.benchmarks import EVALUATION_SIDE, TRAIN_SIDE, VIT_B8, VIT_S8, Benchmark
 from tasks.options import FeaturesOptions, Options
 
+DIFFERENCES = (
+    "clusters come from cosine k-means with restarts on codes of the finished head, not from "
+    "centroids trained beside it",
+    "the linear probe is fitted to the finished head, not beside it",
+    "the last step is kept, not the checkpoint with the best mIoU on the validation labels",
+    "tokens are drawn by nearest patch before the head runs",
+)
+"""What every run does differently from the released code; docs/benchmarks.md says why."""
 EVERY = 10**9
 """Crops that features are kept for: all there are."""
 NO_SHIFTS = "auto"
