@@ -97,6 +97,7 @@ def scores_table(workspace: Workspace, dump: str, key: str) -> None:
         {"method": name, "accuracy": figures[f"{prefix}accuracy"], "mIoU": figures[f"{prefix}miou"]}
         for name, prefix in (
             ("STEGO", ""),
+            ("STEGO, many-to-one", "many_"),
             ("k-means on raw features", "baseline_"),
             ("linear probe", "linear_"),
         )

@@ -154,8 +154,7 @@ def _results(workspace: str, report: str) -> None:
             )
     if document["quarantine"]:
         console.say(f"{len(document['quarantine'])} files are quarantined; see the report")
-    if document["scores"]:
-        console.show_scores(document["scores"])
+    console.show_scores(document)
     console.results.print(f"report: {report}", markup=False, soft_wrap=True)
 
 
@@ -247,7 +246,7 @@ def scores(
     from tasks.workspace.workspace import Workspace
 
     single.scores(workspace, dumps, masks, scores, compute)
-    return lambda: console.show_scores(Summary(Workspace.open(workspace)).document()["scores"])
+    return lambda: console.show_scores(Summary(Workspace.open(workspace)).document())
 
 
 def report(workspace: str, name: str | None) -> Shown:

@@ -118,21 +118,47 @@ def say(message: str) -> None:
     console.print(Text(message), soft_wrap=True)
 
 
-def show_scores(scores: dict[str, dict[str, Any]]) -> None:
-    """A table of the scores of every labelled dump, in percent."""
+METHODS = (
+    ("STEGO", ""),
+    ("STEGO, many-to-one", "many_"),
+    ("k-means on raw features", "baseline_"),
+    ("linear probe (uses labels)", "linear_"),
+)
+"""What is scored, and how the names of its figures begin."""
+
+
+def show_scores(document: dict[str, Any]) -> None:
+    """The scores of every labelled dump, in percent, and their spread over seeds."""
+    if document["scores"]:
+        _show_figures(document["scores"])
+    for dump, figures in document["spread"].items():
+        _show_spread(dump, figures)
+
+
+def _show_figures(scores: dict[str, dict[str, Any]]) -> None:
     table = Table(title="scores, percent (no label was used in training)")
     for heading in ("dump", "method", "accuracy", "mIoU"):
         table.add_column(heading, justify="right" if heading in {"accuracy", "mIoU"} else "left")
     for dump, figures in scores.items():
-        for method, prefix in (
-            ("STEGO", ""),
-            ("k-means on raw features", "baseline_"),
-            ("linear probe (uses labels)", "linear_"),
-        ):
+        for method, prefix in METHODS:
             pair = (figures.get(f"{prefix}accuracy"), figures.get(f"{prefix}miou"))
             if pair[0] is not None:
                 table.add_row(Text(dump), method, *(_figure(value) for value in pair))
                 dump = ""
+    results.print(table)
+
+
+def _show_spread(dump: str, figures: dict[str, Any]) -> None:
+    """Mean and standard deviation over seeds."""
+    seeds = ", ".join(map(str, figures["seeds"]))
+    table = Table("method", title=f"{dump}: scores over the seeds {seeds}, percent")
+    for heading in ("accuracy", "mIoU"):
+        table.add_column(heading, justify="right")
+    for method, prefix in METHODS:
+        pair = [figures.get(f"{prefix}{name}") for name in ("accuracy", "miou")]
+        cells = [f"{_figure(each['mean'])} ± {_figure(each['std'])}" for each in pair if each]
+        if cells:
+            table.add_row(method, *cells)
     results.print(table)
 
 
@@ -213,5 +239,4 @@ def show_status(document: dict[str, Any]) -> None:
         results.print(Text(f"quarantined  {row['dump']}/{row['path']}: {row['reason']}"))
     if len(document["quarantine"]) > 20:
         results.print(f"… and {len(document['quarantine']) - 20} more; see --json or the report")
-    if document["scores"]:
-        show_scores(document["scores"])
+    show_scores(document)

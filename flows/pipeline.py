@@ -1,5 +1,6 @@
 """The whole pipeline: stage flows in order, and what is current afterwards."""
 
+from functools import partial
 from typing import Any
 
 from prefect import flow
@@ -7,7 +8,7 @@ from prefect import flow
 from flows import stages
 from flows.session import session
 from flows.settings import PipelineOptions, RunOptions, built
-from tasks import model
+from tasks import model, scores
 from tasks.listing import default_dump
 from tasks.options import ComputeOptions, MasksOptions, ScoresOptions
 from tasks.workspace.workspace import Workspace
@@ -81,6 +82,7 @@ def settle(
         dumps=list(tables),
         neighbors={**before.get("neighbors", {}), **tables},
         scores=before.get("scores", {}),
+        spread=before.get("spread", {}),
         drift=before.get("drift", {}),
         options=options.model_dump(
             mode="json",
@@ -112,39 +114,76 @@ def scored(
     score_options: ScoresOptions,
     run: ComputeOptions,
 ) -> None:
-    """Scores of a labelled dump, with k-means on the raw features beside them."""
+    """Scores of a labelled dump, and their spread over seeds where some are asked for."""
     place = Workspace.open(workspace)
     if not place.corpus(dump).manifest()["labelled"]:
         return
+    judged = partial(_judged, workspace, dump, options=(mask_options, score_options), run=run)
+    key, rival = judged(keys["clusters"])
+    keys |= rival
+    current = place.current()
+    place.settle(keys={**current["keys"], **keys}, scores={**current.get("scores", {}), dump: key})
+    seeds = score_options.seed_list()
+    if seeds:
+        found = {}
+        for seed in seeds:
+            clusters_key = reseeded(workspace, keys["clusters"], seed, run)
+            stages.masks_flow(workspace, dump, clusters_key, mask_options, run)
+            found[seed], _ = judged(clusters_key)
+        spread = {**place.current().get("spread", {}), dump: scores.spread(place, dump, found)}
+        place.settle(spread=spread)
+
+
+def _judged(
+    workspace: str,
+    dump: str,
+    clusters_key: str,
+    options: tuple[MasksOptions, ScoresOptions],
+    run: ComputeOptions,
+) -> tuple[str, dict[str, str]]:
+    """Key of the scores of a dump's masks, and the keys of what they are compared with."""
+    mask_options, score_options = options
+    rival: dict[str, str] = {}
     if score_options.baseline:
-        keys |= baseline(workspace, dump, keys, mask_options, run)
+        rival = baseline(workspace, dump, clusters_key, mask_options, run)
     key = stages.scores_flow(
         workspace,
         dump,
-        keys["clusters"],
-        keys.get("baseline_clusters"),
+        clusters_key,
+        rival.get("baseline_clusters"),
         mask_options,
         score_options,
         run,
     )
-    current = place.current()
-    place.settle(keys={**current["keys"], **keys}, scores={**current.get("scores", {}), dump: key})
+    return key, rival
+
+
+def reseeded(workspace: str, clusters_key: str, seed: int, run: ComputeOptions) -> str:
+    """Clusters made as these were, head included, but from another seed; returns their key."""
+    place = Workspace.open(workspace)
+    made = place.folder("clusters", clusters_key).manifest()
+    trained = place.folder("heads", made["inputs"]["head"]).manifest()
+    features, dumps = made["inputs"]["features"], [name for name, _ in made["inputs"]["dumps"]]
+    head_key = stages.head_flow(
+        workspace,
+        features,
+        trained["inputs"]["neighbors"],
+        dumps,
+        built("head", {**trained["options"], "seed": seed}),
+        run,
+    )
+    options = built("clusters", {**made["options"], "seed": seed})
+    return stages.clusters_flow(workspace, features, head_key, dumps, options, run)
 
 
 def baseline(
-    workspace: str, dump: str, keys: dict[str, str], mask_options: MasksOptions, run: ComputeOptions
+    workspace: str, dump: str, clusters_key: str, mask_options: MasksOptions, run: ComputeOptions
 ) -> dict[str, str]:
     """The rival: k-means on the raw features with the same K, restarts, seed and refinement."""
-    clusters = Workspace.open(workspace).folder("clusters", keys["clusters"]).manifest()
+    clusters = Workspace.open(workspace).folder("clusters", clusters_key).manifest()
     inputs = clusters["inputs"]
     dumps = [name for name, _ in inputs["dumps"]]
-    rival = stages.clusters_flow(
-        workspace,
-        inputs["features"],
-        model.IDENTITY,
-        dumps,
-        built("clusters", clusters["options"]),
-        run,
-    )
+    options = built("clusters", {**clusters["options"], "classes": clusters["classes"]})
+    rival = stages.clusters_flow(workspace, inputs["features"], model.IDENTITY, dumps, options, run)
     rival_masks = stages.masks_flow(workspace, dump, rival, mask_options, run)
     return {"baseline_clusters": rival, "baseline_masks": rival_masks}

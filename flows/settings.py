@@ -67,14 +67,16 @@ def built(section: str, values: Mapping[str, Any]) -> Any:
     try:
         return SECTIONS[section](**values)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
+        first, *others = error.errors()
+        name = str(first["loc"][0])  # what follows are the members of a union
         known = ", ".join(SECTIONS[section].model_fields)
         if first["type"] == "extra_forbidden":
             raise OptionError(f"{section} has no option {name!r}; it has {known}") from None
         found = f" (found {first['input']!r})" if first["type"] != "missing" else ""
         flag = name.replace("_", "-")
-        raise OptionError(f"--{flag}: {first['msg'].lower()}{found}; see --help") from None
+        same = [first, *(other for other in others if other["loc"][0] == name)]
+        wanted = ", or ".join(each["msg"].lower() for each in same)
+        raise OptionError(f"--{flag}: {wanted}{found}; see --help") from None
 
 
 def from_toml(location: str) -> dict[str, dict[str, Any]]:

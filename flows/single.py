@@ -148,7 +148,7 @@ def _settle(place: Workspace, stage: str, key: str, options: Options, **entries:
     if keys.get(stage) != key:
         later = ORDER[ORDER.index(stage) + 1 :]
         keys = {name: held for name, held in keys.items() if name.split("_")[-1] not in later}
-        entries = {"scores": {}, "drift": {}, **entries}
+        entries = {"scores": {}, "spread": {}, "drift": {}, **entries}
         if stage == "features":
             entries = {"neighbors": {}, **entries}
     stored = options.model_dump(mode="json", exclude={"weights"})

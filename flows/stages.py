@@ -177,6 +177,8 @@ def clusters_flow(
     key = clusters.clusters_key(rows, head_key, settled)
     if not place.folder("clusters", key).finished:
         run_stage(clusters.plan_codes(rows, head_key, settled, device), compute_options)
+        counts = clusters.plan_stability(rows, head_key, settled)
+        run_stage(counts, compute_options, clusters.finish_stability)
         restarts = clusters.plan_restarts(rows, head_key, settled)
         run_stage(restarts, compute_options, clusters.finish)
     return key
@@ -185,7 +187,7 @@ def clusters_flow(
 def with_classes(
     workspace: Workspace, dumps: list[str], options: ClustersOptions
 ) -> ClustersOptions:
-    """The options with K settled: as given, else the taxonomy's classes, else the default."""
+    """The options with K as given (or left to the codes), else the taxonomy's, else the default."""
     if options.classes is not None:
         return options
     for dump in dumps:
@@ -219,12 +221,10 @@ def scores_flow(
     mask_options: MasksOptions,
     options: ScoresOptions,
     compute_options: ComputeOptions,
-) -> str | None:
-    """Score a dump's masks against its labels; returns the scores' key, None without labels."""
+) -> str:
+    """Score the masks of a labelled dump; returns the scores' key."""
     place = Workspace.open(workspace)
     device = machine.worker_device(compute_options)
-    if not IndexReader(place, dump).manifest["labelled"]:
-        return None
     sources = scores.Sources(
         segmenter_spec(place, clusters_key, mask_options),
         segmenter_spec(place, baseline_key, mask_options) if baseline_key else None,

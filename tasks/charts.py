@@ -184,6 +184,36 @@ def restarts(inertias: Sequence[float]) -> Embedded:
         )
 
 
+def stability(curve: Mapping[int, float], chosen: int) -> Embedded:
+    """Stability of the clusters over their number K; the K that was chosen is filled and named.
+
+    Args:
+        curve: stability in [0, 1] by K.
+        chosen: a K of the curve.
+    """
+    numbers, values = list(curve), list(curve.values())
+    with _figure(4.6, 2.8) as figure:
+        axes = figure.add_subplot(title="How many classes", xlabel="K", ylabel="stability")
+        axes.plot(numbers, values, color=QUIET, linewidth=1.2, marker="o", markersize=3.5)
+        axes.scatter([chosen], [curve[chosen]], s=60, color=TERMS["self"], zorder=3)
+        axes.annotate(
+            f"chosen: {chosen}",
+            (chosen, curve[chosen]),
+            xytext=(6, 6),
+            textcoords="offset points",
+            color=TERMS["self"],
+            weight="bold",
+        )
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_ylim(0, 1.08)
+        axes.grid(axis="y")
+        return _svg(
+            figure,
+            f"Stability of k-means for K from {numbers[0]} to {numbers[-1]}; {chosen} was chosen "
+            f"at {curve[chosen]:.2f}",
+        )
+
+
 def confusion(
     counts: NDArray[np.integer], rows: Sequence[str], columns: Sequence[str], ious: Floats, alt: str
 ) -> Embedded:

@@ -1,4 +1,4 @@
-"""Stage clusters: codes of a draw of tokens, then k-means from several starts; the best wins."""
+"""Stage clusters: codes of a draw of tokens, how many classes they hold, k-means restarts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stego_core import kmeans
+from stego_core import kmeans, stability
 from stego_core.errors import CapacityError
 from tasks import machine, model
 from tasks.options import ClustersOptions
@@ -21,7 +21,7 @@ from tasks.workspace.arrays import Layout
 from tasks.workspace.ledger import Folder, Record
 from tasks.workspace.storage import Storage
 
-VERSION = 1
+VERSION = 2
 SHARD_ROWS = 256
 MAX_FLOATS = 64 * 2**20
 """Floats of the drawn codes; every worker holds them once (256 MiB)."""
@@ -69,6 +69,35 @@ class CodesWork:
     def _draw(self, row: int, available: int) -> NDArray[np.int64]:
         generator = np.random.default_rng([self.seed, row])
         return np.sort(generator.choice(available, self.tokens, replace=False))
+
+
+@dataclass(frozen=True)
+class StabilityWork:
+    """How stable each number of clusters is; a shard is a K, the first of them `LEAST`."""
+
+    storage: Storage
+    path: str
+    seed: int
+
+    def steps(self) -> Sequence[Step]:
+        """One step on a CPU."""
+        return [Step(self.shard)]
+
+    def shard(self, shard: int) -> Record:
+        """Stability of one K on the drawn codes."""
+        watch = Stopwatch()
+        with watch("read"):
+            codes = drawn_codes(self.storage, f"{self.path}/codes.zarr")
+        clusters = shard + stability.LEAST
+        with watch("infer"):
+            generator = np.random.default_rng([self.seed, clusters])
+            found = stability.stability(codes, clusters, generator)
+        results = {"classes": clusters, "stability": found}
+        checksum = keys.digest(keys.canonical(results))
+        span = (shard, shard + 1)
+        record = Record(shard, span, 0, checksum, watch.seconds, results=results)
+        Folder(self.storage, f"{self.path}/classes").record(record)
+        return record
 
 
 @dataclass(frozen=True)
@@ -140,10 +169,11 @@ def plan_codes(
     """
     workspace = rows.workspace
     usable = int(rows.valid().sum())
-    if options.classes is None or usable < options.classes:
+    least = stability.LEAST if options.classes == "auto" else options.classes
+    if least is None or usable < least:
         raise CapacityError(
-            f"{usable} usable feature rows are fewer than the {options.classes} classes; give "
-            "more images or a smaller --classes"
+            f"{usable} usable feature rows are fewer than the {least} classes; give more images "
+            "or a smaller --classes"
         )
     base = f"clusters/{clusters_key(rows, head_key, options)}"
     folder = workspace.folder(f"{base}/codes.zarr")
@@ -160,20 +190,58 @@ def plan_codes(
     return Stage(folder, title, "crops", rows.total, shards, work, {"stage": "codes"})
 
 
+def plan_stability(rows: FeatureRows, head_key: str, options: ClustersOptions) -> Stage | None:
+    """How stable each K is on the drawn codes; None if it is known, or if K is given.
+
+    Raises:
+        CapacityError: too few codes to tell.
+    """
+    if options.classes != "auto":
+        return None
+    workspace = rows.workspace
+    base = f"clusters/{clusters_key(rows, head_key, options)}"
+    folder = workspace.folder(f"{base}/classes")
+    if folder.finished:
+        return None
+    codes = drawn_codes(workspace.storage, f"{base}/codes.zarr")
+    most = min(options.max_classes, len(codes) // 3)
+    if most <= stability.LEAST:
+        raise CapacityError(
+            f"{len(codes)} codes are too few to find out how many classes there are; give more "
+            "images or a number with --classes"
+        )
+    work = StabilityWork(workspace.storage, base, options.seed)
+    count = most - stability.LEAST + 1
+    return Stage(folder, "how many classes", "numbers", count, count, work, {"stage": "classes"})
+
+
+def finish_stability(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
+    """Propose a K."""
+    found = [record.results for record in stage.folder.records(stage.shards)]
+    curve = {int(each["classes"]): float(each["stability"]) for each in found}
+    chosen = stability.proposed(curve)
+    rows = [[clusters, round(value, 4)] for clusters, value in sorted(curve.items())]
+    return stage.finish(seconds, computed, curve=rows, classes=chosen)
+
+
 def plan_restarts(rows: FeatureRows, head_key: str, options: ClustersOptions) -> Stage | None:
     """All k-means runs; None if the clusters are there."""
     workspace = rows.workspace
     folder = workspace.folder("clusters", clusters_key(rows, head_key, options))
     if folder.finished:
         return None
-    assert options.classes is not None  # plan_codes came before
-    work = RestartWork(workspace.storage, folder.path, options.classes, options.seed)
+    choice: dict[str, Any] = {"classes": options.classes}
+    if options.classes == "auto":
+        found = workspace.folder(f"{folder.path}/classes").manifest()
+        choice = {"classes": found["classes"], "stability": found["curve"]}
+    work = RestartWork(workspace.storage, folder.path, choice["classes"], options.seed)
     manifest: dict[str, Any] = {
         "stage": "clusters",
         "version": VERSION,
         "options": options.model_dump(mode="json"),
         "inputs": {**rows.inputs(), "head": head_key},
         "backbone": rows.backbone().document(),
+        **choice,
     }
     title = "clusters" if head_key != model.IDENTITY else "clusters (raw features)"
     codes = arrays.open_array(workspace.storage, f"{folder.path}/codes.zarr", "codes")

@@ -57,6 +57,7 @@ def write(
             row(RAW, backbone["name"], figures, "baseline_"),
             *(each._asdict() for each in benchmark.published),
         ],
+        "spread": summary.current.get("spread", {}).get(val),
         "per_class": figures["per_class"],
         "classes": list(benchmark.classes),
         "confusion": {

@@ -1,7 +1,7 @@
 """Options of every stage: one model each, which the command line and Prefect's forms both show."""
 
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ByteSize, ConfigDict, Field
 
@@ -219,8 +219,13 @@ class HeadOptions(Options):
 class ClustersOptions(Options):
     """k-means over the codes."""
 
-    classes: int | None = Field(
-        None, ge=2, le=255, description="Clusters K; default: the taxonomy's classes, else 16."
+    classes: Annotated[int, Field(ge=2, le=255)] | Literal["auto"] | None = Field(
+        None,
+        description="Clusters K, or auto: as many as are stable; default: the taxonomy's classes, "
+        "else 16.",
+    )
+    max_classes: int = Field(
+        32, ge=3, le=255, description="The largest K that --classes auto considers."
     )
     restarts: int = Field(10, ge=1, description="Independent starts; the lowest inertia wins.")
     max_tokens: int = Field(200_000, ge=256, description="Codes drawn for clustering.")
@@ -262,6 +267,25 @@ class ScoresOptions(Options):
         description="quick: the probe is fitted to a draw of tokens and scored without CRF; stego: "
         "to every pixel's label, for the head's steps and batches, and scored with the CRF.",
     )
+    seeds: str = Field(
+        "",
+        description="Seeds such as 0,1,2,3,4: head, clusters, masks and scores are also made from "
+        "each of them, and the spread of the figures is told.",
+    )
+
+    def seed_list(self) -> list[int]:
+        """The seeds, each once, in the order given.
+
+        Raises:
+            OptionError: they are not whole numbers of at least 0.
+        """
+        parts = [part.strip() for part in self.seeds.split(",")] if self.seeds else []
+        if not all(part.isdecimal() for part in parts):
+            raise OptionError(
+                f"--seeds {self.seeds!r} are not whole numbers separated by commas; write for "
+                "example 0,1,2,3,4"
+            )
+        return list(dict.fromkeys(int(part) for part in parts))
 
 
 class StorageOptions(Options):

@@ -55,7 +55,8 @@ class Quarantined:
 class Scores:
     """Scores of one dump in %, None where not measured.
 
-    `baseline` is k-means on the raw backbone features, `linear` the supervised linear probe.
+    `many` gives each cluster the class that most of its pixels have, `baseline` is k-means on the
+    raw backbone features, `linear` the supervised linear probe.
     """
 
     dump: str
@@ -65,6 +66,8 @@ class Scores:
     baseline_miou: float | None = None
     linear_accuracy: float | None = None
     linear_miou: float | None = None
+    many_accuracy: float | None = None
+    many_miou: float | None = None
 
 
 @dataclass(frozen=True)
@@ -159,6 +162,8 @@ class Report:
 
     `quarantine_total` is the true number of quarantined images where `quarantine` is cut off.
     `keys` maps a stage to the key of its folder. `inertias` has one value per k-means restart.
+    `stability` maps K to how stable K clusters are, where the codes were asked for K, and
+    `classes_chosen` is that K.
     """
 
     title: str
@@ -174,6 +179,8 @@ class Report:
     gallery: Sequence[GalleryItem] = ()
     curves: TrainingCurves | None = None
     inertias: Sequence[float] = ()
+    stability: Mapping[int, float] = field(default_factory=dict)
+    classes_chosen: int = 0
     confusions: Sequence[Confusion] = ()
     seed: SeedFigure | None = None
     timings: Sequence[Timing] = ()
@@ -199,6 +206,9 @@ def render(report: Report) -> str:
             confusions=[(each.dump, _confusion_chart(each)) for each in report.confusions],
             curves=_curve_charts(report.curves) if report.curves else [],
             restarts=_restart_chart(report.inertias),
+            numbers=charts.stability(report.stability, report.classes_chosen)
+            if report.stability
+            else None,
         )
     )
     # Names of files may hold bytes that are not text; the page must still be UTF-8.

@@ -44,7 +44,8 @@ def write(workspace: Workspace, name: str) -> str:
 
 def gathered(summary: Summary) -> page.Report:
     """Everything that the page shows."""
-    backbone = (summary.whole("clusters") or {}).get("backbone") or {}
+    clusters = summary.whole("clusters") or {}
+    backbone = clusters.get("backbone") or {}
     quarantine = summary.quarantine()
     return page.Report(
         title="A class for every pixel",
@@ -64,7 +65,9 @@ def gathered(summary: Summary) -> page.Report:
         scores=[score for dump in summary.dumps if (score := scores(summary, dump))],
         gallery=[item for dump in summary.dumps for item in gallery(summary, dump)],
         curves=curves(summary),
-        inertias=(summary.whole("clusters") or {}).get("inertias", []),
+        inertias=clusters.get("inertias", []),
+        stability=dict(clusters.get("stability", [])),
+        classes_chosen=clusters.get("classes", 0),
         confusions=[c for dump in summary.dumps if (c := confusion(summary, dump))],
         seed=seed_figure(summary),
         timings=timings(summary),

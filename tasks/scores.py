@@ -1,6 +1,6 @@
 """Stage scores: masks against labels, beside k-means on raw features and a linear probe."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -22,8 +22,10 @@ from tasks.workspace import keys, tables
 from tasks.workspace.ledger import Folder, Record
 from tasks.workspace.workspace import Workspace
 
-VERSION = 1
+VERSION = 2
 SHARD_IMAGES = 8
+METHODS = {"stego": "", "baseline": "baseline_", "linear": "linear_"}
+"""What is scored, and how the names of its figures begin."""
 FETCHES_AHEAD = 2
 """Images whose files are read while the one before them is being scored."""
 
@@ -230,8 +232,8 @@ def finish(workspace: Workspace, stage: Stage, seconds: float, computed: int) ->
     }
     result: dict[str, Any] = {}
     matching: dict[str, list[int]] = {}
-    for name, prefix in (("stego", ""), ("baseline", "baseline_"), ("linear", "linear_")):
-        result |= {f"{prefix}accuracy": None, f"{prefix}miou": None}
+    for name, prefix in METHODS.items():
+        result |= dict.fromkeys((f"{prefix}accuracy", f"{prefix}miou"))
         if name not in merged:
             continue
         matched = (
@@ -241,11 +243,12 @@ def finish(workspace: Workspace, stage: Stage, seconds: float, computed: int) ->
         )
         figures = metrics.scores(merged[name], matched)
         matching[name] = matched.tolist()
-        result[f"{prefix}accuracy"] = _rounded(figures.accuracy)
-        result[f"{prefix}miou"] = _rounded(figures.miou)
+        result |= _pair(prefix, figures)
         if name == "stego":
             named = zip(taxonomy.classes, figures.per_class, strict=True)
             result["per_class"] = {cls: _rounded(iou) for cls, iou in named}
+    majority = metrics.majority_match(merged["stego"])
+    result |= _pair("many_", metrics.scores(merged["stego"], majority))
     return stage.finish(
         seconds,
         computed,
@@ -256,5 +259,37 @@ def finish(workspace: Workspace, stage: Stage, seconds: float, computed: int) ->
     )
 
 
-def _rounded(value: float) -> float | None:
+def spread(workspace: Workspace, dump: str, scored: Mapping[int, str]) -> dict[str, Any]:
+    """How far a dump's figures differ from seed to seed.
+
+    Args:
+        workspace: holds the scores.
+        dump: the dump.
+        scored: key of the scores by seed.
+
+    Returns:
+        `seeds`, and for each figure its `mean`, `std` (of a sample; None for one seed), `least`
+        and `greatest`, in percent; figures that were not measured are left out.
+    """
+    tables = [workspace.folder("scores", key, dump).manifest()["scores"] for key in scored.values()]
+    figures = {}
+    for name, first in tables[0].items():
+        values = [table[name] for table in tables]
+        if name == "per_class" or first is None or None in values:
+            continue
+        figures[name] = {
+            "mean": _rounded(np.mean(values)),
+            "std": _rounded(np.std(values, ddof=1)) if len(values) > 1 else None,
+            "least": min(values),
+            "greatest": max(values),
+        }
+    return {"seeds": list(scored), **figures}
+
+
+def _pair(prefix: str, figures: metrics.Scores) -> dict[str, float | None]:
+    pair = {"accuracy": figures.accuracy, "miou": figures.miou}
+    return {f"{prefix}{name}": _rounded(value) for name, value in pair.items()}
+
+
+def _rounded(value: float | np.floating) -> float | None:
     return None if np.isnan(value) else round(float(value), 2)

@@ -19,6 +19,8 @@ SCORE_NAMES = (
     "accuracy",
     "miou",
     "per_class",
+    "many_accuracy",
+    "many_miou",
     "linear_accuracy",
     "linear_miou",
     "baseline_accuracy",
@@ -142,7 +144,7 @@ class Summary:
         The training dumps come first in order of arrival, so later dumps never rename a class.
         """
         clusters = self.whole("clusters")
-        count = int(clusters["options"]["classes"]) if clusters else 0
+        count = int(clusters["classes"]) if clusters else 0
         names = [f"cluster {i}" for i in range(count)]
         for dump in self.dumps:
             scored = self.scores(dump)
@@ -196,4 +198,5 @@ class Summary:
             "backbone": (self.whole("clusters") or {}).get("backbone"),
             "quarantine": self.quarantine(),
             "scores": scores,
+            "spread": self.current.get("spread", {}),
         }

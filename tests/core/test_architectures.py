@@ -32,22 +32,22 @@ class TestPico:
         assert NAME in known_backbones()
 
     def test_reads_patches_of_eight_pixels_in_four_blocks(self, backbone: Backbone) -> None:
-        assert (backbone.patch, backbone.channels, backbone.layer) == (8, 96, 3)
+        assert (backbone.patch, backbone.channels, backbone.layer) == (8, 128, 3)
 
     def test_is_normalised_as_imagenet(self, backbone: Backbone) -> None:
         assert tuple(backbone.mean) == (0.485, 0.456, 0.406)
         assert tuple(backbone.std) == (0.229, 0.224, 0.225)
 
-    def test_weighs_two_megabytes(self, model: nn.Module) -> None:
+    def test_weighs_four_megabytes(self, model: nn.Module) -> None:
         size = sum(value.numel() * 4 for value in model.state_dict().values())
-        assert 1.8e6 < size < 2.2e6
+        assert 3.5e6 < size < 4e6
         assert {value.dtype for value in model.state_dict().values()} == {torch.float32}
 
     @pytest.mark.parametrize("size", [(8, 8), (48, 120), (64, 64), (136, 72)])
     def test_takes_any_multiple_of_a_patch(self, backbone: Backbone, size: tuple[int, int]) -> None:
         rng = np.random.default_rng(0)
         found = backbone.features(rng.integers(0, 256, (2, *size, 3), dtype=np.uint8))
-        assert found.shape == (2, size[0] // 8, size[1] // 8, 96)
+        assert found.shape == (2, size[0] // 8, size[1] // 8, 128)
         assert np.isfinite(found).all()
         assert not np.array_equal(found[0], found[1])
 
@@ -63,7 +63,7 @@ class TestPico:
 
     def test_position_matters(self, backbone: Backbone) -> None:
         found = backbone.features(np.full((1, 48, 120, 3), 90, np.uint8))[0]
-        inner = found[2:-2, 2:-2].reshape(-1, 96)  # the stem's zero padding does not reach here
+        inner = found[2:-2, 2:-2].reshape(-1, 128)  # the stem's zero padding does not reach here
         assert np.ptp(inner, axis=0).max() > 1e-3
 
     def test_every_patch_hears_of_every_other(
@@ -85,14 +85,30 @@ class TestConvStem:
 
     def test_halves_three_times(self, stem: nn.Module) -> None:
         convolutions = [layer for layer in stem.children() if isinstance(layer, nn.Conv2d)]
-        assert [layer.out_channels for layer in convolutions] == [24, 48, 96]
+        assert [layer.out_channels for layer in convolutions] == [32, 64, 128]
         assert {(layer.kernel_size, layer.stride) for layer in convolutions} == {((4, 4), (2, 2))}
-        assert [type(layer) for layer in stem.children()][1::2] == [nn.GELU] * 2
+        others = [type(each) for each in stem.children() if not isinstance(each, nn.Conv2d)]
+        assert others == [nn.InstanceNorm2d, nn.GELU] * 2
+
+    def test_light_and_contrast_of_a_whole_image_leave_no_trace(self, model: nn.Module) -> None:
+        views = torch.rand((1, 3, 64, 96), generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            plain, dimmed, other = (
+                model.patch_embed.proj(each)  # type: ignore[union-attr,operator]
+                for each in (views, 0.4 * views, views.flip(-1))
+            )
+        inner = (
+            ...,
+            slice(1, -1),
+            slice(1, -1),
+        )  # borders are padded with zeros, whatever the light
+        assert (plain - dimmed)[inner].abs().max() < 0.05 * (plain - other)[inner].abs().max()
 
     @pytest.mark.parametrize("pixel", [(0, 0), (3, 4), (7, 7), (20, 57), (47, 119), (24, 64)])
     def test_a_pixel_changes_its_patch_and_at_most_the_next_ones(
         self, stem: nn.Module, pixel: tuple[int, int]
     ) -> None:
+        stem = nn.Sequential(*(e for e in stem.children() if not isinstance(e, nn.InstanceNorm2d)))
         views = torch.rand((1, 3, 48, 120), generator=torch.Generator().manual_seed(0))
         changed = views.clone()
         changed[:, :, pixel[0], pixel[1]] += 10
@@ -109,6 +125,6 @@ class TestConvStem:
         views = torch.rand((1, 3, 64, 64), generator=torch.Generator().manual_seed(0))
         with torch.no_grad():
             tokens, grid = model.patch_embed(views), stem(views)  # type: ignore[operator]
-        tokens = tokens.reshape(8, 8, 96)  # dynamic sizes come as a grid, others as a sequence
+        tokens = tokens.reshape(8, 8, 128)  # dynamic sizes come as a grid, others as a sequence
         for y, x in np.ndindex(8, 8):
             assert torch.equal(tokens[y, x], grid[0, :, y, x])

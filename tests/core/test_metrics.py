@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from stego_core.metrics import VOID, Confusion, identity_match, match, scores
+from stego_core.metrics import (
+    VOID,
+    Confusion,
+    identity_match,
+    majority_match,
+    match,
+    scores,
+)
 
 CLASSES, CLUSTERS = 3, 5
 Counts = NDArray[np.int64]
@@ -101,6 +108,17 @@ class TestMatching:
 
     def test_left_over_clusters_have_no_class(self) -> None:
         assert match(np.array([[0, 8, 1, 0], [9, 0, 0, 2]])).tolist() == [1, 0, -1, -1]
+
+    def test_many_clusters_may_share_their_majority(self) -> None:
+        counts = np.array([[5, 1, 0, 9], [2, 4, 0, 8], [0, 0, 0, 0]])
+        assert majority_match(counts).tolist() == [0, 1, -1, 0]
+
+    @given(arrays(np.int64, (CLASSES, CLUSTERS), elements=st.integers(0, 50)))
+    def test_no_matching_is_more_accurate_than_the_majority(self, counts: Counts) -> None:
+        best, one_to_one = (
+            scores(counts, each).accuracy for each in (majority_match(counts), match(counts))
+        )
+        assert best >= one_to_one or counts.sum() == 0
 
     def test_classes_of_the_probe_match_themselves(self) -> None:
         assert identity_match(3).tolist() == [0, 1, 2]

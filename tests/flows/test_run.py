@@ -105,6 +105,12 @@ class TestFinishedWorkspace:
         document = status(finished, capsys)
         assert document["scores"]["train"]["accuracy"] == pytest.approx(100 * best, abs=0.01)
 
+    def test_many_to_one_is_at_least_as_accurate(
+        self, finished: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        scores = status(finished, capsys)["scores"]["train"]
+        assert scores["accuracy"] <= scores["many_accuracy"] <= 100
+
     def test_report_names_everything(self, finished: Path) -> None:
         page = (finished / "ws" / "reports" / "latest" / "index.html").read_text()
         for text in ("broken.jpg", "train", "new", "vit_tiny_patch16_224", "untrained"):
@@ -135,6 +141,24 @@ class TestFinishedWorkspace:
         )  # fmt: skip
         after = {p: p.stat().st_mtime_ns for p in (finished / "ws").rglob("records/*.json")}
         assert after == before
+
+    def test_spread_over_seeds(self, finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        before = masks(finished, "train")
+        stego("scores", "--workspace", str(finished / "ws"), "--seeds", "0,1", "--executor", "loop")
+        shown = capsys.readouterr().out
+        assert "seeds 0, 1" in shown
+        assert "±" in shown
+        document = status(finished, capsys)
+        spread, scores = document["spread"]["train"], document["scores"]["train"]
+        assert spread["seeds"] == [0, 1]
+        for name in ("accuracy", "miou", "baseline_miou", "linear_accuracy"):
+            figures = spread[name]
+            pair = (figures["least"], figures["greatest"])
+            assert scores[name] in pair  # the workspace was made from seed 0
+            assert figures["mean"] == pytest.approx(np.mean(pair), abs=0.01)
+            assert figures["std"] == pytest.approx(np.std(pair, ddof=1), abs=0.01)
+        assert spread["miou"]["std"] > 0
+        assert masks(finished, "train") == before
 
     def test_segment_equals_the_dump_s_mask(self, finished: Path, tmp_path: Path) -> None:
         image = finished / "train" / "images" / "s003.png"

@@ -147,7 +147,7 @@ class TestContent:
 
     def test_missing_numbers_are_dashes(self, full: str) -> None:
         row = full.split(">day-2</th>")[1].split("</tr>")[0]
-        assert re.findall(r">([^<]+)</td>", row) == ["50.0", "20.0", "–", "–", "–", "–"]
+        assert re.findall(r">([^<]+)</td>", row) == ["50.0", "20.0", *"––––––"]
 
     def test_cut_off_quarantine_names_the_total(self, full: str) -> None:
         assert "The first 1 of 1,234 quarantined images are listed." in full
@@ -227,6 +227,12 @@ class TestEdges:
         html = page.render(replace(empty_report(), curves=curves))
         assert len(sources(html)) == 1
         assert "targets" not in html
+
+    def test_the_curve_of_the_number_of_classes_names_the_choice(self) -> None:
+        curve = {2: 0.99, 3: 0.97, 4: 0.41}
+        html = page.render(replace(empty_report(), stability=curve, classes_chosen=3))
+        assert len(sources(html)) == 1
+        assert "K from 2 to 4; 3 was chosen at 0.97" in html
 
     @pytest.mark.parametrize(("inertias", "charted"), [([], 0), ([np.nan], 0), ([np.nan, 3.0], 1)])
     def test_restarts_that_failed_cannot_win(self, inertias: list[float], charted: int) -> None:

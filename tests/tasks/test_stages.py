@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from stego_core import stability
 from stego_core.errors import CapacityError, WorkspaceError
 from tasks import clusters, corpus, draw, features, head, listing, model, neighbors
 from tasks.index import IndexReader
@@ -21,7 +22,7 @@ from tasks.progress import Event, listening
 from tasks.rows import FeatureRows, PatchCache
 from tasks.stage import Stage
 from tasks.steps import LoopExecutor
-from tasks.workspace import arrays
+from tasks.workspace import arrays, tables
 from tasks.workspace.workspace import Workspace
 
 IMAGES, NEW = 9, 4
@@ -172,6 +173,28 @@ class TestClusters:
         manifest = clusters.finish(stage, 0.0, 4)
         assert len(manifest["inertias"]) == 4
         assert manifest["inertias"][manifest["best"]] == min(manifest["inertias"])
+
+    def test_the_codes_say_how_many_classes(self, rows: FeatureRows) -> None:
+        options = ClustersOptions(classes="auto", max_classes=5, restarts=2)
+        compute(clusters.plan_codes(rows, model.IDENTITY, options, "cpu")).finish(0.0, 1)
+        planned = clusters.plan_stability(rows, model.IDENTITY, options)
+        found = clusters.finish_stability(compute(planned), 0.0, 4)
+        curve = dict(found["curve"])
+        assert list(curve) == [2, 3, 4, 5]
+        assert found["classes"] == stability.proposed(curve)
+        assert clusters.plan_stability(rows, model.IDENTITY, options) is None
+        stage = compute(clusters.plan_restarts(rows, model.IDENTITY, options))
+        manifest = clusters.finish(stage, 0.0, 2)
+        assert manifest["classes"] == found["classes"]
+        assert manifest["stability"] == found["curve"]
+        stored = tables.read_tensors(
+            rows.workspace.storage, f"{stage.folder.path}/{clusters.CENTROIDS_FILE}"
+        )
+        assert len(stored["centroids"]) == found["classes"]
+
+    def test_a_number_of_classes_asks_nothing(self, rows: FeatureRows) -> None:
+        options = ClustersOptions(classes=3)
+        assert clusters.plan_stability(rows, model.IDENTITY, options) is None
 
     def test_codes_are_drawn_per_row(self, rows: FeatureRows) -> None:
         options = ClustersOptions(classes=3, max_tokens=256)
