@@ -105,6 +105,15 @@ def scores_table(workspace: Workspace, dump: str, key: str) -> None:
     create_table_artifact(rows, _key("scores", dump), f"Scores of dump {dump}, percent")
 
 
+def benchmark_table(outcome: dict[str, Any]) -> None:
+    """Figures of a benchmark beside the published ones, in percent."""
+    create_table_artifact(
+        outcome["rows"],
+        _key("benchmark", outcome["benchmark"]),
+        f"{outcome['benchmark']}; departures: {'; '.join(outcome['departures']) or 'none'}",
+    )
+
+
 def report_page(workspace: Workspace, location: str) -> None:
     """What a run achieved, in a few lines, with the link to the report; and its timings."""
     document = Summary(workspace).document()

@@ -80,6 +80,34 @@ def demo(workspace: str, scenes: int | None, compute: ComputeOptions) -> Shown:
     return show
 
 
+def benchmark(
+    workspace: str,
+    name: str,
+    data: str,
+    limit: int | None,
+    resampling: Any,
+    **sections: Any,
+) -> Shown:
+    """The paper's protocol on one of its data sets."""
+    from flows import console
+    from flows.settings import RunOptions
+    from stego_core import benchmarks
+    from tasks import hub
+    from tasks.datasets import DataSet
+    from tasks.paper import chosen_backbone
+
+    facts = benchmarks.named(name)
+    DataSet.at(data, facts).require()  # before a server starts: it is known at once
+    options = RunOptions(**sections)
+    if options.features.weights is None:
+        hub.require(chosen_backbone(facts, dict(options)))
+
+    from flows.benchmark import benchmark as benchmark_flow
+
+    outcome = benchmark_flow(workspace, name, data, options, resampling or "nearest", limit)
+    return lambda: console.show_benchmark(outcome)
+
+
 def backfill(
     workspace: str,
     dump: str | None,

@@ -166,6 +166,40 @@ def _figure(value: float | None) -> str:
     return "–" if value is None else f"{value:.1f}"
 
 
+def show_benchmark(outcome: dict[str, Any]) -> None:
+    """Our figures beside the published ones, what differs, and where everything is."""
+    counts = outcome["images"]
+    title = (
+        f"{outcome['benchmark']}, percent; trained on {counts['train']} images, evaluated on "
+        f"{counts['val']}"
+    )
+    table = Table(title=title)
+    for heading in ("system", "backbone"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("accuracy / mIoU", "linear probe"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in outcome["rows"]:
+        if row["accuracy"] is not None:
+            pairs = [
+                f"{_figure(row[f'{kind}accuracy'])} / {_figure(row[f'{kind}miou'])}"
+                for kind in ("", "linear_")
+            ]
+            table.add_row(Text(row["system"]), Text(row["backbone"]), *pairs)
+    results.print(table)
+    for departure in outcome["departures"]:
+        results.print(Text(f"not as published: {departure}"), soft_wrap=True)
+    for difference in outcome["differences"]:
+        results.print(Text(f"differs from the released code: {difference}"), soft_wrap=True)
+    if outcome["unusable"]:
+        say(
+            f"warning: {outcome['unusable']} images could not be used, so the figures do not "
+            "compare with published ones; the report lists them. Mend them and run again in "
+            "another --workspace"
+        )
+    for kind in ("figure", "document", "report"):
+        results.print(f"{kind}: {outcome[kind]}", markup=False, soft_wrap=True)
+
+
 def show_pretrained(outcome: dict[str, Any]) -> None:
     """How a training ended, and how its backbone is used."""
     figures = outcome["quality"]

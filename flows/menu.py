@@ -47,6 +47,22 @@ IMAGES = click.Argument(["images"], nargs=-1, required=True)
 OUT = click.Option(["--out"], help="Folder or URI for the masks. [default: labelled]")
 JSON = click.Option(["--json", "as_json"], is_flag=True, help="Print JSON.")
 NAME = click.Option(["--name"], help="The report's folder. [default: latest]")
+BENCHMARK = click.Argument(
+    ["name"], metavar="cocostuff27|cocostuff15|cocostuff3|cityscapes27|potsdam3"
+)
+DATA = click.Option(
+    ["--data"], required=True, help="Folder or URI that holds the data set in its own form."
+)
+LIMIT = click.Option(
+    ["--limit"],
+    type=click.IntRange(1),
+    help="For a trial: only so many images of each split, the first ones.",
+)
+RESAMPLING = click.Option(
+    ["--resampling"],
+    type=click.Choice(["nearest", "bilinear"]),
+    help="How images are resized. [default: nearest, as in the released code]",
+)
 INBOX = click.Option(["--inbox"], help="Folder or URI whose every new folder is a dump.")
 ALL = (
     "corpus", "features", "neighbors", "head", "clusters", "masks", "scores", "storage", "compute"
@@ -77,6 +93,14 @@ COMMANDS = (
         commands.pretrain,
         ("corpus", "pretrain", "storage", "compute"),
         [DUMP],
+    ),
+    CommandSpec(
+        "benchmark",
+        "Train and evaluate on a data set of the paper, as published; options that are left out "
+        "are the published ones.",
+        commands.benchmark,
+        ALL[1:],
+        [BENCHMARK, DATA, LIMIT, RESAMPLING],
     ),
     CommandSpec("demo", "The pipeline on generated scenes.", commands.demo, ("compute",), [SCENES]),
     CommandSpec(

@@ -22,6 +22,7 @@ from tasks import (
     masks,
     model,
     neighbors,
+    pixelprobe,
     probe,
     report,
     scores,
@@ -228,6 +229,7 @@ def scores_flow(
         segmenter_spec(place, clusters_key, mask_options),
         segmenter_spec(place, baseline_key, mask_options) if baseline_key else None,
         probe_path(place, dump, clusters_key, options, device, compute_options),
+        options.probe_protocol == "stego",
     )
 
     def finish(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
@@ -254,8 +256,13 @@ def probe_path(
     rows: FeatureRows = feature_rows(workspace, inputs["features"], dumps)
     if not options.linear_probe or not probe.can_fit(rows, dump):
         return None
-    run_stage(probe.plan(rows, inputs["head"], seed, device), compute_options)
-    return probe.path(rows, inputs["head"], seed)
+    if options.probe_protocol == "stego":
+        folder = pixelprobe.folder(rows, inputs["head"], seed)
+        run_stage(pixelprobe.plan(rows, inputs["head"], seed, compute_options), compute_options)
+    else:
+        folder = probe.folder(rows, inputs["head"], seed)
+        run_stage(probe.plan(rows, inputs["head"], seed, device), compute_options)
+    return f"{folder.path}/{probe.PROBE_FILE}"
 
 
 @flow(name="drift", flow_run_name="drift {dump}")

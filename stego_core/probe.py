@@ -5,9 +5,15 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from stego_core.metrics import VOID
 
 LEARNING_RATE = 5e-3
 BATCH_TOKENS = 4096
+LEAST_PROBABILITY = 1e-5
+"""Where pydensecrf's own `unary_from_softmax`, which STEGO calls, cuts probabilities off."""
 
 
 class Probe(NamedTuple):
@@ -71,3 +77,59 @@ def fit(
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
     return Probe(weight.detach().numpy(), bias.detach().numpy())
+
+
+class PixelFit(NamedTuple):
+    """A linear probe while it is fitted to pixels, as STEGO does it.
+
+    Attributes:
+        linear: codes D to classes, zero at first.
+        optimiser: Adam of its parameters.
+    """
+
+    linear: nn.Linear
+    optimiser: torch.optim.Adam
+
+    @classmethod
+    def start(cls, depth: int, classes: int, device: str) -> "PixelFit":
+        """Before the first step."""
+        with torch.random.fork_rng(devices=[]):  # the constructor draws from the global state
+            linear = nn.Linear(depth, classes).to(device)
+        for parameter in linear.parameters():
+            nn.init.zeros_(parameter)
+        return cls(linear, torch.optim.Adam(linear.parameters(), lr=LEARNING_RATE))
+
+    def step(self, codes: Tensor, labels: Tensor) -> float:
+        """One step of Adam; returns the loss before it, NaN where every pixel is void.
+
+        The loss is the mean cross-entropy over all non-void pixels, logits interpolated
+        bilinearly to the labels' size (Hamilton et al. 2022, the released training step).
+
+        Args:
+            codes: (B, h, w, D) float32, detached.
+            labels: (B, H, W) int64 class ids, void −1.
+        """
+        if not bool((labels != VOID).any()):
+            return float("nan")
+        logits = self.linear(codes).permute(0, 3, 1, 2)
+        full = functional.interpolate(
+            logits, labels.shape[-2:], mode="bilinear", align_corners=False
+        )
+        loss = functional.cross_entropy(full, labels, ignore_index=VOID)
+        self.optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimiser.step()
+        return loss.item()
+
+    def result(self) -> Probe:
+        """The probe as it stands."""
+        return Probe(*(value.detach().cpu().numpy() for value in self.linear.parameters()))
+
+
+def log_probabilities(
+    logits: NDArray[np.float32], least: float = LEAST_PROBABILITY
+) -> NDArray[np.float32]:
+    """log softmax of logits (..., classes), none below log `least`: what a CRF takes as unary."""
+    peak = logits.max(axis=-1, keepdims=True)
+    values = logits - peak - np.log(np.exp(logits - peak).sum(axis=-1, keepdims=True))
+    return np.asarray(np.maximum(values, np.log(np.float32(least))))

@@ -26,6 +26,7 @@ Floats = NDArray[np.floating]
 Colour = tuple[int, int, int]  # RGB, 0 to 255
 
 MAX_WIDTH, MAX_HEIGHT = 480, 960  # pixels of an embedded picture
+PNG_DPI = 200
 MAX_POINTS = 600  # of one line in a chart: more cannot be told apart on a screen
 TERMS = {"self": "#0072B2", "knn": "#D55E00", "rand": "#009E73"}  # Okabe and Ito's palette
 INK, QUIET, GRID = "#24292f", "#6b7280", "#e2e5e9"
@@ -225,6 +226,25 @@ def confusion(
         ious: (R,) IoU of every true class in %, nan where it is absent.
         alt: what the matrix belongs to, in words.
     """
+    with _confusion_figure(counts, rows, columns, ious) as figure:
+        return _svg(figure, alt, bbox_inches="tight", pad_inches=0.02)
+
+
+def confusion_png(
+    counts: NDArray[np.integer], rows: Sequence[str], columns: Sequence[str], ious: Floats
+) -> bytes:
+    """The figure of `confusion` as a PNG file on white."""
+    buffer = io.BytesIO()
+    with _confusion_figure(counts, rows, columns, ious) as figure:
+        figure.savefig(buffer, format="png", dpi=PNG_DPI, bbox_inches="tight", pad_inches=0.1)
+    return buffer.getvalue()
+
+
+@contextmanager
+def _confusion_figure(
+    counts: NDArray[np.integer], rows: Sequence[str], columns: Sequence[str], ious: Floats
+) -> Iterator[Figure]:
+    """Matrix and bars of `confusion`."""
     cell = 0.42 if len(columns) <= 12 else 0.24  # inches, like all sizes here
     width, height, bars = cell * len(columns), cell * len(rows), 2.3
     with _figure(width + 0.3 + bars, height, fit=False) as figure:
@@ -238,7 +258,7 @@ def confusion(
         key = figure.colorbar(mesh, cax=scale, orientation="horizontal", ticks=[0, 50, 100])
         key.set_label("pixels of the row, %")
         key.outline.set_visible(False)
-        return _svg(figure, alt, bbox_inches="tight", pad_inches=0.02)
+        yield figure
 
 
 def _axes_at(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:

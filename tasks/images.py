@@ -33,19 +33,19 @@ class Size(NamedTuple):
     width: int
 
 
-def decode(content: bytes, max_pixels: int) -> NDArray[np.uint8]:
+def decode(content: bytes, max_pixels: int, upright: bool = True) -> NDArray[np.uint8]:
     """RGB pixels (H, W, 3) uint8 of an image file, as displayed: EXIF orientation applied.
 
     CMYK, palettes, grey and 16 bits become RGB; transparent parts show white behind them; of
-    an animation the first frame counts.
+    an animation the first frame counts. `upright=False` leaves the pixels as they are stored.
 
     Raises:
         ImageError: not an image, truncated, empty, or of more than `max_pixels` pixels.
     """
     with _opened(content, max_pixels) as image:
         image.load()
-        upright = ImageOps.exif_transpose(image)
-        return np.ascontiguousarray(np.asarray(_to_rgb(upright)))
+        shown = ImageOps.exif_transpose(image) if upright else image
+        return np.ascontiguousarray(np.asarray(_to_rgb(shown)))
 
 
 def shrunk(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
@@ -151,6 +151,12 @@ def decode_mask(content: bytes) -> NDArray[np.uint8]:
 def encode_overlay(pixels: NDArray[np.uint8]) -> bytes:
     """A JPEG of RGB pixels (H, W, 3) uint8."""
     return _encoded(Image.fromarray(pixels), "JPEG", quality=OVERLAY_QUALITY)
+
+
+def through_jpeg(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """What is left of RGB pixels (H, W, 3) uint8 in a JPEG file of Pillow's own quality, 75."""
+    with Image.open(io.BytesIO(_encoded(Image.fromarray(pixels), "JPEG"))) as image:
+        return np.asarray(image)
 
 
 def _encoded(image: Image.Image, kind: str, **options: int) -> bytes:

@@ -14,7 +14,13 @@ from stego_core.palette import coloured, overlay, palette
 from tasks import images, model
 from tasks.index import Entry, IndexReader
 from tasks.options import MasksOptions
-from tasks.segmenter import MASKS_VERSION, SegmenterSpec, masks_path, segmenter_spec
+from tasks.segmenter import (
+    MASKS_VERSION,
+    SegmenterSpec,
+    masks_path,
+    predicted_memory,
+    segmenter_spec,
+)
 from tasks.stage import Stage, Stopwatch
 from tasks.steps import Step
 from tasks.workspace import keys
@@ -176,17 +182,6 @@ def plan(
 def tokens_at_once(options: MasksOptions, patch: int) -> int:
     """Patches of a window and of its mirrored twin, at most."""
     return 2 * min(options.tile**2, MAX_ASPECT * options.resolution**2) // patch**2
-
-
-def predicted_memory(pixels: int, classes: int, options: MasksOptions) -> int:
-    """Bytes held at once for an image of so many pixels.
-
-    The image, its overlay and what decoding them needs: 16 bytes a pixel. The CRF was measured
-    at about 650 bytes a pixel of its window and 45 more for each class (5, 11 and 27 classes at
-    512×512); this predicts a tenth more, and the scores that go into it.
-    """
-    window = min(pixels, options.crf_tile**2)
-    return 16 * pixels + window * (720 + 62 * classes)
 
 
 def finish(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:

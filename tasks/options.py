@@ -296,6 +296,11 @@ class ScoresOptions(Options):
         True, description="Also score k-means on the raw features, restarts and CRF alike."
     )
     linear_probe: bool = Field(True, description="Also score a linear probe of the codes.")
+    probe_protocol: Literal["quick", "stego"] = Field(
+        "quick",
+        description="quick: the probe is fitted to a draw of tokens and scored without CRF; stego: "
+        "to every pixel's label, for the head's steps and batches, and scored with the CRF.",
+    )
     seeds: str = Field(
         "",
         description="Seeds such as 0,1,2,3,4: head, clusters, masks and scores are also made from "

@@ -114,12 +114,8 @@ def probe_key(rows: FeatureRows, head_key: str, seed: int) -> str:
     return keys.key("probe", VERSION, None, inputs)
 
 
-def path(rows: FeatureRows, head_key: str, seed: int) -> str:
-    """File of a head's probe."""
-    return f"{_folder(rows, head_key, seed).path}/{PROBE_FILE}"
-
-
-def _folder(rows: FeatureRows, head_key: str, seed: int) -> Folder:
+def folder(rows: FeatureRows, head_key: str, seed: int) -> Folder:
+    """Where a head's probe lies."""
     return rows.workspace.folder("scores", "probes", probe_key(rows, head_key, seed))
 
 
@@ -134,8 +130,8 @@ def can_fit(rows: FeatureRows, dump: str) -> bool:
 
 def plan(rows: FeatureRows, head_key: str, seed: int, device: str) -> Stage | None:
     """The probe of a head; None if it is fitted."""
-    folder = _folder(rows, head_key, seed)
-    if folder.finished:
+    place = folder(rows, head_key, seed)
+    if place.finished:
         return None
-    work = ProbeWork(rows, head_key, folder.path, seed, device)
-    return Stage(folder, "linear probe", "fits", 1, 1, work, {"stage": "probe", "head": head_key})
+    work = ProbeWork(rows, head_key, place.path, seed, device)
+    return Stage(place, "linear probe", "fits", 1, 1, work, {"stage": "probe", "head": head_key})

@@ -1,7 +1,7 @@
 """Stage scores: masks against labels, beside k-means on raw features and a linear probe."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,8 +15,8 @@ from stego_core.metrics import Confusion
 from tasks import images
 from tasks.index import IndexReader
 from tasks.prefetch import ahead
-from tasks.segmenter import SegmenterSpec
-from tasks.stage import Stage, Stopwatch
+from tasks.segmenter import SegmenterSpec, predicted_memory
+from tasks.stage import Stage, Stopwatch, summed
 from tasks.steps import Step
 from tasks.workspace import keys, tables
 from tasks.workspace.ledger import Folder, Record
@@ -37,11 +37,18 @@ class Sources(NamedTuple):
         spec: the segmenter that made the masks.
         baseline: the segmenter of the raw features' masks; None without.
         probe: file of the linear probe; None without.
+        refined: whether the probe's classes go through the CRF, like the masks'.
     """
 
     spec: SegmenterSpec
     baseline: SegmenterSpec | None
     probe: str | None
+    refined: bool = False
+
+    @property
+    def probe_is_refined(self) -> bool:
+        """Whether there is a probe whose classes go through the CRF."""
+        return self.refined and self.probe is not None
 
     def document(self, dump: str) -> dict[str, str | None]:
         """For keys and manifests."""
@@ -49,21 +56,37 @@ class Sources(NamedTuple):
             "masks": self.spec.masks_path(dump),
             "baseline": self.baseline.masks_path(dump) if self.baseline else None,
             "probe": self.probe,
+            **({"probe_refined": "crf"} if self.probe_is_refined else {}),
         }
 
 
 class Labelled(NamedTuple):
-    """One labelled image: its classes, what was predicted, and its pixels for the probe.
+    """One labelled image: its classes, what was predicted, and its pixels for the probe's CRF.
 
     Attributes:
         labels: (H, W) int16, void −1.
         masks: (H, W) uint8 per method.
-        image: (H, W, 3) uint8; None where there is no probe.
+        image: (H, W, 3) uint8; None where nothing is refined.
     """
 
     labels: NDArray[np.int16]
     masks: dict[str, NDArray[np.uint8]]
     image: NDArray[np.uint8] | None
+
+
+@dataclass
+class ShardCodes:
+    """Codes of a shard's labelled images, on their way to the probe.
+
+    Attributes:
+        codes: (h, w, D) float32 by row; none where there is no probe.
+        invalid: reason by row.
+        seconds: time spent.
+    """
+
+    codes: dict[int, NDArray[np.float32]] = field(default_factory=dict)
+    invalid: dict[int, str] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -77,14 +100,36 @@ class ScoresWork:
     device: str
 
     def steps(self) -> Sequence[Step]:
-        """One step; the probe needs codes, so a GPU helps."""
-        return [Step(self.shard, gpu=True)]
+        """Codes for the probe, then all that is counted, a CRF perhaps among it."""
+        return [Step(self.codes, gpu=self.sources.probe is not None), Step(self.count)]
 
-    def shard(self, shard: int) -> Record:
-        """Confusion matrices of the masks, the baseline's masks and the probe."""
-        watch = Stopwatch()
+    def rows(self, shard: int) -> tuple[int, int]:
+        """First and past-the-last row of a shard."""
         total = self.index.manifest["images"]
-        span = (shard * SHARD_IMAGES, min((shard + 1) * SHARD_IMAGES, total))
+        return shard * SHARD_IMAGES, min((shard + 1) * SHARD_IMAGES, total)
+
+    def codes(self, shard: int) -> ShardCodes:
+        """Codes of the shard's labelled images."""
+        watch, result = Stopwatch(), ShardCodes()
+        if self.sources.probe is None:
+            return result
+        rows = np.arange(*self.rows(shard), dtype=np.int64)
+        entries = dict(zip(rows.tolist(), self.index.entries(rows), strict=True))
+        labelled = {row: entry for row, entry in entries.items() if entry["label_digest"]}
+        pictures = watch.each("read", self.index.images(labelled.values()))
+        for row, (_, image) in zip(labelled, pictures, strict=True):
+            if isinstance(image, ImageError):
+                result.invalid[row] = f"not scored: {image}"
+                continue
+            segmenter = self.sources.spec.build(self.device)
+            with watch("infer"):
+                result.codes[row] = segmenter.codes(image)
+        result.seconds = watch.seconds
+        return result
+
+    def count(self, shard: int, coded: ShardCodes) -> Record:
+        """Confusion matrices of the masks, the baseline's masks and the probe."""
+        watch, span = Stopwatch(), self.rows(shard)
         classes = len(self.index.taxonomy().classes)
         shapes = {"stego": self.clusters}
         if self.sources.baseline:
@@ -92,23 +137,24 @@ class ScoresWork:
         if self.sources.probe:
             shapes["linear"] = classes
         counts = {name: Confusion.create(classes, width) for name, width in shapes.items()}
-        invalid: dict[int, str] = {}
+        invalid = dict(coded.invalid)
         entries = self.index.entries(np.arange(*span))
         fetched = watch.each("read", ahead(entries, self._fetched, FETCHES_AHEAD))
         for row, (_, found) in zip(range(*span), fetched, strict=True):
             if isinstance(found, Exception):
                 invalid[row] = f"not scored: {found}"
-            if not isinstance(found, Labelled):
+            if row in invalid or not isinstance(found, Labelled):
                 continue
             predicted = dict(found.masks)
-            if found.image is not None:
-                with watch("infer"):
-                    predicted["linear"] = self._probe_classes(found.image)
+            if row in coded.codes:
+                with watch("refine"):
+                    predicted["linear"] = self._probe_classes(coded.codes[row], found)
             for name, confusion in counts.items():
                 confusion.add(found.labels, predicted[name])
         results = {name: confusion.counts.tolist() for name, confusion in counts.items()}
         checksum = keys.digest(keys.canonical(results))
-        record = Record(shard, span, 0, checksum, watch.seconds, invalid, results)
+        seconds = summed(iter((coded.seconds, watch.seconds)))
+        record = Record(shard, span, 0, checksum, seconds, invalid, results)
         Folder(self.index.workspace.storage, self.path).record(record)
         return record
 
@@ -121,7 +167,7 @@ class ScoresWork:
             masks = {"stego": self._mask(self.sources.spec, entry)}
             if self.sources.baseline:
                 masks["baseline"] = self._mask(self.sources.baseline, entry)
-            image = self.index.image(entry) if self.sources.probe else None
+            image = self.index.image(entry) if self.sources.probe_is_refined else None
             return Labelled(labels, masks, image)
         except (ImageError, FileNotFoundError) as error:
             return error
@@ -130,20 +176,23 @@ class ScoresWork:
         path = f"{spec.masks_path(self.index.dump)}/{entry['image_id']}.png"
         return images.decode_mask(spec.storage.read(path))
 
-    def _probe_classes(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The linear probe's class of every pixel, codes interpolated, no CRF."""
-        assert self.sources.probe is not None  # asked only where there is one
+    def _probe_classes(self, codes: NDArray[np.float32], found: Labelled) -> NDArray[np.uint8]:
+        """The linear probe's class of every pixel of an image, codes (h, w, D) interpolated."""
+        assert self.sources.probe is not None  # codes come only where there is one
         fitted = probe.Probe(
             **tables.read_tensors(self.index.workspace.storage, self.sources.probe)
         )
-        codes = self.sources.spec.build(self.device).codes(image)
-        size = (image.shape[0], image.shape[1])
+        crf, image = self.sources.spec.crf(), found.image
+        height, width = found.labels.shape
 
         def classify(window: Window) -> NDArray[np.uint8]:
-            logits = scores_at(codes, fitted.logits, size, window)
+            logits = scores_at(codes, fitted.logits, (height, width), window)
+            if image is not None:
+                unary = probe.log_probabilities(logits.transpose(1, 2, 0)).transpose(2, 0, 1)
+                logits = crf.refine(unary, image[window.slices])
             return np.asarray(logits.argmax(axis=0), np.uint8)
 
-        return in_windows(size, self.sources.spec.view(), classify)
+        return in_windows((height, width), self.sources.spec.view(), classify)
 
 
 def plan(workspace: Workspace, dump: str, sources: Sources, device: str) -> Stage | None:
@@ -159,7 +208,11 @@ def plan(workspace: Workspace, dump: str, sources: Sources, device: str) -> Stag
     inputs, count = sources.document(dump), corpus["images"]
     manifest = {"stage": "scores", "version": VERSION, "dump": dump, "inputs": inputs}
     shards = -(-count // SHARD_IMAGES)
-    return Stage(folder, f"scores {dump}", "images", count, shards, work, manifest)
+    memory = 0
+    if sources.probe_is_refined:
+        classes = len(work.index.taxonomy().classes)
+        memory = predicted_memory(corpus["largest"], classes, sources.spec.options)
+    return Stage(folder, f"scores {dump}", "images", count, shards, work, manifest, memory)
 
 
 def scores_key(workspace: Workspace, dump: str, sources: Sources) -> str:

@@ -96,3 +96,14 @@ def masks_key(clusters_key: str, options: MasksOptions) -> str:
 def masks_path(clusters_key: str, options: MasksOptions, dump: str) -> str:
     """Folder of a dump's masks."""
     return f"masks/{masks_key(clusters_key, options)}/{dump}"
+
+
+def predicted_memory(pixels: int, classes: int, options: MasksOptions) -> int:
+    """Bytes held at once for an image of so many pixels.
+
+    The image, its overlay and what decoding them needs: 16 bytes a pixel. The CRF was measured
+    at about 650 bytes a pixel of its window and 45 more for each class (5, 11 and 27 classes at
+    512×512); this predicts a tenth more, and the scores that go into it.
+    """
+    window = min(pixels, options.crf_tile**2)
+    return 16 * pixels + window * (720 + 62 * classes)

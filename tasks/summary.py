@@ -7,11 +7,14 @@ from typing import Any
 import numpy as np
 
 from stego_core.errors import WorkspaceError
-from tasks.index import IndexReader
+from tasks.index import QUARANTINE, IndexReader
 from tasks.model import WEIGHTS_FILE
+from tasks.workspace import tables
 from tasks.workspace.ledger import Folder
 from tasks.workspace.workspace import Workspace
 
+PREPARED = "prepared"
+"""Where the squares of published data sets lie, by dump."""
 SCORE_NAMES = (
     "accuracy",
     "miou",
@@ -97,6 +100,8 @@ class Summary:
         rows: dict[tuple[str, str], dict[str, str]] = {}
         for dump in self.dumps:
             index = IndexReader(self.workspace, dump)
+            for entry in self._unprepared(dump):
+                rows[dump, entry["path"]] = {"dump": dump, **entry, "stage": "prepare"}
             for entry in index.quarantine():
                 rows[dump, entry["path"]] = {"dump": dump, **entry, "stage": "corpus"}
             for stage in ("features", "masks"):
@@ -108,6 +113,15 @@ class Summary:
                     row = {"dump": dump, "path": entry["path"], "reason": reason, "stage": stage}
                     rows.setdefault((dump, entry["path"]), row)
         return list(rows.values())
+
+    def _unprepared(self, dump: str) -> list[dict[str, str]]:
+        """Images of a published data set that no squares could be cut from."""
+        folder = self.workspace.folder(PREPARED, dump)
+        if not folder.finished:
+            return []
+        path = f"{folder.path}/{QUARANTINE}"
+        rows: list[dict[str, str]] = tables.read_table(folder.storage, path).to_pylist()
+        return rows
 
     def pretrained(self) -> list[dict[str, Any]]:
         """Every backbone that was trained here: name, where its weights are, figures."""

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from stego_core import probe
-from stego_core.probe import Probe, fit, label_shares
+from stego_core.probe import PixelFit, Probe, fit, label_shares, log_probabilities
 
 
 class TestLabelShares:
@@ -72,3 +72,61 @@ class TestFit:
 def test_logits_are_affine() -> None:
     affine = Probe(np.array([[1, 2], [0, -1]], np.float32), np.array([0.5, 0], np.float32))
     assert affine.logits(np.array([[[3, 4]]], np.float32)).tolist() == [[[11.5, -4]]]
+
+
+class TestPixelFit:
+    def test_loss_is_the_mean_over_known_pixels_of_interpolated_logits(
+        self, rng: np.random.Generator
+    ) -> None:
+        codes = rng.normal(size=(2, 2, 3, 4)).astype(np.float32)
+        labels = rng.integers(-1, 3, (2, 6, 9))
+        fitted = PixelFit.start(4, 3, "cpu")
+        with torch.no_grad():
+            fitted.linear.weight.copy_(torch.from_numpy(rng.normal(size=(3, 4))))
+        weight = fitted.linear.weight.detach().numpy().astype(np.float64)
+        total, known = 0.0, 0
+        for image in range(2):
+            for y in range(6):
+                for x in range(9):
+                    if labels[image, y, x] < 0:
+                        continue
+                    z = weight @ between(codes[image], (y + 0.5) / 3 - 0.5, (x + 0.5) / 3 - 0.5)
+                    total += np.log(np.exp(z).sum()) - z[labels[image, y, x]]
+                    known += 1
+        loss = fitted.step(torch.from_numpy(codes), torch.from_numpy(labels))
+        assert loss == pytest.approx(total / known, rel=1e-5)
+
+    def test_learns_what_can_be_learned(self, rng: np.random.Generator) -> None:
+        labels = rng.integers(0, 3, (4, 5, 5))
+        codes = torch.from_numpy(np.eye(3, dtype=np.float32)[labels])
+        fitted = PixelFit.start(3, 3, "cpu")
+        losses = [fitted.step(codes, torch.from_numpy(labels)) for _ in range(300)]
+        assert losses[0] == pytest.approx(math.log(3))
+        assert losses[-1] < 0.5
+        assert (fitted.result().logits(codes.numpy()).argmax(-1) == labels).all()
+
+    def test_a_batch_of_void_changes_nothing(self) -> None:
+        fitted = PixelFit.start(2, 3, "cpu")
+        assert math.isnan(fitted.step(torch.ones(1, 2, 2, 2), torch.full((1, 4, 4), -1)))
+        assert not fitted.result().weight.any()
+
+    def test_leaves_the_global_generator_alone(self) -> None:
+        before = torch.get_rng_state()
+        PixelFit.start(2, 3, "cpu")
+        assert torch.equal(before, torch.get_rng_state())
+
+
+def between(maps: np.ndarray, y: float, x: float) -> np.ndarray:
+    """Value of a map (h, w, D) at a place between its cells, borders repeated."""
+    y, x = (min(max(at, 0), length - 1) for at, length in zip((y, x), maps.shape, strict=False))
+    top, left = int(y), int(x)
+    bottom, right = (min(at + 1, n - 1) for at, n in zip((top, left), maps.shape, strict=False))
+    above = maps[top, left] * (1 - x + left) + maps[top, right] * (x - left)
+    below = maps[bottom, left] * (1 - x + left) + maps[bottom, right] * (x - left)
+    return above * (1 - y + top) + below * (y - top)
+
+
+def test_log_probabilities_have_a_floor() -> None:
+    found = log_probabilities(np.array([[0, 0], [0, 100]], np.float32))
+    np.testing.assert_allclose(found[0], [-math.log(2)] * 2, rtol=1e-6)
+    np.testing.assert_allclose(found[1], [math.log(1e-5), 0], rtol=1e-6)

@@ -1,0 +1,83 @@
+"""The paper's protocol on the paper's data sets: prepare, train, evaluate, compare."""
+
+from typing import Any
+
+from prefect import flow
+
+from flows import artifacts, pipeline, stages
+from flows.session import session
+from flows.settings import RunOptions
+from stego_core import benchmarks
+from stego_core.benchmarks import Split
+from stego_core.protocol import Resampling
+from tasks import comparison, paper, prepare
+from tasks.datasets import DataSet
+from tasks.options import ComputeOptions
+from tasks.prepare import Cut
+from tasks.workspace.workspace import Workspace
+
+
+@flow(name="prepare", flow_run_name="prepare {dump}", task_runner=stages.RUNNER)
+def prepare_flow(
+    workspace: str,
+    dump: str,
+    name: str,
+    data: str,
+    split: Split,
+    cut: Cut,
+    limit: int | None,
+    compute_options: ComputeOptions,
+) -> None:
+    """Cut a split into squares, and index them as a dump."""
+    place = Workspace.create(workspace)
+    source = DataSet.at(data, benchmarks.named(name))
+    stage = prepare.plan(place, dump, source, split, cut, limit)
+    stages.run_stage(stage, compute_options, prepare.finish)
+    stages.corpus_flow(workspace, dump, prepare.corpus_options(place, dump))
+
+
+@flow(name="benchmark", flow_run_name="benchmark {name} {workspace}")
+def benchmark(
+    workspace: str,
+    name: str,
+    data: str,
+    options: RunOptions | None = None,
+    resampling: Resampling = "nearest",
+    limit: int | None = None,
+) -> dict[str, Any]:
+    """Train and evaluate on a published data set as published.
+
+    Args:
+        workspace: path or URI.
+        name: cocostuff27, cocostuff15, cocostuff3, cityscapes27 or potsdam3.
+        data: folder or URI that holds the data set in its own form.
+        options: what is set in them wins over what was published.
+        resampling: of images, nearest as published or bilinear.
+        limit: for a trial, how many images of each split are used.
+
+    Returns:
+        the document of figures, with the places of report and figure.
+
+    Raises:
+        OptionError: there is no such benchmark.
+        InputError: the data set is not there.
+    """
+    facts = benchmarks.named(name)
+    given = options or RunOptions()
+    chosen = given.model_copy(update=paper.settled(facts, dict(given)))
+    notes = paper.departures(facts, dict(chosen), resampling, limit)
+    train, val = (comparison.place(facts, limit, split) for split in ("train", "val"))
+    crops = Cut(chosen.features.crop_size, chosen.features.crops == "five", resampling)
+    centre = Cut(chosen.masks.resolution, False, resampling)
+    squares = chosen.features.model_copy(update={"crops": "whole"})  # they are cut already
+    run = chosen.model_copy(update={"features": squares})
+    with session(workspace, run.storage, run.compute):
+        prepare_flow(workspace, train, name, data, "train", crops, limit, run.compute)
+        prepare_flow(workspace, val, name, data, "val", centre, limit, run.compute)
+        keys, tables = pipeline.trained(workspace, [train], run)
+        pipeline.settle(workspace, keys, tables, run)
+        pipeline.labelled(workspace, val, keys, run.masks, run.scores, run.compute)
+        report = stages.report_flow(workspace, comparison.place(facts, limit))
+        outcome = comparison.write(Workspace.open(workspace), facts, [train, val], notes)
+        artifacts.benchmark_table(outcome)
+    return {**outcome, "report": report}
