@@ -116,7 +116,8 @@ def scored(
     place = Workspace.open(workspace)
     if not place.corpus(dump).manifest()["labelled"]:
         return
-    if score_options.baseline:
+    imported = "imported" in place.folder("clusters", keys["clusters"]).manifest()
+    if score_options.baseline and not imported:  # it needs features of the training images
         keys |= baseline(workspace, dump, keys, mask_options, run)
     key = stages.scores_flow(
         workspace,

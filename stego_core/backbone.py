@@ -12,6 +12,8 @@ from stego_core.errors import OptionError, WeightsError
 
 HEAD_PREFIXES = ("head.", "head_dist.", "fc_norm.")
 """Classifier parameters that dense features never use."""
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Normalisation of RGB in [0, 1] that DINO and STEGO train with."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Backbone:
         layer: block whose output is read, 0-based.
         patch: patch side in pixels.
         channels: C, the features' depth.
-        mean, std: (3,) the model's own normalisation of RGB in [0, 1].
+        mean, std: (3,) normalisation of RGB in [0, 1].
         device: where it runs.
     """
 
@@ -155,13 +157,14 @@ def _bare_name(name: str) -> str:
     return name
 
 
-def freeze(model: nn.Module, layer: int | None, device: str) -> Backbone:
+def freeze(model: nn.Module, layer: int | None, device: str, imagenet: bool = False) -> Backbone:
     """The model as a frozen feature extractor.
 
     Args:
         model: a timm vision transformer.
         layer: 0-based block to read; None reads the last.
         device: torch device name.
+        imagenet: normalise images as DINO does, whatever timm says of a model of this name.
 
     Raises:
         OptionError: the model has no such block.
@@ -183,8 +186,8 @@ def freeze(model: nn.Module, layer: int | None, device: str) -> Backbone:
         layer=index,
         patch=int(height),
         channels=int(model.num_features),  # type: ignore[arg-type]
-        mean=config["mean"],
-        std=config["std"],
+        mean=IMAGENET_MEAN if imagenet else config["mean"],
+        std=IMAGENET_STD if imagenet else config["std"],
         device=device,
     )
 
