@@ -72,12 +72,12 @@ class Vocabulary:
     Attributes:
         makers: by name, functions that turn the file's arguments, which they must check, into
             values; they raise ValueError for others than they know.
-        known: whether a name may become a placeholder.
+        refuse: raises WeightsError for a name that may not become a placeholder.
         stored: turns a persistent id into a value, or raises ValueError.
     """
 
     makers: Mapping[str, Callable[[Arguments], Any]]
-    known: Callable[[Name], bool]
+    refuse: Callable[[Name], None]
     stored: Callable[[Any], Any]
 
 
@@ -230,16 +230,12 @@ class _Machine:
                 raise WeightsError(f"its pickle uses {code}, which builds no data")
 
     def _name(self, module: Any, name: Any) -> Name:
-        """A name that the file may use.
-
-        Raises:
-            WeightsError: it is not known.
-        """
+        """A name that the file may use."""
         if not isinstance(module, str) or not isinstance(name, str):
             raise ValueError("a name is no text")
         found = Name(RENAMED.get(module, module), name)
-        if str(found) not in self.vocabulary.makers and not self.vocabulary.known(found):
-            raise WeightsError(f"it names {str(found)[:SHOWN]!a}, which is no part of a checkpoint")
+        if str(found) not in self.vocabulary.makers:
+            self.vocabulary.refuse(found)
         return found
 
     def _object(self, callee: Any, arguments: Any) -> Any:

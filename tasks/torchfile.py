@@ -6,6 +6,7 @@ Tensors are references until they are asked for; every size is checked before a 
 import io
 import math
 import re
+import sys
 import zipfile
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -151,14 +152,21 @@ class TorchFile:
         Raises:
             WeightsError: it names what no checkpoint needs, or is damaged.
         """
-        return pickles.read(self._entry("data.pkl"), Vocabulary(MAKERS, self._known, storage_of))
+        return pickles.read(self._entry("data.pkl"), Vocabulary(MAKERS, self._refuse, storage_of))
 
-    def _known(self, name: Name) -> bool:
-        whole = str(name)
+    def _refuse(self, name: Name) -> None:
+        whole, package = str(name), name.module.partition(".")[0]
         if whole in NAMED or STORAGE.fullmatch(whole) or DTYPE.fullmatch(whole):
-            return True
-        package = name.module.partition(".")[0]
-        return package in self.packages and CLASS.fullmatch(name.name) is not None
+            return
+        is_class = CLASS.fullmatch(name.name) is not None
+        if is_class and package in self.packages:
+            return
+        hint = ""
+        if is_class and package not in sys.stdlib_module_names:
+            hint = f"; if it is a configuration class that you know, give --packages {package!a}"
+        raise WeightsError(
+            f"it names {whole[:SHOWN]!a}, which is no part of a STEGO checkpoint{hint}"
+        )
 
     @cached_property
     def _order(self) -> str:
