@@ -9,14 +9,13 @@ class for every name, and it hands the file's arguments to torch's own functions
 """
 
 import pickletools
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING  # protocols to 2 use Python 2's names
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from stego_core.errors import WeightsError
 
-RENAMED = {"__builtin__": "builtins", "copy_reg": "copyreg"}
-"""Modules that protocols up to 2 call by their names of Python 2."""
 SHOWN = 120
 """Characters of a file's own text that a message repeats."""
 LITERALS = {
@@ -233,7 +232,7 @@ class _Machine:
         """A name that the file may use."""
         if not isinstance(module, str) or not isinstance(name, str):
             raise ValueError("a name is no text")
-        found = Name(RENAMED.get(module, module), name)
+        found = Name(*NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name)))
         if str(found) not in self.vocabulary.makers:
             self.vocabulary.refuse(found)
         return found

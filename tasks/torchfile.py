@@ -39,7 +39,6 @@ DTYPE = re.compile(r"torch\.(bool|bfloat16|(u?int|float|complex)\d+)")
 NAMED = frozenset(
     {f"builtins.{kind.__name__}" for kind in (bool, bytearray, bytes, complex, dict, float)}
     | {f"builtins.{kind.__name__}" for kind in (frozenset, int, list, object, set, str, tuple)}
-    | {"builtins.long", "builtins.unicode"}  # what protocol 2 calls int and str
     | {f"datetime.{name}" for name in ("date", "datetime", "timedelta")}
     | {f"numpy.{core}.multiarray.scalar" for core in ("core", "_core")}
     | {f"numpy.{core}.multiarray._reconstruct" for core in ("core", "_core")}

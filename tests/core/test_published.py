@@ -131,7 +131,7 @@ class TestArchitecture:
 
 def test_the_probe_names_each_cluster_once() -> None:
     """Both first clusters look like a; the second one more, so the first one becomes b."""
-    centroids = np.array([[0.8, 0.6, 0], [1, 0, 0], [0, 0, 1], [-1, 0, 0]], np.float32)
+    centroids = np.array([[0.72, 0.694, 0], [1, 0, 0], [0, 0, 1], [-0.577] * 3], np.float32)
     probe = Probe(np.array([[9, 0, 0], [0, 9, 0], [0, 0, 9]], np.float32), np.zeros(3, np.float32))
     assert names(centroids, probe, ["a", "b", "c"]) == ["b", "a", "c", "cluster 3"]
 

@@ -140,12 +140,12 @@ class TestRead:
 
     def test_other_features(self, tmp_path: Path) -> None:
         file = made.write(tmp_path / "x.ckpt", dino_feat_type="KK")
-        with pytest.raises(WeightsError, match="codes are made of 'KK', not of the last block's"):
+        with pytest.raises(WeightsError, match=r"codes are made of 'KK', not of the last block's"):
             published.read(str(file), made.PICO)
 
     def test_an_unknown_architecture(self, tmp_path: Path) -> None:
         file = made.write(tmp_path / "x.ckpt")
-        with pytest.raises(WeightsError, match="no transformer of DINO's sizes .* --backbone"):
+        with pytest.raises(WeightsError, match=r"no transformer of DINO's sizes .* --backbone"):
             published.read(str(file))
 
     @pytest.mark.parametrize(
@@ -247,7 +247,7 @@ class TestTaxonomy:
         assert found == [*named, "cluster 5", "cluster 6"]
 
     def test_of_another_number_of_classes(self, file: Path, tmp_path: Path) -> None:
-        with pytest.raises(OptionError, match="has 4 classes, the linear probe of .* 5"):
+        with pytest.raises(OptionError, match=r"has 4 classes, the linear probe of .* 5"):
             published.read(str(file), made.PICO, self.taxonomy(tmp_path, 4))
 
     def test_without_a_probe(self, tmp_path: Path) -> None:

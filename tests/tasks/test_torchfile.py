@@ -14,7 +14,9 @@ from stego_core.errors import WeightsError
 from tasks.pickles import Placeholder
 from tasks.torchfile import TensorReference, TorchFile
 
-STORAGE = b"\x80\x02(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x06tQ"
+STORAGE = (
+    b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x06tQ"
+)
 """The opcodes for a storage of six floats in `data/0`."""
 SIX = struct.pack("<6f", *range(6))
 
@@ -43,7 +45,7 @@ def tensor(shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0) ->
     """A pickle of one view of that storage."""
     sizes, steps = (b"(" + b"".join(map(number, each)) + b"t" for each in (shape, strides))
     return (
-        b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n(" + STORAGE[2:] + number(offset)
+        b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n(" + STORAGE + number(offset)
         + sizes + steps + b"\x89}tR."
     )  # fmt: skip
 
@@ -110,7 +112,8 @@ class TestTensors:
 
     @pytest.mark.parametrize(
         ("shape", "strides", "offset"),
-        [((-1,), (1,), 0), ((6,), (-1,), 5), ((6,), (1,), -1), ((6,), (), 0), ((1,) * 17, (1,) * 17, 0)],
+        [((-1,), (1,), 0), ((6,), (-1,), 5), ((6,), (1,), -1), ((6,), (), 0),
+         ((1,) * 17, (1,) * 17, 0)],
     )  # fmt: skip
     def test_sizes_that_describe_nothing(
         self, shape: tuple[int, ...], strides: tuple[int, ...], offset: int
@@ -133,14 +136,14 @@ class TestTensors:
 
     def test_what_is_no_plain_tensor_is_a_placeholder_or_refused(self) -> None:
         assert isinstance(TorchFile(saved(torch.Size([1]))).document, Placeholder)
-        with pytest.raises(WeightsError, match="names 'torch._utils._rebuild_sparse_tensor'"):
+        with pytest.raises(WeightsError, match=r"names 'torch._utils._rebuild_sparse_tensor'"):
             _ = TorchFile(saved(torch.eye(2).to_sparse())).document
 
 
 class TestArchives:
     def test_of_old_files_what_to_do_is_said(self) -> None:
         old = saved({"a": torch.zeros(2)}, _use_new_zipfile_serialization=False)
-        with pytest.raises(WeightsError, match="no zip archive, which torch.save writes since"):
+        with pytest.raises(WeightsError, match=r"no zip archive, which torch.save writes since"):
             TorchFile(old)
 
     @pytest.mark.parametrize("share", [0.0, 0.3, 0.6, 0.99])
@@ -152,12 +155,12 @@ class TestArchives:
     def test_flipped_bits_are_found(self) -> None:
         content = bytearray(saved(torch.arange(1000.0)))
         content[content.index(struct.pack("<4f", 500, 501, 502, 503))] ^= 1
-        with pytest.raises(WeightsError, match="damaged .*CRC"):
+        with pytest.raises(WeightsError, match=r"damaged .*CRC"):
             only(bytes(content))
 
     def test_compressed_entries_may_grow_beyond_memory(self) -> None:
         packed = archive(tensor((6,), (1,)), compression=zipfile.ZIP_DEFLATED)
-        with pytest.raises(WeightsError, match="'x/data.pkl' is compressed or encrypted"):
+        with pytest.raises(WeightsError, match=r"'x/data\.pkl' is compressed or encrypted"):
             TorchFile(packed)
 
     @pytest.mark.parametrize("name", ["../outside", "x/../../outside", "/etc/passwd", "x\\..\\y"])
