@@ -123,18 +123,17 @@ def _finished(workspace: str) -> set[str]:
 
 
 def label_dump(workspace: str, dump: str, options: CorpusOptions, run: ComputeOptions) -> None:
-    """Index one dump and label it; its neighbours are sought among all dumps before it."""
+    """Index one dump and label it.
+
+    Beside the dumps that the head was trained on it also gets features, neighbours and drift; an
+    imported head has none.
+    """
     place = Workspace.open(workspace)
     current = place.current()
-    keys, chosen = dict(current["keys"]), current["options"]
-    stages.corpus_flow(workspace, dump, options, like=current["dumps"][0])
-    backbone = place.folder("clusters", keys["clusters"]).manifest()["backbone"]
-    stages.features_flow(workspace, dump, built("features", chosen["features"]), run, backbone)
-    searched = [name for name in _up_to(place, dump) if _has_features(place, keys, name)]
-    table = stages.neighbors_flow(
-        workspace, dump, keys["features"], searched, built("neighbors", chosen["neighbors"]), run
-    )
-    place.settle(neighbors={**current["neighbors"], dump: table})
+    keys, chosen, trained_on = dict(current["keys"]), current["options"], current["dumps"]
+    stages.corpus_flow(workspace, dump, options, like=trained_on[0] if trained_on else None)
+    if trained_on:
+        placed(workspace, dump, current, run)
     labelled(
         workspace,
         dump,
@@ -143,7 +142,21 @@ def label_dump(workspace: str, dump: str, options: CorpusOptions, run: ComputeOp
         built("scores", chosen["scores"]),
         run,
     )
-    stages.drift_flow(workspace, dump, place.current()["keys"])
+    if trained_on:
+        stages.drift_flow(workspace, dump, place.current()["keys"])
+
+
+def placed(workspace: str, dump: str, current: dict[str, Any], run: ComputeOptions) -> None:
+    """Features of one dump, and its neighbours among all dumps before it."""
+    place = Workspace.open(workspace)
+    keys, chosen = current["keys"], current["options"]
+    backbone = place.folder("clusters", keys["clusters"]).manifest()["backbone"]
+    stages.features_flow(workspace, dump, built("features", chosen["features"]), run, backbone)
+    searched = [name for name in _up_to(place, dump) if _has_features(place, keys, name)]
+    table = stages.neighbors_flow(
+        workspace, dump, keys["features"], searched, built("neighbors", chosen["neighbors"]), run
+    )
+    place.settle(neighbors={**current["neighbors"], dump: table})
 
 
 def _up_to(place: Workspace, dump: str) -> list[str]:

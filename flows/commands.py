@@ -59,6 +59,23 @@ def pretrain(
     return lambda: console.show_pretrained(outcome)
 
 
+def import_checkpoint(
+    workspace: str,
+    file: str,
+    backbone: str | None,
+    taxonomy: str | None,
+    packages: str | None,
+    storage: StorageOptions,
+) -> Shown:
+    """A published STEGO model."""
+    from flows import console
+    from flows.published import import_checkpoint
+
+    named = [name.strip() for name in packages.split(",")] if packages else []
+    found = import_checkpoint(workspace, file, backbone, taxonomy, named, storage)
+    return lambda: console.show_imported(workspace, found)
+
+
 def demo(workspace: str, scenes: int | None, compute: ComputeOptions) -> Shown:
     """The whole pipeline on generated street scenes."""
     from flows import console

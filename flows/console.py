@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.logging import RichHandler
@@ -23,6 +23,9 @@ from rich.text import Text
 
 from tasks import progress
 from tasks.progress import Event
+
+if TYPE_CHECKING:
+    from tasks.published import Imported
 
 OWN = ("flows", "tasks", "stego_core")
 console = Console(stderr=True, highlight=False)
@@ -215,6 +218,20 @@ def show_pretrained(outcome: dict[str, Any]) -> None:
     results.print(Text(f"use it: {use}"), soft_wrap=True)
 
 
+def show_imported(workspace: str, found: "Imported") -> None:
+    """What a published checkpoint became, and how it is used."""
+    probe = f"a linear probe of {found.probed} classes" if found.probed else "no linear probe"
+    results.print(
+        Text(
+            f"{found.backbone.note}: {found.backbone.name}, codes of {found.code_size} numbers, "
+            f"{found.classes} clusters, {probe}"
+        ),
+        soft_wrap=True,
+    )
+    use = f"stego backfill --workspace {workspace} --images ..."
+    results.print(Text(f"use it: {use}"), soft_wrap=True)
+
+
 def show_status(document: dict[str, Any]) -> None:
     """A person's view of `stego status`."""
     backbone = document["backbone"]
@@ -223,6 +240,8 @@ def show_status(document: dict[str, Any]) -> None:
         results.print(
             Text(f"backbone   {backbone['name']}, layer {backbone['layer']}, {backbone['note']}")
         )
+    if imported := document["imported"]:
+        results.print(Text(f"imported   {imported['file']}, digest {imported['digest']}"))
     for trained in document["pretrained"]:
         line = f"pretrained {trained['backbone']} on {trained['dump']}: {trained['weights']}"
         results.print(Text(line), soft_wrap=True)

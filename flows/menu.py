@@ -64,6 +64,18 @@ RESAMPLING = click.Option(
     help="How images are resized. [default: nearest, as in the released code]",
 )
 INBOX = click.Option(["--inbox"], help="Folder or URI whose every new folder is a dump.")
+FILE = click.Argument(["file"])
+BACKBONE = click.Option(
+    ["--backbone"], help="timm's name of the checkpoint's backbone; default: told by its shapes."
+)
+TAXONOMY = click.Option(
+    ["--taxonomy"], help="JSON file of the linear probe's classes, in their order: names clusters."
+)
+PACKAGES = click.Option(
+    ["--packages"],
+    help="Further packages, separated by commas, whose configuration classes the file may name; "
+    "nothing is imported from them.",
+)
 ALL = (
     "corpus", "features", "neighbors", "head", "clusters", "masks", "scores", "storage", "compute"
 )  # fmt: skip
@@ -101,6 +113,13 @@ COMMANDS = (
         commands.benchmark,
         ALL[1:],
         [BENCHMARK, DATA, LIMIT, RESAMPLING],
+    ),
+    CommandSpec(
+        "import-checkpoint",
+        "Take over a published STEGO model: backbone, head and clusters of a .ckpt file.",
+        commands.import_checkpoint,
+        ("storage",),
+        [FILE, BACKBONE, TAXONOMY, PACKAGES],
     ),
     CommandSpec("demo", "The pipeline on generated scenes.", commands.demo, ("compute",), [SCENES]),
     CommandSpec(

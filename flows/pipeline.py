@@ -8,6 +8,7 @@ from prefect import flow
 from flows import stages
 from flows.session import session
 from flows.settings import PipelineOptions, RunOptions, built
+from stego_core.errors import OptionError
 from tasks import model, scores
 from tasks.listing import default_dump
 from tasks.options import ComputeOptions, MasksOptions, ScoresOptions
@@ -144,7 +145,8 @@ def _judged(
     """Key of the scores of a dump's masks, and the keys of what they are compared with."""
     mask_options, score_options = options
     rival: dict[str, str] = {}
-    if score_options.baseline:
+    imported = "imported" in Workspace.open(workspace).folder("clusters", clusters_key).manifest()
+    if score_options.baseline and not imported:  # it needs features of the training images
         rival = baseline(workspace, dump, clusters_key, mask_options, run)
     key = stages.scores_flow(
         workspace,
@@ -159,9 +161,15 @@ def _judged(
 
 
 def reseeded(workspace: str, clusters_key: str, seed: int, run: ComputeOptions) -> str:
-    """Clusters made as these were, head included, but from another seed; returns their key."""
+    """Clusters made as these were, head included, but from another seed; returns their key.
+
+    Raises:
+        OptionError: they were imported, so nothing tells how they were made.
+    """
     place = Workspace.open(workspace)
     made = place.folder("clusters", clusters_key).manifest()
+    if "imported" in made:
+        raise OptionError("an imported model has one seed only; leave out --seeds")
     trained = place.folder("heads", made["inputs"]["head"]).manifest()
     features, dumps = made["inputs"]["features"], [name for name, _ in made["inputs"]["dumps"]]
     head_key = stages.head_flow(

@@ -250,11 +250,15 @@ def probe_path(
     compute_options: ComputeOptions,
 ) -> str | None:
     """The fitted linear probe; None where it is not wanted or cannot be had."""
+    if not options.linear_probe:
+        return None
     manifest = workspace.folder("clusters", clusters_key).manifest()
+    if "imported" in manifest:
+        return probe.imported(workspace, dump, clusters_key)
     inputs, seed = manifest["inputs"], manifest["options"]["seed"]
     dumps = [name for name, _ in inputs["dumps"]]
     rows: FeatureRows = feature_rows(workspace, inputs["features"], dumps)
-    if not options.linear_probe or not probe.can_fit(rows, dump):
+    if not probe.can_fit(rows, dump):
         return None
     if options.probe_protocol == "stego":
         folder = pixelprobe.folder(rows, inputs["head"], seed)

@@ -17,6 +17,8 @@ HEAD_PREFIXES = ("head.", "head_dist.", "fc_norm.", "dino_head.", "ibot_head.")
 """Parameters behind the features: of a classifier, or of self-distillation's projections."""
 PLAIN = ["vision_transformer", "deit", "eva", "architectures"]
 """Modules of timm's registry, and ours, whose models are plain vision transformers."""
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Normalisation of RGB in [0, 1] that DINO and STEGO train with."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Backbone:
         layer: block whose output is read, 0-based.
         patch: patch side in pixels.
         channels: C, the features' depth.
-        mean, std: (3,) the model's own normalisation of RGB in [0, 1].
+        mean, std: (3,) normalisation of RGB in [0, 1].
         device: where it runs.
     """
 
@@ -179,13 +181,14 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
     model.load_state_dict({name: cleaned[name] for name in own})
 
 
-def freeze(model: nn.Module, layer: int | None, device: str) -> Backbone:
+def freeze(model: nn.Module, layer: int | None, device: str, imagenet: bool = False) -> Backbone:
     """The model as a frozen feature extractor.
 
     Args:
         model: a timm vision transformer.
         layer: 0-based block to read; None reads the last.
         device: torch device name.
+        imagenet: normalise images as DINO does, whatever timm says of a model of this name.
 
     Raises:
         OptionError: the model has no such block.
@@ -207,8 +210,8 @@ def freeze(model: nn.Module, layer: int | None, device: str) -> Backbone:
         layer=index,
         patch=int(height),
         channels=int(model.num_features),  # type: ignore[arg-type]
-        mean=config["mean"],
-        std=config["std"],
+        mean=IMAGENET_MEAN if imagenet else config["mean"],
+        std=IMAGENET_STD if imagenet else config["std"],
         device=device,
     )
 

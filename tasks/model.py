@@ -2,6 +2,7 @@
 
 import argparse
 import io
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from importlib import resources
@@ -11,6 +12,7 @@ import huggingface_hub
 import numpy as np
 import safetensors.torch
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stego_core import backbone as backbones
@@ -44,6 +46,7 @@ class BackboneSpec:
         patch: patch side, pixels.
         channels: depth of the features.
         note: where the weights came from, for people.
+        imagenet: whether images are normalised as DINO does, whatever timm says of the name.
     """
 
     name: str
@@ -52,6 +55,7 @@ class BackboneSpec:
     patch: int
     channels: int
     note: str
+    imagenet: bool = False
 
     def document(self) -> dict[str, Any]:
         """For manifests."""
@@ -88,19 +92,49 @@ def bring(
     else:
         backbones.load_weights(model, from_file(weights))
         note = Storage.at(weights).uri.rpartition("/")[2]
-    frozen = backbones.freeze(model, layer, "cpu")
-    tensors = {name: value.numpy() for name, value in model.state_dict().items()}
-    ordered = [
-        [each, keys.digest(np.ascontiguousarray(tensors[each]).tobytes())]
-        for each in sorted(tensors)
-    ]
-    digest = keys.digest(keys.canonical([name.split(".")[0], ordered]))
-    spec = BackboneSpec(name, frozen.layer, digest, frozen.patch, frozen.channels, note)
+    return keep(workspace, name, model, note, layer)
+
+
+def keep(
+    workspace: Workspace,
+    name: str,
+    model: nn.Module,
+    note: str,
+    layer: int | None = None,
+    imagenet: bool = False,
+) -> BackboneSpec:
+    """Store a backbone's weights in the workspace, under their digest.
+
+    Args:
+        workspace: where they are kept.
+        name: timm's name.
+        model: built by that name, with its weights.
+        note: where they came from, for people.
+        layer: 0-based block that is read; None reads the last.
+        imagenet: normalise images as DINO does, whatever timm says of the name.
+
+    Raises:
+        OptionError: there is no such layer.
+    """
+    own = backbones.freeze(model, layer, "cpu")
+    differs = imagenet and (own.mean, own.std) != (backbones.IMAGENET_MEAN, backbones.IMAGENET_STD)
+    tensors = {each: value.numpy() for each, value in model.state_dict().items()}
+    content = [name.split(".")[0], digests(tensors), *(["imagenet"] if differs else [])]
+    digest = keys.digest(keys.canonical(content))
+    spec = BackboneSpec(name, own.layer, digest, own.patch, own.channels, note, differs)
     folder = workspace.folder("backbones", digest)
     if not folder.finished:
         tables.write_tensors(workspace.storage, f"{folder.path}/{WEIGHTS_FILE}", tensors)
         folder.finish({"backbone": spec.name, "digest": digest, "note": note})
     return spec
+
+
+def digests(tensors: Mapping[str, NDArray[Any]]) -> list[list[str]]:
+    """Name and digest of each array, in order of the names: for keys."""
+    return [
+        [name, keys.digest(np.ascontiguousarray(tensors[name]).tobytes())]
+        for name in sorted(tensors)
+    ]
 
 
 def from_hub(name: str) -> dict[str, Tensor]:
@@ -139,11 +173,7 @@ def from_file(location: str) -> dict[str, Tensor]:
     Raises:
         WeightsError: it cannot be read as tensors.
     """
-    folder, _, name = Storage.at(location).uri.rpartition("/")
-    try:
-        content = Storage(folder or "/").read(name)
-    except OSError as error:
-        raise WeightsError(f"--weights {location} cannot be read: {error}") from None
+    name, content = read_whole(location, f"--weights {location}")
     try:
         if name.endswith(".safetensors"):
             return dict(safetensors.torch.load(content))
@@ -180,6 +210,19 @@ def memory(spec: BackboneSpec, tokens: int, beside: int = 0) -> int:
     return max(LOADING * weights, weights + max(activations, beside))
 
 
+def read_whole(location: str, title: str) -> tuple[str, bytes]:
+    """Name, without its folder, and bytes of a file of the user's.
+
+    Raises:
+        WeightsError: it cannot be read; the message begins with `title`.
+    """
+    folder, _, name = Storage.at(location).uri.rpartition("/")
+    try:
+        return name, Storage(folder or "/").read(name)
+    except OSError as error:
+        raise WeightsError(f"{title} cannot be read: {error}") from None
+
+
 @lru_cache(maxsize=2)
 def backbone(storage: Storage, spec: BackboneSpec, device: str) -> backbones.Backbone:
     """The backbone, built once per process.
@@ -195,7 +238,7 @@ def backbone(storage: Storage, spec: BackboneSpec, device: str) -> backbones.Bac
     backbones.load_weights(
         model, {name: torch.from_numpy(value) for name, value in weights.items()}
     )
-    return backbones.freeze(model, spec.layer, machine.device(device))
+    return backbones.freeze(model, spec.layer, machine.device(device), spec.imagenet)
 
 
 @lru_cache(maxsize=4)

@@ -16,6 +16,7 @@ from tasks.stage import Stage, Stopwatch
 from tasks.steps import Step
 from tasks.workspace import arrays, keys, tables
 from tasks.workspace.ledger import Folder, Record
+from tasks.workspace.workspace import Workspace
 
 VERSION = 1
 PROBE_TOKENS = 300_000
@@ -126,6 +127,19 @@ def can_fit(rows: FeatureRows, dump: str) -> bool:
         return False
     wanted = IndexReader(rows.workspace, dump).taxonomy().classes
     return all(r.taxonomy().classes == wanted for r in readers if r.manifest["labelled"])
+
+
+def imported(workspace: Workspace, dump: str, clusters_key: str) -> str | None:
+    """File of the probe that came with imported clusters; None where it does not know the
+    classes of the dump's labels.
+    """
+    held = workspace.folder("clusters", clusters_key).manifest()["probe"]
+    classes = IndexReader(workspace, dump).taxonomy().classes
+    if held is None or held["classes"] != len(classes):
+        return None
+    if held["names"] is not None and held["names"] != list(classes):
+        return None
+    return f"clusters/{clusters_key}/{PROBE_FILE}"
 
 
 def plan(rows: FeatureRows, head_key: str, seed: int, device: str) -> Stage | None:

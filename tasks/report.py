@@ -143,9 +143,9 @@ def label_colours(summary: Summary, dump: str, colours: NDArray[np.uint8]) -> ND
 
 
 def curves(summary: Summary) -> page.TrainingCurves | None:
-    """The head's training curve."""
+    """The head's training curve; None of an imported one."""
     head = summary.whole("head")
-    if head is None:
+    if head is None or "imported" in head:
         return None
     path = f"heads/{summary.keys['head']}/curve.parquet"
     table = tables.read_table(summary.workspace.storage, path)
@@ -253,7 +253,7 @@ def timings(summary: Summary) -> list[page.Timing]:
             for stage, manifest in found.items()
         ]
     for stage, unit in (("head", "steps"), ("clusters", "restarts")):
-        if manifest := summary.whole(stage):
+        if (manifest := summary.whole(stage)) and "imported" not in manifest:
             rows.append(timing(stage, None, manifest, unit))
     return rows
 

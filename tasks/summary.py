@@ -139,20 +139,20 @@ class Summary:
         ]
 
     def class_names(self) -> list[str]:
-        """Name of each cluster: its matched class, from the first scored dump, else a number.
+        """Name of each cluster: its matched class, from the first scored dump, else the name that
+        it was imported with, else a number.
 
         The training dumps come first in order of arrival, so later dumps never rename a class.
         """
         clusters = self.whole("clusters")
         count = int(clusters["classes"]) if clusters else 0
-        names = [f"cluster {i}" for i in range(count)]
+        numbers = [f"cluster {i}" for i in range(count)]
+        names = list((clusters or {}).get("names") or numbers)
         for dump in self.dumps:
             scored = self.scores(dump)
             if scored:
-                for cluster, cls in enumerate(scored["matching"]["stego"]):
-                    if cls >= 0:
-                        names[cluster] = scored["classes"][cls]
-                break
+                matched = enumerate(scored["matching"]["stego"])
+                return [scored["classes"][cls] if cls >= 0 else numbers[i] for i, cls in matched]
         return names
 
     def document(self) -> dict[str, Any]:
@@ -196,6 +196,7 @@ class Summary:
             "keys": self.keys,
             "pretrained": self.pretrained(),
             "backbone": (self.whole("clusters") or {}).get("backbone"),
+            "imported": (self.whole("clusters") or {}).get("imported"),
             "quarantine": self.quarantine(),
             "scores": scores,
             "spread": self.current.get("spread", {}),
