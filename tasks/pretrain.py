@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from stego_core import distillation
-from stego_core.backbone import bare_model, load_weights
+from stego_core.backbone import bare_model, load_weights, weight_bytes
 from stego_core.dino import DinoRecipe, Span
 from stego_core.distillation import Curve, DinoState
 from stego_core.errors import CapacityError, TrainingError
@@ -273,7 +273,8 @@ def plan(
         "start": spec.document(),
     }
     work = PretrainWork(index, spec, options, folder, compute.device)
-    memory = options.image_memory * 2**20
+    # Student, teacher, gradients and AdamW's two moments; the images.
+    memory = 5 * weight_bytes(options.backbone) + options.image_memory * 2**20
     return Stage(folder, TITLE, "steps", options.steps, 1, work, manifest, memory)
 
 
