@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image
 
 from flows import environment
@@ -18,6 +19,9 @@ from fixtures import s3, s3_environment  # noqa: E402, F401  tests/services/fixt
 from prefect.testing.utilities import prefect_test_harness  # noqa: E402  after the settings
 
 from stego_core.scenes import SCENE_CLASSES, scene, scene_generator  # noqa: E402
+
+settings.register_profile("patient", deadline=None)  # no test is about time
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

@@ -49,11 +49,17 @@ def shuffled(document: Any, order: random.Random) -> Any:
     return document
 
 
+def members(annotation: Any) -> list[Any]:
+    """What an annotation is made of: types, and the values of literals."""
+    parts = get_args(annotation)
+    return [leaf for part in parts for leaf in members(part)] if parts else [annotation]
+
+
 def others(model: BaseModel, name: str) -> list[Any]:
     """Other values of an option: the next number, the other choice, another word."""
     value = getattr(model, name)
-    annotation = type(model).model_fields[name].annotation
-    choices = [choice for choice in get_args(annotation) if isinstance(choice, str)]
+    parts = members(type(model).model_fields[name].annotation)
+    choices = [choice for choice in parts if isinstance(choice, str)]
     candidates: list[Any]
     if choices:
         candidates = choices
@@ -64,7 +70,7 @@ def others(model: BaseModel, name: str) -> list[Any]:
     elif isinstance(value, float):
         candidates = [value * 1.001]
     else:
-        candidates = [7] if int in get_args(annotation) else ["7,8,9"]
+        candidates = [7] if int in parts else ["7,8,9"]
     return [candidate for candidate in candidates if candidate != value]
 
 
