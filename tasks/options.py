@@ -301,8 +301,8 @@ class ScoresOptions(Options):
         description="quick: the probe is fitted to a draw of tokens and scored without CRF; stego: "
         "to every pixel's label, for the head's steps and batches, and scored with the CRF.",
     )
-    seeds: str = Field(
-        "",
+    seeds: str | None = Field(
+        None,
         description="Seeds such as 0,1,2,3,4: head, clusters, masks and scores are also made from "
         "each of them, and the spread of the figures is told.",
     )

@@ -43,6 +43,7 @@ def test_a_signal_ends_a_training(
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            preexec_fn=_heed_interrupts,
         )
     try:
         deadline = time.monotonic() + PATIENCE_SECONDS
@@ -63,6 +64,11 @@ def test_a_signal_ends_a_training(
     while _anybody(process.pid):  # Prefect's server, a worker
         assert time.monotonic() < deadline, "processes are left behind"
         time.sleep(0.2)
+
+
+def _heed_interrupts() -> None:
+    """Tests that run in a shell's background inherit that Ctrl-C is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _anybody(group: int) -> bool:
