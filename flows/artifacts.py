@@ -18,7 +18,7 @@ from tasks.index import IndexReader
 from tasks.log import Log
 from tasks.progress import Event, Progress
 from tasks.report import timings
-from tasks.summary import Summary
+from tasks.summary import METHODS, Summary
 from tasks.workspace.keys import digest
 from tasks.workspace.workspace import Workspace
 
@@ -95,12 +95,7 @@ def scores_table(workspace: Workspace, dump: str, key: str) -> None:
     figures = workspace.folder("scores", key, dump).manifest()["scores"]
     rows = [
         {"method": name, "accuracy": figures[f"{prefix}accuracy"], "mIoU": figures[f"{prefix}miou"]}
-        for name, prefix in (
-            ("STEGO", ""),
-            ("STEGO, many-to-one", "many_"),
-            ("k-means on raw features", "baseline_"),
-            ("linear probe", "linear_"),
-        )
+        for name, prefix in METHODS.items()
     ]
     create_table_artifact(rows, _key("scores", dump), f"Scores of dump {dump}, percent")
 

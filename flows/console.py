@@ -23,6 +23,7 @@ from rich.text import Text
 
 from tasks import progress
 from tasks.progress import Event
+from tasks.summary import METHODS
 
 if TYPE_CHECKING:
     from tasks.published import Imported
@@ -121,15 +122,6 @@ def say(message: str) -> None:
     console.print(Text(message), soft_wrap=True)
 
 
-METHODS = (
-    ("STEGO", ""),
-    ("STEGO, many-to-one", "many_"),
-    ("k-means on raw features", "baseline_"),
-    ("linear probe (uses labels)", "linear_"),
-)
-"""What is scored, and how the names of its figures begin."""
-
-
 def show_scores(document: dict[str, Any]) -> None:
     """The scores of every labelled dump, in percent, and their spread over seeds."""
     if document["scores"]:
@@ -143,7 +135,7 @@ def _show_figures(scores: dict[str, dict[str, Any]]) -> None:
     for heading in ("dump", "method", "accuracy", "mIoU"):
         table.add_column(heading, justify="right" if heading in {"accuracy", "mIoU"} else "left")
     for dump, figures in scores.items():
-        for method, prefix in METHODS:
+        for method, prefix in METHODS.items():
             pair = (figures.get(f"{prefix}accuracy"), figures.get(f"{prefix}miou"))
             if pair[0] is not None:
                 table.add_row(Text(dump), method, *(_figure(value) for value in pair))
@@ -157,7 +149,7 @@ def _show_spread(dump: str, figures: dict[str, Any]) -> None:
     table = Table("method", title=f"{dump}: scores over the seeds {seeds}, percent")
     for heading in ("accuracy", "mIoU"):
         table.add_column(heading, justify="right")
-    for method, prefix in METHODS:
+    for method, prefix in METHODS.items():
         pair = [figures.get(f"{prefix}{name}") for name in ("accuracy", "miou")]
         cells = [f"{_figure(each['mean'])} ± {_figure(each['std'])}" for each in pair if each]
         if cells:

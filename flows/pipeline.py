@@ -1,6 +1,5 @@
 """The whole pipeline: stage flows in order, and what is current afterwards."""
 
-from functools import partial
 from typing import Any
 
 from prefect import flow
@@ -12,6 +11,7 @@ from stego_core.errors import OptionError
 from tasks import model, scores
 from tasks.listing import default_dump
 from tasks.options import ComputeOptions, MasksOptions, ScoresOptions
+from tasks.summary import class_count
 from tasks.workspace.workspace import Workspace
 
 
@@ -87,7 +87,11 @@ def settle(
         drift=before.get("drift", {}),
         options=options.model_dump(
             mode="json",
-            exclude={"corpus": True, "storage": True, "compute": True, "features": {"weights"}},
+            exclude={
+                **dict.fromkeys(("corpus", "storage", "compute"), True),
+                "features": {"weights"},
+                "scores": {"seeds"},  # asked for once: a backfill costs its dump's own size
+            },
         ),
     )
 
@@ -119,31 +123,31 @@ def scored(
     place = Workspace.open(workspace)
     if not place.corpus(dump).manifest()["labelled"]:
         return
-    judged = partial(_judged, workspace, dump, options=(mask_options, score_options), run=run)
-    key, rival = judged(keys["clusters"])
+    key, rival = _judged(workspace, dump, keys["clusters"], mask_options, score_options, run)
     keys |= rival
     current = place.current()
-    place.settle(keys={**current["keys"], **keys}, scores={**current.get("scores", {}), dump: key})
-    seeds = score_options.seed_list()
-    if seeds:
-        found = {}
-        for seed in seeds:
-            clusters_key = reseeded(workspace, keys["clusters"], seed, run)
-            stages.masks_flow(workspace, dump, clusters_key, mask_options, run)
-            found[seed], _ = judged(clusters_key)
-        spread = {**place.current().get("spread", {}), dump: scores.spread(place, dump, found)}
-        place.settle(spread=spread)
+    before, spread = current.get("scores", {}), dict(current.get("spread", {}))
+    if before.get(dump) != key:
+        spread.pop(dump, None)  # it was that of other masks
+    place.settle(keys={**current["keys"], **keys}, scores={**before, dump: key}, spread=spread)
+    found = {}
+    for seed in score_options.seed_list():
+        clusters_key = reseeded(workspace, keys["clusters"], seed, run)
+        stages.masks_flow(workspace, dump, clusters_key, mask_options, run)
+        found[seed], _ = _judged(workspace, dump, clusters_key, mask_options, score_options, run)
+    if found:
+        place.settle(spread={**spread, dump: scores.spread(place, dump, found)})
 
 
 def _judged(
     workspace: str,
     dump: str,
     clusters_key: str,
-    options: tuple[MasksOptions, ScoresOptions],
+    mask_options: MasksOptions,
+    score_options: ScoresOptions,
     run: ComputeOptions,
 ) -> tuple[str, dict[str, str]]:
     """Key of the scores of a dump's masks, and the keys of what they are compared with."""
-    mask_options, score_options = options
     rival: dict[str, str] = {}
     imported = "imported" in Workspace.open(workspace).folder("clusters", clusters_key).manifest()
     if score_options.baseline and not imported:  # it needs features of the training images
@@ -191,7 +195,7 @@ def baseline(
     clusters = Workspace.open(workspace).folder("clusters", clusters_key).manifest()
     inputs = clusters["inputs"]
     dumps = [name for name, _ in inputs["dumps"]]
-    options = built("clusters", {**clusters["options"], "classes": clusters["classes"]})
+    options = built("clusters", {**clusters["options"], "classes": class_count(clusters)})
     rival = stages.clusters_flow(workspace, inputs["features"], model.IDENTITY, dumps, options, run)
     rival_masks = stages.masks_flow(workspace, dump, rival, mask_options, run)
     return {"baseline_clusters": rival, "baseline_masks": rival_masks}

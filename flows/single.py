@@ -138,7 +138,8 @@ def scores(
         raise WorkspaceError("no masks to score are there; run `stego masks` first")
     for dump in ready:
         pipeline.scored(location, dump, keys, mask_options, options, run)
-    place.settle(options={**place.current()["options"], "scores": options.model_dump(mode="json")})
+    kept = options.model_dump(mode="json", exclude={"seeds"})
+    place.settle(options={**place.current()["options"], "scores": kept})
 
 
 def _settle(place: Workspace, stage: str, key: str, options: Options, **entries: Any) -> None:

@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -56,7 +57,8 @@ class Backbone:
         """
         batch = torch.from_numpy(np.ascontiguousarray(images)).to(self.device)
         normal = (batch.float() / 255 - self._constant(self.mean)) / self._constant(self.std)
-        (maps,) = self.model.forward_intermediates(  # type: ignore[operator]
+        vit: Any = self.model  # nn.Module does not know timm's methods
+        (maps,) = vit.forward_intermediates(
             normal.permute(0, 3, 1, 2),
             indices=[self.layer],
             norm=True,
@@ -195,21 +197,22 @@ def freeze(model: nn.Module, layer: int | None, device: str, imagenet: bool = Fa
     """
     from timm.data import resolve_model_data_config
 
-    depth = len(model.blocks)  # type: ignore[arg-type]
+    vit: Any = model  # nn.Module does not know timm's attributes
+    depth = len(vit.blocks)
     index = depth - 1 if layer is None else layer
     if not 0 <= index < depth:
         raise OptionError(
             f"--layer {index} is not a block of this backbone: it has 0 to {depth - 1}"
         )
     config = resolve_model_data_config(model)
-    height, width = model.patch_embed.patch_size  # type: ignore[union-attr,misc]
+    height, width = vit.patch_embed.patch_size
     if height != width:
         raise OptionError(f"patches of {height}×{width} are not square; choose another backbone")
     return Backbone(
         model=model.eval().requires_grad_(False).to(device),
         layer=index,
         patch=int(height),
-        channels=int(model.num_features),  # type: ignore[arg-type]
+        channels=int(vit.num_features),
         mean=IMAGENET_MEAN if imagenet else config["mean"],
         std=IMAGENET_STD if imagenet else config["std"],
         device=device,

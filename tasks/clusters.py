@@ -203,16 +203,19 @@ def plan_stability(rows: FeatureRows, head_key: str, options: ClustersOptions) -
     folder = workspace.folder(f"{base}/classes")
     if folder.finished:
         return None
-    codes = drawn_codes(workspace.storage, f"{base}/codes.zarr")
-    most = min(options.max_classes, len(codes) // 3)
+    codes = arrays.open_array(workspace.storage, f"{base}/codes.zarr", "codes")
+    usable = int(rows.valid().sum()) * (codes.shape[0] // rows.total)
+    most = min(options.max_classes, usable // 3)
     if most <= stability.LEAST:
         raise CapacityError(
-            f"{len(codes)} codes are too few to find out how many classes there are; give more "
-            "images or a number with --classes"
+            f"{usable} codes are too few to find out how many classes there are; give more images "
+            "or a number with --classes"
         )
     work = StabilityWork(workspace.storage, base, options.seed)
     count = most - stability.LEAST + 1
-    return Stage(folder, "how many classes", "numbers", count, count, work, {"stage": "classes"})
+    title = "how many classes"
+    memory = 2 * codes.nbytes  # as read, and those of valid rows; what is drawn of them is small
+    return Stage(folder, title, "numbers", count, count, work, {"stage": "classes"}, memory)
 
 
 def finish_stability(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:

@@ -95,9 +95,7 @@ class LabelledRows:
 
     def of(self, row: int) -> NDArray[np.int64]:
         """Class ids (side, side) int64 of a row's crop, void −1."""
-        offsets = self.rows.offsets()
-        number = int(np.searchsorted(offsets, row, side="right") - 1)
-        place, crop = divmod(row - int(offsets[number]), self.crops)
+        number, place, crop = self.rows.place(row)
         path, digest = self.labels[number][int(self.drawn[number][place])]
         ids = self.readers[number].labels({"label": path, "label_digest": digest})
         assert ids is not None  # only labelled rows are asked for

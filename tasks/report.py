@@ -224,18 +224,17 @@ def others(table: NDArray[np.int64], query: int, crops: int) -> list[int]:
 
 def crop_picture(rows: FeatureRows, row: int) -> tuple[NDArray[np.uint8], str]:
     """The pixels of a feature row and the name of its image."""
-    offsets = rows.offsets()
-    number = int(np.searchsorted(offsets, row, side="right") - 1)
-    dump, local = rows.dumps[number], row - int(offsets[number])
+    number, place, crop = rows.place(row)
+    dump = rows.dumps[number]
     manifest = rows.manifest(dump)
     crops, side = int(manifest["crops"]), int(manifest["options"]["crop_size"])
     drawn = arrays.read_rows(
-        rows.workspace.storage, rows.path(dump), "images", slice(local // crops, local // crops + 1)
+        rows.workspace.storage, rows.path(dump), "images", slice(place, place + 1)
     )
     index = IndexReader(rows.workspace, dump)
     (entry,) = index.entries(drawn)
     image = index.image(entry)
-    window = crop_windows(image.shape[0], image.shape[1], crops == 5)[local % crops]
+    window = crop_windows(image.shape[0], image.shape[1], crops == 5)[crop]
     return square(image[window.slices], side), f"neighbour: {dump} / {entry['image_id']}"
 
 

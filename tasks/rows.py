@@ -100,6 +100,13 @@ class FeatureRows:
             return _valid(self.workspace, self.path(dump))[rows]
         return arrays.read_rows(self.workspace.storage, self.path(dump), name, rows)
 
+    def place(self, row: int) -> tuple[int, int, int]:
+        """Number of the dump, of the drawn image in it, and of the crop that a global row shows."""
+        offsets = self.offsets()
+        number = int(np.searchsorted(offsets, row, side="right") - 1)
+        crops = int(self.manifest(self.dumps[number])["crops"])
+        return number, *divmod(row - int(offsets[number]), crops)
+
     def spans(self, size: int, dumps: Sequence[str] | None = None) -> list[NDArray[np.int64]]:
         """Global rows of some dumps, by default of all, in runs of at most `size`."""
         edges = self.offsets()

@@ -1,5 +1,6 @@
 """What a workspace holds, gathered from its manifests: for `stego status` and the report."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,16 +16,16 @@ from tasks.workspace.workspace import Workspace
 
 PREPARED = "prepared"
 """Where the squares of published data sets lie, by dump."""
+METHODS = {
+    "STEGO": "",
+    "STEGO, many-to-one": "many_",
+    "k-means on raw features": "baseline_",
+    "linear probe (uses labels)": "linear_",
+}
+"""What is scored, for people, and how the names of its figures begin."""
 SCORE_NAMES = (
-    "accuracy",
-    "miou",
     "per_class",
-    "many_accuracy",
-    "many_miou",
-    "linear_accuracy",
-    "linear_miou",
-    "baseline_accuracy",
-    "baseline_miou",
+    *(f"{prefix}{figure}" for prefix in METHODS.values() for figure in ("accuracy", "miou")),
 )
 
 
@@ -145,7 +146,7 @@ class Summary:
         The training dumps come first in order of arrival, so later dumps never rename a class.
         """
         clusters = self.whole("clusters")
-        count = int(clusters["classes"]) if clusters else 0
+        count = class_count(clusters) if clusters else 0
         numbers = [f"cluster {i}" for i in range(count)]
         names = list((clusters or {}).get("names") or numbers)
         for dump in self.dumps:
@@ -201,3 +202,8 @@ class Summary:
             "scores": scores,
             "spread": self.current.get("spread", {}),
         }
+
+
+def class_count(clusters: Mapping[str, Any]) -> int:
+    """K, from the manifest of clusters; up to version 1 it stands among their options only."""
+    return int(clusters.get("classes") or clusters["options"]["classes"])

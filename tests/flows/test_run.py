@@ -1,6 +1,7 @@
 """The real thing, once: run, backfill, segment, status, report, the Python interface."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -159,6 +160,20 @@ class TestFinishedWorkspace:
             assert figures["std"] == pytest.approx(np.std(pair, ddof=1), abs=0.01)
         assert spread["miou"]["std"] > 0
         assert masks(finished, "train") == before
+        current = json.loads((finished / "ws" / "current.json").read_text())
+        assert "seeds" not in current["options"]["scores"]  # or backfills would repeat them all
+
+    def test_a_spread_of_other_masks_is_not_shown(
+        self, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        shutil.copytree(finished / "ws", tmp_path / "ws")
+        workspace = ("--workspace", str(tmp_path / "ws"), "--executor", "loop")
+        stego("scores", *workspace, "--seeds", "0")
+        assert "train" in status(tmp_path, capsys)["spread"]
+        stego("scores", *workspace)
+        assert "train" in status(tmp_path, capsys)["spread"]  # the same masks
+        stego("scores", *workspace, "--no-linear-probe")
+        assert "train" not in status(tmp_path, capsys)["spread"]
 
     def test_segment_equals_the_dump_s_mask(self, finished: Path, tmp_path: Path) -> None:
         image = finished / "train" / "images" / "s003.png"

@@ -22,6 +22,7 @@ from tasks.progress import Event, listening
 from tasks.rows import FeatureRows, PatchCache
 from tasks.stage import Stage
 from tasks.steps import LoopExecutor
+from tasks.summary import class_count
 from tasks.workspace import arrays, tables
 from tasks.workspace.workspace import Workspace
 
@@ -191,6 +192,10 @@ class TestClusters:
             rows.workspace.storage, f"{stage.folder.path}/{clusters.CENTROIDS_FILE}"
         )
         assert len(stored["centroids"]) == found["classes"]
+
+    def test_older_clusters_say_their_number_among_the_options(self) -> None:
+        assert class_count({"options": {"classes": 5}}) == 5
+        assert class_count({"options": {"classes": "auto"}, "classes": 3}) == 3
 
     def test_a_number_of_classes_asks_nothing(self, rows: FeatureRows) -> None:
         options = ClustersOptions(classes=3)
