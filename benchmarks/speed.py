@@ -21,9 +21,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from stego_core import training
 from stego_core.correspondence import Sampled, batch_terms, derangement
 from stego_core.neighbors import Neighbors
-from stego_core.shifts import calibration
+from stego_core.shifts import DEFAULT_WEIGHTS, Triple
 
-RECIPE = training.Recipe(100, 16, 11, 5e-4, 0, calibration("auto"))
+RECIPE = training.Recipe(100, 16, 11, 5e-4, 0, DEFAULT_WEIGHTS)
 
 
 def seconds(call: Callable[[], object], repeats: int) -> float:
@@ -42,7 +42,7 @@ def head_steps(channels: int, side: int) -> tuple[Callable[[], object], Callable
     patches = rng.standard_normal((64, side, side, channels)).astype(np.float16)
     rows = np.arange(64)
     data = training.TrainingSet(lambda r: patches[r], rows, np.stack([(rows + 1) % 64] * 7, 1))
-    state = training.start(channels, 70, 0.1, RECIPE, "cpu")
+    state = training.start(channels, 70, 0.1, RECIPE, Triple(0.45, 0.45, 0.4), "cpu")
 
     def tokens_first() -> None:
         generator = training.step_generator(0, state.step + 1)

@@ -138,8 +138,8 @@ def label_dump(workspace: str, dump: str, options: CorpusOptions, run: ComputeOp
         workspace,
         dump,
         keys,
-        built("masks", chosen["masks"]),
-        built("scores", chosen["scores"]),
+        built("masks", chosen.get("masks", {})),
+        built("scores", chosen.get("scores", {})),
         run,
     )
     if trained_on:

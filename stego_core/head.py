@@ -5,6 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from stego_core.meanshift import mean_shift
+
 
 class Head(nn.Module):
     """code = A·drop(f) + B₂·relu(B₁·drop'(f)), per token (Hamilton et al. 2022, section 3.3).
@@ -47,6 +49,20 @@ class Head(nn.Module):
         if generator is not None and self.dropout > 0:
             a, b = (drop_channels(features, self.dropout, generator) for _ in range(2))
         codes: Tensor = self.linear(a) + self.nonlinear(torch.relu(self.hidden(b)))
+        return codes
+
+
+class MeanShiftHead(nn.Module):
+    """A head that reads whole images, their features drawn together first (`mean_shift`)."""
+
+    def __init__(self, head: Head) -> None:
+        """Around a head that was trained on features so drawn together."""
+        super().__init__()
+        self.head = head
+
+    def forward(self, features: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Codes (B, ..., D) of all patches (B, ..., C) of B images."""
+        codes: Tensor = self.head(mean_shift(features), generator)
         return codes
 
 

@@ -1,7 +1,6 @@
-"""The three shifts b of STEGO's loss: published presets, or a controller that sets them."""
+"""The three shifts b of STEGO's loss: published ones, three numbers, or `auto`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from stego_core.errors import OptionError
@@ -31,43 +30,13 @@ PRESETS = {
 """Hamilton et al. 2022, appendix A.9; they hold for those data sets and backbones only."""
 
 DEFAULT_WEIGHTS = Triple(0.67, 0.25, 0.63)
-START = Triple(0.3, 0.25, 0.5)
-TARGETS = Triple(0.30, 0.25, 0.05)
-RATE = 0.01
-
-
-@dataclass(frozen=True)
-class Controller:
-    """Moves each shift until the mean code correspondence sits at its target.
-
-    After every step b ← b + rate · (mean S − target). Too large a mean means that everything
-    resembles everything, and a larger b repels more pairs. Needs no label. Kept in [-1, 1],
-    the range of the correspondences: beyond it every pair already repels or attracts.
-
-    Attributes:
-        targets: mean S wanted for self, knn and rand pairs, in [-1, 1].
-        rate: step of b per unit of deviation; 0 holds the shifts where they are.
-    """
-
-    targets: Triple = TARGETS
-    rate: float = RATE
-
-    def moved(self, shifts: Triple, means: Sequence[float]) -> Triple:
-        """The shifts for the next step, given this step's mean code correspondences."""
-        return Triple(
-            *(
-                min(max(shift + self.rate * (mean - target), -1.0), 1.0)
-                for shift, mean, target in zip(shifts, means, self.targets, strict=True)
-            )
-        )
 
 
 class Calibration(NamedTuple):
-    """What the training loop needs: loss weights, starting shifts, and what moves them."""
+    """Loss weights λ, and shifts b; None where they are measured (`stego_core.calibration`)."""
 
     weights: Triple
-    start: Triple
-    controller: Controller
+    shifts: Triple | None
 
 
 def calibration(choice: str | Sequence[float]) -> Calibration:
@@ -77,16 +46,14 @@ def calibration(choice: str | Sequence[float]) -> Calibration:
         OptionError: no such preset, or not three numbers.
     """
     if choice == "auto":
-        return Calibration(DEFAULT_WEIGHTS, START, Controller())
-    fixed = Controller(rate=0.0)
+        return Calibration(DEFAULT_WEIGHTS, None)
     if isinstance(choice, str):
         if choice not in PRESETS:
             raise OptionError(
                 f"shifts {choice!r} are unknown; expected auto, three numbers such as "
-                f"0.3,0.25,0.5, or one of {', '.join(PRESETS)}"
+                f"0.45,0.45,0.4, or one of {', '.join(PRESETS)}"
             )
-        preset = PRESETS[choice]
-        return Calibration(preset.weights, preset.shifts, fixed)
+        return Calibration(*PRESETS[choice])
     if len(choice) != 3:
         raise OptionError(f"{len(choice)} shifts were given; expected three: self, knn, rand")
-    return Calibration(DEFAULT_WEIGHTS, Triple(*choice), fixed)
+    return Calibration(DEFAULT_WEIGHTS, Triple(*choice))

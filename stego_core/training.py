@@ -9,9 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from stego_core import calibration
+from stego_core.calibration import Measured, Tokens
 from stego_core.correspondence import Sampled, batch_terms, derangement
 from stego_core.head import Head
-from stego_core.shifts import Calibration, Triple
+from stego_core.shifts import Triple
 
 RANDOM_DRAWS = 5
 """Random partners per anchor and step, as in STEGO."""
@@ -52,7 +54,7 @@ class Recipe:
         grid: side of the sampled grid; grid² tokens of each image take part in a step.
         learning_rate: of Adam.
         seed: every draw of step t comes from (seed, t) alone, so a resumed run draws the same.
-        calibration: loss weights and shifts.
+        weights: λ of the self, knn and random term.
     """
 
     steps: int
@@ -60,12 +62,17 @@ class Recipe:
     grid: int
     learning_rate: float
     seed: int
-    calibration: Calibration
+    weights: Triple
 
 
 @dataclass
 class TrainingState:
-    """All that a step changes; saving it and loading it continues the run exactly."""
+    """Where training stands; saving it and loading it continues the run exactly.
+
+    Attributes:
+        head, optimiser, step: what a step changes.
+        shifts: b of the self, knn and random term.
+    """
 
     head: Head
     optimiser: torch.optim.Adam
@@ -74,7 +81,7 @@ class TrainingState:
 
 
 class Curve(NamedTuple):
-    """One row of the training curve: losses, mean code correspondences and shifts of a step."""
+    """One row of the training curve: losses and mean code correspondences of a step."""
 
     step: int
     loss: float
@@ -84,9 +91,6 @@ class Curve(NamedTuple):
     mean_self: float
     mean_knn: float
     mean_rand: float
-    shift_self: float
-    shift_knn: float
-    shift_rand: float
 
     @property
     def means(self) -> Triple:
@@ -103,12 +107,12 @@ class Batch(NamedTuple):
 
 
 def start(
-    channels: int, code_size: int, dropout: float, recipe: Recipe, device: str
+    channels: int, code_size: int, dropout: float, recipe: Recipe, shifts: Triple, device: str
 ) -> TrainingState:
-    """The state before the first step; depends on the seed alone."""
+    """The state before the first step; its weights depend on the seed alone."""
     head = Head.create(channels, code_size, step_generator(recipe.seed, 0), dropout).to(device)
     optimiser = torch.optim.Adam(head.parameters(), lr=recipe.learning_rate)
-    return TrainingState(head, optimiser, recipe.calibration.start, 0)
+    return TrainingState(head, optimiser, shifts, 0)
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:
@@ -150,7 +154,7 @@ def take(images: NDArray[np.float16], positions: Tensor) -> Tensor:
 def train_step(
     state: TrainingState, batch: Batch, recipe: Recipe, generator: torch.Generator
 ) -> Curve:
-    """One step of Adam on the three terms, then the controller moves the shifts."""
+    """One step of Adam on the three terms."""
     device = next(state.head.parameters()).device
     anchor, positive, other = (
         Sampled(tokens, state.head(tokens, generator))
@@ -160,7 +164,7 @@ def train_step(
         [derangement(len(batch.anchor), generator) for _ in range(RANDOM_DRAWS)]
     )
     losses, means = batch_terms(anchor, positive, other, derangements.to(device), state.shifts)
-    weights = recipe.calibration.weights
+    weights = recipe.weights
     loss = weights.self * losses.self + weights.knn * losses.knn + weights.rand * losses.rand
     state.optimiser.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
@@ -170,9 +174,7 @@ def train_step(
         loss.item(),
         *Triple(*(term.item() for term in losses)),
         *Triple(*(mean.item() for mean in means)),
-        *state.shifts,
     )
-    state.shifts = recipe.calibration.controller.moved(state.shifts, row.means)
     state.step += 1
     return row
 
@@ -188,6 +190,17 @@ def prepared(data: TrainingSet, recipe: Recipe, step: int) -> Prepared:
     """All that step number `step` (from 0) needs; the same whenever and wherever it is drawn."""
     generator = step_generator(recipe.seed, step + 1)
     return Prepared(draw_batch(data, recipe, generator), generator)
+
+
+def measured_shifts(data: TrainingSet, recipe: Recipe) -> Measured:
+    """The shifts that suit these features, from the batches of the first steps."""
+
+    def pairs(step: int) -> tuple[Tokens, Tokens, Tokens]:
+        (anchor, positive, other), generator = prepared(data, recipe, step)
+        partner = other[derangement(len(other), generator)]
+        return Tokens(anchor, anchor), Tokens(anchor, positive), Tokens(anchor, partner)
+
+    return calibration.measure([pairs(step) for step in range(calibration.BATCHES)], recipe.seed)
 
 
 def train(

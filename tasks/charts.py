@@ -118,16 +118,13 @@ def heat(
     return _embed(Image.fromarray(image), alt, "JPEG", quality=85)
 
 
-def curves(
-    title: str, steps: Floats, lines: Mapping[str, Floats], targets: Mapping[str, float]
-) -> Embedded:
+def curves(title: str, steps: Floats, lines: Mapping[str, Floats]) -> Embedded:
     """Lines over training steps; a long one is drawn faint under its running mean.
 
     Args:
         title: heading inside the chart.
         steps: (T,) training steps.
         lines: term name ("self", "knn", "rand" or any other) to (T,) values.
-        targets: term name to the value it should reach, drawn dashed.
     """
     with _figure(4.1, 2.8) as figure:
         axes = figure.add_subplot(title=title, xlabel="step")
@@ -139,10 +136,6 @@ def curves(
                 axes.plot(x, y, color=colour, linewidth=0.7, alpha=0.25)
                 y = _thin(smooth)
             axes.plot(x, y, color=colour, linewidth=1.7, label=name)
-        for name, target in targets.items():
-            axes.axhline(target, color=TERMS.get(name, INK), linestyle=(0, (4, 3)), linewidth=1)
-        if targets:
-            axes.plot([], [], color=QUIET, linestyle=(0, (4, 3)), linewidth=1, label="target")
         axes.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
         axes.xaxis.set_major_formatter("{x:,.0f}")
         axes.grid(axis="y")

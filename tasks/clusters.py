@@ -51,13 +51,15 @@ class CodesWork:
         with watch("read"):
             patches = self.rows.read("patches", rows)
             valid = self.rows.read("valid", rows)
-        flat = patches.reshape(len(rows), -1, patches.shape[-1])
-        drawn = np.stack([self._draw(int(row), flat.shape[1]) for row in rows])
-        features = np.take_along_axis(flat, drawn[..., None], axis=1).astype(np.float32)
         storage = self.rows.workspace.storage
         head = model.head(storage, self.head_key, self.device)
         with watch("infer"), torch.inference_mode():
-            codes = head(torch.from_numpy(features).to(machine.device(self.device))).cpu().numpy()
+            codes = np.stack(
+                [
+                    self._codes(head, int(row), image)
+                    for row, image in zip(rows, patches, strict=True)
+                ]
+            )
         codes = kmeans.unit(codes) * valid[:, None, None]
         codes = codes.reshape(len(rows) * self.tokens, -1).astype(np.float32)
         with watch("write"):
@@ -65,6 +67,14 @@ class CodesWork:
         record = Record(shard, (first, last), size, checksum, watch.seconds)
         Folder(storage, self.path).record(record)
         return record
+
+    def _codes(
+        self, head: torch.nn.Module, row: int, patches: NDArray[np.float16]
+    ) -> NDArray[np.float32]:
+        """Codes (tokens, D) of the patches (h, w, C) drawn from one row; the head sees them all."""
+        whole = torch.from_numpy(patches.reshape(1, -1, patches.shape[-1]).astype(np.float32))
+        codes = head(whole.to(machine.device(self.device)))[0].cpu().numpy()
+        return np.asarray(codes[self._draw(row, len(codes))])
 
     def _draw(self, row: int, available: int) -> NDArray[np.int64]:
         generator = np.random.default_rng([self.seed, row])

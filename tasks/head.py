@@ -1,6 +1,6 @@
 """Stage head: train the segmentation head on patches and their neighbours, with checkpoints."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -23,7 +23,7 @@ from tasks.steps import Step
 from tasks.workspace import arrays, keys, tables
 from tasks.workspace.ledger import Folder, Record
 
-VERSION = 2
+VERSION = 3
 TITLE = "head"
 CHECKPOINT_STEPS = 200
 REPORT_STEPS = 20
@@ -56,8 +56,10 @@ class HeadWork:
         watch = Stopwatch()
         recipe = recipe_of(self.options)
         with watch("read"):
-            data = training_set(self.rows, self.neighbors_key, self.feature_memory)
-        state, curve = resumed(self, recipe, machine.device(self.device))
+            data = training_set(
+                self.rows, self.neighbors_key, self.options.recipe, self.feature_memory
+            )
+            state, curve = resumed(self, recipe, data)
         progress = Progress(TITLE, recipe.steps, "steps", state.step)
         remaining = range(state.step, recipe.steps)
         with watch("infer"):
@@ -76,7 +78,7 @@ class HeadWork:
         outcome = {
             "digest": keys.digest(content),
             "training_rows": len(data.rows),
-            "shifts": state.shifts._asdict(),
+            "shifts": rounded(state.shifts)._asdict(),
             "mean_correspondence": _tail_means(curve)._asdict(),
         }
         span = (0, recipe.steps)
@@ -113,9 +115,6 @@ def plan(
         "inputs": {**rows.inputs(), "neighbors": neighbors_key},
         "backbone": rows.backbone().document(),
         "loss_weights": calibration.weights._asdict(),
-        "targets": calibration.controller.targets._asdict()
-        if calibration.controller.rate
-        else None,
     }
     work = HeadWork(rows, neighbors_key, options, folder, compute.feature_memory, compute.device)
     return Stage(folder, TITLE, "steps", options.steps, 1, work, manifest)
@@ -128,8 +127,12 @@ def finish(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
 
 
 def _tail_means(curve: list[Curve]) -> Triple:
-    tail = np.array([row.means for row in curve[-100:]]).mean(axis=0)
-    return Triple(*(round(float(mean), 4) for mean in tail))
+    return rounded(np.array([row.means for row in curve[-100:]]).mean(axis=0))
+
+
+def rounded(values: Iterable[float]) -> Triple:
+    """Four digits of a triple, for a manifest."""
+    return Triple(*(round(float(value), 4) for value in values))
 
 
 def recipe_of(options: HeadOptions) -> Recipe:
@@ -140,12 +143,14 @@ def recipe_of(options: HeadOptions) -> Recipe:
         grid=options.grid,
         learning_rate=options.learning_rate,
         seed=options.seed,
-        calibration=options.calibration(),
+        weights=options.calibration().weights,
     )
 
 
-def training_set(rows: FeatureRows, neighbors_key: str, feature_memory: int) -> TrainingSet:
-    """Valid rows and their positives, patches in memory or streamed.
+def training_set(
+    rows: FeatureRows, neighbors_key: str, recipe: str, feature_memory: int
+) -> TrainingSet:
+    """Valid rows and their positives, patches as the recipe wants them, in memory or streamed.
 
     Raises:
         CapacityError: fewer than two rows can be used.
@@ -154,7 +159,8 @@ def training_set(rows: FeatureRows, neighbors_key: str, feature_memory: int) -> 
     usable = np.flatnonzero(rows.valid() & (table >= 0).all(axis=1)).astype(np.int64)
     if len(usable) < 2:
         raise CapacityError(f"{len(usable)} crops are too few to train on; give more images")
-    return TrainingSet(PatchCache(rows, feature_memory), usable, table[usable])
+    patches = PatchCache(rows, feature_memory, shifted=recipe == "mean-shift")
+    return TrainingSet(patches, usable, table[usable])
 
 
 def neighbor_ids(rows: FeatureRows, neighbors_key: str) -> NDArray[np.int64]:
@@ -179,15 +185,25 @@ def save_checkpoint(folder: Folder, state: TrainingState, curve: list[Curve]) ->
     checkpoints.save(folder, state.step, tensors)
 
 
-def resumed(job: HeadWork, recipe: Recipe, device: str) -> tuple[TrainingState, list[Curve]]:
+def resumed(job: HeadWork, recipe: Recipe, data: TrainingSet) -> tuple[TrainingState, list[Curve]]:
     """The state of the newest readable checkpoint, or of the start."""
-    channels = job.rows.shape()[2]
-    state = training.start(channels, job.options.code_size, job.options.dropout, recipe, device)
     found = checkpoints.newest(job.folder, TITLE)
+    shifts = job.options.calibration().shifts
+    if found is None:
+        shifts = shifts or training.measured_shifts(data, recipe).shifts
+    else:
+        shifts = Triple(*(float(shift) for shift in found[1]["shifts"]))
+    state = training.start(
+        job.rows.shape()[2],
+        job.options.code_size,
+        job.options.dropout,
+        recipe,
+        shifts,
+        machine.device(job.device),
+    )
     if found is None:
         return state, []
     state.step, stored = found
     checkpoints.load_module(state.head, "head", stored)
     checkpoints.load_optimiser(state.optimiser, stored)
-    state.shifts = Triple(*(float(shift) for shift in stored["shifts"]))
     return state, [Curve(int(row[0]), *(float(v) for v in row[1:])) for row in stored["curve"]]

@@ -17,9 +17,10 @@ from torch import Tensor, nn
 
 from stego_core import backbone as backbones
 from stego_core.errors import OptionError, WeightsError
-from stego_core.head import Head, IdentityHead
+from stego_core.head import Head, IdentityHead, MeanShiftHead
 from tasks import hub, machine
 from tasks.workspace import keys, tables
+from tasks.workspace.ledger import Folder
 from tasks.workspace.storage import Storage
 from tasks.workspace.workspace import Workspace
 
@@ -251,4 +252,11 @@ def head(storage: Storage, key: str, device: str) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         built = Head(channels, code_size)
     built.load_state_dict({name: torch.from_numpy(value) for name, value in tensors.items()})
-    return built.eval().requires_grad_(False).to(machine.device(device))
+    whole = MeanShiftHead(built) if _recipe(storage, key) == "mean-shift" else built
+    return whole.eval().requires_grad_(False).to(machine.device(device))
+
+
+def _recipe(storage: Storage, key: str) -> str:
+    """How a head was trained; imported ones are STEGO's."""
+    options = Folder(storage, f"heads/{key}").manifest().get("options", {})
+    return str(options.get("recipe", "stego"))

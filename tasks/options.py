@@ -206,9 +206,14 @@ class NeighborsOptions(Options):
 class HeadOptions(Options):
     """Training of the head."""
 
+    recipe: Literal["mean-shift", "stego"] = Field(
+        "mean-shift",
+        description="mean-shift: the features of each image are drawn together before the head "
+        "reads them; stego: the published recipe.",
+    )
     shifts: str = Field(
         "auto",
-        description="auto (they calibrate themselves), three numbers self,knn,rand, or a preset: "
+        description="auto (measured on the features), three numbers self,knn,rand, or a preset: "
         "cocostuff27-s8, cocostuff27-b8, cityscapes27-b8, potsdam3-s8.",
     )
     steps: int = Field(800, ge=1, description="Optimiser steps.")

@@ -18,7 +18,7 @@ QUERIES: tuple[tuple[str, Colour], ...] = (  # of the seed figure: STEGO's blue,
     ("green", (0, 208, 120)),
 )
 # Title of a chart, prefix of its columns.
-CURVES = (("Loss", "loss"), ("Mean code correspondence", "mean"), ("Shift", "shift"))
+CURVES = (("Loss", "loss"), ("Mean code correspondence", "mean"))
 
 
 @dataclass(frozen=True)
@@ -97,13 +97,13 @@ class TrainingCurves:
     """The head's training, one value per recorded step.
 
     Attributes:
-        columns: name to (T,) array. Names: step, loss, and loss_, mean_ and shift_ followed by
+        columns: name to (T,) array. Names: step, loss, and loss_ and mean_ followed by
             self, knn or rand; a missing column is not drawn.
-        targets: "self", "knn" or "rand" to the mean code correspondence that the shifts steer to.
+        shifts: "self", "knn" or "rand" to the shift b of their term in the loss.
     """
 
     columns: Mapping[str, Floats]
-    targets: Mapping[str, float] = field(default_factory=dict)
+    shifts: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -282,8 +282,7 @@ def _curve_charts(curves: TrainingCurves) -> list[Embedded]:
         if lines:
             longest = max(map(len, lines.values()))
             steps = curves.columns.get("step", np.arange(longest, dtype=np.float64))
-            targets = curves.targets if prefix == "mean" else {}
-            drawn.append(charts.curves(title, steps, lines, targets))
+            drawn.append(charts.curves(title, steps, lines))
     return drawn
 
 

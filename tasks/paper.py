@@ -36,6 +36,7 @@ def values(benchmark: Benchmark, backbone: str) -> dict[str, dict[str, Any]]:
         },
         "neighbors": {"k": 30},
         "head": {
+            "recipe": "stego",
             "shifts": benchmark.shifts.get(architecture(backbone), NO_SHIFTS),
             "steps": 5000,
             "batch": 16,

@@ -150,7 +150,7 @@ def curves(summary: Summary) -> page.TrainingCurves | None:
     path = f"heads/{summary.keys['head']}/curve.parquet"
     table = tables.read_table(summary.workspace.storage, path)
     columns = {name: np.asarray(table.column(name)) for name in table.column_names}
-    return page.TrainingCurves(columns, head["targets"] or {})
+    return page.TrainingCurves(columns, head["shifts"])
 
 
 def confusion(summary: Summary, dump: str) -> page.Confusion | None:

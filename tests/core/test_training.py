@@ -11,7 +11,7 @@ from torch import Tensor
 
 from stego_core.correspondence import derangement
 from stego_core.head import Head
-from stego_core.shifts import Calibration, Controller, Triple, calibration
+from stego_core.shifts import Triple
 from stego_core.training import (
     RANDOM_DRAWS,
     Batch,
@@ -30,7 +30,7 @@ from stego_core.training import (
 Weights = dict[str, NDArray[np.float64]]
 CHANNELS, CODES = 6, 3
 WEIGHTS = Triple(0.7, 0.2, 0.5)
-FIXED = Calibration(WEIGHTS, Triple(0.1, 0.2, 0.3), Controller(rate=0.0))
+SHIFTS = Triple(0.1, 0.2, 0.3)
 
 
 def recipe(steps: int = 6, **changes: object) -> Recipe:
@@ -40,7 +40,7 @@ def recipe(steps: int = 6, **changes: object) -> Recipe:
         "grid": 3,
         "learning_rate": 1e-2,
         "seed": 11,
-        "calibration": calibration("auto"),
+        "weights": WEIGHTS,
     }
     return Recipe(**{**options, **changes})  # type: ignore[arg-type]
 
@@ -67,7 +67,7 @@ def data() -> TrainingSet:
 
 
 def run(data: TrainingSet, plan: Recipe, dropout: float = 0.1) -> tuple[TrainingState, list[Curve]]:
-    state = start(CHANNELS, CODES, dropout, plan, "cpu")
+    state = start(CHANNELS, CODES, dropout, plan, SHIFTS, "cpu")
     return state, list(train(state, data, plan))
 
 
@@ -171,8 +171,8 @@ class TestStep:
     @pytest.fixture
     def parts(self) -> tuple[TrainingState, Batch, Recipe, list[Tensor]]:
         """A state without dropout, a batch, its recipe, and the derangements of seed 3."""
-        plan = recipe(calibration=FIXED)
-        state = start(CHANNELS, CODES, 0.0, plan, "cpu")
+        plan = recipe()
+        state = start(CHANNELS, CODES, 0.0, plan, SHIFTS, "cpu")
         generator = torch.Generator().manual_seed(1)
         batch = Batch(*(torch.randn(3, 4, CHANNELS, generator=generator) for _ in range(3)))
         generator = torch.Generator().manual_seed(3)
@@ -194,7 +194,6 @@ class TestStep:
         found = (row.loss_self, row.loss_knn, row.loss_rand)
         assert found == pytest.approx([loss for loss, _ in terms], abs=1e-6)
         assert row.means == pytest.approx([mean for _, mean in terms], abs=1e-6)
-        assert row[-3:] == FIXED.start
         assert (row.step, state.step) == (0, 1)
 
     def test_first_step_of_adam_goes_down_the_numerical_gradient(
@@ -214,21 +213,10 @@ class TestStep:
             for step in (-1e-5, 1e-5):
                 moved = copy.deepcopy(before)
                 moved[name][index] += step
-                losses.append(slow_loss(moved, batch, derangements, FIXED.start)[0])
+                losses.append(slow_loss(moved, batch, derangements, SHIFTS)[0])
             gradient = (losses[1] - losses[0]) / 2e-5
             expected = -plan.learning_rate * gradient / (abs(gradient) + 1e-8)
             assert after[name][index] - before[name][index] == pytest.approx(expected, rel=1e-2)
-
-    def test_shifts_move_after_the_row_is_written(
-        self, parts: tuple[TrainingState, Batch, Recipe, list[Tensor]]
-    ) -> None:
-        state, batch, _, _ = parts
-        moving = Calibration(WEIGHTS, FIXED.start, Controller(Triple(-1, 1, 0), rate=0.1))
-        row = train_step(state, batch, recipe(calibration=moving), torch.Generator())
-        assert row[-3:] == FIXED.start
-        assert state.shifts == moving.controller.moved(FIXED.start, row.means)
-        assert state.shifts.self > FIXED.start.self
-        assert state.shifts.knn < FIXED.start.knn
 
 
 class TestRepeatability:
@@ -255,7 +243,7 @@ class TestRepeatability:
     def test_resuming_gives_the_undisturbed_run(self, data: TrainingSet, stop: int) -> None:
         plan = recipe()
         undisturbed, rows = run(data, plan)
-        state = start(CHANNELS, CODES, 0.1, plan, "cpu")
+        state = start(CHANNELS, CODES, 0.1, plan, SHIFTS, "cpu")
         seen = [next(train(state, data, plan)) for _ in range(stop)]
         head = copy.deepcopy(state.head.state_dict())
         optimiser = copy.deepcopy(state.optimiser.state_dict())
@@ -272,7 +260,7 @@ class TestRepeatability:
     def test_forgetting_the_optimiser_would_be_noticed(self, data: TrainingSet) -> None:
         plan = recipe()
         undisturbed, _ = run(data, plan)
-        state = start(CHANNELS, CODES, 0.1, plan, "cpu")
+        state = start(CHANNELS, CODES, 0.1, plan, SHIFTS, "cpu")
         for _ in range(3):
             next(train(state, data, plan))
         state.optimiser = torch.optim.Adam(state.head.parameters(), lr=plan.learning_rate)
@@ -294,17 +282,3 @@ class TestRepeatability:
         state, rows = run(data, plan)
         assert [row.step for row in rows] == [0, 1]
         assert list(train(state, data, plan)) == []
-
-
-class TestController:
-    @pytest.mark.parametrize(
-        "targets", [Triple(0.37, 0.25, 0.04), Triple(0.50, 0.41, 0.23)], ids=["low", "high"]
-    )
-    def test_brings_the_mean_correspondences_to_their_targets(
-        self, data: TrainingSet, targets: Triple
-    ) -> None:
-        steered = Calibration(WEIGHTS, Triple(0.3, 0.25, 0.5), Controller(targets, rate=0.03))
-        plan = recipe(300, batch=8, learning_rate=5e-3, calibration=steered)
-        _, rows = run(data, plan)
-        late = np.array([row.means for row in rows[-100:]]).mean(axis=0)
-        np.testing.assert_allclose(late, targets, atol=0.04)

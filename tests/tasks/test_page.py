@@ -15,6 +15,7 @@ from PIL import Image
 from tasks import charts, page
 
 HOSTILE = "<script>alert('x')</script>\"><img src=x onerror=alert(1)>\x00\udc80$\\frac{"
+SHIFTS = {"self": 0.6, "knn": 0.35, "rand": 0.1}
 COLOURS = np.array([[0, 114, 178], [213, 94, 0], [0, 158, 115], [240, 228, 66]], dtype=np.uint8)
 
 
@@ -59,9 +60,8 @@ def training(steps: int = 400) -> page.TrainingCurves:
         fall = np.exp(-step / 900)
         columns[f"loss_{name}"] = 0.1 * place + fall + generator.normal(0, 0.04, steps)
         columns[f"mean_{name}"] = 0.6 - 0.25 * place - 0.2 * fall
-        columns[f"shift_{name}"] = 0.1 + 0.2 * place * (1 - fall)
     columns["loss"] = columns["loss_self"] + columns["loss_knn"] + columns["loss_rand"]
-    return page.TrainingCurves(columns, {"self": 0.6, "knn": 0.35, "rand": 0.1})
+    return page.TrainingCurves(columns, SHIFTS)
 
 
 def confusion(dump: str, classes: int, extra: int = 2) -> page.Confusion:
@@ -153,7 +153,7 @@ class TestContent:
         assert "The first 1 of 1,234 quarantined images are listed." in full
 
     def test_every_picture_has_a_description_and_decodes(self, full: str) -> None:
-        assert len(sources(full)) == 11 + 12 + 2 + 3 + 1  # in the page's order
+        assert len(sources(full)) == 11 + 12 + 2 + 2 + 1  # in the page's order
         assert len(re.findall(r'<img src="[^"]*" alt="[^"]+"', full)) == len(sources(full))
         for source in sources(full):
             if not source.startswith("data:image/svg+xml;"):
@@ -220,13 +220,13 @@ class TestEdges:
     @pytest.mark.parametrize("steps", [1, 2, 101])
     def test_short_training(self, steps: int) -> None:
         html = page.render(replace(empty_report(), curves=training(steps)))
-        assert len(sources(html)) == 3
+        assert len(sources(html)) == 2
 
     def test_missing_columns_are_left_out(self) -> None:
-        curves = page.TrainingCurves({"step": np.arange(3.0), "loss": np.ones(3)})
+        curves = page.TrainingCurves({"step": np.arange(3.0), "loss": np.ones(3)}, SHIFTS)
         html = page.render(replace(empty_report(), curves=curves))
         assert len(sources(html)) == 1
-        assert "targets" not in html
+        assert "shift b (self 0.60, knn 0.35, rand 0.10)" in html
 
     def test_the_curve_of_the_number_of_classes_names_the_choice(self) -> None:
         curve = {2: 0.99, 3: 0.97, 4: 0.41}

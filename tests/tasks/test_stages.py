@@ -1,13 +1,16 @@
 """Stages on arrays small enough to count by hand, without Prefect or Dask."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from stego_core import stability
 from stego_core.errors import CapacityError, WorkspaceError
+from stego_core.meanshift import mean_shift
 from tasks import clusters, corpus, draw, features, head, listing, model, neighbors
 from tasks.index import IndexReader
 from tasks.options import (
@@ -86,6 +89,17 @@ class TestFeatures:
         assert streamed.held is None
         np.testing.assert_array_equal(held(wanted), streamed(wanted))
 
+    def test_shifted_patches_are_the_mean_shift_of_the_stored_ones(self, rows: FeatureRows) -> None:
+        """Asked for by two threads at once and again, each row is shifted once."""
+        wanted = np.array([3, 60, 3, 20, 64])
+        stored = torch.from_numpy(rows.read("patches", wanted).astype(np.float32))
+        expected = mean_shift(stored).numpy().astype(np.float16)
+        held, streamed = PatchCache(rows, 1024, shifted=True), PatchCache(rows, 0, shifted=True)
+        with ThreadPoolExecutor(4) as pool:
+            found = [pool.submit(held, wanted) for _ in range(8)]
+        for patches in [streamed(wanted), held(wanted), *(each.result() for each in found)]:
+            np.testing.assert_array_equal(patches, expected)
+
     def test_weights_count_by_content(self, rows: FeatureRows) -> None:
         spec = rows.backbone()
         elsewhere = OPTIONS.model_copy(update={"weights": "/elsewhere.pth"})
@@ -133,8 +147,9 @@ class TestNeighbors:
 
 
 class TestHead:
+    @pytest.mark.parametrize("recipe", ["mean-shift", "stego"])
     def test_resumed_training_ends_with_the_same_bytes(
-        self, rows: FeatureRows, monkeypatch: pytest.MonkeyPatch
+        self, rows: FeatureRows, monkeypatch: pytest.MonkeyPatch, recipe: str
     ) -> None:
         options = NeighborsOptions(k=6)
         for dump in rows.dumps:
@@ -142,12 +157,13 @@ class TestHead:
                 compute(stage).finish(0.0, 1)
         key = neighbors.neighbors_key(rows, options)
         monkeypatch.setattr(head, "CHECKPOINT_STEPS", 4)
-        planned = head.plan(rows, key, HeadOptions(steps=10, batch=4), LOOP)
+        planned = head.plan(rows, key, HeadOptions(recipe=recipe, steps=10, batch=4), LOOP)
         digest = head.finish(compute(planned), 0.0, 1)["digest"]
         place = Path(rows.workspace.storage.uri) / planned.folder.path
         for name in ("head.safetensors", "manifest.json", "records/000000.json"):
             (place / name).unlink()
-        state, curve = head.resumed(planned.work, head.recipe_of(planned.work.options), "cpu")
+        data = head.training_set(rows, key, recipe, 1024)
+        state, curve = head.resumed(planned.work, head.recipe_of(planned.work.options), data)
         assert (state.step, len(curve)) == (8, 8)
         assert head.finish(compute(planned), 0.0, 1)["digest"] == digest
 

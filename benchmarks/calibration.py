@@ -1,0 +1,241 @@
+"""What `--shifts auto` is worth: beside a grid of shifts that peeks at the labels.
+
+    python benchmarks/calibration.py --workspace WS \\
+        --labelled imgs/val labels/val --taxonomy classes.json
+
+The workspace holds features and neighbours (`stego corpus`, `features`, `neighbors`). For every
+setting of the three shifts a head is trained by the recipe `stego`, its codes are clustered, and
+the labelled images are scored: no CRF, every `--every`-th image at a third of its size. The grid
+is laid out in the share of pairs that a shift lets attract (the quantiles of F^SC), so that it
+covers what is useful on any features. Then `auto` with both recipes and k-means on the raw
+features, and on those after mean shift, for every seed. Labels judge; they choose nothing.
+"""
+
+import argparse
+import itertools
+import json
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import harness
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import nn
+from torch.nn.functional import interpolate, normalize
+
+from stego_core import geometry, kmeans, metrics, training
+from stego_core.correspondence import correspondence, spatially_centred
+from stego_core.head import IdentityHead, MeanShiftHead
+from stego_core.meanshift import mean_shift
+from stego_core.shifts import DEFAULT_WEIGHTS, Triple
+from stego_core.taxonomy import Taxonomy
+
+SELF = (0.15, 0.25, 0.35, 0.5, 0.7)
+KNN = (0.6, 1.0)
+"""Times the share of self pairs."""
+RANDOM = (0.03, 0.08, 0.15, 0.3)
+TOKENS = 60_000
+STEP = 3
+"""Every third pixel of a label, in both directions, is scored."""
+
+
+class Labelled(NamedTuple):
+    """An image's features (2, h, w, C), the mirrored ones second, and its labels (H, W)."""
+
+    features: NDArray[np.float16]
+    labels: NDArray[np.int64]
+
+
+class Bench(NamedTuple):
+    """What every setting is measured on."""
+
+    data: training.TrainingSet
+    shifted: training.TrainingSet
+    channels: int
+    images: Sequence[Labelled]
+    classes: int
+    chosen: argparse.Namespace
+
+    def recipe(self, seed: int) -> training.Recipe:
+        chosen = self.chosen
+        return training.Recipe(chosen.steps, 16, 11, 5e-4, seed, DEFAULT_WEIGHTS)
+
+    def head(self, shifts: Triple, seed: int, shifted: bool = False) -> nn.Module:
+        """A trained head."""
+        recipe = self.recipe(seed)
+        state = training.start(self.channels, 70, 0.1, recipe, shifts, "cpu")
+        for _ in training.train(state, self.shifted if shifted else self.data, recipe):
+            pass
+        return MeanShiftHead(state.head) if shifted else state.head
+
+    @torch.inference_mode()
+    def scores(self, head: nn.Module, seed: int) -> tuple[float, float]:
+        """Accuracy and mIoU in percent of the clusters of a head's codes."""
+        generator = np.random.default_rng(seed)
+        each = max(1, TOKENS // len(self.data.rows))
+        codes = []
+        for row in self.data.rows:
+            patches = self.data.patches(np.array([row])).astype(np.float32)
+            found = head(torch.from_numpy(patches)).reshape(patches.shape[1] * patches.shape[2], -1)
+            drawn = generator.choice(len(found), min(each, len(found)), replace=False)
+            codes.append(found.numpy()[drawn])
+        vectors = np.asarray(kmeans.unit(np.concatenate(codes)), np.float32)
+        runs = [
+            kmeans.fit(vectors, self.classes, generator, tolerance=3e-6)
+            for _ in range(self.chosen.restarts)
+        ]
+        centroids = torch.from_numpy(min(runs, key=lambda run: run.inertia).centroids)
+        confusion = metrics.Confusion.create(self.classes, self.classes)
+        for image in self.images:
+            both = head(torch.from_numpy(image.features.astype(np.float32)))
+            mean = ((both[0] + both[1].flip(1)) / 2).permute(2, 0, 1)
+            full = interpolate(mean[None], image.labels.shape, mode="bilinear")[0]
+            cosine = normalize(full.permute(1, 2, 0), dim=-1) @ centroids.T
+            confusion.add(image.labels, cosine.argmax(dim=-1).numpy())
+        found = metrics.scores(confusion.counts, metrics.match(confusion.counts))
+        return round(found.accuracy, 1), round(found.miou, 1)
+
+
+def quantiles(data: training.TrainingSet, recipe: training.Recipe) -> list[NDArray[np.float32]]:
+    """Sorted centred correspondences of self, knn and random pairs."""
+    found: list[list[NDArray[np.float32]]] = [[], [], []]
+    for step in range(24):
+        anchor, positive, other = training.prepared(data, recipe, step).batch
+        for kind, partner in enumerate((anchor, positive, other.roll(1, 0))):
+            centred = spatially_centred(correspondence(anchor, partner))
+            found[kind].append(centred.flatten()[::7].numpy())
+    return [np.sort(np.concatenate(parts)) for parts in found]
+
+
+def labelled_images(
+    backbone: Any, taxonomy: Taxonomy, chosen: argparse.Namespace
+) -> list[Labelled]:
+    """Features and labels of every `--every`-th labelled image."""
+    images, labels = chosen.labelled
+    found = []
+    paths = sorted(p for p in images.iterdir() if p.suffix.lower() in harness.ENDINGS)
+    for path in paths[:: chosen.every]:
+        pixels = np.asarray(Image.open(path).convert("RGB"))
+        size = geometry.inference_size(*pixels.shape[:2], chosen.resolution, backbone.patch)
+        resized = geometry.resize(pixels, *size)
+        features = backbone.features(np.stack([resized, resized[:, ::-1]]))
+        ids = np.asarray(Image.open(labels / f"{path.stem}.png")).astype(np.int64)
+        ids = np.where(ids < len(taxonomy.classes), ids, -1)[1::STEP, 1::STEP]
+        found.append(Labelled(features.astype(np.float16), ids))
+    return found
+
+
+def bench(chosen: argparse.Namespace) -> Bench:
+    """The workspace's training rows and the labelled images' features."""
+    from tasks import head, model
+    from tasks.rows import feature_rows
+    from tasks.workspace.workspace import Workspace
+
+    workspace = Workspace.open(chosen.workspace)
+    current = workspace.current()
+    rows = feature_rows(workspace, current["keys"]["features"], current["dumps"])
+    plain, shifted = (
+        head.training_set(rows, current["keys"]["neighbors"], recipe, 4096)
+        for recipe in ("stego", "mean-shift")
+    )
+    taxonomy = Taxonomy.parse(json.loads(chosen.taxonomy.read_text()))
+    backbone = model.backbone(workspace.storage, rows.backbone(), "cpu")
+    images = labelled_images(backbone, taxonomy, chosen)
+    return Bench(plain, shifted, rows.shape()[2], images, len(taxonomy.classes), chosen)
+
+
+def grid(work: Bench) -> list[dict[str, Any]]:
+    """Every setting of the three shifts, at the first seed."""
+    seed = work.chosen.seeds[0]
+    values = quantiles(work.data, work.recipe(seed))
+    found = []
+    for own, knn, rand in itertools.product(SELF, KNN, RANDOM):
+        shares = (own, own * knn, rand)
+        shifts = Triple(
+            *(float(np.quantile(v, 1 - share)) for v, share in zip(values, shares, strict=True))
+        )
+        accuracy, miou = work.scores(work.head(shifts, seed), seed)
+        found.append({"shares": shares, "shifts": shifts, "accuracy": accuracy, "miou": miou})
+        told = " ".join(f"{share:.2f}" for share in shares)
+        print(f"{told} | {' '.join(f'{b:.2f}' for b in shifts)} | {accuracy} / {miou}", flush=True)
+    return found
+
+
+def chosen_without_labels(work: Bench) -> dict[str, list[dict[str, Any]]]:
+    """`auto` with both recipes and k-means on both kinds of features, for every seed."""
+    found: dict[str, list[dict[str, Any]]] = {}
+
+    def note(name: str, figures: tuple[float, float], **more: Any) -> None:
+        found.setdefault(name, []).append({"accuracy": figures[0], "miou": figures[1], **more})
+        print(f"{name}: {figures[0]} / {figures[1]}", more or "", flush=True)
+
+    for seed in work.chosen.seeds:
+        for name, shifted in (("auto, stego", False), ("auto, mean-shift", True)):
+            data = work.shifted if shifted else work.data
+            measured = training.measured_shifts(data, work.recipe(seed))
+            shifts, shares = (np.round(each, 3).tolist() for each in measured)
+            figures = work.scores(work.head(measured.shifts, seed, shifted), seed)
+            note(name, figures, seed=seed, shifts=shifts, shares=shares)
+        note("k-means, raw features", work.scores(IdentityHead(), seed), seed=seed)
+        note("k-means, after mean shift", work.scores(Shift(), seed), seed=seed)
+    return found
+
+
+class Shift(nn.Module):
+    """Features drawn together, no head."""
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Features (B, ..., C) after `mean_shift`."""
+        return mean_shift(features)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--workspace", required=True, help="with features and neighbours")
+    parser.add_argument("--labelled", type=Path, nargs=2, required=True, help="images, labels")
+    parser.add_argument("--taxonomy", type=Path, required=True, help="class names")
+    parser.add_argument("--name", required=True, help="of the row, such as camvid-8-five")
+    parser.add_argument("--steps", type=int, default=800, help="of every head")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--restarts", type=int, default=4, help="k-means starts")
+    parser.add_argument("--every", type=int, default=2, help="labelled images taken")
+    parser.add_argument("--resolution", type=int, default=448, help="short side, pixels")
+    parser.add_argument("--no-grid", action="store_true", help="leave the grid out")
+    chosen = parser.parse_args()
+    work = bench(chosen)
+    own = chosen_without_labels(work)
+    settings = [] if chosen.no_grid else grid(work)
+    means = {
+        name: tuple(round(float(np.mean([r[f] for r in rows])), 1) for f in ("accuracy", "miou"))
+        for name, rows in own.items()
+    }
+    for name, (accuracy, miou) in means.items():
+        print(f"{name}, mean of {len(chosen.seeds)} seeds: {accuracy} / {miou}")
+    if settings:
+        best = max(settings, key=lambda row: float(row["miou"]))
+        print(f"best of {len(settings)} settings: {best['accuracy']} / {best['miou']}")
+    document = {
+        "row": f"calibration-{chosen.name}",
+        "means": means,
+        "label_free": own,
+        "grid": settings,
+        "options": {n: getattr(chosen, n) for n in ("steps", "seeds", "restarts", "every")},
+        "images": len(work.images),
+        "machine": harness.machine(),
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+    harness.RESULTS.mkdir(exist_ok=True)
+    path = harness.RESULTS / f"calibration-{chosen.name}.json"
+    path.write_text(json.dumps(document, indent=1) + "\n")
+    print(path, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""Shifts measured on the features, without a label: pairs of one kind attract, others repel."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from stego_core import kmeans
+from stego_core.correspondence import correspondence, spatially_centred
+from stego_core.shifts import Triple
+
+BATCHES = 24
+"""Batches that are measured; the shifts' spread over seeds is then below 0.01."""
+KINDS = 6
+"""Coarse kinds of patches. Real classes differ in size: eleven street classes are as diverse as
+five of one size (the probability that two patches are of one class is 0.21 on CamVid)."""
+RANDOM = 0.5
+"""Of the random pairs that are of one kind, the part that attracts (docs/calibration.md)."""
+RESTARTS = 4
+SAMPLE = 8192
+"""Tokens that the kinds are found on."""
+
+
+class Tokens(NamedTuple):
+    """Tokens of some images and of their partners, each (B, n, C) float32; pair b is (b, b)."""
+
+    one: Tensor
+    other: Tensor
+
+
+class Measured(NamedTuple):
+    """What was found for self, knn and random pairs.
+
+    Attributes:
+        shifts: b.
+        shares: share of the pairs of patches that attract, in [0, 1].
+    """
+
+    shifts: Triple
+    shares: Triple
+
+
+def measure(batches: Sequence[tuple[Tokens, Tokens, Tokens]], seed: int) -> Measured:
+    """The shifts at which as many pairs attract as are of one kind.
+
+    Patches are sorted into a few coarse kinds by k-means on their features. That tells how often
+    two patches of one image, of neighbours, or of random images are of one kind: often where a
+    crop shows little, seldom where it shows a whole street. Pairs attract where the centred
+    correspondence F^SC exceeds b, so b is the quantile of F^SC that leaves this share above it;
+    of random pairs, half of it.
+
+    Args:
+        batches: of tokens as training draws them: pairs of self, knn and random images.
+        seed: of the sample and of the k-means starts.
+    """
+    kinds = coarse_kinds(torch.cat([pairs[0].one.flatten(0, 1) for pairs in batches]), seed)
+    shares, shifts = [], []
+    for pairs, part_of in zip(zip(*batches, strict=True), (1, 1, RANDOM), strict=True):
+        share = part_of * float(np.mean([same_kind(part, kinds) for part in pairs]))
+        centred = [spatially_centred(correspondence(*part)).flatten() for part in pairs]
+        shares.append(share)
+        shifts.append(float(np.quantile(torch.cat(centred).numpy(), 1 - share)))
+    return Measured(Triple(*shifts), Triple(*shares))
+
+
+def coarse_kinds(tokens: Tensor, seed: int) -> NDArray[np.float32]:
+    """(KINDS, C) unit centroids of tokens (n, C); fewer where there are fewer tokens."""
+    generator = np.random.default_rng(seed)
+    chosen = np.sort(generator.permutation(len(tokens))[:SAMPLE])
+    vectors = normalize(tokens[torch.from_numpy(chosen)], dim=-1).numpy()
+    clusters = min(KINDS, len(vectors))
+    runs = [kmeans.fit(vectors, clusters, generator, tolerance=1e-5) for _ in range(RESTARTS)]
+    return min(runs, key=lambda run: run.inertia).centroids
+
+
+def same_kind(pairs: Tokens, kinds: NDArray[np.float32]) -> float:
+    """Share of the pairs of tokens, one of each side, whose nearest kinds are the same."""
+    one, other = ((part @ torch.from_numpy(kinds).T).argmax(dim=-1) for part in pairs)
+    return float((one[:, :, None] == other[:, None, :]).float().mean())
