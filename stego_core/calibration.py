@@ -13,8 +13,8 @@ from stego_core import kmeans
 from stego_core.correspondence import correspondence, spatially_centred
 from stego_core.shifts import Triple
 
-BATCHES = 24
-"""Batches that are measured; the shifts' spread over seeds is then below 0.01."""
+TOKENS, MOST_BATCHES = 46_464, 256
+"""Anchors' tokens that are measured (24 batches by default), and the limit for small batches."""
 KINDS = 6
 """Coarse kinds of patches. Real classes differ in size: eleven street classes are as diverse as
 five of one size (the probability that two patches are of one class is 0.21 on CamVid)."""

@@ -1,5 +1,6 @@
 """Training of the head: one step, and the loop that repeats it."""
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -193,14 +194,19 @@ def prepared(data: TrainingSet, recipe: Recipe, step: int) -> Prepared:
 
 
 def measured_shifts(data: TrainingSet, recipe: Recipe) -> Measured:
-    """The shifts that suit these features, from the batches of the first steps."""
+    """The shifts that suit these features, from the batches of the first steps.
+
+    As many batches as hold `calibration.TOKENS` tokens: the memory is bounded for any batch.
+    """
 
     def pairs(step: int) -> tuple[Tokens, Tokens, Tokens]:
         (anchor, positive, other), generator = prepared(data, recipe, step)
         partner = other[derangement(len(other), generator)]
         return Tokens(anchor, anchor), Tokens(anchor, positive), Tokens(anchor, partner)
 
-    return calibration.measure([pairs(step) for step in range(calibration.BATCHES)], recipe.seed)
+    batches = math.ceil(calibration.TOKENS / (recipe.batch * recipe.grid**2))
+    steps = range(min(batches, calibration.MOST_BATCHES))
+    return calibration.measure([pairs(step) for step in steps], recipe.seed)
 
 
 def train(

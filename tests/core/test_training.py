@@ -20,6 +20,7 @@ from stego_core.training import (
     TrainingSet,
     TrainingState,
     draw_batch,
+    measured_shifts,
     start,
     step_generator,
     take,
@@ -282,3 +283,34 @@ class TestRepeatability:
         state, rows = run(data, plan)
         assert [row.step for row in rows] == [0, 1]
         assert list(train(state, data, plan)) == []
+
+
+class TestMeasuredShifts:
+    def test_they_are_of_the_first_batches_and_repeat(self, data: TrainingSet) -> None:
+        plan = recipe(batch=8)
+        found = measured_shifts(data, plan)
+        assert found == measured_shifts(data, plan)
+        assert measured_shifts(data, recipe(batch=8, seed=12)).shifts == pytest.approx(
+            found.shifts, abs=0.05
+        )
+
+    def test_neighbours_of_one_kind_attract_more_than_random_images(
+        self, data: TrainingSet
+    ) -> None:
+        """The data's positives share half of their patches' kinds."""
+        shares = measured_shifts(data, recipe(batch=8)).shares
+        assert shares.self > shares.knn > 2 * shares.rand
+
+    @pytest.mark.parametrize(("batch", "grid", "batches"), [(2, 2, 256), (4, 40, 8), (40, 40, 1)])
+    def test_large_batches_are_measured_fewer_times(
+        self, data: TrainingSet, batch: int, grid: int, batches: int
+    ) -> None:
+        read: list[int] = []
+
+        def patches(rows: NDArray[np.int64]) -> NDArray[np.float16]:
+            read.append(len(rows))
+            return data.patches(rows)
+
+        counted = TrainingSet(patches, data.rows, data.positives)
+        measured_shifts(counted, recipe(batch=batch, grid=grid))
+        assert read == [batch] * (2 * batches)

@@ -209,6 +209,18 @@ class TestInbox:
         assert "give either --images, a dump, or --inbox, a folder of dumps" in said
 
 
+def test_a_workspace_that_ended_with_its_clusters_labels_with_the_defaults(
+    place: Path, make_corpus: Callable[..., Path], no_report: None
+) -> None:
+    document = current(place)
+    for stage in ("masks", "scores"):
+        del document["options"][stage]
+        document["keys"].pop(stage, None)
+    (place / "ws" / "current.json").write_text(json.dumps(document))
+    label(place, scenes(place / "inbox" / "monday", make_corpus, 1, 100))
+    assert len(masks(place, "monday")) == 1
+
+
 class TestDumpsAreImmutable:
     @pytest.fixture
     def changed(self, polled: Path) -> Iterator[Path]:
