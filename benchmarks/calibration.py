@@ -31,7 +31,6 @@ from torch.nn.functional import interpolate, normalize
 from stego_core import geometry, kmeans, metrics, training
 from stego_core.correspondence import correspondence, spatially_centred
 from stego_core.head import IdentityHead, MeanShiftHead
-from stego_core.meanshift import mean_shift
 from stego_core.shifts import DEFAULT_WEIGHTS, Triple
 from stego_core.taxonomy import Taxonomy
 
@@ -65,25 +64,24 @@ class Bench(NamedTuple):
         chosen = self.chosen
         return training.Recipe(chosen.steps, 16, 11, 5e-4, seed, DEFAULT_WEIGHTS)
 
-    def head(self, shifts: Triple, seed: int, shifted: bool = False) -> nn.Module:
-        """A trained head."""
+    def head(self, data: training.TrainingSet, shifts: Triple, seed: int) -> nn.Module:
+        """A head trained on plain or shifted patches."""
         recipe = self.recipe(seed)
         state = training.start(self.channels, 70, 0.1, recipe, shifts, "cpu")
-        for _ in training.train(state, self.shifted if shifted else self.data, recipe):
+        for _ in training.train(state, data, recipe):
             pass
-        return MeanShiftHead(state.head) if shifted else state.head
+        return state.head
 
     @torch.inference_mode()
-    def scores(self, head: nn.Module, seed: int) -> tuple[float, float]:
+    def scores(self, data: training.TrainingSet, head: nn.Module, seed: int) -> tuple[float, float]:
         """Accuracy and mIoU in percent of the clusters of a head's codes."""
         generator = np.random.default_rng(seed)
-        each = max(1, TOKENS // len(self.data.rows))
+        each = max(1, TOKENS // len(data.rows))
         codes = []
-        for row in self.data.rows:
-            patches = self.data.patches(np.array([row])).astype(np.float32)
-            found = head(torch.from_numpy(patches)).reshape(patches.shape[1] * patches.shape[2], -1)
-            drawn = generator.choice(len(found), min(each, len(found)), replace=False)
-            codes.append(found.numpy()[drawn])
+        for row in data.rows:
+            images = data.images(np.array([row]))
+            positions = training.positions(images, each, training.step_generator(seed, int(row)))
+            codes.append(head(training.take(images.patches, positions))[0].numpy())
         vectors = np.asarray(kmeans.unit(np.concatenate(codes)), np.float32)
         runs = [
             kmeans.fit(vectors, self.classes, generator, tolerance=3e-6)
@@ -91,8 +89,9 @@ class Bench(NamedTuple):
         ]
         centroids = torch.from_numpy(min(runs, key=lambda run: run.inertia).centroids)
         confusion = metrics.Confusion.create(self.classes, self.classes)
+        whole = MeanShiftHead(head) if data is self.shifted else head
         for image in self.images:
-            both = head(torch.from_numpy(image.features.astype(np.float32)))
+            both = whole(torch.from_numpy(image.features.astype(np.float32)))
             mean = ((both[0] + both[1].flip(1)) / 2).permute(2, 0, 1)
             full = interpolate(mean[None], image.labels.shape, mode="bilinear")[0]
             cosine = normalize(full.permute(1, 2, 0), dim=-1) @ centroids.T
@@ -104,11 +103,10 @@ class Bench(NamedTuple):
 def quantiles(data: training.TrainingSet, recipe: training.Recipe) -> list[NDArray[np.float32]]:
     """Sorted centred correspondences of self, knn and random pairs."""
     found: list[list[NDArray[np.float32]]] = [[], [], []]
-    for step in range(24):
-        anchor, positive, other = training.prepared(data, recipe, step).batch
-        for kind, partner in enumerate((anchor, positive, other.roll(1, 0))):
-            centred = spatially_centred(correspondence(anchor, partner))
-            found[kind].append(centred.flatten()[::7].numpy())
+    for pairs in training.first_pairs(data, recipe):
+        for kind, (one, other) in zip(found, pairs, strict=True):
+            centred = spatially_centred(correspondence(one, other))
+            kind.append(centred.flatten()[::7].numpy())
     return [np.sort(np.concatenate(parts)) for parts in found]
 
 
@@ -159,7 +157,7 @@ def grid(work: Bench) -> list[dict[str, Any]]:
         shifts = Triple(
             *(float(np.quantile(v, 1 - share)) for v, share in zip(values, shares, strict=True))
         )
-        accuracy, miou = work.scores(work.head(shifts, seed), seed)
+        accuracy, miou = work.scores(work.data, work.head(work.data, shifts, seed), seed)
         found.append({"shares": shares, "shifts": shifts, "accuracy": accuracy, "miou": miou})
         told = " ".join(f"{share:.2f}" for share in shares)
         print(f"{told} | {' '.join(f'{b:.2f}' for b in shifts)} | {accuracy} / {miou}", flush=True)
@@ -175,23 +173,14 @@ def chosen_without_labels(work: Bench) -> dict[str, list[dict[str, Any]]]:
         print(f"{name}: {figures[0]} / {figures[1]}", more or "", flush=True)
 
     for seed in work.chosen.seeds:
-        for name, shifted in (("auto, stego", False), ("auto, mean-shift", True)):
-            data = work.shifted if shifted else work.data
+        for name, data in (("auto, stego", work.data), ("auto, mean-shift", work.shifted)):
             measured = training.measured_shifts(data, work.recipe(seed))
             shifts, shares = (np.round(each, 3).tolist() for each in measured)
-            figures = work.scores(work.head(measured.shifts, seed, shifted), seed)
+            figures = work.scores(data, work.head(data, measured.shifts, seed), seed)
             note(name, figures, seed=seed, shifts=shifts, shares=shares)
-        note("k-means, raw features", work.scores(IdentityHead(), seed), seed=seed)
-        note("k-means, after mean shift", work.scores(Shift(), seed), seed=seed)
+        for name, data in (("raw features", work.data), ("after mean shift", work.shifted)):
+            note(f"k-means, {name}", work.scores(data, IdentityHead(), seed), seed=seed)
     return found
-
-
-class Shift(nn.Module):
-    """Features drawn together, no head."""
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Features (B, ..., C) after `mean_shift`."""
-        return mean_shift(features)
 
 
 def main() -> None:

@@ -41,7 +41,8 @@ def head_steps(channels: int, side: int) -> tuple[Callable[[], object], Callable
     rng = np.random.default_rng(0)
     patches = rng.standard_normal((64, side, side, channels)).astype(np.float16)
     rows = np.arange(64)
-    data = training.TrainingSet(lambda r: patches[r], rows, np.stack([(rows + 1) % 64] * 7, 1))
+    positives = np.stack([(rows + 1) % 64] * 7, 1)
+    data = training.TrainingSet(lambda r: training.Images(patches[r]), rows, positives)
     state = training.start(channels, 70, 0.1, RECIPE, Triple(0.45, 0.45, 0.4), "cpu")
 
     def tokens_first() -> None:

@@ -20,7 +20,9 @@ KINDS = 6
 five of one size (the probability that two patches are of one class is 0.21 on CamVid)."""
 RANDOM = 0.5
 """Of the random pairs that are of one kind, the part that attracts (docs/calibration.md)."""
-RESTARTS = 4
+RESTARTS, KEPT = 16, 4
+"""k-means starts, and those of lowest inertia whose shares are averaged: one alone may be off by a
+fifth from seed to seed."""
 SAMPLE = 8192
 """Tokens that the kinds are found on."""
 
@@ -49,7 +51,8 @@ def measure(batches: Sequence[tuple[Tokens, Tokens, Tokens]], seed: int) -> Meas
 
     Patches are sorted into a few coarse kinds by k-means on their features. That tells how often
     two patches of one image, of neighbours, or of random images are of one kind: often where a
-    crop shows little, seldom where it shows a whole street. Pairs attract where the centred
+    crop shows little, seldom where it shows a whole street. The best starts of
+    k-means are averaged. Pairs attract where the centred
     correspondence F^SC exceeds b, so b is the quantile of F^SC that leaves this share above it;
     of random pairs, half of it.
 
@@ -57,24 +60,26 @@ def measure(batches: Sequence[tuple[Tokens, Tokens, Tokens]], seed: int) -> Meas
         batches: of tokens as training draws them: pairs of self, knn and random images.
         seed: of the sample and of the k-means starts.
     """
-    kinds = coarse_kinds(torch.cat([pairs[0].one.flatten(0, 1) for pairs in batches]), seed)
+    sortings = coarse_kinds(torch.cat([pairs[0].one.flatten(0, 1) for pairs in batches]), seed)
     shares, shifts = [], []
     for pairs, part_of in zip(zip(*batches, strict=True), (1, 1, RANDOM), strict=True):
-        share = part_of * float(np.mean([same_kind(part, kinds) for part in pairs]))
+        same = [same_kind(part, kinds) for part in pairs for kinds in sortings]
+        share = part_of * float(np.mean(same))
         centred = [spatially_centred(correspondence(*part)).flatten() for part in pairs]
         shares.append(share)
         shifts.append(float(np.quantile(torch.cat(centred).numpy(), 1 - share)))
     return Measured(Triple(*shifts), Triple(*shares))
 
 
-def coarse_kinds(tokens: Tensor, seed: int) -> NDArray[np.float32]:
-    """(KINDS, C) unit centroids of tokens (n, C); fewer where there are fewer tokens."""
+def coarse_kinds(tokens: Tensor, seed: int) -> list[NDArray[np.float32]]:
+    """(KINDS, C) unit centroids of tokens (n, C), of the best starts; fewer of fewer tokens."""
     generator = np.random.default_rng(seed)
     chosen = np.sort(generator.permutation(len(tokens))[:SAMPLE])
     vectors = normalize(tokens[torch.from_numpy(chosen)], dim=-1).numpy()
     clusters = min(KINDS, len(vectors))
     runs = [kmeans.fit(vectors, clusters, generator, tolerance=1e-5) for _ in range(RESTARTS)]
-    return min(runs, key=lambda run: run.inertia).centroids
+    best = sorted(runs, key=lambda run: run.inertia)[:KEPT]
+    return [run.centroids for run in best]
 
 
 def same_kind(pairs: Tokens, kinds: NDArray[np.float32]) -> float:

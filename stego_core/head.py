@@ -55,8 +55,8 @@ class Head(nn.Module):
 class MeanShiftHead(nn.Module):
     """A head that reads whole images, their features drawn together first (`mean_shift`)."""
 
-    def __init__(self, head: Head) -> None:
-        """Around a head that was trained on features so drawn together."""
+    def __init__(self, head: nn.Module) -> None:
+        """Around a head that was trained on features so drawn together, or `IdentityHead`."""
         super().__init__()
         self.head = head
 

@@ -1,12 +1,18 @@
-"""Mean shift of an image's patches: each moves to the mean of the patches that resemble it."""
+"""Mean shift of an image's patches, and how many of them each one stands for."""
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+RECIPE = "mean-shift"
+"""Its name among the recipes of the head."""
 SHARPNESS = 20.0
 """Concentration κ of the kernel: a patch at cosine 0.85 weighs a twentieth of one at 1."""
 ITERATIONS = 3
+DENSITY_SHARPNESS = 10.0
+"""κ of the kernel that counts a thing's patches, wider than the one that draws them together."""
+POWER = 0.5
+"""A thing of n patches is drawn as often as the square root of n (docs/calibration.md)."""
 
 
 def mean_shift(
@@ -39,3 +45,22 @@ def _drawn_together(patches: Tensor, sharpness: float, iterations: int) -> Tenso
         weights = torch.softmax(sharpness * (moved @ patches.T), dim=-1)
         moved = normalize(weights @ patches, dim=-1)
     return moved
+
+
+def sampling_weights(shifted: Tensor) -> Tensor:
+    """Relative chances of patches to be drawn, so that large things do not crowd out small ones.
+
+    w_i = n_i^−½, n_i = Σ_j exp(κ (x_i · x_j − 1)): the kernel density at a patch, which counts the
+    patches of its image that are like it. Where n patches make a thing, they weigh √n together.
+
+    Args:
+        shifted: (B, ..., C) as `mean_shift` returns them.
+
+    Returns:
+        (B, ...) in (0, 1].
+    """
+    images = shifted.reshape(shifted.shape[0], -1, shifted.shape[-1])
+    counts = torch.stack(
+        [(DENSITY_SHARPNESS * (image @ image.T - 1)).exp().sum(dim=-1) for image in images]
+    )
+    return (counts**-POWER).reshape(shifted.shape[:-1])

@@ -14,29 +14,22 @@ class Triple(NamedTuple):
     rand: float
 
 
-class Preset(NamedTuple):
-    """Loss weights λ and shifts b that the authors published for one data set and backbone."""
-
-    weights: Triple
-    shifts: Triple
-
-
-PRESETS = {
-    "cocostuff27-s8": Preset(Triple(0.67, 0.25, 0.63), Triple(0.08, 0.02, 0.66)),
-    "cocostuff27-b8": Preset(Triple(0.10, 1.00, 0.15), Triple(0.12, 0.20, 1.00)),
-    "cityscapes27-b8": Preset(Triple(1.00, 0.58, 0.91), Triple(0.46, 0.18, 0.31)),
-    "potsdam3-s8": Preset(Triple(0.67, 0.25, 0.63), Triple(0.08, 0.02, 0.46)),
-}
-"""Hamilton et al. 2022, appendix A.9; they hold for those data sets and backbones only."""
-
-DEFAULT_WEIGHTS = Triple(0.67, 0.25, 0.63)
-
-
 class Calibration(NamedTuple):
     """Loss weights λ, and shifts b; None where they are measured (`stego_core.calibration`)."""
 
     weights: Triple
     shifts: Triple | None
+
+
+PRESETS = {
+    "cocostuff27-s8": Calibration(Triple(0.67, 0.25, 0.63), Triple(0.08, 0.02, 0.66)),
+    "cocostuff27-b8": Calibration(Triple(0.10, 1.00, 0.15), Triple(0.12, 0.20, 1.00)),
+    "cityscapes27-b8": Calibration(Triple(1.00, 0.58, 0.91), Triple(0.46, 0.18, 0.31)),
+    "potsdam3-s8": Calibration(Triple(0.67, 0.25, 0.63), Triple(0.08, 0.02, 0.46)),
+}
+"""Hamilton et al. 2022, appendix A.9; they hold for those data sets and backbones only."""
+
+DEFAULT_WEIGHTS = Triple(0.67, 0.25, 0.63)
 
 
 def calibration(choice: str | Sequence[float]) -> Calibration:
@@ -53,7 +46,7 @@ def calibration(choice: str | Sequence[float]) -> Calibration:
                 f"shifts {choice!r} are unknown; expected auto, three numbers such as "
                 f"0.45,0.45,0.4, or one of {', '.join(PRESETS)}"
             )
-        return Calibration(*PRESETS[choice])
+        return PRESETS[choice]
     if len(choice) != 3:
         raise OptionError(f"{len(choice)} shifts were given; expected three: self, knn, rand")
     return Calibration(DEFAULT_WEIGHTS, Triple(*choice))

@@ -22,11 +22,24 @@ POSITIVE_RANKS = 7
 """A positive is drawn from ranks 1 to this; rank 0 is the image itself."""
 
 
-class PatchReader(Protocol):
+class Images(NamedTuple):
+    """Patches of some rows.
+
+    Attributes:
+        patches: (n, h, w, C) float16 features.
+        weights: (n, h, w) float32 above 0, relative chances of an image's patches to be drawn; None
+            where all are alike.
+    """
+
+    patches: NDArray[np.float16]
+    weights: NDArray[np.float32] | None = None
+
+
+class ImageReader(Protocol):
     """Gives rows of patch features, from memory or from storage."""
 
-    def __call__(self, rows: NDArray[np.int64]) -> NDArray[np.float16]:
-        """(n, h, w, C) float16 features of n rows, in the order asked for."""
+    def __call__(self, rows: NDArray[np.int64]) -> Images:
+        """The patches of n rows, in the order asked for."""
         ...
 
 
@@ -35,12 +48,12 @@ class TrainingSet:
     """What the head learns from.
 
     Attributes:
-        patches: reader of (n, h, w, C) features by row.
+        images: reader of rows.
         rows: (M,) int64 rows that are valid, in order.
         positives: (M, r) int64 rows of each one's nearest neighbours, itself left out.
     """
 
-    patches: PatchReader
+    images: ImageReader
     rows: NDArray[np.int64]
     positives: NDArray[np.int64]
 
@@ -128,26 +141,32 @@ def draw_batch(data: TrainingSet, recipe: Recipe, generator: torch.Generator) ->
     Tokens are drawn before the head runs, so that it sees those alone: less work than codes for
     whole images (benchmarks/speed.py). A position is uniform over the patches, the
     nearest-patch reading of STEGO's uniform coordinates. Set 1 serves the anchor, set 2 the
-    positive and, on the anchors themselves, the random partners.
+    positive and, on the anchors themselves, the random partners. Where patches have weights,
+    positions follow them, and the random partners have a set of their own.
     """
     anchors = torch.randint(len(data.rows), (recipe.batch,), generator=generator).numpy()
     ranks = torch.randint(data.positives.shape[1], (recipe.batch,), generator=generator).numpy()
-    images = data.patches(data.rows[anchors])
-    neighbours = data.patches(data.positives[anchors, ranks])
-    first, second = (
-        torch.randint(_tokens(images), (recipe.batch, recipe.grid**2), generator=generator)
-        for _ in range(2)
+    images = data.images(data.rows[anchors])
+    neighbours = data.images(data.positives[anchors, ranks])
+    first, second = (positions(each, recipe.grid**2, generator) for each in (images, neighbours))
+    third = second if images.weights is None else positions(images, recipe.grid**2, generator)
+    return Batch(
+        take(images.patches, first), take(neighbours.patches, second), take(images.patches, third)
     )
-    return Batch(take(images, first), take(neighbours, second), take(images, second))
 
 
-def _tokens(images: NDArray[np.float16]) -> int:
-    return int(images.shape[1] * images.shape[2])
+def positions(images: Images, count: int, generator: torch.Generator) -> Tensor:
+    """Flat positions (n, count) int64 of patches of n images, drawn with replacement."""
+    number, height, width, _ = images.patches.shape
+    if images.weights is None:
+        return torch.randint(height * width, (number, count), generator=generator)
+    weights = torch.from_numpy(images.weights.reshape(number, height * width))
+    return torch.multinomial(weights, count, replacement=True, generator=generator)
 
 
-def take(images: NDArray[np.float16], positions: Tensor) -> Tensor:
-    """Tokens (B, n, C) float32 of images (B, h, w, C) at flat positions (B, n)."""
-    flat = images.reshape(len(images), _tokens(images), images.shape[-1])
+def take(patches: NDArray[np.float16], positions: Tensor) -> Tensor:
+    """Tokens (B, n, C) float32 of patches (B, h, w, C) at flat positions (B, n)."""
+    flat = patches.reshape(len(patches), -1, patches.shape[-1])
     chosen = np.take_along_axis(flat, positions.numpy()[..., None], axis=1)
     return torch.from_numpy(chosen.astype(np.float32))
 
@@ -168,7 +187,7 @@ def train_step(
     weights = recipe.weights
     loss = weights.self * losses.self + weights.knn * losses.knn + weights.rand * losses.rand
     state.optimiser.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()  # type: ignore[no-untyped-call]  # torch: untyped
     state.optimiser.step()
     row = Curve(
         state.step,
@@ -194,7 +213,12 @@ def prepared(data: TrainingSet, recipe: Recipe, step: int) -> Prepared:
 
 
 def measured_shifts(data: TrainingSet, recipe: Recipe) -> Measured:
-    """The shifts that suit these features, from the batches of the first steps.
+    """The shifts that suit these features, from the batches of the first steps."""
+    return calibration.measure(first_pairs(data, recipe), recipe.seed)
+
+
+def first_pairs(data: TrainingSet, recipe: Recipe) -> list[tuple[Tokens, Tokens, Tokens]]:
+    """Pairs of self, knn and random images of the first batches.
 
     As many batches as hold `calibration.TOKENS` tokens: the memory is bounded for any batch.
     """
@@ -205,8 +229,7 @@ def measured_shifts(data: TrainingSet, recipe: Recipe) -> Measured:
         return Tokens(anchor, anchor), Tokens(anchor, positive), Tokens(anchor, partner)
 
     batches = math.ceil(calibration.TOKENS / (recipe.batch * recipe.grid**2))
-    steps = range(min(batches, calibration.MOST_BATCHES))
-    return calibration.measure([pairs(step) for step in steps], recipe.seed)
+    return [pairs(step) for step in range(min(batches, calibration.MOST_BATCHES))]
 
 
 def train(

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from stego_core import kmeans, stability
 from stego_core.errors import CapacityError
+from stego_core.head import MeanShiftHead
+from stego_core.meanshift import mean_shift, sampling_weights
 from tasks import machine, model
 from tasks.options import ClustersOptions
 from tasks.rows import FeatureRows
@@ -21,7 +23,7 @@ from tasks.workspace.arrays import Layout
 from tasks.workspace.ledger import Folder, Record
 from tasks.workspace.storage import Storage
 
-VERSION = 2
+VERSION = 3
 SHARD_ROWS = 256
 MAX_FLOATS = 64 * 2**20
 """Floats of the drawn codes; every worker holds them once (256 MiB)."""
@@ -56,8 +58,13 @@ class CodesWork:
         with watch("infer"), torch.inference_mode():
             codes = np.stack(
                 [
-                    self._codes(head, int(row), image)
-                    for row, image in zip(rows, patches, strict=True)
+                    codes_drawn(
+                        head,
+                        torch.from_numpy(image.astype(np.float32)).to(machine.device(self.device)),
+                        self.tokens,
+                        np.random.default_rng([self.seed, row]),
+                    )
+                    for row, image in zip(rows.tolist(), patches, strict=True)
                 ]
             )
         codes = kmeans.unit(codes) * valid[:, None, None]
@@ -68,17 +75,23 @@ class CodesWork:
         Folder(storage, self.path).record(record)
         return record
 
-    def _codes(
-        self, head: torch.nn.Module, row: int, patches: NDArray[np.float16]
-    ) -> NDArray[np.float32]:
-        """Codes (tokens, D) of the patches (h, w, C) drawn from one row; the head sees them all."""
-        whole = torch.from_numpy(patches.reshape(1, -1, patches.shape[-1]).astype(np.float32))
-        codes = head(whole.to(machine.device(self.device)))[0].cpu().numpy()
-        return np.asarray(codes[self._draw(row, len(codes))])
 
-    def _draw(self, row: int, available: int) -> NDArray[np.int64]:
-        generator = np.random.default_rng([self.seed, row])
-        return np.sort(generator.choice(available, self.tokens, replace=False))
+def codes_drawn(
+    head: torch.nn.Module, patches: torch.Tensor, tokens: int, generator: np.random.Generator
+) -> NDArray[np.float32]:
+    """Codes (tokens, D) of patches drawn from one row (h, w, C); the head sees the whole row.
+
+    Where the head reads shifted features, patches are drawn by their `sampling_weights`, as in
+    training, and may come twice; else all are alike and none does.
+    """
+    image, chances = patches.reshape(1, -1, patches.shape[-1]), None
+    if isinstance(head, MeanShiftHead):
+        head, image = head.head, mean_shift(image)
+        weights = sampling_weights(image)[0].double().cpu().numpy()
+        chances = weights / weights.sum()
+    codes: NDArray[np.float32] = head(image)[0].cpu().numpy()
+    drawn = generator.choice(len(codes), tokens, replace=chances is not None, p=chances)
+    return codes[np.sort(drawn)]
 
 
 @dataclass(frozen=True)

@@ -8,22 +8,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stego_core import training
+from stego_core import meanshift, training
 from stego_core.errors import CapacityError
 from stego_core.shifts import Triple
-from stego_core.training import Curve, Recipe, TrainingSet, TrainingState
+from stego_core.training import Curve, ImageReader, Images, Recipe, TrainingSet, TrainingState
 from tasks import checkpoints, machine
 from tasks.model import HEAD_FILE
 from tasks.options import ComputeOptions, HeadOptions
 from tasks.prefetch import ahead
 from tasks.progress import Progress
 from tasks.rows import FeatureRows, PatchCache
+from tasks.shifted import ShiftedImages
 from tasks.stage import Stage, Stopwatch
 from tasks.steps import Step
 from tasks.workspace import arrays, keys, tables
 from tasks.workspace.ledger import Folder, Record
 
-VERSION = 3
+VERSION = 4
 TITLE = "head"
 CHECKPOINT_STEPS = 200
 REPORT_STEPS = 20
@@ -159,8 +160,11 @@ def training_set(
     usable = np.flatnonzero(rows.valid() & (table >= 0).all(axis=1)).astype(np.int64)
     if len(usable) < 2:
         raise CapacityError(f"{len(usable)} crops are too few to train on; give more images")
-    patches = PatchCache(rows, feature_memory, shifted=recipe == "mean-shift")
-    return TrainingSet(patches, usable, table[usable])
+    cache = PatchCache(rows, feature_memory)
+    images: ImageReader = (
+        ShiftedImages(cache) if recipe == meanshift.RECIPE else lambda rows: Images(cache(rows))
+    )
+    return TrainingSet(images, usable, table[usable])
 
 
 def neighbor_ids(rows: FeatureRows, neighbors_key: str) -> NDArray[np.int64]:
@@ -187,23 +191,16 @@ def save_checkpoint(folder: Folder, state: TrainingState, curve: list[Curve]) ->
 
 def resumed(job: HeadWork, recipe: Recipe, data: TrainingSet) -> tuple[TrainingState, list[Curve]]:
     """The state of the newest readable checkpoint, or of the start."""
+    options, channels = job.options, job.rows.shape()[2]
+    device = machine.device(job.device)
+    start = partial(training.start, channels, options.code_size, options.dropout, recipe)
     found = checkpoints.newest(job.folder, TITLE)
-    shifts = job.options.calibration().shifts
     if found is None:
-        shifts = shifts or training.measured_shifts(data, recipe).shifts
-    else:
-        shifts = Triple(*(float(shift) for shift in found[1]["shifts"]))
-    state = training.start(
-        job.rows.shape()[2],
-        job.options.code_size,
-        job.options.dropout,
-        recipe,
-        shifts,
-        machine.device(job.device),
-    )
-    if found is None:
-        return state, []
-    state.step, stored = found
+        shifts = options.calibration().shifts or training.measured_shifts(data, recipe).shifts
+        return start(shifts, device), []
+    step, stored = found
+    state = start(Triple(*(float(shift) for shift in stored["shifts"])), device)
+    state.step = step
     checkpoints.load_module(state.head, "head", stored)
     checkpoints.load_optimiser(state.optimiser, stored)
     return state, [Curve(int(row[0]), *(float(v) for v in row[1:])) for row in stored["curve"]]

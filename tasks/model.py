@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stego_core import backbone as backbones
+from stego_core import meanshift
 from stego_core.errors import OptionError, WeightsError
 from stego_core.head import Head, IdentityHead, MeanShiftHead
 from tasks import hub, machine
@@ -252,7 +253,7 @@ def head(storage: Storage, key: str, device: str) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         built = Head(channels, code_size)
     built.load_state_dict({name: torch.from_numpy(value) for name, value in tensors.items()})
-    whole = MeanShiftHead(built) if _recipe(storage, key) == "mean-shift" else built
+    whole = MeanShiftHead(built) if _recipe(storage, key) == meanshift.RECIPE else built
     return whole.eval().requires_grad_(False).to(machine.device(device))
 
 

@@ -3,15 +3,12 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from threading import Lock
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from stego_core.errors import WorkspaceError
-from stego_core.meanshift import mean_shift
 from tasks.model import BackboneSpec
 from tasks.prefetch import ahead
 from tasks.workspace import arrays
@@ -165,19 +162,9 @@ def _valid(workspace: Workspace, path: str) -> NDArray[np.bool_]:
 class PatchCache:
     """A reader of patches for training: from memory if they fit a budget, else from storage."""
 
-    def __init__(self, rows: FeatureRows, budget_mib: int, shifted: bool = False) -> None:
-        """Load everything if it takes at most `budget_mib` MiB.
-
-        Args:
-            rows: what is read.
-            budget_mib: MiB that the patches may take.
-            shifted: each row goes through `mean_shift` when it is first asked for; rows in memory
-                are kept so.
-        """
+    def __init__(self, rows: FeatureRows, budget_mib: int) -> None:
+        """Load everything if it takes at most `budget_mib` MiB."""
         self.rows = rows
-        self.shifted = shifted
-        self.kept = np.zeros(rows.total, np.bool_)
-        self.lock = Lock()
         self.held: NDArray[np.float16] | None = None
         if rows.nbytes() <= budget_mib * MIB:
             self.held = np.empty((rows.total, *rows.shape()), np.float16)
@@ -186,26 +173,7 @@ class PatchCache:
 
     def __call__(self, rows: NDArray[np.int64]) -> NDArray[np.float16]:
         """(n, h, w, C) float16 patches of global rows."""
-        if self.held is None:
-            patches = self.rows.read("patches", rows)
-            return shifted(patches) if self.shifted else patches
-        if self.shifted:
-            self._shift(self.held, rows)
-        return self.held[rows]
-
-    def _shift(self, held: NDArray[np.float16], rows: NDArray[np.int64]) -> None:
-        with self.lock:  # rows of batches that are drawn at the same time may be the same
-            fresh = np.unique(rows[~self.kept[rows]])
-            if len(fresh):
-                held[fresh] = shifted(held[fresh])
-                self.kept[fresh] = True
-
-
-def shifted(patches: NDArray[np.float16]) -> NDArray[np.float16]:
-    """Patches (n, h, w, C) after `mean_shift`."""
-    with torch.inference_mode():
-        moved = mean_shift(torch.from_numpy(patches.astype(np.float32)))
-    return moved.numpy().astype(np.float16)
+        return self.rows.read("patches", rows) if self.held is None else self.held[rows]
 
 
 def feature_rows(workspace: Workspace, key: str, dumps: Sequence[str]) -> FeatureRows:

@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import normalize
 
 from stego_core.head import Head, MeanShiftHead
-from stego_core.meanshift import mean_shift
+from stego_core.meanshift import DENSITY_SHARPNESS, mean_shift, sampling_weights
 
 
 def slow(image: list[list[float]], sharpness: float, iterations: int) -> list[list[float]]:
@@ -71,6 +71,27 @@ def test_scale_is_irrelevant_and_a_zero_patch_stays_finite() -> None:
     torch.testing.assert_close(mean_shift(features), mean_shift(1000 * features))
     features[0, 2] = 0
     assert torch.isfinite(mean_shift(features)).all()
+
+
+def test_weights_equal_the_loop() -> None:
+    shifted = normalize(torch.randn(2, 3, 2, 4, generator=torch.Generator().manual_seed(5)), dim=-1)
+    found = sampling_weights(shifted)
+    assert found.shape == (2, 3, 2)
+    for weights, image in zip(found, shifted, strict=True):
+        patches = image.reshape(6, 4).tolist()
+        counts = [
+            sum(math.exp(DENSITY_SHARPNESS * (dot(one, other) - 1)) for other in patches)
+            for one in patches
+        ]
+        wanted = torch.tensor([1 / math.sqrt(count) for count in counts])
+        torch.testing.assert_close(weights.flatten(), wanted)
+
+
+@pytest.mark.parametrize("patches", [1, 4, 25])
+def test_a_thing_weighs_the_root_of_its_patches(patches: int) -> None:
+    image = torch.eye(2)[(torch.arange(patches + 7) < patches).long()]
+    weights = sampling_weights(image[None])[0]
+    assert float(weights[:patches].sum()) == pytest.approx(math.sqrt(patches), rel=1e-3)
 
 
 def test_the_head_around_reads_shifted_features() -> None:

@@ -1,6 +1,7 @@
 """Training: the right tokens, the right loss, a step of Adam, and runs that repeat exactly."""
 
 import copy
+import itertools
 import math
 
 import numpy as np
@@ -16,11 +17,13 @@ from stego_core.training import (
     RANDOM_DRAWS,
     Batch,
     Curve,
+    Images,
     Recipe,
     TrainingSet,
     TrainingState,
     draw_batch,
     measured_shifts,
+    positions,
     start,
     step_generator,
     take,
@@ -46,12 +49,11 @@ def recipe(steps: int = 6, **changes: object) -> Recipe:
     return Recipe(**{**options, **changes})  # type: ignore[arg-type]
 
 
-def numbered(rows: NDArray[np.int64]) -> NDArray[np.float16]:
+def numbered(rows: NDArray[np.int64]) -> Images:
     """Rows of (4, 5, 2) patches that say who they are: (row, position)."""
     position = np.arange(20).reshape(4, 5)
-    return np.stack([np.stack([np.full((4, 5), row), position], -1) for row in rows]).astype(
-        np.float16
-    )
+    patches = np.stack([np.stack([np.full((4, 5), row), position], -1) for row in rows])
+    return Images(patches.astype(np.float16))
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +66,7 @@ def data() -> TrainingSet:
     noise = 0.3 * rng.normal(size=(30, 4, 4, CHANNELS))
     patches = (directions[kinds] + noise).astype(np.float16)
     positives = np.stack([np.flatnonzero(kinds[:, 0, 0] == k)[:5] for k in kinds[:, 0, 0]])
-    return TrainingSet(lambda rows: patches[rows], np.arange(30), positives)
+    return TrainingSet(lambda rows: Images(patches[rows]), np.arange(30), positives)
 
 
 def run(data: TrainingSet, plan: Recipe, dropout: float = 0.1) -> tuple[TrainingState, list[Curve]]:
@@ -108,6 +110,28 @@ class TestTokens:
         assert len(chosen) == 8  # every row and every neighbour comes up
         assert {int(p) for p in batch.anchor[..., 1].flatten()} == set(range(20))
         assert batch.anchor.shape == (40, 9, 2)
+
+    def test_positions_follow_the_weights(self) -> None:
+        weights = np.tile([[1.0, 2.0], [1e-9, 1.0]], (3, 1, 1)).astype(np.float32)
+        images = Images(np.zeros((3, 2, 2, 1), np.float16), weights)
+        drawn = positions(images, 4000, step_generator(0, 1))
+        assert drawn.shape == (3, 4000)
+        for row in drawn:
+            shares = torch.bincount(row, minlength=4) / 4000
+            assert shares.tolist() == pytest.approx([0.25, 0.5, 0, 0.25], abs=0.03)
+        assert not torch.equal(drawn[0], drawn[1])
+
+    def test_weighted_batches_have_three_sets(self) -> None:
+        def weighted(rows: NDArray[np.int64]) -> Images:
+            half = np.where(np.arange(20).reshape(1, 4, 5) < 10, 1, 1e-9)
+            return Images(numbered(rows).patches, np.repeat(half, len(rows), axis=0))
+
+        rows = np.arange(4)
+        data = TrainingSet(weighted, rows, rows[:, None] + 10)
+        batch = draw_batch(data, recipe(batch=40), step_generator(0, 1))
+        assert all(float(part[..., 1].max()) < 10 for part in batch)
+        sets = [part[..., 1] for part in batch]
+        assert not any(torch.equal(a, b) for a, b in itertools.combinations(sets, 2))
 
     def test_steps_draw_apart_and_seeds_too(self) -> None:
         draws = {
@@ -271,11 +295,11 @@ class TestRepeatability:
     def test_every_step_draws_its_own_images(self, data: TrainingSet) -> None:
         read: list[tuple[int, ...]] = []
 
-        def patches(rows: NDArray[np.int64]) -> NDArray[np.float16]:
+        def images(rows: NDArray[np.int64]) -> Images:
             read.append(tuple(rows))
-            return data.patches(rows)
+            return data.images(rows)
 
-        run(TrainingSet(patches, data.rows, data.positives), recipe(5))
+        run(TrainingSet(images, data.rows, data.positives), recipe(5))
         assert len(set(read)) == len(read) == 10  # anchors and positives of five steps
 
     def test_a_finished_run_has_nothing_left(self, data: TrainingSet) -> None:
@@ -307,10 +331,10 @@ class TestMeasuredShifts:
     ) -> None:
         read: list[int] = []
 
-        def patches(rows: NDArray[np.int64]) -> NDArray[np.float16]:
+        def images(rows: NDArray[np.int64]) -> Images:
             read.append(len(rows))
-            return data.patches(rows)
+            return data.images(rows)
 
-        counted = TrainingSet(patches, data.rows, data.positives)
+        counted = TrainingSet(images, data.rows, data.positives)
         measured_shifts(counted, recipe(batch=batch, grid=grid))
         assert read == [batch] * (2 * batches)

@@ -10,7 +10,8 @@ import torch
 
 from stego_core import stability
 from stego_core.errors import CapacityError, WorkspaceError
-from stego_core.meanshift import mean_shift
+from stego_core.head import IdentityHead, MeanShiftHead
+from stego_core.meanshift import mean_shift, sampling_weights
 from tasks import clusters, corpus, draw, features, head, listing, model, neighbors
 from tasks.index import IndexReader
 from tasks.options import (
@@ -23,6 +24,7 @@ from tasks.options import (
 )
 from tasks.progress import Event, listening
 from tasks.rows import FeatureRows, PatchCache
+from tasks.shifted import ShiftedImages
 from tasks.stage import Stage
 from tasks.steps import LoopExecutor
 from tasks.summary import class_count
@@ -93,12 +95,13 @@ class TestFeatures:
         """Asked for by two threads at once and again, each row is shifted once."""
         wanted = np.array([3, 60, 3, 20, 64])
         stored = torch.from_numpy(rows.read("patches", wanted).astype(np.float32))
-        expected = mean_shift(stored).numpy().astype(np.float16)
-        held, streamed = PatchCache(rows, 1024, shifted=True), PatchCache(rows, 0, shifted=True)
+        moved = mean_shift(stored)
+        held, streamed = (ShiftedImages(PatchCache(rows, mib)) for mib in (1024, 0))
         with ThreadPoolExecutor(4) as pool:
             found = [pool.submit(held, wanted) for _ in range(8)]
-        for patches in [streamed(wanted), held(wanted), *(each.result() for each in found)]:
-            np.testing.assert_array_equal(patches, expected)
+        for images in [streamed(wanted), held(wanted), *(each.result() for each in found)]:
+            np.testing.assert_array_equal(images.patches, moved.numpy().astype(np.float16))
+            np.testing.assert_array_equal(images.weights, sampling_weights(moved).numpy())
 
     def test_weights_count_by_content(self, rows: FeatureRows) -> None:
         spec = rows.backbone()
@@ -223,6 +226,17 @@ class TestClusters:
         codes = arrays.read_rows(rows.workspace.storage, stage.folder.path, "codes", slice(None))
         assert codes.shape == (rows.total * (256 // rows.total), 192)
         np.testing.assert_allclose(np.linalg.norm(codes, axis=1), 1, atol=1e-5)
+
+    @pytest.mark.parametrize("shifted", [False, True])
+    def test_a_large_thing_comes_by_its_root_after_mean_shift(self, shifted: bool) -> None:
+        """An image of 81 patches of one thing, 9 of another: 9 to 1, or 3 to 1."""
+        patches = torch.eye(2)[(torch.arange(90) < 81).long()].reshape(9, 10, 2)
+        head = MeanShiftHead(IdentityHead()) if shifted else IdentityHead()
+        tokens = 60 if not shifted else 4000
+        codes = clusters.codes_drawn(head, patches, tokens, np.random.default_rng(0))
+        assert codes.shape == (tokens, 2)
+        share = (codes[:, 1] > 0.5).mean()
+        assert share == pytest.approx(0.75 if shifted else 0.9, abs=0.03 if shifted else 0.08)
 
 
 class TestListing:

@@ -1,0 +1,42 @@
+"""Training rows after mean shift."""
+
+from threading import Lock
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from stego_core.meanshift import mean_shift, sampling_weights
+from stego_core.training import Images
+from tasks.rows import PatchCache
+
+
+class ShiftedImages:
+    """Rows after mean shift, with their patches' weights; those in memory are shifted once."""
+
+    def __init__(self, cache: PatchCache) -> None:
+        """Over a cache whose rows this changes in place as they are asked for."""
+        self.cache = cache
+        self.lock = Lock()
+        self.weights: NDArray[np.float32] | None = None
+        if cache.held is not None:
+            self.weights = np.zeros(cache.held.shape[:3], np.float32)  # 0: not yet shifted
+
+    def __call__(self, rows: NDArray[np.int64]) -> Images:
+        """Patches and weights of global rows."""
+        held, weights = self.cache.held, self.weights
+        if held is None or weights is None:
+            return shifted(self.cache(rows))
+        with self.lock:  # rows of batches that are drawn at the same time may be the same
+            fresh = np.unique(rows[weights[rows, 0, 0] == 0])
+            if len(fresh):
+                held[fresh], weights[fresh] = shifted(held[fresh])
+        return Images(held[rows], weights[rows])
+
+
+def shifted(patches: NDArray[np.float16]) -> Images:
+    """Patches (n, h, w, C) of n images after `mean_shift`, and their weights."""
+    with torch.inference_mode():
+        moved = mean_shift(torch.from_numpy(patches.astype(np.float32)))
+        weights = sampling_weights(moved)
+    return Images(moved.numpy().astype(np.float16), weights.numpy())
