@@ -65,23 +65,25 @@ class Bench(NamedTuple):
         return training.Recipe(chosen.steps, 16, 11, 5e-4, seed, DEFAULT_WEIGHTS)
 
     def head(self, data: training.TrainingSet, shifts: Triple, seed: int) -> nn.Module:
-        """A head trained on plain or shifted patches."""
+        """A head trained on plain or shifted patches, as it reads images."""
         recipe = self.recipe(seed)
         state = training.start(self.channels, 70, 0.1, recipe, shifts, "cpu")
         for _ in training.train(state, data, recipe):
             pass
-        return state.head
+        return MeanShiftHead(state.head) if data is self.shifted else state.head
 
     @torch.inference_mode()
-    def scores(self, data: training.TrainingSet, head: nn.Module, seed: int) -> tuple[float, float]:
+    def scores(self, head: nn.Module, seed: int) -> tuple[float, float]:
         """Accuracy and mIoU in percent of the clusters of a head's codes."""
+        from tasks.clusters import codes_drawn
+
         generator = np.random.default_rng(seed)
-        each = max(1, TOKENS // len(data.rows))
+        each = max(1, TOKENS // len(self.data.rows))
         codes = []
-        for row in data.rows:
-            images = data.images(np.array([row]))
-            positions = training.positions(images, each, training.step_generator(seed, int(row)))
-            codes.append(head(training.take(images.patches, positions))[0].numpy())
+        for row in self.data.rows:
+            (patches,) = torch.from_numpy(self.data.images(np.array([row])).patches.astype("f4"))
+            drawn = np.random.default_rng([seed, row])
+            codes.append(codes_drawn(head, patches, min(each, patches[..., 0].numel()), drawn))
         vectors = np.asarray(kmeans.unit(np.concatenate(codes)), np.float32)
         runs = [
             kmeans.fit(vectors, self.classes, generator, tolerance=3e-6)
@@ -89,9 +91,8 @@ class Bench(NamedTuple):
         ]
         centroids = torch.from_numpy(min(runs, key=lambda run: run.inertia).centroids)
         confusion = metrics.Confusion.create(self.classes, self.classes)
-        whole = MeanShiftHead(head) if data is self.shifted else head
         for image in self.images:
-            both = whole(torch.from_numpy(image.features.astype(np.float32)))
+            both = head(torch.from_numpy(image.features.astype(np.float32)))
             mean = ((both[0] + both[1].flip(1)) / 2).permute(2, 0, 1)
             full = interpolate(mean[None], image.labels.shape, mode="bilinear")[0]
             cosine = normalize(full.permute(1, 2, 0), dim=-1) @ centroids.T
@@ -157,7 +158,7 @@ def grid(work: Bench) -> list[dict[str, Any]]:
         shifts = Triple(
             *(float(np.quantile(v, 1 - share)) for v, share in zip(values, shares, strict=True))
         )
-        accuracy, miou = work.scores(work.data, work.head(work.data, shifts, seed), seed)
+        accuracy, miou = work.scores(work.head(work.data, shifts, seed), seed)
         found.append({"shares": shares, "shifts": shifts, "accuracy": accuracy, "miou": miou})
         told = " ".join(f"{share:.2f}" for share in shares)
         print(f"{told} | {' '.join(f'{b:.2f}' for b in shifts)} | {accuracy} / {miou}", flush=True)
@@ -176,10 +177,11 @@ def chosen_without_labels(work: Bench) -> dict[str, list[dict[str, Any]]]:
         for name, data in (("auto, stego", work.data), ("auto, mean-shift", work.shifted)):
             measured = training.measured_shifts(data, work.recipe(seed))
             shifts, shares = (np.round(each, 3).tolist() for each in measured)
-            figures = work.scores(data, work.head(data, measured.shifts, seed), seed)
+            figures = work.scores(work.head(data, measured.shifts, seed), seed)
             note(name, figures, seed=seed, shifts=shifts, shares=shares)
-        for name, data in (("raw features", work.data), ("after mean shift", work.shifted)):
-            note(f"k-means, {name}", work.scores(data, IdentityHead(), seed), seed=seed)
+        note("k-means, raw features", work.scores(IdentityHead(), seed), seed=seed)
+        drawn_together = work.scores(MeanShiftHead(IdentityHead()), seed)
+        note("k-means, after mean shift", drawn_together, seed=seed)
     return found
 
 

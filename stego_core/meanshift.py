@@ -11,8 +11,9 @@ SHARPNESS = 20.0
 ITERATIONS = 3
 DENSITY_SHARPNESS = 10.0
 """κ of the kernel that counts a thing's patches, wider than the one that draws them together."""
-POWER = 0.5
-"""A thing of n patches is drawn as often as the square root of n (docs/calibration.md)."""
+TRAINING, CLUSTERING = 0.5, 1.0
+"""Powers of `sampling_weights`: a thing of n patches takes part in training as often as √n, in
+clustering as often as any other (docs/calibration.md)."""
 
 
 def mean_shift(
@@ -47,14 +48,15 @@ def _drawn_together(patches: Tensor, sharpness: float, iterations: int) -> Tenso
     return moved
 
 
-def sampling_weights(shifted: Tensor) -> Tensor:
+def sampling_weights(shifted: Tensor, power: float) -> Tensor:
     """Relative chances of patches to be drawn, so that large things do not crowd out small ones.
 
-    w_i = n_i^−½, n_i = Σ_j exp(κ (x_i · x_j − 1)): the kernel density at a patch, which counts the
-    patches of its image that are like it. Where n patches make a thing, they weigh √n together.
+    w_i = n_i^−p, n_i = Σ_j exp(κ (x_i · x_j − 1)): the kernel density at a patch, which counts the
+    patches of its image that are like it. The n patches of a thing weigh n^(1 − p) together.
 
     Args:
         shifted: (B, ..., C) as `mean_shift` returns them.
+        power: p; 0 makes all patches alike, 1 all things.
 
     Returns:
         (B, ...) in (0, 1].
@@ -63,4 +65,4 @@ def sampling_weights(shifted: Tensor) -> Tensor:
     counts = torch.stack(
         [(DENSITY_SHARPNESS * (image @ image.T - 1)).exp().sum(dim=-1) for image in images]
     )
-    return (counts**-POWER).reshape(shifted.shape[:-1])
+    return (counts**-power).reshape(shifted.shape[:-1])

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from stego_core import kmeans, stability
 from stego_core.errors import CapacityError
 from stego_core.head import MeanShiftHead
-from stego_core.meanshift import mean_shift, sampling_weights
+from stego_core.meanshift import CLUSTERING, mean_shift, sampling_weights
 from tasks import machine, model
 from tasks.options import ClustersOptions
 from tasks.rows import FeatureRows
@@ -81,13 +81,13 @@ def codes_drawn(
 ) -> NDArray[np.float32]:
     """Codes (tokens, D) of patches drawn from one row (h, w, C); the head sees the whole row.
 
-    Where the head reads shifted features, patches are drawn by their `sampling_weights`, as in
-    training, and may come twice; else all are alike and none does.
+    Where the head reads shifted features, patches are drawn by their `sampling_weights` and may
+    come twice; else all are alike and none does.
     """
     image, chances = patches.reshape(1, -1, patches.shape[-1]), None
     if isinstance(head, MeanShiftHead):
         head, image = head.head, mean_shift(image)
-        weights = sampling_weights(image)[0].double().cpu().numpy()
+        weights = sampling_weights(image, CLUSTERING)[0].double().cpu().numpy()
         chances = weights / weights.sum()
     codes: NDArray[np.float32] = head(image)[0].cpu().numpy()
     drawn = generator.choice(len(codes), tokens, replace=chances is not None, p=chances)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stego_core.meanshift import mean_shift, sampling_weights
+from stego_core.meanshift import TRAINING, mean_shift, sampling_weights
 from stego_core.training import Images
 from tasks.rows import PatchCache
 
@@ -38,5 +38,5 @@ def shifted(patches: NDArray[np.float16]) -> Images:
     """Patches (n, h, w, C) of n images after `mean_shift`, and their weights."""
     with torch.inference_mode():
         moved = mean_shift(torch.from_numpy(patches.astype(np.float32)))
-        weights = sampling_weights(moved)
+        weights = sampling_weights(moved, TRAINING)
     return Images(moved.numpy().astype(np.float16), weights.numpy())

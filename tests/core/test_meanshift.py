@@ -75,7 +75,7 @@ def test_scale_is_irrelevant_and_a_zero_patch_stays_finite() -> None:
 
 def test_weights_equal_the_loop() -> None:
     shifted = normalize(torch.randn(2, 3, 2, 4, generator=torch.Generator().manual_seed(5)), dim=-1)
-    found = sampling_weights(shifted)
+    found = sampling_weights(shifted, 0.7)
     assert found.shape == (2, 3, 2)
     for weights, image in zip(found, shifted, strict=True):
         patches = image.reshape(6, 4).tolist()
@@ -83,15 +83,16 @@ def test_weights_equal_the_loop() -> None:
             sum(math.exp(DENSITY_SHARPNESS * (dot(one, other) - 1)) for other in patches)
             for one in patches
         ]
-        wanted = torch.tensor([1 / math.sqrt(count) for count in counts])
+        wanted = torch.tensor([count**-0.7 for count in counts])
         torch.testing.assert_close(weights.flatten(), wanted)
 
 
+@pytest.mark.parametrize("power", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("patches", [1, 4, 25])
-def test_a_thing_weighs_the_root_of_its_patches(patches: int) -> None:
+def test_the_power_tells_what_a_thing_weighs(patches: int, power: float) -> None:
     image = torch.eye(2)[(torch.arange(patches + 7) < patches).long()]
-    weights = sampling_weights(image[None])[0]
-    assert float(weights[:patches].sum()) == pytest.approx(math.sqrt(patches), rel=1e-3)
+    weights = sampling_weights(image[None], power)[0]
+    assert float(weights[:patches].sum()) == pytest.approx(patches ** (1 - power), rel=2e-3)
 
 
 def test_the_head_around_reads_shifted_features() -> None:
