@@ -65,4 +65,5 @@ def sampling_weights(shifted: Tensor, power: float) -> Tensor:
     counts = torch.stack(
         [(DENSITY_SHARPNESS * (image @ image.T - 1)).exp().sum(dim=-1) for image in images]
     )
+    counts = counts.clamp(min=1)  # a patch of zeros is not even like itself
     return (counts**-power).reshape(shifted.shape[:-1])

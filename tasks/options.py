@@ -209,7 +209,7 @@ class HeadOptions(Options):
     recipe: Literal["mean-shift", "stego"] = Field(
         "mean-shift",
         description="mean-shift: the features of each image are drawn together before the head "
-        "reads them; stego: the published recipe.",
+        "reads them, and large things drawn less often; stego: the published recipe.",
     )
     shifts: str = Field(
         "auto",

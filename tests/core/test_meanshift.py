@@ -95,6 +95,11 @@ def test_the_power_tells_what_a_thing_weighs(patches: int, power: float) -> None
     assert float(weights[:patches].sum()) == pytest.approx(patches ** (1 - power), rel=2e-3)
 
 
+def test_a_zero_patch_weighs_no_more_than_one_of_a_kind() -> None:
+    image = torch.cat([torch.zeros(1, 4), torch.eye(4)])
+    assert sampling_weights(image[None], 1.0)[0].max() == 1
+
+
 def test_the_head_around_reads_shifted_features() -> None:
     generator = torch.Generator().manual_seed(4)
     head = Head.create(4, 3, generator)
