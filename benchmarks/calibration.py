@@ -4,8 +4,8 @@
         --labelled imgs/val labels/val --taxonomy classes.json
 
 The workspace holds features and neighbours (`stego corpus`, `features`, `neighbors`). For every
-setting of the three shifts a head is trained by the recipe `stego`, its codes are clustered, and
-the labelled images are scored: no CRF, every `--every`-th image at a third of its size. The grid
+setting of the three shifts a head is trained by the recipe `stego` (`--grid mean-shift`: by that
+one; `--grid none`: no setting), its codes are clustered, and the labelled images are scored: no CRF, every `--every`-th image at a third of its size. The grid
 is laid out in the share of pairs that a shift lets attract (the quantiles of F^SC), so that it
 covers what is useful on any features. Then `auto` with both recipes and k-means on the raw
 features, and on those after mean shift, for every seed. Labels judge; they choose nothing.
@@ -151,14 +151,15 @@ def bench(chosen: argparse.Namespace) -> Bench:
 def grid(work: Bench) -> list[dict[str, Any]]:
     """Every setting of the three shifts, at the first seed."""
     seed = work.chosen.seeds[0]
-    values = quantiles(work.data, work.recipe(seed))
+    data = work.data if work.chosen.grid == "stego" else work.shifted
+    values = quantiles(data, work.recipe(seed))
     found = []
     for own, knn, rand in itertools.product(SELF, KNN, RANDOM):
         shares = (own, own * knn, rand)
         shifts = Triple(
             *(float(np.quantile(v, 1 - share)) for v, share in zip(values, shares, strict=True))
         )
-        accuracy, miou = work.scores(work.head(work.data, shifts, seed), seed)
+        accuracy, miou = work.scores(work.head(data, shifts, seed), seed)
         found.append({"shares": shares, "shifts": shifts, "accuracy": accuracy, "miou": miou})
         told = " ".join(f"{share:.2f}" for share in shares)
         print(f"{told} | {' '.join(f'{b:.2f}' for b in shifts)} | {accuracy} / {miou}", flush=True)
@@ -198,11 +199,12 @@ def main() -> None:
     parser.add_argument("--restarts", type=int, default=4, help="k-means starts")
     parser.add_argument("--every", type=int, default=2, help="labelled images taken")
     parser.add_argument("--resolution", type=int, default=448, help="short side, pixels")
-    parser.add_argument("--no-grid", action="store_true", help="leave the grid out")
+    recipes = ("stego", "mean-shift", "none")
+    parser.add_argument("--grid", choices=recipes, default="stego", help="recipe of the grid")
     chosen = parser.parse_args()
     work = bench(chosen)
     own = chosen_without_labels(work)
-    settings = [] if chosen.no_grid else grid(work)
+    settings = [] if chosen.grid == "none" else grid(work)
     means = {
         name: tuple(round(float(np.mean([r[f] for r in rows])), 1) for f in ("accuracy", "miou"))
         for name, rows in own.items()
@@ -217,7 +219,7 @@ def main() -> None:
         "means": means,
         "label_free": own,
         "grid": settings,
-        "options": {n: getattr(chosen, n) for n in ("steps", "seeds", "restarts", "every")},
+        "options": {n: getattr(chosen, n) for n in ("steps", "seeds", "restarts", "every", "grid")},
         "images": len(work.images),
         "machine": harness.machine(),
         "date": datetime.now(UTC).date().isoformat(),
