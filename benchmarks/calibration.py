@@ -5,10 +5,11 @@
 
 The workspace holds features and neighbours (`stego corpus`, `features`, `neighbors`). For every
 setting of the three shifts a head is trained by the recipe `stego` (`--grid mean-shift`: by that
-one; `--grid none`: no setting), its codes are clustered, and the labelled images are scored: no CRF, every `--every`-th image at a third of its size. The grid
-is laid out in the share of pairs that a shift lets attract (the quantiles of F^SC), so that it
-covers what is useful on any features. Then `auto` with both recipes and k-means on the raw
-features, and on those after mean shift, for every seed. Labels judge; they choose nothing.
+one; `--grid none`: no setting), its codes are clustered, and the labelled images are scored: no
+CRF, every `--every`-th image at a third of its size. The grid is laid out in the share of pairs
+that a shift lets attract (the quantiles of F^SC), so that it covers what is useful on any
+features. Then `auto` with both recipes and k-means on the raw features, and on those after mean
+shift, for every seed. Labels judge; they choose nothing.
 """
 
 import argparse
