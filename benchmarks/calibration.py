@@ -32,7 +32,8 @@ from torch.nn.functional import interpolate, normalize
 from stego_core import geometry, kmeans, metrics, training
 from stego_core.correspondence import correspondence, spatially_centred
 from stego_core.head import IdentityHead, MeanShiftHead
-from stego_core.shifts import DEFAULT_WEIGHTS, Triple
+from stego_core.meanshift import RECIPE
+from stego_core.shifts import Triple
 from stego_core.taxonomy import Taxonomy
 
 SELF = (0.15, 0.25, 0.35, 0.5, 0.7)
@@ -61,17 +62,21 @@ class Bench(NamedTuple):
     classes: int
     chosen: argparse.Namespace
 
-    def recipe(self, seed: int) -> training.Recipe:
-        chosen = self.chosen
-        return training.Recipe(chosen.steps, 16, 11, 5e-4, seed, DEFAULT_WEIGHTS)
+    def recipe(self, data: training.TrainingSet, seed: int) -> training.Recipe:
+        """The head's recipe, plain or for shifted patches."""
+        from tasks.head import recipe_of
+        from tasks.options import HeadOptions
+
+        name = RECIPE if data is self.shifted else "stego"
+        return recipe_of(HeadOptions(recipe=name, steps=self.chosen.steps, seed=seed))
 
     def head(self, data: training.TrainingSet, shifts: Triple, seed: int) -> nn.Module:
         """A head trained on plain or shifted patches, as it reads images."""
-        recipe = self.recipe(seed)
+        recipe = self.recipe(data, seed)
         state = training.start(self.channels, 70, 0.1, recipe, shifts, "cpu")
         for _ in training.train(state, data, recipe):
             pass
-        return MeanShiftHead(state.head) if data is self.shifted else state.head
+        return MeanShiftHead(state.average) if data is self.shifted else state.average
 
     @torch.inference_mode()
     def scores(self, head: nn.Module, seed: int) -> tuple[float, float]:
@@ -153,7 +158,7 @@ def grid(work: Bench) -> list[dict[str, Any]]:
     """Every setting of the three shifts, at the first seed."""
     seed = work.chosen.seeds[0]
     data = work.data if work.chosen.grid == "stego" else work.shifted
-    values = quantiles(data, work.recipe(seed))
+    values = quantiles(data, work.recipe(data, seed))
     found = []
     for own, knn, rand in itertools.product(SELF, KNN, RANDOM):
         shares = (own, own * knn, rand)
@@ -177,7 +182,7 @@ def chosen_without_labels(work: Bench) -> dict[str, list[dict[str, Any]]]:
 
     for seed in work.chosen.seeds:
         for name, data in (("auto, stego", work.data), ("auto, mean-shift", work.shifted)):
-            measured = training.measured_shifts(data, work.recipe(seed))
+            measured = training.measured_shifts(data, work.recipe(data, seed))
             shifts, shares = (np.round(each, 3).tolist() for each in measured)
             figures = work.scores(work.head(data, measured.shifts, seed), seed)
             note(name, figures, seed=seed, shifts=shifts, shares=shares)
@@ -195,9 +200,9 @@ def main() -> None:
     parser.add_argument("--labelled", type=Path, nargs=2, required=True, help="images, labels")
     parser.add_argument("--taxonomy", type=Path, required=True, help="class names")
     parser.add_argument("--name", required=True, help="of the row, such as camvid-8-five")
-    parser.add_argument("--steps", type=int, default=800, help="of every head")
+    parser.add_argument("--steps", type=int, default=400, help="of every head")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
-    parser.add_argument("--restarts", type=int, default=4, help="k-means starts")
+    parser.add_argument("--restarts", type=int, default=10, help="k-means starts")
     parser.add_argument("--every", type=int, default=2, help="labelled images taken")
     parser.add_argument("--resolution", type=int, default=448, help="short side, pixels")
     recipes = ("stego", "mean-shift", "none")

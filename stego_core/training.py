@@ -1,5 +1,6 @@
 """Training of the head: one step, and the loop that repeats it."""
 
+import copy
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -69,6 +70,7 @@ class Recipe:
         learning_rate: of Adam.
         seed: every draw of step t comes from (seed, t) alone, so a resumed run draws the same.
         weights: λ of the self, knn and random term.
+        averaging: decay, in [0, 1), of the moving average of the head's weights; 0 keeps the last.
     """
 
     steps: int
@@ -77,6 +79,7 @@ class Recipe:
     learning_rate: float
     seed: int
     weights: Triple
+    averaging: float = 0.0
 
 
 @dataclass
@@ -84,7 +87,8 @@ class TrainingState:
     """Where training stands; saving it and loading it continues the run exactly.
 
     Attributes:
-        head, optimiser, step: what a step changes.
+        head, optimiser, step, average: what a step changes; `average` is the head that training
+            ends with.
         shifts: b of the self, knn and random term.
     """
 
@@ -92,6 +96,7 @@ class TrainingState:
     optimiser: torch.optim.Adam
     shifts: Triple
     step: int
+    average: Head
 
 
 class Curve(NamedTuple):
@@ -126,7 +131,7 @@ def start(
     """The state before the first step; its weights depend on the seed alone."""
     head = Head.create(channels, code_size, step_generator(recipe.seed, 0), dropout).to(device)
     optimiser = torch.optim.Adam(head.parameters(), lr=recipe.learning_rate)
-    return TrainingState(head, optimiser, shifts, 0)
+    return TrainingState(head, optimiser, shifts, 0, copy.deepcopy(head))
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:
@@ -196,7 +201,20 @@ def train_step(
         *Triple(*(mean.item() for mean in means)),
     )
     state.step += 1
+    follow(state.average, state.head, recipe.averaging, state.step)
     return row
+
+
+@torch.no_grad()
+def follow(average: Head, head: Head, decay: float, step: int) -> None:
+    """Move the average towards the head after step number `step` (from 1).
+
+    The average is Σ_t decay^(step − t) θ_t / Σ_t decay^(step − t) over t = 1 … step: no weight is
+    left on where training began, however short it is (as Adam corrects its moments).
+    """
+    share = (1 - decay) / (1 - decay**step)
+    for mean, value in zip(average.parameters(), head.parameters(), strict=True):
+        mean.lerp_(value, share)
 
 
 class Prepared(NamedTuple):

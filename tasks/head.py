@@ -24,13 +24,15 @@ from tasks.steps import Step
 from tasks.workspace import arrays, keys, tables
 from tasks.workspace.ledger import Folder, Record
 
-VERSION = 4
+VERSION = 5
 TITLE = "head"
 CHECKPOINT_STEPS = 200
 REPORT_STEPS = 20
 BATCHES_AHEAD = 2
 """Drawn, and read where features are streamed, while the step before still computes."""
 CURVE_FILE = "curve.parquet"
+AVERAGING = 0.99
+"""Of the head's weights, over about a hundred steps; the published recipe keeps the last ones."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class HeadWork:
                     note = f"mean S {row.mean_self:.2f} {row.mean_knn:.2f}"
                     progress.advance(REPORT_STEPS, note)
         checkpoints.write_rows(self.folder, CURVE_FILE, curve)
-        weights = {name: value.cpu().numpy() for name, value in state.head.state_dict().items()}
+        weights = {name: value.cpu().numpy() for name, value in state.average.state_dict().items()}
         path = f"{self.folder.path}/{HEAD_FILE}"
         content = tables.write_tensors(self.folder.storage, path, weights)
         outcome = {
@@ -145,6 +147,7 @@ def recipe_of(options: HeadOptions) -> Recipe:
         learning_rate=options.learning_rate,
         seed=options.seed,
         weights=options.calibration().weights,
+        averaging=AVERAGING if options.recipe == meanshift.RECIPE else 0.0,
     )
 
 
@@ -182,6 +185,7 @@ def save_checkpoint(folder: Folder, state: TrainingState, curve: list[Curve]) ->
     """Store all that training needs to go on."""
     tensors: dict[str, Any] = {
         **checkpoints.of_module(state.head, "head"),
+        **checkpoints.of_module(state.average, "average"),
         **checkpoints.of_optimiser(state.optimiser),
         "shifts": np.array(state.shifts, np.float64),
         "curve": np.array(curve, np.float64),
@@ -202,5 +206,6 @@ def resumed(job: HeadWork, recipe: Recipe, data: TrainingSet) -> tuple[TrainingS
     state = start(Triple(*(float(shift) for shift in stored["shifts"])), device)
     state.step = step
     checkpoints.load_module(state.head, "head", stored)
+    checkpoints.load_module(state.average, "average", stored)
     checkpoints.load_optimiser(state.optimiser, stored)
     return state, [Curve(int(row[0]), *(float(v) for v in row[1:])) for row in stored["curve"]]

@@ -216,7 +216,7 @@ class HeadOptions(Options):
         description="auto (measured on the features), three numbers self,knn,rand, or a preset: "
         "cocostuff27-s8, cocostuff27-b8, cityscapes27-b8, potsdam3-s8.",
     )
-    steps: int = Field(800, ge=1, description="Optimiser steps.")
+    steps: int = Field(400, ge=1, description="Optimiser steps.")
     batch: int = Field(16, ge=2, description="Images per step.")
     code_size: int = Field(70, ge=2, description="Depth of the codes.")
     grid: int = Field(11, ge=2, description="grid² tokens of each image take part in a step.")

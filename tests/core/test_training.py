@@ -75,7 +75,8 @@ def run(data: TrainingSet, plan: Recipe, dropout: float = 0.1) -> tuple[Training
 
 
 def same(a: TrainingState, b: TrainingState) -> bool:
-    pairs = zip(a.head.state_dict().values(), b.head.state_dict().values(), strict=True)
+    heads = ((a.head, b.head), (a.average, b.average))
+    pairs = [pair for x, y in heads for pair in zip(x.parameters(), y.parameters(), strict=True)]
     return all(torch.equal(x, y) for x, y in pairs) and a.shifts == b.shifts
 
 
@@ -266,21 +267,35 @@ class TestRepeatability:
 
     @pytest.mark.parametrize("stop", [0, 1, 4])
     def test_resuming_gives_the_undisturbed_run(self, data: TrainingSet, stop: int) -> None:
-        plan = recipe()
+        plan = recipe(averaging=0.8)
         undisturbed, rows = run(data, plan)
         state = start(CHANNELS, CODES, 0.1, plan, SHIFTS, "cpu")
         seen = [next(train(state, data, plan)) for _ in range(stop)]
-        head = copy.deepcopy(state.head.state_dict())
+        head, average = copy.deepcopy(state.head.state_dict()), copy.deepcopy(state.average)
         optimiser = copy.deepcopy(state.optimiser.state_dict())
 
         fresh = Head(CHANNELS, CODES)
         fresh.load_state_dict(head)
         adam = torch.optim.Adam(fresh.parameters(), lr=1.0)
         adam.load_state_dict(optimiser)
-        resumed = TrainingState(fresh, adam, state.shifts, state.step)
+        resumed = TrainingState(fresh, adam, state.shifts, state.step, average)
         seen += list(train(resumed, data, plan))
         assert same(resumed, undisturbed)
         assert seen == rows
+
+    @pytest.mark.parametrize("decay", [0.0, 0.7, 0.99])
+    def test_the_average_forgets_where_training_began(
+        self, data: TrainingSet, decay: float
+    ) -> None:
+        plan = recipe(averaging=decay)
+        state = start(CHANNELS, CODES, 0.1, plan, SHIFTS, "cpu")
+        seen = []
+        for _ in train(state, data, plan):
+            seen.append(state.head.linear.weight.detach().clone())
+        weights = [decay ** (len(seen) - 1 - step) for step in range(len(seen))]
+        mean = sum(w * value for w, value in zip(weights, seen, strict=True)) / sum(weights)
+        torch.testing.assert_close(state.average.linear.weight.detach(), mean)
+        assert torch.equal(state.average.linear.weight, seen[-1]) == (decay == 0)
 
     def test_forgetting_the_optimiser_would_be_noticed(self, data: TrainingSet) -> None:
         plan = recipe()

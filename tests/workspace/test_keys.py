@@ -139,5 +139,5 @@ class TestKey:
         assert len(set(made)) == len(made)
 
     def test_defaults_given_or_not_are_the_same(self) -> None:
-        named = options.HeadOptions(steps=800, seed=0)
+        named = options.HeadOptions(steps=400, seed=0)
         assert key("head", 1, named, []) == key("head", 1, options.HeadOptions(), [])
