@@ -1,4 +1,4 @@
-# Everything a newcomer needs: `make demo`, `make test`. Needs Python 3.11+, gcc and make.
+# Everything a newcomer needs: `make demo`, `make test`. Needs Python 3.11+ with headers, g++ and make.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,7 +10,7 @@ help: ## what the targets do
 
 install: $(INSTALLED) ## make .venv from the pinned versions
 
-$(INSTALLED): pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml setup.py constraints.txt stego_core/_lattice.cpp
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or later is needed, $$($(PYTHON) --version) was found; try make PYTHON=python3.12" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)

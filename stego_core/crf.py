@@ -1,10 +1,12 @@
 """Refinement of class maps with a fully connected CRF (Krähenbühl & Koltun, NeurIPS 2011)."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from pydensecrf import densecrf
+
+from stego_core._lattice import Lattice, mean_field
 
 SHARPNESS = 2.0
 """Factor of the cosine before the softmax over clusters, as in STEGO."""
@@ -47,14 +49,27 @@ class Crf:
         classes, height, width = log_probabilities.shape
         if self.iterations == 0 or classes == 1:
             return np.exp(log_probabilities)
-        field = densecrf.DenseCRF2D(width, height, classes)
-        field.setUnaryEnergy(np.ascontiguousarray(-log_probabilities.reshape(classes, -1)))
-        field.addPairwiseGaussian(sxy=self.gaussian_xy, compat=self.gaussian_weight)
-        field.addPairwiseBilateral(
-            sxy=self.bilateral_xy,
-            srgb=self.bilateral_rgb,
-            rgbim=np.require(image, np.uint8, ["C", "W"]),  # it refuses read-only arrays
-            compat=self.bilateral_weight,
-        )
-        marginals = np.asarray(field.inference(self.iterations), np.float32)
-        return marginals.reshape(classes, height, width)
+        kernels = [
+            (self._appearance(image), self.bilateral_weight),
+            (smoothness(height, width, self.gaussian_xy), self.gaussian_weight),
+        ]
+        scores = np.ascontiguousarray(log_probabilities, np.float32).reshape(classes, -1)
+        return mean_field(scores, kernels, self.iterations).reshape(classes, height, width)
+
+    def _appearance(self, image: NDArray[np.uint8]) -> Lattice:
+        """The filter over pixels that are near and of like colour."""
+        colours = image.reshape(-1, 3).astype(np.float32) / np.float32(self.bilateral_rgb)
+        places = positions(image.shape[0], image.shape[1], self.bilateral_xy)
+        return Lattice(np.concatenate([places, colours], axis=1))
+
+
+@lru_cache(maxsize=2)
+def smoothness(height: int, width: int, sigma: float) -> Lattice:
+    """The filter over pixels that are near: the same for all images of a size."""
+    return Lattice(positions(height, width, sigma))
+
+
+def positions(height: int, width: int, sigma: float) -> NDArray[np.float32]:
+    """(height · width, 2) float32 x and y of each pixel, in units of sigma."""
+    rows, columns = np.mgrid[:height, :width].astype(np.float32) / np.float32(sigma)
+    return np.stack([columns.ravel(), rows.ravel()], axis=1)

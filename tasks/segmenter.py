@@ -14,7 +14,7 @@ from tasks.workspace import keys, tables
 from tasks.workspace.storage import Storage
 from tasks.workspace.workspace import Workspace
 
-MASKS_VERSION = 1
+MASKS_VERSION = 2
 """Raised whenever the same options would give other masks."""
 
 
@@ -102,8 +102,9 @@ def predicted_memory(pixels: int, classes: int, options: MasksOptions) -> int:
     """Bytes held at once for an image of so many pixels.
 
     The image, its overlay and what decoding them needs: 16 bytes a pixel. The CRF was measured
-    at about 650 bytes a pixel of its window and 45 more for each class (5, 11 and 27 classes at
-    512×512); this predicts a tenth more, and the scores that go into it.
+    at 580 to 1360 bytes a pixel of its window on a photograph, at 870 to 1650 on noise, whose
+    colours share no vertex (5 to 60 classes at 512×512); this predicts a tenth more than that, and
+    the scores that go into it.
     """
     window = min(pixels, options.crf_tile**2)
-    return 16 * pixels + window * (720 + 62 * classes)
+    return 16 * pixels + window * (860 + 20 * classes)

@@ -16,8 +16,8 @@ def test_installs_and_runs_outside_the_checkout(tmp_path: Path) -> None:
     source = tmp_path / "source"  # a copy: setuptools leaves its build folder where it builds
     source.mkdir()
     for name in ("flows", "tasks", "stego_core"):
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
+    for name in ("pyproject.toml", "setup.py", "README.md"):
         shutil.copy(ROOT / name, source / name)
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
     wheel = ["wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(tmp_path)]
@@ -26,7 +26,7 @@ def test_installs_and_runs_outside_the_checkout(tmp_path: Path) -> None:
     place = tmp_path / "installed"
     subprocess.run([*pip, "install", "--no-deps", "--target", str(place), str(built)], check=True)
     code = (
-        "import flows, stego_core, tasks.page, tasks.workspace.arrays as a;"
+        "import flows, stego_core.crf, tasks.page, tasks.workspace.arrays as a;"
         "import importlib.resources as r;"
         "print(flows.__file__, tasks.page.__file__, a.__file__);"
         "assert r.files('tasks').joinpath('templates/report.html.j2').is_file();"

@@ -1,6 +1,6 @@
 """The dense CRF against slow mean-field inference in float64, and its behaviour at extremes.
 
-pydensecrf filters with a permutohedral lattice, which approximates a Gaussian kernel: its
+The filters work on a permutohedral lattice, which approximates a Gaussian kernel: their
 messages differ from exact ones by 3 to 7 % in norm. A wrong weight or σ is off by more than 9 %.
 """
 
@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from stego_core._lattice import Lattice, mean_field
 from stego_core.crf import Crf
 
 Scores = NDArray[np.float32]
@@ -123,6 +124,39 @@ class TestMeanField:
 
     def test_defaults_are_the_published_ones(self) -> None:
         assert Crf() == Crf(10, 1.0, 3.0, 67.0, 3.0, 4.0)
+
+
+    @pytest.mark.parametrize("classes", [15, 16, 17, 40])
+    def test_any_number_of_classes(self, rng: np.random.Generator, classes: int) -> None:
+        scores = log_softmax(2 * rng.normal(size=(classes, 6, 7)))
+        image = rng.integers(90, 110, (6, 7, 3), dtype=np.uint8)
+        difference = Crf(iterations=5).refine(scores, image) - slow_refine(
+            scores, image, Crf(iterations=5)
+        )
+        assert abs(difference).mean() < 0.02
+
+    def test_unlikely_classes_stay_unlikely(self, halves: tuple[Scores, Image]) -> None:
+        scores, image = halves
+        never = np.full((1, *scores.shape[1:]), -200, np.float32)
+        found = Crf().refine(np.concatenate([scores, never]), image)
+        np.testing.assert_allclose(found[:-1], Crf().refine(scores, image), atol=1e-5)
+        assert found[-1].max() < 1e-20
+
+
+class TestLattice:
+    def test_features_too_far_apart_are_refused(self) -> None:
+        with pytest.raises(ValueError, match="enlarge sigma"):
+            Lattice(np.full((1, 5), 1e6, np.float32))
+
+    @pytest.mark.parametrize("shape", [(4, 0), (4, 7), (4,)])
+    def test_other_shapes_are_refused(self, shape: tuple[int, ...]) -> None:
+        with pytest.raises(ValueError, match="1 to 6"):
+            Lattice(np.zeros(shape, np.float32))
+
+    def test_a_lattice_of_other_pixels_is_refused(self) -> None:
+        lattice = Lattice(np.zeros((5, 2), np.float32))
+        with pytest.raises(ValueError, match="differ in pixels"):
+            mean_field(np.zeros((3, 4), np.float32), [(lattice, 1.0)], 1)
 
 
 class TestResult:

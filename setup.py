@@ -1,0 +1,15 @@
+"""The one part that is compiled; everything else is in pyproject.toml."""
+
+from pybind11.setup_helpers import Pybind11Extension
+from setuptools import setup
+
+setup(
+    ext_modules=[
+        Pybind11Extension(
+            "stego_core._lattice",
+            ["stego_core/_lattice.cpp"],
+            cxx_std=17,
+            extra_compile_args=["-O3", "-Wno-psabi"],
+        )
+    ]
+)
