@@ -15,8 +15,9 @@ ROOT = Path(__file__).parents[1]
 def test_installs_and_runs_outside_the_checkout(tmp_path: Path) -> None:
     source = tmp_path / "source"  # a copy: setuptools leaves its build folder where it builds
     source.mkdir()
+    made = shutil.ignore_patterns("__pycache__", "*.so")
     for name in ("flows", "tasks", "stego_core"):
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
+        shutil.copytree(ROOT / name, source / name, ignore=made)
     for name in ("pyproject.toml", "setup.py", "README.md"):
         shutil.copy(ROOT / name, source / name)
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
