@@ -51,10 +51,9 @@ def measure(batches: Sequence[tuple[Tokens, Tokens, Tokens]], seed: int) -> Meas
 
     Patches are sorted into a few coarse kinds by k-means on their features. That tells how often
     two patches of one image, of neighbours, or of random images are of one kind: often where a
-    crop shows little, seldom where it shows a whole street. The best starts of
-    k-means are averaged. Pairs attract where the centred
-    correspondence F^SC exceeds b, so b is the quantile of F^SC that leaves this share above it;
-    of random pairs, half of it.
+    crop shows little, seldom where it shows a whole street. The best starts of k-means are
+    averaged. Pairs attract where the centred correspondence F^SC exceeds b, so b is the quantile
+    of F^SC that leaves this share above it; of random pairs, half of it.
 
     Args:
         batches: of tokens as training draws them: pairs of self, knn and random images.

@@ -125,7 +125,6 @@ class TestMeanField:
     def test_defaults_are_the_published_ones(self) -> None:
         assert Crf() == Crf(10, 1.0, 3.0, 67.0, 3.0, 4.0)
 
-
     @pytest.mark.parametrize("classes", [15, 16, 17, 40])
     def test_any_number_of_classes(self, rng: np.random.Generator, classes: int) -> None:
         scores = log_softmax(2 * rng.normal(size=(classes, 6, 7)))
