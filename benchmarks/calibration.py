@@ -81,9 +81,8 @@ class Bench(NamedTuple):
     @torch.inference_mode()
     def scores(self, head: nn.Module, seed: int) -> tuple[float, float]:
         """Accuracy and mIoU in percent of the clusters of a head's codes."""
-        from tasks.clusters import codes_drawn
+        from tasks.codes import codes_drawn
 
-        generator = np.random.default_rng(seed)
         each = max(1, TOKENS // len(self.data.rows))
         codes = []
         for row in self.data.rows:
@@ -91,11 +90,10 @@ class Bench(NamedTuple):
             drawn = np.random.default_rng([seed, row])
             codes.append(codes_drawn(head, patches, min(each, patches[..., 0].numel()), drawn))
         vectors = np.asarray(kmeans.unit(np.concatenate(codes)), np.float32)
-        runs = [
-            kmeans.fit(vectors, self.classes, generator, tolerance=3e-6)
-            for _ in range(self.chosen.restarts)
-        ]
-        centroids = torch.from_numpy(min(runs, key=lambda run: run.inertia).centroids)
+        restarts = range(self.chosen.restarts)
+        runs = [kmeans.restart(vectors, self.classes, seed, number) for number in restarts]
+        found = kmeans.settled(vectors, runs[kmeans.best(runs)].centroids)
+        centroids = torch.from_numpy(found.centroids)
         confusion = metrics.Confusion.create(self.classes, self.classes)
         for image in self.images:
             both = head(torch.from_numpy(image.features.astype(np.float32)))
@@ -103,8 +101,8 @@ class Bench(NamedTuple):
             full = interpolate(mean[None], image.labels.shape, mode="bilinear")[0]
             cosine = normalize(full.permute(1, 2, 0), dim=-1) @ centroids.T
             confusion.add(image.labels, cosine.argmax(dim=-1).numpy())
-        found = metrics.scores(confusion.counts, metrics.match(confusion.counts))
-        return round(found.accuracy, 1), round(found.miou, 1)
+        scored = metrics.scores(confusion.counts, metrics.match(confusion.counts))
+        return round(scored.accuracy, 1), round(scored.miou, 1)
 
 
 def quantiles(data: training.TrainingSet, recipe: training.Recipe) -> list[NDArray[np.float32]]:

@@ -180,7 +180,8 @@ def clusters_flow(
         counts = clusters.plan_stability(rows, head_key, settled)
         run_stage(counts, compute_options, clusters.finish_stability)
         restarts = clusters.plan_restarts(rows, head_key, settled)
-        run_stage(restarts, compute_options, clusters.finish)
+        run_stage(restarts, compute_options, clusters.finish_restarts)
+        run_stage(clusters.plan(rows, head_key, settled), compute_options, clusters.finish)
     return key
 
 

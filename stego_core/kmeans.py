@@ -1,16 +1,27 @@
-"""Cosine k-means: k-means++ start, Lloyd iterations on unit vectors, lowest inertia wins."""
+"""Cosine k-means: k-means++ start, Lloyd iterations on unit vectors, lowest inertia wins.
+
+A restart sees a sample of its own, and all restarts are judged on another one; the best goes on
+with all vectors. It is near its end by then, so a few iterations do.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from stego_core.errors import CapacityError
 
 BLOCK = 16_384
 """Vectors compared with the centroids at once; bounds memory, not the outcome's meaning."""
+SAMPLE, SAMPLE_PER_CLUSTER = 16_384, 256
+"""Vectors that a restart sees, the larger of both."""
+JUDGED = 65_536
+"""Vectors by which restarts are compared."""
+RESTARTED, SETTLED = 1e-5, 5e-5
+"""A run ends where an iteration lowers the inertia by no more: a restart, and the best of them."""
 
 
 class Clustering(NamedTuple):
@@ -48,13 +59,12 @@ class ClusterSums:
 
     def add(self, vectors: NDArray[np.float32], centroids: NDArray[np.float32]) -> "ClusterSums":
         """Assign unit vectors (n, D) to their nearest centroid and include them."""
-        similarity = vectors @ centroids.T
-        nearest = similarity.argmax(axis=1)
-        member = np.zeros((len(vectors), len(centroids)), np.float32)
-        member[np.arange(len(vectors)), nearest] = 1
-        self.sums += (member.T @ vectors).astype(np.float64)
-        self.counts += np.bincount(nearest, minlength=len(centroids))
-        self.distance += float((1 - similarity.max(axis=1)).sum(dtype=np.float64))
+        block = torch.from_numpy(vectors)
+        similarity, nearest = (block @ torch.from_numpy(centroids).T).max(dim=1)
+        sums = torch.zeros(centroids.shape).index_add_(0, nearest, block)
+        self.sums += sums.numpy()
+        self.counts += np.bincount(nearest.numpy(), minlength=len(centroids))
+        self.distance += float((1 - similarity).sum(dtype=torch.float64))
         return self
 
     def merge(self, other: "ClusterSums") -> "ClusterSums":
@@ -133,8 +143,7 @@ def fit(
         vectors: (N, D) float32 of norm 1.
         clusters: K.
         generator: draws the start.
-        iterations: limit on Lloyd iterations.
-        tolerance: stop when the inertia falls by no more than this.
+        iterations, tolerance: as in `lloyd`.
 
     Raises:
         CapacityError: fewer vectors than clusters.
@@ -144,7 +153,23 @@ def fit(
             f"{len(vectors)} vectors cannot make {clusters} clusters; give more images or a "
             f"smaller --classes"
         )
-    centroids = seeds(vectors, clusters, generator)
+    return lloyd(vectors, seeds(vectors, clusters, generator), iterations, tolerance)
+
+
+def lloyd(
+    vectors: NDArray[np.float32],
+    centroids: NDArray[np.float32],
+    iterations: int = 100,
+    tolerance: float = 1e-6,
+) -> Clustering:
+    """Lloyd iterations from given centroids.
+
+    Args:
+        vectors: (N, D) float32 of norm 1.
+        centroids: (K, D) float32 of norm 1.
+        iterations: limit.
+        tolerance: stop when the inertia falls by no more than this.
+    """
     before, done = np.inf, 0
     while done < iterations:
         done += 1
@@ -158,6 +183,33 @@ def fit(
             break
         before = sums.inertia
     return Clustering(centroids, iterate(vectors, centroids).inertia, done)
+
+
+def restart(vectors: NDArray[np.float32], clusters: int, seed: int, number: int) -> Clustering:
+    """Restart `number` (from 0) on a sample of the vectors (N, D); its inertia on another one.
+
+    Raises:
+        CapacityError: fewer vectors than clusters.
+    """
+    generator = np.random.default_rng([seed, number])
+    sample = drawn(vectors, max(SAMPLE, SAMPLE_PER_CLUSTER * clusters), generator)
+    run = fit(sample, clusters, generator, tolerance=RESTARTED)
+    judged = drawn(vectors, JUDGED, np.random.default_rng(seed))
+    return run._replace(inertia=iterate(judged, run.centroids).inertia)
+
+
+def settled(vectors: NDArray[np.float32], centroids: NDArray[np.float32]) -> Clustering:
+    """The last iterations of a restart's centroids (K, D), on all vectors (N, D)."""
+    return lloyd(vectors, centroids, tolerance=SETTLED)
+
+
+def drawn(
+    vectors: NDArray[np.float32], count: int, generator: np.random.Generator
+) -> NDArray[np.float32]:
+    """So many of the vectors, drawn without replacement; all of them if they are no more."""
+    if len(vectors) <= count:
+        return vectors
+    return vectors[np.sort(generator.choice(len(vectors), count, replace=False))]
 
 
 def best(clusterings: list[Clustering]) -> int:

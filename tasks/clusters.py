@@ -1,19 +1,16 @@
-"""Stage clusters: codes of a draw of tokens, how many classes they hold, k-means restarts."""
+"""Stage clusters: codes, how many classes they hold, k-means restarts, the last iterations."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from stego_core import kmeans, stability
 from stego_core.errors import CapacityError
-from stego_core.head import MeanShiftHead
-from stego_core.meanshift import CLUSTERING, mean_shift, sampling_weights
-from tasks import machine, model
+from tasks import model
+from tasks.codes import SHARD_ROWS, CodesWork, drawn_codes, tokens_per_row
 from tasks.options import ClustersOptions
 from tasks.rows import FeatureRows
 from tasks.stage import Stage, Stopwatch
@@ -23,75 +20,8 @@ from tasks.workspace.arrays import Layout
 from tasks.workspace.ledger import Folder, Record
 from tasks.workspace.storage import Storage
 
-VERSION = 3
-SHARD_ROWS = 256
-MAX_FLOATS = 64 * 2**20
-"""Floats of the drawn codes; every worker holds them once (256 MiB)."""
+VERSION = 4
 CENTROIDS_FILE = "centroids.safetensors"
-
-
-@dataclass(frozen=True)
-class CodesWork:
-    """Codes of the tokens drawn from one shard of feature rows."""
-
-    rows: FeatureRows
-    head_key: str
-    path: str
-    tokens: int
-    seed: int
-    device: str
-
-    def steps(self) -> Sequence[Step]:
-        """One step, on a GPU where there is one."""
-        return [Step(self.shard, gpu=True)]
-
-    def shard(self, shard: int) -> Record:
-        """Unit codes of `tokens` tokens per row, those of invalid rows zero."""
-        watch = Stopwatch()
-        first, last = shard * SHARD_ROWS, min((shard + 1) * SHARD_ROWS, self.rows.total)
-        rows = np.arange(first, last, dtype=np.int64)
-        with watch("read"):
-            patches = self.rows.read("patches", rows)
-            valid = self.rows.read("valid", rows)
-        storage = self.rows.workspace.storage
-        head = model.head(storage, self.head_key, self.device)
-        with watch("infer"), torch.inference_mode():
-            codes = np.stack(
-                [
-                    codes_drawn(
-                        head,
-                        torch.from_numpy(image.astype(np.float32)).to(machine.device(self.device)),
-                        self.tokens,
-                        np.random.default_rng([self.seed, row]),
-                    )
-                    for row, image in zip(rows.tolist(), patches, strict=True)
-                ]
-            )
-        codes = kmeans.unit(codes) * valid[:, None, None]
-        codes = codes.reshape(len(rows) * self.tokens, -1).astype(np.float32)
-        with watch("write"):
-            size, checksum = arrays.write_shard(storage, self.path, "codes", shard, codes)
-        record = Record(shard, (first, last), size, checksum, watch.seconds)
-        Folder(storage, self.path).record(record)
-        return record
-
-
-def codes_drawn(
-    head: torch.nn.Module, patches: torch.Tensor, tokens: int, generator: np.random.Generator
-) -> NDArray[np.float32]:
-    """Codes (tokens, D) of patches drawn from one row (h, w, C); the head sees the whole row.
-
-    Where the head reads shifted features, patches are drawn by their `sampling_weights` and may
-    come twice; else all are alike and none does.
-    """
-    image, chances = patches.reshape(1, -1, patches.shape[-1]), None
-    if isinstance(head, MeanShiftHead):
-        head, image = head.head, mean_shift(image)
-        weights = sampling_weights(image, CLUSTERING)[0].double().cpu().numpy()
-        chances = weights / weights.sum()
-    codes: NDArray[np.float32] = head(image)[0].cpu().numpy()
-    drawn = generator.choice(len(codes), tokens, replace=chances is not None, p=chances)
-    return codes[np.sort(drawn)]
 
 
 @dataclass(frozen=True)
@@ -125,7 +55,7 @@ class StabilityWork:
 
 @dataclass(frozen=True)
 class RestartWork:
-    """One k-means run on all drawn codes; a shard is a restart."""
+    """One k-means run on a sample of the drawn codes; a shard is a restart."""
 
     storage: Storage
     path: str
@@ -137,15 +67,14 @@ class RestartWork:
         return [Step(self.shard)]
 
     def shard(self, shard: int) -> Record:
-        """Centroids and inertia of one start."""
+        """Centroids of one start, and their inertia on the codes that all are judged on."""
         watch = Stopwatch()
         with watch("read"):
             codes = drawn_codes(self.storage, f"{self.path}/codes.zarr")
         with watch("infer"):
-            run = kmeans.fit(codes, self.classes, np.random.default_rng([self.seed, shard]))
-        content = tables.write_tensors(
-            self.storage, restart_file(self.path, shard), {"centroids": run.centroids}
-        )
+            run = kmeans.restart(codes, self.classes, self.seed, shard)
+        path = restart_file(self.path, shard)
+        content = tables.write_tensors(self.storage, path, {"centroids": run.centroids})
         record = Record(
             shard,
             (shard, shard + 1),
@@ -154,6 +83,36 @@ class RestartWork:
             watch.seconds,
             results={"inertia": run.inertia, "iterations": run.iterations},
         )
+        Folder(self.storage, f"{self.path}/restarts").record(record)
+        return record
+
+
+@dataclass(frozen=True)
+class ClustersWork:
+    """The best restart, brought to its end on all drawn codes: the only shard."""
+
+    storage: Storage
+    path: str
+    best: int
+
+    def steps(self) -> Sequence[Step]:
+        """One step on a CPU."""
+        return [Step(self.shard)]
+
+    def shard(self, shard: int) -> Record:
+        """The centroids that images are labelled with."""
+        watch = Stopwatch()
+        with watch("read"):
+            codes = drawn_codes(self.storage, f"{self.path}/codes.zarr")
+            start = tables.read_tensors(self.storage, restart_file(self.path, self.best))
+        with watch("infer"):
+            run = kmeans.settled(codes, start["centroids"])
+        content = tables.write_tensors(
+            self.storage, f"{self.path}/{CENTROIDS_FILE}", {"centroids": run.centroids}
+        )
+        results = {"inertia": run.inertia, "iterations": run.iterations}
+        size, checksum = len(content), keys.digest(content)
+        record = Record(shard, (0, 1), size, checksum, watch.seconds, results=results)
         Folder(self.storage, self.path).record(record)
         return record
 
@@ -163,23 +122,9 @@ def restart_file(path: str, restart: int) -> str:
     return f"{path}/restarts/{restart:03d}.safetensors"
 
 
-@lru_cache(maxsize=1)
-def drawn_codes(storage: Storage, path: str) -> NDArray[np.float32]:
-    """(n, D) unit codes of valid rows; read once per worker."""
-    codes: NDArray[np.float32] = arrays.read_rows(storage, path, "codes", slice(None))
-    return np.asarray(codes[np.abs(codes).sum(axis=1) > 0])
-
-
 def clusters_key(rows: FeatureRows, head_key: str, options: ClustersOptions) -> str:
     """Key of the clusters of a head's codes."""
     return keys.key("clusters", VERSION, options, {**rows.inputs(), "head": head_key})
-
-
-def tokens_per_row(rows: FeatureRows, depth: int, most: int) -> int:
-    """Tokens drawn from each row, at least one, so that about `most` are drawn in all."""
-    height, width, _ = rows.shape()
-    budget = min(most, MAX_FLOATS // depth)
-    return int(np.clip(budget // rows.total, 1, height * width))
 
 
 def plan_codes(
@@ -251,37 +196,60 @@ def finish_stability(stage: Stage, seconds: float, computed: int) -> dict[str, A
 
 
 def plan_restarts(rows: FeatureRows, head_key: str, options: ClustersOptions) -> Stage | None:
-    """All k-means runs; None if the clusters are there."""
+    """All k-means runs; None if they are there."""
+    workspace = rows.workspace
+    base = f"clusters/{clusters_key(rows, head_key, options)}"
+    folder = workspace.folder(f"{base}/restarts")
+    if folder.finished:
+        return None
+    classes = choice(rows, base, options)["classes"]
+    work = RestartWork(workspace.storage, base, classes, options.seed)
+    codes = arrays.open_array(workspace.storage, f"{base}/codes.zarr", "codes")
+    # The codes as read and those of valid rows; a few samples are small beside them.
+    memory = 3 * codes.nbytes
+    title = "k-means" if head_key != model.IDENTITY else "k-means (raw features)"
+    count = options.restarts
+    return Stage(folder, title, "restarts", count, count, work, {"stage": "restarts"}, memory)
+
+
+def finish_restarts(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
+    """Choose the restart of the lowest inertia."""
+    inertias = [record.results["inertia"] for record in stage.folder.records(stage.shards)]
+    return stage.finish(seconds, computed, inertias=inertias, best=int(np.argmin(inertias)))
+
+
+def plan(rows: FeatureRows, head_key: str, options: ClustersOptions) -> Stage | None:
+    """The last iterations of the best restart; None if the clusters are there."""
     workspace = rows.workspace
     folder = workspace.folder("clusters", clusters_key(rows, head_key, options))
     if folder.finished:
         return None
-    choice: dict[str, Any] = {"classes": options.classes}
-    if options.classes == "auto":
-        found = workspace.folder(f"{folder.path}/classes").manifest()
-        choice = {"classes": found["classes"], "stability": found["curve"]}
-    work = RestartWork(workspace.storage, folder.path, choice["classes"], options.seed)
+    restarts = workspace.folder(f"{folder.path}/restarts").manifest()
     manifest: dict[str, Any] = {
         "stage": "clusters",
         "version": VERSION,
         "options": options.model_dump(mode="json"),
         "inputs": {**rows.inputs(), "head": head_key},
         "backbone": rows.backbone().document(),
-        **choice,
+        "inertias": restarts["inertias"],
+        "best": restarts["best"],
+        **choice(rows, folder.path, options),
     }
+    work = ClustersWork(workspace.storage, folder.path, restarts["best"])
     title = "clusters" if head_key != model.IDENTITY else "clusters (raw features)"
     codes = arrays.open_array(workspace.storage, f"{folder.path}/codes.zarr", "codes")
-    # The codes as read, those of valid rows, and the distances of the k-means++ start.
-    memory = 3 * codes.nbytes
-    restarts = options.restarts
-    return Stage(folder, title, "restarts", restarts, restarts, work, manifest, memory)
+    return Stage(folder, title, "clusterings", 1, 1, work, manifest, 3 * codes.nbytes)
+
+
+def choice(rows: FeatureRows, base: str, options: ClustersOptions) -> dict[str, Any]:
+    """How many classes: as given, or as found, with the curve."""
+    if options.classes != "auto":
+        return {"classes": options.classes}
+    found = rows.workspace.folder(f"{base}/classes").manifest()
+    return {"classes": found["classes"], "stability": found["curve"]}
 
 
 def finish(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
-    """Keep the centroids of the lowest inertia."""
-    inertias = [record.results["inertia"] for record in stage.folder.records(stage.shards)]
-    best = int(np.argmin(inertias))
-    storage = stage.folder.storage
-    centroids = tables.read_tensors(storage, restart_file(stage.folder.path, best))
-    tables.write_tensors(storage, f"{stage.folder.path}/{CENTROIDS_FILE}", centroids)
-    return stage.finish(seconds, computed, inertias=inertias, best=best)
+    """Write the manifest of the clusters."""
+    (record,) = stage.folder.records(stage.shards)
+    return stage.finish(seconds, computed, **record.results)

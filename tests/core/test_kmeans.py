@@ -129,6 +129,47 @@ class TestSeeds:
         assert seeds(same, 3, np.random.default_rng(0)).shape == (3, 2)
 
 
+class TestRestart:
+    def test_sees_a_sample_and_is_judged_on_another(
+        self, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(kmeans, "SAMPLE", 30)
+        monkeypatch.setattr(kmeans, "SAMPLE_PER_CLUSTER", 1)
+        monkeypatch.setattr(kmeans, "JUDGED", 60)
+        vectors, seen = units(rng, 500), list[int]()
+        plain = kmeans.fit
+        monkeypatch.setattr(
+            kmeans, "fit", lambda v, *a, **k: (seen.append(len(v)), plain(v, *a, **k))[1]
+        )
+        runs = [kmeans.restart(vectors, 5, seed=7, number=number) for number in range(3)]
+        assert seen == [30] * 3
+        judged = kmeans.drawn(vectors, 60, np.random.default_rng(7))
+        for run in runs:
+            expected = slow_sums(judged, run.centroids)[2] / 60
+            assert run.inertia == pytest.approx(expected, abs=1e-6)
+        assert len({run.inertia for run in runs}) == 3
+
+    def test_settling_on_all_vectors_never_raises_the_inertia(
+        self, rng: np.random.Generator
+    ) -> None:
+        vectors = units(rng, 400)
+        start = seeds(vectors, 6, rng)
+        assert kmeans.settled(vectors, start).inertia <= iterate(vectors, start).inertia
+
+    def test_ends_near_the_best_of_full_runs(self, rng: np.random.Generator) -> None:
+        vectors = units(rng, 3000)
+        full = min(fit(vectors, 5, np.random.default_rng(s)).inertia for s in range(5))
+        runs = [kmeans.restart(vectors, 5, 0, number) for number in range(5)]
+        found = kmeans.settled(vectors, runs[best(runs)].centroids).inertia
+        assert found == pytest.approx(full, rel=0.01)
+
+    @pytest.mark.parametrize(("count", "expected"), [(3, 3), (10, 10), (11, 10)])
+    def test_a_draw_takes_nothing_twice(self, count: int, expected: int) -> None:
+        vectors = np.arange(20, dtype=np.float32).reshape(10, 2)
+        found = kmeans.drawn(vectors, count, np.random.default_rng(0))
+        assert len(np.unique(found[:, 0])) == len(found) == expected
+
+
 class TestFit:
     def test_one_iteration_is_one_lloyd_step(self, rng: np.random.Generator) -> None:
         vectors = units(rng, 80)
