@@ -49,14 +49,14 @@ class Row:
         return {
             "row": self.row,
             "unit": self.unit,
-            "ours": _summary(self.ours),
-            "reference": _summary(self.reference),
+            "ours": summary(self.ours),
+            "reference": summary(self.reference),
             "ratio": self.ratio and round(self.ratio, 4),
             "repeats": max(len(self.ours), len(self.reference)),
         }
 
 
-def _summary(values: Sequence[float]) -> dict[str, Any] | None:
+def summary(values: Sequence[float]) -> dict[str, Any] | None:
     if not values:
         return None
     parts = {"median": statistics.median(values), "min": min(values), "max": max(values)}
