@@ -1,5 +1,6 @@
 """Correspondence tensors and the loss that distils them into codes."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -13,26 +14,6 @@ class Terms(NamedTuple):
     self: Tensor
     knn: Tensor
     rand: Tensor
-
-
-class Sampled(NamedTuple):
-    """Tokens of a batch and their codes, n tokens per image.
-
-    Attributes:
-        features: (B, n, C) frozen features.
-        codes: (B, n, D) codes of the same tokens.
-    """
-
-    features: Tensor
-    codes: Tensor
-
-    def unit(self) -> "Sampled":
-        """The same tokens with features and codes scaled to norm 1."""
-        return Sampled(normalize(self.features, dim=-1), normalize(self.codes, dim=-1))
-
-    def permuted(self, order: Tensor) -> "Sampled":
-        """The images in another order, (B,) int64."""
-        return Sampled(self.features[order], self.codes[order])
 
 
 def correspondence(a: Tensor, b: Tensor) -> Tensor:
@@ -61,59 +42,83 @@ def spatially_centred(correspondences: Tensor) -> Tensor:
     return correspondences - correspondences.mean(dim=-1, keepdim=True) + correspondences.mean()
 
 
-def pair_loss(features: Tensor, codes: Tensor, shift: float) -> Tensor:
-    """mean( −max(S, 0) · (F^SC − b) ), the loss of one kind of pair (equation 3).
+def attraction(features: Tensor, shift: float) -> Tensor:
+    """F^SC − b: above 0 for pairs of tokens that attract, below for those that repel.
 
     Args:
         features: (B, n, m) feature correspondences F, not yet centred.
-        codes: (B, n, m) code correspondences S.
-        shift: b; pairs with F^SC above it attract, below it repel.
+        shift: b.
     """
-    return -(codes.clamp(min=0) * (spatially_centred(features) - shift)).mean()
+    return spatially_centred(features) - shift
 
 
-def pair(anchor: Sampled, partner: Sampled, shift: float) -> tuple[Tensor, Tensor]:
-    """Loss of one kind of pair and its mean code correspondence.
+def distilled(codes: Tensor, attractions: Tensor) -> Tensor:
+    """mean( −max(S, 0) · (F^SC − b) ), the loss of one kind of pair (equation 3).
 
     Args:
-        anchor, partner: tokens of norm 1 (`Sampled.unit`), so that products are cosines.
-        shift: b.
-
-    Returns:
-        the scalar loss, and the scalar mean of S (detached, unclamped).
+        codes: (B, n, m) code correspondences S.
+        attractions: (B, n, m), F^SC − b.
     """
-    features = anchor.features @ partner.features.transpose(-1, -2)
-    codes = anchor.codes @ partner.codes.transpose(-1, -2)
-    return pair_loss(features, codes, shift), codes.detach().mean()
+    # A dot product passes over the memory half as often as product and mean do.
+    return -torch.dot(codes.relu().flatten(), attractions.flatten()) / codes.numel()
 
 
-def batch_terms(
-    anchor: Sampled,
-    positive: Sampled,
-    other: Sampled,
-    derangements: Tensor,
-    shifts: tuple[float, float, float],
-) -> tuple[Terms, Terms]:
+def pair_loss(features: Tensor, codes: Tensor, shift: float) -> Tensor:
+    """`distilled` of feature correspondences F and code correspondences S, each (B, n, m)."""
+    return distilled(codes, attraction(features, shift))
+
+
+class Compared(NamedTuple):
+    """What a step compares: features or codes of a batch, of norm 1, n tokens per image.
+
+    Attributes:
+        anchor: (B, n, C) of the images at their first set of positions.
+        positive: (B, n, C) of one nearest neighbour of each image.
+        other: (B, n, C) of the anchor images at another set of positions.
+        partners: (draws, B) int64; each row a permutation without fixed points that gives every
+            anchor its random partner among `other`.
+    """
+
+    anchor: Tensor
+    positive: Tensor
+    other: Tensor
+    partners: Tensor
+
+    def pairs(self) -> list[tuple[Tensor, Tensor]]:
+        """Both sides of each kind of pair: self, knn, then every draw of random ones."""
+        random = [(self.anchor, self.other[order]) for order in self.partners]
+        return [(self.anchor, self.anchor), (self.anchor, self.positive), *random]
+
+    def correspondences(self) -> list[Tensor]:
+        """The cosines (B, n, n) of each kind of pair."""
+        return [one @ other.transpose(-1, -2) for one, other in self.pairs()]
+
+
+def batch_attractions(features: Compared, shifts: Sequence[float]) -> list[Tensor]:
+    """F^SC − b of each kind of pair, (B, n, n); the shifts b are of self, knn and rand."""
+    of_each = [shifts[0], shifts[1], *[shifts[2]] * len(features.partners)]
+    return list(map(attraction, features.correspondences(), of_each))
+
+
+def batch_terms(codes: Compared, attractions: Sequence[Tensor]) -> tuple[Terms, Terms]:
     """The three losses of a batch and their mean code correspondences.
 
     Args:
-        anchor: tokens of the images at their first set of positions.
-        positive: tokens of one nearest neighbour of each image.
-        other: tokens of the anchor images at their second set of positions.
-        derangements: (draws, B) int64; each row a permutation without fixed points that gives
-            every anchor its random partner among `other`.
-        shifts: b of the self, knn and rand term.
+        codes: of the tokens.
+        attractions: of the same tokens' features (`batch_attractions`).
 
     Returns:
-        losses and mean correspondences, both as (self, knn, rand).
+        losses, and means of S (detached, unclamped), both as (self, knn, rand).
     """
-    anchor, positive, other = anchor.unit(), positive.unit(), other.unit()
-    loss_self, mean_self = pair(anchor, anchor, shifts[0])
-    loss_knn, mean_knn = pair(anchor, positive, shifts[1])
-    draws = [pair(anchor, other.permuted(order), shifts[2]) for order in derangements]
-    loss_rand = torch.stack([loss for loss, _ in draws]).mean()
-    mean_rand = torch.stack([mean for _, mean in draws]).mean()
-    return Terms(loss_self, loss_knn, loss_rand), Terms(mean_self, mean_knn, mean_rand)
+    found = codes.correspondences()
+    losses = list(map(distilled, found, attractions))
+    means = [values.detach().mean() for values in found]
+    return _terms(losses), _terms(means)
+
+
+def _terms(values: list[Tensor]) -> Terms:
+    """Random pairs count with the mean over their draws."""
+    return Terms(values[0], values[1], torch.stack(values[2:]).mean())
 
 
 def derangement(size: int, generator: torch.Generator) -> Tensor:

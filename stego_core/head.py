@@ -1,6 +1,7 @@
 """The segmentation head: backbone features to compact codes."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -38,16 +39,15 @@ class Head(nn.Module):
                 parameter.uniform_(-bound, bound, generator=generator)
         return head
 
-    def forward(self, features: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Codes (B, ..., D) of features (B, ..., C).
+    def forward(self, features: Tensor, kept: Sequence[Tensor] | None = None) -> Tensor:
+        """Codes (..., D) of features (..., C).
 
         Args:
-            features: float tensor, the first axis counts images.
-            generator: draws the dropout; None means none is applied (evaluation).
+            features: float tensor.
+            kept: two of `channels_kept`, for each token its image's; None means that nothing is
+                dropped (evaluation).
         """
-        a, b = features, features
-        if generator is not None and self.dropout > 0:
-            a, b = (drop_channels(features, self.dropout, generator) for _ in range(2))
+        a, b = (features, features) if kept is None else (features * keep for keep in kept)
         codes: Tensor = self.linear(a) + self.nonlinear(torch.relu(self.hidden(b)))
         return codes
 
@@ -60,23 +60,21 @@ class MeanShiftHead(nn.Module):
         super().__init__()
         self.head = head
 
-    def forward(self, features: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def forward(self, features: Tensor) -> Tensor:
         """Codes (B, ..., D) of all patches (B, ..., C) of B images."""
-        codes: Tensor = self.head(mean_shift(features), generator)
+        codes: Tensor = self.head(mean_shift(features))
         return codes
 
 
 class IdentityHead(nn.Module):
     """Codes that are the raw features: the rival that a trained head has to beat."""
 
-    def forward(self, features: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def forward(self, features: Tensor) -> Tensor:
         """The features themselves, (B, ..., C)."""
         return features
 
 
-def drop_channels(features: Tensor, probability: float, generator: torch.Generator) -> Tensor:
-    """Zero each channel of each image with `probability`, scale the rest by 1 / (1 − p)."""
-    batch, channels = features.shape[0], features.shape[-1]
-    draw = torch.rand((batch, channels), generator=generator, device=generator.device)
-    keep = (draw >= probability).to(features) / (1 - probability)
-    return features * keep.reshape(batch, *[1] * (features.dim() - 2), channels)
+def channels_kept(images: int, channels: int, dropout: float, generator: torch.Generator) -> Tensor:
+    """(images, channels) float32 factors: 0 with probability p = `dropout`, else 1 / (1 − p)."""
+    drawn = torch.rand((images, channels), generator=generator)
+    return (drawn >= dropout).float() / (1 - dropout)

@@ -2,25 +2,30 @@
 
 import copy
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from functools import partial
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from stego_core import calibration
 from stego_core.calibration import Measured, Tokens
-from stego_core.correspondence import Sampled, batch_terms, derangement
-from stego_core.head import Head
+from stego_core.correspondence import Compared, batch_attractions, batch_terms, derangement
+from stego_core.head import Head, channels_kept
 from stego_core.shifts import Triple
 
 RANDOM_DRAWS = 5
 """Random partners per anchor and step, as in STEGO."""
 POSITIVE_RANKS = 7
 """A positive is drawn from ranks 1 to this; rank 0 is the image itself."""
+PARTS = 4
+"""Parts of a step's tokens that the head reads side by side on a CPU's cores."""
 
 
 class Images(NamedTuple):
@@ -118,11 +123,32 @@ class Curve(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Token features of one step, each (B, n, C) float32."""
+    """The patches of one step; each distinct one is here once, however often it was drawn.
 
-    anchor: Tensor
-    positive: Tensor
-    other: Tensor
+    A crop of 14×14 patches has about 90 distinct ones among 121 draws, and a head that sees those
+    alone has a third less to do.
+
+    Attributes:
+        tokens: (t, C) float32 features.
+        images: (t,) int64 which of the step's 2B images a token is of: anchors, then positives.
+        places: (3, B, n) int64 of each drawn token among `tokens`: anchor, positive, other.
+        partners: (draws, B) int64 derangements: random partners of the anchors.
+    """
+
+    tokens: Tensor
+    images: Tensor
+    places: Tensor
+    partners: Tensor
+
+    def compared(self, values: Tensor) -> Compared:
+        """What is known of the tokens, (t, D), as a step compares it."""
+        drawn = values.index_select(0, self.places.flatten())
+        anchor, positive, other = drawn.reshape(*self.places.shape, -1)
+        return Compared(anchor, positive, other, self.partners)
+
+    def to(self, device: str | torch.device) -> "Batch":
+        """The same batch there."""
+        return Batch(*(part.to(device) for part in self))
 
 
 def start(
@@ -141,10 +167,10 @@ def step_generator(seed: int, step: int) -> torch.Generator:
 
 
 def draw_batch(data: TrainingSet, recipe: Recipe, generator: torch.Generator) -> Batch:
-    """Draw anchors and positives, then grid² tokens of each.
+    """Draw anchors and positives, grid² tokens of each, and the anchors' random partners.
 
     Tokens are drawn before the head runs, so that it sees those alone: less work than codes for
-    whole images (benchmarks/speed.py). A position is uniform over the patches, the
+    whole images (benchmarks/head.py). A position is uniform over the patches, the
     nearest-patch reading of STEGO's uniform coordinates. Set 1 serves the anchor, set 2 the
     positive and, on the anchors themselves, the random partners. Where patches have weights,
     positions follow them, and the random partners have a set of their own.
@@ -153,11 +179,19 @@ def draw_batch(data: TrainingSet, recipe: Recipe, generator: torch.Generator) ->
     ranks = torch.randint(data.positives.shape[1], (recipe.batch,), generator=generator).numpy()
     images = data.images(data.rows[anchors])
     neighbours = data.images(data.positives[anchors, ranks])
-    first, second = (positions(each, recipe.grid**2, generator) for each in (images, neighbours))
-    third = second if images.weights is None else positions(images, recipe.grid**2, generator)
-    return Batch(
-        take(images.patches, first), take(neighbours.patches, second), take(images.patches, third)
-    )
+    count = recipe.grid**2
+    first, second = (positions(each, count, generator) for each in (images, neighbours))
+    third = second if images.weights is None else positions(images, count, generator)
+    patches = np.concatenate([images.patches, neighbours.patches])
+    size = patches[0, ..., 0].size
+    own = torch.arange(recipe.batch)[:, None] * size
+    theirs = own + recipe.batch * size
+    drawn = torch.stack([own + first, theirs + second, own + third])
+    distinct, places = torch.unique(drawn, return_inverse=True)
+    flat = patches.reshape(-1, patches.shape[-1])
+    tokens = torch.from_numpy(flat[distinct.numpy()].astype(np.float32))
+    draws = [derangement(recipe.batch, generator) for _ in range(RANDOM_DRAWS)]
+    return Batch(tokens, distinct // size, places, torch.stack(draws))
 
 
 def positions(images: Images, count: int, generator: torch.Generator) -> Tensor:
@@ -169,30 +203,45 @@ def positions(images: Images, count: int, generator: torch.Generator) -> Tensor:
     return torch.multinomial(weights, count, replacement=True, generator=generator)
 
 
-def take(patches: NDArray[np.float16], positions: Tensor) -> Tensor:
-    """Tokens (B, n, C) float32 of patches (B, h, w, C) at flat positions (B, n)."""
-    flat = patches.reshape(len(patches), -1, patches.shape[-1])
-    chosen = np.take_along_axis(flat, positions.numpy()[..., None], axis=1)
-    return torch.from_numpy(chosen.astype(np.float32))
+Together = Callable[..., Iterable[Any]]
+"""`map`, or that of a pool of threads."""
 
 
 def train_step(
-    state: TrainingState, batch: Batch, recipe: Recipe, generator: torch.Generator
+    state: TrainingState, prepared: "Prepared", recipe: Recipe, together: Together = map
 ) -> Curve:
-    """One step of Adam on the three terms."""
-    device = next(state.head.parameters()).device
-    anchor, positive, other = (
-        Sampled(tokens, state.head(tokens, generator))
-        for tokens in (part.to(device) for part in batch)
-    )
-    derangements = torch.stack(
-        [derangement(len(batch.anchor), generator) for _ in range(RANDOM_DRAWS)]
-    )
-    losses, means = batch_terms(anchor, positive, other, derangements.to(device), state.shifts)
+    """One step of Adam on the three terms.
+
+    The head reads the tokens in parts, side by side if `together` can; their number and the order
+    of their sums are fixed, so the outcome does not depend on it.
+    """
+    batch, attractions, generator = prepared
+    head, device = state.head, batch.tokens.device
+    channels = batch.tokens.shape[1]
+    kept = [
+        channels_kept(2 * recipe.batch, channels, head.dropout, generator).to(device)
+        for _ in range(2)
+    ]
+    number = PARTS if device.type == "cpu" else 1
+
+    def forward(tokens: Tensor, images: Tensor) -> Tensor:
+        codes: Tensor = head(tokens, [keep[images] for keep in kept])
+        return codes
+
+    parts = list(together(forward, batch.tokens.chunk(number), batch.images.chunk(number)))
+    codes = torch.cat(parts).detach().requires_grad_()
+    losses, means = batch_terms(batch.compared(normalize(codes, dim=-1)), attractions)
     weights = recipe.weights
     loss = weights.self * losses.self + weights.knn * losses.knn + weights.rand * losses.rand
-    state.optimiser.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]  # torch: untyped
+    (gradient,) = torch.autograd.grad(loss, codes)
+    parameters = list(head.parameters())
+
+    def backward(part: Tensor, of_codes: Tensor) -> tuple[Tensor, ...]:
+        return torch.autograd.grad(part, parameters, of_codes)
+
+    found = together(backward, parts, gradient.chunk(number))
+    for parameter, *gradients in zip(parameters, *found, strict=True):
+        parameter.grad = torch.stack(gradients).sum(dim=0)
     state.optimiser.step()
     row = Curve(
         state.step,
@@ -201,7 +250,7 @@ def train_step(
         *Triple(*(mean.item() for mean in means)),
     )
     state.step += 1
-    follow(state.average, state.head, recipe.averaging, state.step)
+    follow(state.average, head, recipe.averaging, state.step)
     return row
 
 
@@ -218,16 +267,28 @@ def follow(average: Head, head: Head, decay: float, step: int) -> None:
 
 
 class Prepared(NamedTuple):
-    """A step's batch, and its generator as far as the draw has used it."""
+    """A step's batch, what its features ask of the codes, and its generator as far as it was used.
+
+    Attributes:
+        batch: its patches.
+        attractions: F^SC − b of each kind of pair (`batch_attractions`).
+        generator: draws the dropout.
+    """
 
     batch: Batch
+    attractions: list[Tensor]
     generator: torch.Generator
 
 
-def prepared(data: TrainingSet, recipe: Recipe, step: int) -> Prepared:
-    """All that step number `step` (from 0) needs; the same whenever and wherever it is drawn."""
+def prepared(data: TrainingSet, recipe: Recipe, shifts: Triple, device: str, step: int) -> Prepared:
+    """All that step number `step` (from 0) needs; the same whenever and wherever it is drawn.
+
+    No weight of the head takes part, so it can be made while the steps before it run.
+    """
     generator = step_generator(recipe.seed, step + 1)
-    return Prepared(draw_batch(data, recipe, generator), generator)
+    batch = draw_batch(data, recipe, generator).to(device)
+    features = batch.compared(normalize(batch.tokens, dim=-1))
+    return Prepared(batch, batch_attractions(features, shifts), generator)
 
 
 def measured_shifts(data: TrainingSet, recipe: Recipe) -> Measured:
@@ -242,9 +303,9 @@ def first_pairs(data: TrainingSet, recipe: Recipe) -> list[tuple[Tokens, Tokens,
     """
 
     def pairs(step: int) -> tuple[Tokens, Tokens, Tokens]:
-        (anchor, positive, other), generator = prepared(data, recipe, step)
-        partner = other[derangement(len(other), generator)]
-        return Tokens(anchor, anchor), Tokens(anchor, positive), Tokens(anchor, partner)
+        batch = draw_batch(data, recipe, step_generator(recipe.seed, step + 1))
+        own, knn, random = batch.compared(batch.tokens).pairs()[:3]
+        return Tokens(*own), Tokens(*knn), Tokens(*random)
 
     batches = math.ceil(calibration.TOKENS / (recipe.batch * recipe.grid**2))
     return [pairs(step) for step in range(min(batches, calibration.MOST_BATCHES))]
@@ -254,7 +315,7 @@ def train(
     state: TrainingState,
     data: TrainingSet,
     recipe: Recipe,
-    batches: Iterable[Prepared] | None = None,
+    steps: Iterable[Prepared] | None = None,
 ) -> Iterator[Curve]:
     """Run the remaining steps, yielding a row of the curve after each.
 
@@ -264,9 +325,13 @@ def train(
         state: where training stands; changed in place.
         data: what it learns from.
         recipe: how it learns.
-        batches: of the steps from `state.step` on, if the caller had them prepared ahead of
-            time; by default each is drawn when its step comes.
+        steps: `prepared` of the steps from `state.step` on, if the caller had them made ahead of
+            time; by default each is made when its turn comes.
     """
-    steps = range(state.step, recipe.steps)
-    for batch, generator in batches or (prepared(data, recipe, step) for step in steps):
-        yield train_step(state, batch, recipe, generator)
+    device = next(state.head.parameters()).device.type
+    if steps is None:
+        make = partial(prepared, data, recipe, state.shifts, device)
+        steps = map(make, range(state.step, recipe.steps))
+    with ThreadPoolExecutor(PARTS) as pool:
+        for step in steps:
+            yield train_step(state, step, recipe, pool.map)

@@ -24,11 +24,11 @@ from tasks.steps import Step
 from tasks.workspace import arrays, keys, tables
 from tasks.workspace.ledger import Folder, Record
 
-VERSION = 5
+VERSION = 6
 TITLE = "head"
 CHECKPOINT_STEPS = 200
 REPORT_STEPS = 20
-BATCHES_AHEAD = 2
+STEPS_AHEAD = 2
 """Drawn, and read where features are streamed, while the step before still computes."""
 CURVE_FILE = "curve.parquet"
 AVERAGING = 0.99
@@ -66,8 +66,10 @@ class HeadWork:
         progress = Progress(TITLE, recipe.steps, "steps", state.step)
         remaining = range(state.step, recipe.steps)
         with watch("infer"):
-            drawn = ahead(remaining, partial(training.prepared, data, recipe), BATCHES_AHEAD)
-            for row in training.train(state, data, recipe, (batch for _, batch in drawn)):
+            device = machine.device(self.device)
+            make = partial(training.prepared, data, recipe, state.shifts, device)
+            steps = (step for _, step in ahead(remaining, make, STEPS_AHEAD))
+            for row in training.train(state, data, recipe, steps):
                 curve.append(row)
                 if state.step % CHECKPOINT_STEPS == 0 and state.step < recipe.steps:
                     save_checkpoint(self.folder, state, curve)

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch.nn.functional import normalize
 
 from stego_core.correspondence import (
-    Sampled,
+    Compared,
+    batch_attractions,
     batch_terms,
     correspondence,
     derangement,
-    pair,
     pair_loss,
     spatially_centred,
 )
@@ -54,8 +55,14 @@ def draw(rng: np.random.Generator, *shape: int) -> Array:
     return rng.normal(size=shape)
 
 
-def tokens(rng: np.random.Generator, n: int = 4) -> Sampled:
-    return Sampled(*(torch.from_numpy(draw(rng, 3, n, depth)) for depth in (6, 2)))
+def compared(rng: np.random.Generator, depth: int) -> Compared:
+    """Three images of four tokens, not of norm 1, and two random partners for each."""
+    sides = (torch.from_numpy(draw(rng, 3, 4, depth)) for _ in range(3))
+    return Compared(*sides, torch.tensor([[1, 2, 0], [2, 0, 1]]))
+
+
+def unit(values: Compared) -> Compared:
+    return Compared(*(normalize(side, dim=-1) for side in values[:3]), values.partners)
 
 
 class TestCorrespondence:
@@ -107,30 +114,24 @@ class TestPairLoss:
         f, s = torch.from_numpy(draw(rng, 1, 3, 3)), torch.rand((1, 3, 3), dtype=torch.float64)
         assert pair_loss(f, s, 0.6) - pair_loss(f, s, 0.5) == pytest.approx(0.1 * s.mean().item())
 
-    def test_pair_reports_the_unclamped_mean(self, rng: np.random.Generator) -> None:
-        a, b = tokens(rng), tokens(rng, n=5)
-        loss, mean = pair(a.unit(), b.unit(), 0.2)
-        f = slow_cosines(a.features.numpy(), b.features.numpy())
-        s = slow_cosines(a.codes.numpy(), b.codes.numpy())
-        assert s.min() < 0
-        assert mean.item() == pytest.approx(s.mean())
-        assert loss.item() == pytest.approx(slow_pair_loss(f, s, 0.2))
-
 
 class TestBatchTerms:
     def test_each_term_pairs_the_right_tokens(self, rng: np.random.Generator) -> None:
-        anchor, positive, other = (tokens(rng) for _ in range(3))
-        derangements = torch.tensor([[1, 2, 0], [2, 0, 1]])
-        losses, means = batch_terms(anchor, positive, other, derangements, (0.1, 0.2, 0.3))
+        features, codes = compared(rng, 6), compared(rng, 2)
+        found = batch_attractions(unit(features), (0.1, 0.2, 0.3))
+        losses, means = batch_terms(unit(codes), found)
 
-        def slow(partner: Sampled, shift: float, order: list[int]) -> tuple[float, float]:
-            f = slow_cosines(anchor.features.numpy(), partner.features.numpy()[order])
-            s = slow_cosines(anchor.codes.numpy(), partner.codes.numpy()[order])
+        def slow(side: str, shift: float, order: list[int]) -> tuple[float, float]:
+            f, s = (
+                slow_cosines(each.anchor.numpy(), getattr(each, side).numpy()[order])
+                for each in (features, codes)
+            )
+            assert s.min() < 0  # so the mean is seen to be unclamped
             return slow_pair_loss(f, s, shift), float(s.mean())
 
         in_order = [0, 1, 2]
-        expected = [slow(anchor, 0.1, in_order), slow(positive, 0.2, in_order)]
-        draws = [slow(other, 0.3, order) for order in ([1, 2, 0], [2, 0, 1])]
+        expected = [slow("anchor", 0.1, in_order), slow("positive", 0.2, in_order)]
+        draws = [slow("other", 0.3, order) for order in ([1, 2, 0], [2, 0, 1])]
         expected.append((sum(d[0] for d in draws) / 2, sum(d[1] for d in draws) / 2))
         np.testing.assert_allclose([t.item() for t in losses], [e[0] for e in expected])
         np.testing.assert_allclose([t.item() for t in means], [e[1] for e in expected])

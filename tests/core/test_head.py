@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from stego_core.head import Head, IdentityHead, drop_channels
+from stego_core.head import Head, IdentityHead, channels_kept
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -39,39 +39,34 @@ class TestFormula:
 
 
 class TestDropout:
-    def test_drops_a_channel_for_the_whole_image_and_scales_the_rest(self) -> None:
-        dropped = drop_channels(torch.ones(4, 7, 6, 50), 0.25, generator())
-        for image in dropped:
-            channels = image.reshape(-1, 50)
-            assert torch.equal(channels, channels[:1].expand_as(channels))
-        values = dropped[:, 0, 0].flatten()
-        assert torch.equal(values.unique(), torch.tensor([0, 1 / 0.75]))
-        assert not torch.equal(dropped[0], dropped[1])
+    def test_drops_channels_and_scales_the_rest(self) -> None:
+        kept = channels_kept(4, 50, 0.25, generator())
+        assert torch.equal(kept.unique(), torch.tensor([0, 1 / 0.75]))
+        assert not torch.equal(kept[0], kept[1])
 
     def test_rate_is_the_probability(self) -> None:
-        share = (drop_channels(torch.ones(100, 1, 500), 0.1, generator()) == 0).double().mean()
+        share = (channels_kept(100, 500, 0.1, generator()) == 0).double().mean()
         assert share.item() == pytest.approx(0.1, abs=0.007)  # five standard deviations
 
-    def test_two_branches_draw_independently(self) -> None:
-        head = Head.create(40, 40, generator(), dropout=0.5)
+    def test_each_branch_has_its_own(self) -> None:
+        head = Head.create(3, 3, generator())
         with torch.no_grad():
             for layer in (head.linear, head.hidden, head.nonlinear):
-                layer.weight.copy_(torch.eye(40))
+                layer.weight.copy_(torch.eye(3))
                 layer.bias.zero_()
-        codes = head(torch.ones(1, 1, 40), generator())
-        assert codes.unique().tolist() == [0, 2, 4]  # neither, one, or both branches kept it
+        kept = torch.tensor([[0.0, 2, 2]]), torch.tensor([[0.0, 0, 2]])
+        assert head(torch.ones(1, 3), kept).tolist() == [[0, 2, 4]]
 
     def test_is_off_in_evaluation(self) -> None:
         head, features = Head.create(8, 3, generator(), dropout=0.5), torch.randn(2, 4, 8)
-        assert torch.equal(head(features), head(features))
-        assert not torch.equal(head(features), head(features, generator()))
+        everything = [torch.ones(8), torch.ones(8)]
+        assert torch.equal(head(features), head(features, everything))
 
     def test_follows_its_generator_alone(self) -> None:
-        head, features = Head.create(8, 3, generator(), dropout=0.5), torch.randn(2, 4, 8)
-        first = head(features, generator(3))
+        first = channels_kept(2, 8, 0.5, generator(3))
         torch.manual_seed(99)
-        assert torch.equal(first, head(features, generator(3)))
-        assert not torch.equal(first, head(features, generator(4)))
+        assert torch.equal(first, channels_kept(2, 8, 0.5, generator(3)))
+        assert not torch.equal(first, channels_kept(2, 8, 0.5, generator(4)))
 
 
 class TestCreate:

@@ -3,6 +3,7 @@
 import copy
 import itertools
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -10,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stego_core.correspondence import derangement
 from stego_core.head import Head
 from stego_core.shifts import Triple
 from stego_core.training import (
@@ -18,15 +18,16 @@ from stego_core.training import (
     Batch,
     Curve,
     Images,
+    Prepared,
     Recipe,
     TrainingSet,
     TrainingState,
     draw_batch,
     measured_shifts,
     positions,
+    prepared,
     start,
     step_generator,
-    take,
     train,
     train_step,
 )
@@ -81,16 +82,6 @@ def same(a: TrainingState, b: TrainingState) -> bool:
 
 
 class TestTokens:
-    def test_take_reads_flat_positions(self, rng: np.random.Generator) -> None:
-        images = rng.normal(size=(3, 4, 5, 2)).astype(np.float16)
-        positions = torch.from_numpy(rng.integers(0, 20, (3, 7)))
-        found = take(images, positions)
-        assert (found.shape, found.dtype) == ((3, 7, 2), torch.float32)
-        for b in range(3):
-            for n in range(7):
-                y, x = divmod(int(positions[b, n]), 5)
-                assert found[b, n].tolist() == images[b, y, x].tolist()
-
     def test_a_batch_draws_anchors_their_neighbours_and_two_sets(self) -> None:
         rows = np.array([3, 5, 8, 13])
         positives = np.array([[103, 113], [105, 115], [108, 118], [123, 133]])
@@ -98,7 +89,8 @@ class TestTokens:
             TrainingSet(numbered, rows, positives), recipe(batch=40), step_generator(0, 1)
         )
         chosen = set()
-        for anchor, positive, other in zip(*batch, strict=True):
+        compared = batch.compared(batch.tokens)
+        for anchor, positive, other in zip(*compared[:3], strict=True):
             row, neighbour = anchor[0, 0].item(), positive[0, 0].item()
             index = rows.tolist().index(row)
             assert neighbour in positives[index]
@@ -109,8 +101,21 @@ class TestTokens:
             assert not torch.equal(anchor[:, 1], other[:, 1])
             chosen.add((index, positives[index].tolist().index(neighbour)))
         assert len(chosen) == 8  # every row and every neighbour comes up
-        assert {int(p) for p in batch.anchor[..., 1].flatten()} == set(range(20))
-        assert batch.anchor.shape == (40, 9, 2)
+        assert {int(p) for p in compared.anchor[..., 1].flatten()} == set(range(20))
+        assert compared.anchor.shape == (40, 9, 2)
+        assert compared.partners.shape == (5, 40)
+
+    def test_a_patch_is_in_a_batch_once_and_knows_its_image(self) -> None:
+        """Row and position tell a patch; a row may be drawn for several images of the step."""
+        rows = np.array([3, 5, 8, 13])
+        data = TrainingSet(numbered, rows, rows[:, None] + 100)
+        batch = draw_batch(data, recipe(batch=6, grid=5), step_generator(0, 1))
+        named = torch.cat([batch.images[:, None], batch.tokens], dim=1)
+        assert len(named.unique(dim=0)) == len(named) < batch.places.numel()
+        assert batch.places.unique().tolist() == list(range(len(named)))
+        images = batch.images[batch.places]
+        own = torch.arange(6)[:, None].expand(6, 25)
+        assert torch.equal(images, torch.stack([own, own + 6, own]))
 
     def test_positions_follow_the_weights(self) -> None:
         weights = np.tile([[1.0, 2.0], [1e-9, 1.0]], (3, 1, 1)).astype(np.float32)
@@ -130,8 +135,8 @@ class TestTokens:
         rows = np.arange(4)
         data = TrainingSet(weighted, rows, rows[:, None] + 10)
         batch = draw_batch(data, recipe(batch=40), step_generator(0, 1))
-        assert all(float(part[..., 1].max()) < 10 for part in batch)
-        sets = [part[..., 1] for part in batch]
+        sets = [part[..., 1] for part in batch.compared(batch.tokens)[:3]]
+        assert all(float(part.max()) < 10 for part in sets)
         assert not any(torch.equal(a, b) for a, b in itertools.combinations(sets, 2))
 
     def test_steps_draw_apart_and_seeds_too(self) -> None:
@@ -181,13 +186,14 @@ def slow_term(weights: Weights, a: Tensor, b: Tensor, shift: float) -> tuple[flo
 
 
 def slow_loss(
-    weights: Weights, batch: Batch, derangements: list[Tensor], shifts: Triple
+    weights: Weights, tokens: Batch, shifts: Triple
 ) -> tuple[float, list[tuple[float, float]]]:
+    batch = tokens.compared(tokens.tokens)
     terms = [
         slow_term(weights, batch.anchor, batch.anchor, shifts.self),
         slow_term(weights, batch.anchor, batch.positive, shifts.knn),
     ]
-    draws = [slow_term(weights, batch.anchor, batch.other[d], shifts.rand) for d in derangements]
+    draws = [slow_term(weights, batch.anchor, batch.other[d], shifts.rand) for d in batch.partners]
     terms.append((sum(d[0] for d in draws) / 5, sum(d[1] for d in draws) / 5))
     total = WEIGHTS.self * terms[0][0] + WEIGHTS.knn * terms[1][0] + WEIGHTS.rand * terms[2][0]
     return total, terms
@@ -195,14 +201,11 @@ def slow_loss(
 
 class TestStep:
     @pytest.fixture
-    def parts(self) -> tuple[TrainingState, Batch, Recipe, list[Tensor]]:
-        """A state without dropout, a batch, its recipe, and the derangements of seed 3."""
-        plan = recipe()
+    def parts(self, data: TrainingSet) -> tuple[TrainingState, Prepared, Recipe]:
+        """A state without dropout, its first step, the recipe."""
+        plan = recipe(batch=3, grid=2)
         state = start(CHANNELS, CODES, 0.0, plan, SHIFTS, "cpu")
-        generator = torch.Generator().manual_seed(1)
-        batch = Batch(*(torch.randn(3, 4, CHANNELS, generator=generator) for _ in range(3)))
-        generator = torch.Generator().manual_seed(3)
-        return state, batch, plan, [derangement(3, generator) for _ in range(5)]
+        return state, prepared(data, plan, SHIFTS, "cpu", 0), plan
 
     def weights(self, state: TrainingState) -> Weights:
         return {n: v.double().numpy().copy() for n, v in state.head.state_dict().items()}
@@ -211,11 +214,11 @@ class TestStep:
         assert RANDOM_DRAWS == 5
 
     def test_losses_means_and_total_equal_the_loop(
-        self, parts: tuple[TrainingState, Batch, Recipe, list[Tensor]]
+        self, parts: tuple[TrainingState, Prepared, Recipe]
     ) -> None:
-        state, batch, plan, derangements = parts
-        total, terms = slow_loss(self.weights(state), batch, derangements, state.shifts)
-        row = train_step(state, batch, plan, torch.Generator().manual_seed(3))
+        state, step, plan = parts
+        total, terms = slow_loss(self.weights(state), step.batch, state.shifts)
+        row = train_step(state, step, plan)
         assert row.loss == pytest.approx(total, abs=1e-6)
         found = (row.loss_self, row.loss_knn, row.loss_rand)
         assert found == pytest.approx([loss for loss, _ in terms], abs=1e-6)
@@ -223,11 +226,11 @@ class TestStep:
         assert (row.step, state.step) == (0, 1)
 
     def test_first_step_of_adam_goes_down_the_numerical_gradient(
-        self, parts: tuple[TrainingState, Batch, Recipe, list[Tensor]]
+        self, parts: tuple[TrainingState, Prepared, Recipe]
     ) -> None:
-        state, batch, plan, derangements = parts
+        state, step, plan = parts
         before = self.weights(state)
-        train_step(state, batch, plan, torch.Generator().manual_seed(3))
+        train_step(state, step, plan)
         after = self.weights(state)
         for name, index in [
             ("linear.weight", (0, 0)),
@@ -236,13 +239,38 @@ class TestStep:
             ("nonlinear.weight", (1, 4)),
         ]:
             losses = []
-            for step in (-1e-5, 1e-5):
+            for change in (-1e-5, 1e-5):
                 moved = copy.deepcopy(before)
-                moved[name][index] += step
-                losses.append(slow_loss(moved, batch, derangements, SHIFTS)[0])
+                moved[name][index] += change
+                losses.append(slow_loss(moved, step.batch, SHIFTS)[0])
             gradient = (losses[1] - losses[0]) / 2e-5
             expected = -plan.learning_rate * gradient / (abs(gradient) + 1e-8)
             assert after[name][index] - before[name][index] == pytest.approx(expected, rel=1e-2)
+
+    def test_parts_side_by_side_give_the_same_bits(self, data: TrainingSet) -> None:
+        plan = recipe(batch=8, grid=4)
+        states = [start(CHANNELS, CODES, 0.1, plan, SHIFTS, "cpu") for _ in range(2)]
+        for state, together in zip(states, (map, ThreadPoolExecutor(3).map), strict=True):
+            for number in range(3):
+                train_step(state, prepared(data, plan, SHIFTS, "cpu", number), plan, together)
+        assert same(*states)
+
+    def test_an_image_drops_the_same_channels_for_all_of_its_tokens(
+        self, data: TrainingSet
+    ) -> None:
+        """As in STEGO, whose head reads an image once; every branch and image draws anew."""
+        plan = recipe(batch=3, grid=2)
+        state = start(CHANNELS, CODES, 0.5, plan, SHIFTS, "cpu")
+        step = prepared(data, plan, SHIFTS, "cpu", 0)
+        seen: list[tuple[Tensor, Tensor]] = []
+        forward = state.head.forward
+        state.head.forward = lambda tokens, kept: (seen.append(kept), forward(tokens, kept))[1]
+        train_step(state, step, plan)
+        first, second = (torch.cat(parts) for parts in zip(*seen, strict=True))
+        assert not torch.equal(first, second)
+        of_images = [first[step.batch.images == image] for image in range(6)]
+        assert all(torch.equal(kept, kept[:1].expand_as(kept)) for kept in of_images)
+        assert len({tuple(kept[0].tolist()) for kept in of_images}) > 1
 
 
 class TestRepeatability:
