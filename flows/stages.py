@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from prefect import flow
@@ -119,11 +120,12 @@ def features_flow(
     """
     place = Workspace.open(workspace)
     device = machine.worker_device(compute_options)
-    spec = (
-        model.BackboneSpec(**backbone)
-        if backbone
-        else model.bring(place, options.backbone, options.weights or model.TIMM, options.layer)
-    )
+    if backbone:
+        spec = model.BackboneSpec(**backbone)
+    else:
+        weights = options.weights or model.TIMM
+        brought = model.bring(place, options.backbone, weights, options.layer)
+        spec = replace(brought, precision=compute.precision(options.precision, compute_options))
     run_stage(features.plan(place, dump, options, spec, device), compute_options)
     return features.features_key(options, spec)
 

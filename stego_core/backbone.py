@@ -33,6 +33,7 @@ class Backbone:
         channels: C, the features' depth.
         mean, std: (3,) normalisation of RGB in [0, 1].
         device: where it runs.
+        precision: torch dtype of the products, "float32" or "bfloat16"; sums stay float32.
     """
 
     model: nn.Module
@@ -42,6 +43,7 @@ class Backbone:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     device: str
+    precision: str = "float32"
 
     @torch.inference_mode()
     def features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -58,14 +60,16 @@ class Backbone:
         batch = torch.from_numpy(np.ascontiguousarray(images)).to(self.device)
         normal = (batch.float() / 255 - self._constant(self.mean)) / self._constant(self.std)
         vit: Any = self.model  # nn.Module does not know timm's methods
-        (maps,) = vit.forward_intermediates(
-            normal.permute(0, 3, 1, 2),
-            indices=[self.layer],
-            norm=True,
-            stop_early=True,
-            intermediates_only=True,
-            output_fmt="NCHW",
-        )
+        half = self.precision == "bfloat16"
+        with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=half):
+            (maps,) = vit.forward_intermediates(
+                normal.permute(0, 3, 1, 2),
+                indices=[self.layer],
+                norm=True,
+                stop_early=True,
+                intermediates_only=True,
+                output_fmt="NCHW",
+            )
         return np.asarray(maps.permute(0, 2, 3, 1).float().cpu())
 
     def _constant(self, values: tuple[float, float, float]) -> Tensor:
@@ -183,7 +187,13 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
     model.load_state_dict({name: cleaned[name] for name in own})
 
 
-def freeze(model: nn.Module, layer: int | None, device: str, imagenet: bool = False) -> Backbone:
+def freeze(
+    model: nn.Module,
+    layer: int | None,
+    device: str,
+    imagenet: bool = False,
+    precision: str = "float32",
+) -> Backbone:
     """The model as a frozen feature extractor.
 
     Args:
@@ -191,6 +201,7 @@ def freeze(model: nn.Module, layer: int | None, device: str, imagenet: bool = Fa
         layer: 0-based block to read; None reads the last.
         device: torch device name.
         imagenet: normalise images as DINO does, whatever timm says of a model of this name.
+        precision: of the products, as in `Backbone`.
 
     Raises:
         OptionError: the model has no such block.
@@ -216,6 +227,7 @@ def freeze(model: nn.Module, layer: int | None, device: str, imagenet: bool = Fa
         mean=IMAGENET_MEAN if imagenet else config["mean"],
         std=IMAGENET_STD if imagenet else config["std"],
         device=device,
+        precision=precision,
     )
 
 

@@ -163,6 +163,16 @@ def has_gpu(options: ComputeOptions) -> bool:
     return machine.device(options.device) == "cuda"
 
 
+def precision(choice: str, options: ComputeOptions) -> str:
+    """The dtype of the backbone's products; it is settled before the work, and workers follow it.
+
+    Of a cluster it is known only whether it has a GPU.
+    """
+    if choice != "auto" or options.cluster == "local":
+        return machine.precision(choice, machine.device(options.device))
+    return "bfloat16" if has_gpu(options) else "float32"
+
+
 def _offer_gpus(workers: dict[str, Any]) -> bool:
     return any(worker["resources"].get(GPU) for worker in workers.values())
 

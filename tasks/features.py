@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from stego_core.backbone import pooled
 from stego_core.errors import ImageError
 from stego_core.geometry import require_patches, training_crops
-from tasks import model
+from tasks import machine, model
 from tasks.draw import drawn_rows
 from tasks.index import IndexReader
 from tasks.options import LEAST_CROP, FeaturesOptions
@@ -24,6 +24,9 @@ from tasks.workspace.workspace import Workspace
 VERSION = 1
 SHARD_BYTES = 64 * 2**20
 SHARD_IMAGES = 32
+CPU_CROPS, GPU_CROPS = 4, 128
+"""Crops that go through the backbone together, at least: more do not fit a processor's cache (ViT-S
+at 224: 8.0, 8.9, 8.9 and 7.2 crops a second and core in batches of 1, 4, 8 and 32)."""
 
 
 @dataclass(frozen=True)
@@ -61,15 +64,26 @@ class FeaturesWork:
             np.zeros(shape[0], np.bool_),
         )
         invalid: dict[int, str] = {}
+        waiting: dict[int, NDArray[np.uint8]] = {}
+
+        def embed() -> None:
+            own = [place * self.crops + crop for place in waiting for crop in range(self.crops)]
+            if own:
+                with watch("infer"):
+                    patches[own] = self._embed(np.concatenate(list(waiting.values())))
+            valid[own] = True
+            waiting.clear()
+
         images = watch.each("read", self.index.images(self.index.entries(rows)))
         for place, (_, image) in enumerate(images):
-            own = slice(place * self.crops, (place + 1) * self.crops)
             if isinstance(image, ImageError):
                 invalid[int(rows[place])] = str(image)
                 continue
-            with watch("infer"):
-                patches[own] = self._embed(image)
-            valid[own] = True
+            five = self.options.crops == "five"
+            waiting[place] = training_crops(image, self.options.crop_size, five)
+            if len(waiting) * self.crops >= self.together:
+                embed()
+        embed()
         with watch("write"):
             size, checksum = arrays.write_shard(storage, self.path, "patches", shard, patches)
             arrays.write_shard(storage, self.path, "pooled", shard, pooled(patches))
@@ -79,8 +93,12 @@ class FeaturesWork:
         Folder(storage, self.path).record(record)
         return record
 
-    def _embed(self, image: NDArray[np.uint8]) -> NDArray[np.float16]:
-        crops = training_crops(image, self.options.crop_size, self.options.crops == "five")
+    @property
+    def together(self) -> int:
+        """Crops that make a batch."""
+        return GPU_CROPS if machine.device(self.device) == "cuda" else CPU_CROPS
+
+    def _embed(self, crops: NDArray[np.uint8]) -> NDArray[np.float16]:
         backbone = model.backbone(self.workspace.storage, self.spec, self.device)
         return backbone.features(crops).astype(np.float16)
 
@@ -92,7 +110,8 @@ def crops_per_image(options: FeaturesOptions) -> int:
 
 def features_key(options: FeaturesOptions, spec: model.BackboneSpec) -> str:
     """Key of a backbone's features; the weights count by their content, not by their path."""
-    content = options.model_copy(update={"weights": None, "layer": spec.layer})
+    decided = {"weights": None, "layer": spec.layer, "precision": spec.precision}
+    content = options.model_copy(update=decided)
     return keys.key("features", VERSION, content, {"backbone": spec.digest})
 
 
@@ -151,6 +170,6 @@ def plan(
     }
     shards = arrays.shard_count(len(images), shard_images)
     # Whole shard in memory, once more while Zarr encodes it.
-    memory = 3 * shard_rows * row_bytes + model.memory(spec, crops * grid * grid)
+    memory = 3 * shard_rows * row_bytes + model.memory(spec, max(crops, CPU_CROPS) * grid * grid)
     title = f"features {dump}"
     return Stage(folder, title, "crops", rows, shards, work, manifest, memory)

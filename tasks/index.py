@@ -19,6 +19,8 @@ from tasks.workspace.workspace import Workspace
 INDEX, QUARANTINE = "index.parquet", "quarantine.parquet"
 FETCHES_AHEAD = 4
 """Image files that are fetched while the one before them is being worked on."""
+DECODED_AHEAD = 1
+"""Images that are decoded meanwhile; a large one takes much memory."""
 Entry = dict[str, Any]
 Pixels = NDArray[np.uint8]
 
@@ -51,18 +53,22 @@ class IndexReader:
         return tables.stream_column(self.workspace.storage, path, name)
 
     def images(self, entries: Iterable[Entry]) -> Iterator[tuple[Entry, Pixels | ImageError]]:
-        """Pixels (H, W, 3) uint8 of entries, in order; files are fetched ahead of their decoding.
+        """Pixels (H, W, 3) uint8 of entries, in order; files are fetched and decoded ahead.
 
         An entry that cannot be read any more, or is not what was indexed, comes with the reason.
         """
-        for entry, content in ahead(entries, self._content, FETCHES_AHEAD):
-            if isinstance(content, ImageError):
-                yield entry, content
-                continue
-            try:
-                yield entry, images.decode(content, self.manifest["max_pixels"])
-            except ImageError as error:
-                yield entry, error
+        fetched = ahead(entries, self._content, FETCHES_AHEAD)
+        for (entry, _), image in ahead(fetched, self._decoded, DECODED_AHEAD):
+            yield entry, image
+
+    def _decoded(self, fetched: tuple[Entry, bytes | ImageError]) -> Pixels | ImageError:
+        _, content = fetched
+        if isinstance(content, ImageError):
+            return content
+        try:
+            return images.decode(content, self.manifest["max_pixels"])
+        except ImageError as error:
+            return error
 
     def image(self, entry: Entry) -> Pixels:
         """Pixels (H, W, 3) uint8 of an entry.

@@ -33,7 +33,11 @@ def precision(choice: str, device: str) -> str:
     """The dtype of products for an option: `auto` is bfloat16 where the device computes in it."""
     if choice != "auto":
         return choice
-    fast = torch.cuda.is_bf16_supported(including_emulation=False) if device != "cpu" else False
+    if device == "cpu":
+        able = torch.cpu.get_capabilities()
+        fast = bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+    else:
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
     return "bfloat16" if fast else "float32"
 
 

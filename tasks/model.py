@@ -49,6 +49,7 @@ class BackboneSpec:
         channels: depth of the features.
         note: where the weights came from, for people.
         imagenet: whether images are normalised as DINO does, whatever timm says of the name.
+        precision: of its products, "float32" or "bfloat16".
     """
 
     name: str
@@ -58,6 +59,7 @@ class BackboneSpec:
     channels: int
     note: str
     imagenet: bool = False
+    precision: str = "float32"
 
     def document(self) -> dict[str, Any]:
         """For manifests."""
@@ -240,7 +242,8 @@ def backbone(storage: Storage, spec: BackboneSpec, device: str) -> backbones.Bac
     backbones.load_weights(
         model, {name: torch.from_numpy(value) for name, value in weights.items()}
     )
-    return backbones.freeze(model, spec.layer, machine.device(device), spec.imagenet)
+    place = machine.device(device)
+    return backbones.freeze(model, spec.layer, place, spec.imagenet, spec.precision)
 
 
 @lru_cache(maxsize=4)

@@ -52,6 +52,11 @@ class FeaturesOptions(Options):
     layer: int | None = Field(
         None, ge=0, description="0-based block whose patch tokens are read; default: the last."
     )
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto",
+        description="Of the backbone's products; auto: bfloat16 where this machine's GPU or CPU "
+        "computes in it, or a cluster's GPU.",
+    )
     crops: Literal["five", "whole"] = Field(
         "five", description="Training crops: five half-size ones of each image, or the whole."
     )
@@ -134,7 +139,7 @@ class PretrainOptions(Options):
     )
     clip: float = Field(3.0, gt=0, description="Greatest norm of the gradient.")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="Of the products; auto: bfloat16 on GPUs that compute in it."
+        "auto", description="Of the products; auto: bfloat16 where GPU or CPU computes in it."
     )
     image_side: int = Field(
         512, ge=16, description="Short side at which images are held, pixels; larger are shrunk."

@@ -100,6 +100,16 @@ class TestFeatures:
         both = tiny_backbone.features(images)
         np.testing.assert_allclose(both[1], tiny_backbone.features(images[1:])[0], atol=1e-4)
 
+    def test_bfloat16_products_give_nearly_the_same_features(
+        self, model: nn.Module, images: NDArray[np.uint8]
+    ) -> None:
+        exact = freeze(model, None, "cpu").features(images)
+        found = freeze(model, None, "cpu", precision="bfloat16").features(images)
+        assert found.dtype == np.float32
+        assert not np.array_equal(found, exact)
+        norms = np.linalg.norm(found, axis=-1) * np.linalg.norm(exact, axis=-1)
+        assert ((found * exact).sum(axis=-1) / norms).min() > 0.999
+
     def test_accepts_views_and_read_only_arrays(
         self, tiny_backbone: Backbone, images: NDArray[np.uint8]
     ) -> None:

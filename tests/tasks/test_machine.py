@@ -50,8 +50,16 @@ class TestPrecision:
     def test_what_is_asked_for(self, choice: str, device: str) -> None:
         assert machine.precision(choice, device) == choice
 
+    @pytest.mark.parametrize("able", [[], ["avx512_bf16"], ["amx_bf16"]])
+    def test_auto_on_a_cpu(self, able: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        names = {"avx2": True, "avx512_bf16": False, "amx_bf16": False}
+        monkeypatch.setattr(
+            torch.cpu, "get_capabilities", lambda: names | dict.fromkeys(able, True)
+        )
+        assert machine.precision("auto", "cpu") == ("bfloat16" if able else "float32")
+
     @pytest.mark.parametrize("native", [False, True])
-    def test_auto(self, native: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_auto_on_a_gpu(self, native: bool, monkeypatch: pytest.MonkeyPatch) -> None:
         """Emulated bfloat16 is slower than float32, so it does not count."""
 
         def supported(including_emulation: bool = True) -> bool:
@@ -59,4 +67,3 @@ class TestPrecision:
 
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
         assert machine.precision("auto", "cuda") == ("bfloat16" if native else "float32")
-        assert machine.precision("auto", "cpu") == "float32"
