@@ -53,6 +53,19 @@ check: $(INSTALLED) ## ruff, mypy and the import rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+BENCHED := $(VENV)/.benched
+
+$(BENCHED): $(INSTALLED)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
+	@touch $@
+
+.PHONY: bench
+bench: $(BENCHED) ## every benchmark (IMAGES= LABELS= PHOTOS= BACKBONE= WEIGHTS= LAYER= BENCH=)
+	$(BIN)/python benchmarks/bench.py $(if $(IMAGES),--images $(IMAGES)) \
+		$(if $(LABELS),--labels $(LABELS)) $(if $(PHOTOS),--photos $(PHOTOS)) \
+		$(if $(BACKBONE),--backbone $(BACKBONE)) $(if $(WEIGHTS),--weights $(WEIGHTS)) \
+		$(if $(LAYER),--layer $(LAYER)) $(BENCH)
+
 format: $(INSTALLED) ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .

@@ -23,6 +23,7 @@ from stego_core import kmeans
 ROW, UNIT = "clustering", "s"
 WORK = "k-means with restarts on codes of norm 1"
 PACKAGES = ("scikit-learn",)
+GOAL = 2.0
 ROWS = 64
 
 

@@ -45,6 +45,13 @@ class Row:
             return None
         return statistics.median(self.ours) / statistics.median(self.reference)
 
+    @property
+    def better(self) -> float | None:
+        """The ratio the way round that says above 1 where ours is better."""
+        if not self.ratio:
+            return None
+        return self.ratio if self.unit.endswith("/s") else 1 / self.ratio
+
     def document(self) -> dict[str, Any]:
         return {
             "row": self.row,
@@ -54,6 +61,23 @@ class Row:
             "ratio": self.ratio and round(self.ratio, 4),
             "repeats": max(len(self.ours), len(self.reference)),
         }
+
+
+@dataclass(frozen=True)
+class Headline:
+    """What a benchmark comes down to.
+
+    Attributes:
+        row: the measurements that count.
+        goal: the least ratio, above 1 where ours is better.
+        equal: how the results were compared, and by how much they differ.
+        peaks: bytes at most, of ours and of the reference; None where it was not looked at.
+    """
+
+    row: Row
+    goal: float
+    equal: str
+    peaks: tuple[int, int] | None = None
 
 
 def summary(values: Sequence[float]) -> dict[str, Any] | None:
@@ -180,6 +204,7 @@ def report(
     name: str,
     names: tuple[str, str],
     rows: Sequence[Row],
+    headline: Headline,
     data: dict[str, Any],
     before: dict[str, Any],
     notes: Sequence[str] = (),
@@ -191,12 +216,13 @@ def report(
         name: of the benchmark.
         names: headings of ours and of the reference.
         rows: measurements.
+        headline: what they come down to.
         data: what was measured on.
         before: `machine()` before the measurements.
         notes: what a reader must know.
         more: further parts of the file.
     """
-    versions = {"python": platform.python_version()} | {p: version(p) for p in PACKAGES}
+    versions = versions_of(PACKAGES)
     print("\n" + ", ".join(f"{key} {value}" for key, value in data.items()))
     shown = {k: v for k, v in before.items() if v is not None}
     print(", ".join(f"{key} {value}" for key, value in shown.items()))
@@ -211,21 +237,38 @@ def report(
     print(f"\nmedian (least – most) of {repeats}" if repeats > 1 else "\nmeasured once")
     for note in notes:
         print(note)
+    row, peaks = headline.row.document(), headline.peaks or (None, None)
     document = {
-        "benchmark": name,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "ours": names[0],
-        "reference": names[1],
-        "rows": [row.document() for row in rows],
+        **row,
+        "row": name,
+        "measured": headline.row.row,
+        "ratio": headline.row.better and round(headline.row.better, 4),
+        "goal": round(headline.goal, 4),
+        "peak_memory_ours": peaks[0],
+        "peak_memory_reference": peaks[1],
+        "equal": headline.equal,
+        "sides": {"ours": names[0], "reference": names[1]},
+        "rows": [each.document() for each in rows],
         "data": data,
         "machine": before,
         "versions": versions,
         "notes": list(notes),
         **more,
     }
+    write(name, document)
+
+
+def versions_of(packages: Sequence[str]) -> dict[str, str]:
+    """Of Python and of some packages."""
+    return {"python": platform.python_version()} | {name: version(name) for name in packages}
+
+
+def write(name: str, document: dict[str, Any]) -> None:
+    """Write benchmarks/results/NAME.json, dated."""
+    dated = {**document, "date": datetime.now(UTC).isoformat(timespec="seconds")}
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    path.write_text(json.dumps(dated, indent=1, ensure_ascii=False) + "\n")
     print(f"written: {path.relative_to(ROOT)}")
 
 

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import harness
 import plain
 import s3_requests
-from harness import Row
+from harness import Headline, Row
 
 GOAL = 0.8
 DUMP = "images"
@@ -99,8 +99,9 @@ def stage_calls(side: Side, chosen: argparse.Namespace) -> dict[str, Callable[[]
                 place, keys["features"], keys["head"], [DUMP], clusters, compute
             ),
         ),
-        "masks": lambda: stages.masks_flow(
-            place, DUMP, keys["clusters"], o.MasksOptions(), compute
+        "masks": keep(
+            "masks",
+            lambda: stages.masks_flow(place, DUMP, keys["clusters"], o.MasksOptions(), compute),
         ),
     }
 
@@ -109,24 +110,6 @@ def compute_options(chosen: argparse.Namespace) -> Any:
     from tasks.options import ComputeOptions
 
     return ComputeOptions(workers=chosen.workers, device=chosen.device)
-
-
-def run_on(executor: Any) -> Callable[..., None]:
-    """How a stage is run without Prefect: its missing shards on the executor, then its end."""
-    from tasks.stage import Stage
-    from tasks.steps import LoopExecutor
-
-    def run_stage(stage: Any, options: Any, finish: Any = None) -> None:
-        if stage is None:
-            return
-        begun = time.perf_counter()
-        missing = stage.folder.missing(stage.shards)
-        chosen = LoopExecutor() if options.executor == "loop" else executor
-        for _ in chosen.map(stage.work.steps(), missing, stage.title):
-            pass
-        (finish or Stage.finish)(stage, time.perf_counter() - begun, stage.shards)
-
-    return run_stage
 
 
 def measured(
@@ -142,6 +125,14 @@ def measured(
             calls[side.name][stage]()
             seconds = time.perf_counter() - begun
             yield Measured(side.name, stage, seconds, requests_so_far(executor))
+
+
+def checksums(side: Side) -> list[str]:
+    """Of each shard's masks."""
+    from tasks.workspace.workspace import Workspace
+
+    folder = Workspace.open(side.workspace).folder("masks", side.keys["masks"], DUMP)
+    return [record.checksum for record in folder.records(folder.manifest()["shards"])]
 
 
 def requests_so_far(executor: Any) -> s3_requests.Requests:
@@ -219,22 +210,25 @@ def main() -> None:
 
         before = harness.machine()
         found: list[Measured] = []
+        same = True
         with (
             compute.executor(compute_options(chosen)) as executor,
-            plain.without_prefect(run_on(executor)),
+            plain.without_prefect(plain.run_on(executor)),
         ):
             for install in (s3_requests.install, lambda: executor.client.run(s3_requests.install)):
                 install()
             list(measured(sides(0, 1), chosen, executor, lambda: None))
             for repeat in range(chosen.repeats):
-                for one in measured(sides(repeat, 0), chosen, executor, drop):
+                both = sides(repeat, 0)
+                for one in measured(both, chosen, executor, drop):
                     found.append(one)
                     print(f"{repeat + 1}: {one.stage:<10} {one.side:<5} {one.seconds:.2f} s")
-    show(chosen, len(files), found, before)
+                same = same and checksums(both[0]) == checksums(both[1])
+    show(chosen, len(files), found, "the same" if same else "DIFFERENT", before)
 
 
 def show(
-    chosen: argparse.Namespace, count: int, found: list[Measured], before: dict[str, Any]
+    chosen: argparse.Namespace, count: int, found: list[Measured], same: str, before: dict[str, Any]
 ) -> None:
     """Tables and file."""
     times = {
@@ -275,11 +269,11 @@ def show(
         "object_store",
         SIDES,
         [*rows, total],
+        Headline(total, GOAL, f"checksums of the masks: {same}"),
         harness.data_of(chosen, count),
         before,
         notes,
         requests=asked,
-        goal=GOAL,
     )
 
 

@@ -10,8 +10,11 @@ A row is a module of this folder that has:
     reference(inputs)        the same for what people use today
     equal(inputs, a, b)      how both results were compared, and by how much they differ
     more(inputs)             further figures for the file; may be left out
+    GOAL                     the least ratio; may be left out
+    PACKAGES                 further packages whose versions matter; may be left out
 
-Both works return a dictionary of arrays. `main(module)` runs it all, prints the table and writes
+Both works return a dictionary of arrays; `scale` in it is a factor for the seconds, where a part of
+the work was done and stands for all of it. `main(module)` runs it all, prints the table and writes
 benchmarks/results/ROW.json. Ratios above 1 say that ours is better. Peak memory is what a process
 and its children hold at most while the work is done, beyond what they held when it began.
 """
@@ -20,29 +23,23 @@ import argparse
 import importlib
 import json
 import os
-import platform
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
-from importlib.metadata import version
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from types import ModuleType
 from typing import Any
 
 import harness
+import memory
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 
 Arrays = dict[str, NDArray[Any]]
 Work = Callable[[], Arrays]
 SIDES = ("ours", "reference")
-LOOK_SECONDS = 0.02
 MIB = 2**20
 
 
@@ -94,41 +91,13 @@ def one_side(script: str, side: str, spec: str, result: str) -> None:
     inputs = json.loads(Path(spec).read_text())
     torch.set_num_threads(inputs["threads"])
     work: Work = getattr(importlib.import_module(script), side)(inputs)
-    with peak_memory() as peak:
+    with memory.watched() as peak:
         begun = time.perf_counter()
         arrays = work()
         seconds = time.perf_counter() - begun
+    seconds *= float(arrays.pop("scale", np.array(1)))
     np.savez(result, **arrays)
-    print(json.dumps({"seconds": seconds, "peak": peak[0] / MIB}))
-
-
-@contextmanager
-def peak_memory() -> Iterator[list[int]]:
-    """The most bytes that this process and its children hold beyond those at the beginning."""
-    process, ended = psutil.Process(), threading.Event()
-
-    def held() -> int:
-        total = 0
-        for each in (process, *process.children(recursive=True)):
-            try:
-                total += each.memory_info().rss
-            except psutil.NoSuchProcess:
-                continue
-        return total
-
-    first, peak = held(), [0]
-
-    def look() -> None:
-        while not ended.wait(LOOK_SECONDS):
-            peak[0] = max(peak[0], held() - first)
-
-    thread = threading.Thread(target=look, daemon=True)
-    thread.start()
-    try:
-        yield peak
-    finally:
-        ended.set()
-        thread.join()
+    print(json.dumps({"seconds": seconds, "peak": peak.beyond / MIB}))
 
 
 def write(
@@ -159,6 +128,7 @@ def write(
         "work": module.WORK,
         **{side: harness.summary(figures[side]) for side in SIDES},
         "ratio": round(ratio, 3),
+        "goal": getattr(module, "GOAL", None),
         "unit": module.UNIT,
         "repeats": len(found["ours"]),
         "peak_memory_ours": round(peaks["ours"] * MIB),
@@ -166,16 +136,12 @@ def write(
         **told,
         "inputs": {name: value for name, value in inputs.items() if name not in HIDDEN},
         "machine": before,
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in names},
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": harness.versions_of(names),
     }
-    harness.RESULTS.mkdir(exist_ok=True)
-    path = harness.RESULTS / f"{module.ROW}.json"
-    path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
-    print(f"written: {path.relative_to(harness.ROOT)}")
+    harness.write(module.ROW, document)
 
 
-HIDDEN = ("file", "workspace")
+HIDDEN = ("file", "folder", "workspace")
 """Inputs that say where something lies on this machine."""
 
 

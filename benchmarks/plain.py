@@ -56,6 +56,24 @@ def without_prefect(run_stage: RunStage, marks: Marks | None = None) -> Iterator
         yield
 
 
+def run_on(executor: Any) -> Callable[..., None]:
+    """How a stage is run without Prefect: its missing shards on the executor, then its end."""
+    from tasks.stage import Stage
+    from tasks.steps import LoopExecutor
+
+    def run_stage(stage: Any, options: Any, finish: Any = None) -> None:
+        if stage is None:
+            return
+        begun = time.perf_counter()
+        missing = stage.folder.missing(stage.shards)
+        chosen = LoopExecutor() if options.executor == "loop" else executor
+        for _ in chosen.map(stage.work.steps(), missing, stage.title):
+            pass
+        (finish or Stage.finish)(stage, time.perf_counter() - begun, stage.shards)
+
+    return run_stage
+
+
 def worker_environment() -> dict[str, str]:
     """What Dask's workers are started with: one thread for each library."""
     import distributed  # noqa: F401  # brings the setting
@@ -65,12 +83,17 @@ def worker_environment() -> dict[str, str]:
     return {name: str(value) for name, value in chosen.items()}
 
 
+def import_work() -> None:
+    """Import what shards need."""
+    for name in WORK:
+        importlib.import_module(name)
+
+
 def prepare_worker(barrier: Any = None) -> None:
     """Import what shards need, keep records out of the folders, then wait for the others."""
     import torch
 
-    for name in WORK:
-        importlib.import_module(name)
+    import_work()
     from tasks.remote import keep_freed_memory
     from tasks.workspace.ledger import Folder
 

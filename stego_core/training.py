@@ -182,16 +182,26 @@ def draw_batch(data: TrainingSet, recipe: Recipe, generator: torch.Generator) ->
     count = recipe.grid**2
     first, second = (positions(each, count, generator) for each in (images, neighbours))
     third = second if images.weights is None else positions(images, count, generator)
-    patches = np.concatenate([images.patches, neighbours.patches])
-    size = patches[0, ..., 0].size
-    own = torch.arange(recipe.batch)[:, None] * size
-    theirs = own + recipe.batch * size
-    drawn = torch.stack([own + first, theirs + second, own + third])
+    size = images.patches[0, ..., 0].size
+    all_own = recipe.batch * size
+    own = torch.arange(0, all_own, size)[:, None]
+    drawn = torch.stack([own + first, all_own + own + second, own + third])
     distinct, places = torch.unique(drawn, return_inverse=True)
-    flat = patches.reshape(-1, patches.shape[-1])
-    tokens = torch.from_numpy(flat[distinct.numpy()].astype(np.float32))
+    ours = distinct < all_own
+    tokens = np.concatenate(
+        [
+            taken(images.patches, distinct[ours]),
+            taken(neighbours.patches, distinct[~ours] - all_own),
+        ]
+    )
     draws = [derangement(recipe.batch, generator) for _ in range(RANDOM_DRAWS)]
-    return Batch(tokens, distinct // size, places, torch.stack(draws))
+    return Batch(torch.from_numpy(tokens), distinct // size, places, torch.stack(draws))
+
+
+def taken(patches: NDArray[np.float16], places: Tensor) -> NDArray[np.float32]:
+    """Patches (n, C) float32 of images (B, h, w, C) at places (n,) of all B · h · w of them."""
+    flat = patches.reshape(-1, patches.shape[-1])
+    return np.asarray(flat[places.numpy()], np.float32)
 
 
 def positions(images: Images, count: int, generator: torch.Generator) -> Tensor:
