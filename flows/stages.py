@@ -1,7 +1,7 @@
 """One Prefect flow per stage: plan it, compute its missing partitions, finish it."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -43,7 +43,7 @@ from tasks.options import (
 from tasks.partition import compute_partition, progressing
 from tasks.rows import FeatureRows, feature_rows
 from tasks.segmenter import masks_key, segmenter_spec
-from tasks.stage import Stage
+from tasks.stage import Finish, Stage
 from tasks.workspace.workspace import Workspace
 
 PARTITIONS_AT_ONCE = 4
@@ -51,8 +51,6 @@ PARTITIONS_AT_ONCE = 4
 DEFAULT_CLASSES = 16
 LOOP = ComputeOptions(executor="loop")
 RUNNER: Any = ThreadPoolTaskRunner(max_workers=PARTITIONS_AT_ONCE)
-
-Finish = Callable[[Stage, float, int], dict[str, Any]]
 
 
 def run_stage(stage: Stage | None, options: ComputeOptions, finish: Finish | None = None) -> None:
@@ -141,7 +139,8 @@ def neighbors_flow(
 ) -> str:
     """Nearest rows, among those of `dumps`, of each row of `dump`; returns the table's key."""
     rows = feature_rows(Workspace.open(workspace), features_key, dumps)
-    run_stage(neighbors.plan(rows, dump, options), compute_options)
+    for stage, finish in neighbors.stages(rows, dump, options):
+        run_stage(stage, compute_options, finish)
     return neighbors.neighbors_key(rows, options)
 
 

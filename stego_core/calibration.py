@@ -18,8 +18,8 @@ TOKENS, MOST_BATCHES = 46_464, 256
 KINDS = 6
 """Coarse kinds of patches. Real classes differ in size: eleven street classes are as diverse as
 five of one size (the probability that two patches are of one class is 0.21 on CamVid)."""
-RANDOM = 0.5
-"""Of the random pairs that are of one kind, the part that attracts (docs/calibration.md)."""
+ATTRACTING = Triple(1, 1, 0.5)
+"""Pairs that attract, for each one that is of one kind (docs/calibration.md)."""
 RESTARTS, KEPT = 16, 4
 """k-means starts, and those of lowest inertia whose shares are averaged: one alone may be off by a
 fifth from seed to seed."""
@@ -46,24 +46,27 @@ class Measured(NamedTuple):
     shares: Triple
 
 
-def measure(batches: Sequence[tuple[Tokens, Tokens, Tokens]], seed: int) -> Measured:
-    """The shifts at which as many pairs attract as are of one kind.
+def measure(
+    batches: Sequence[tuple[Tokens, Tokens, Tokens]], seed: int, attracting: Triple = ATTRACTING
+) -> Measured:
+    """The shifts at which about as many pairs attract as are of one kind.
 
     Patches are sorted into a few coarse kinds by k-means on their features. That tells how often
     two patches of one image, of neighbours, or of random images are of one kind: often where a
     crop shows little, seldom where it shows a whole street. The best starts of k-means are
     averaged. Pairs attract where the centred correspondence F^SC exceeds b, so b is the quantile
-    of F^SC that leaves this share above it; of random pairs, half of it.
+    of F^SC that leaves this share, times `attracting`, above it.
 
     Args:
         batches: of tokens as training draws them: pairs of self, knn and random images.
         seed: of the sample and of the k-means starts.
+        attracting: pairs that attract, for each one of one kind; at most all of them do.
     """
     sortings = coarse_kinds(torch.cat([pairs[0].one.flatten(0, 1) for pairs in batches]), seed)
     shares, shifts = [], []
-    for pairs, part_of in zip(zip(*batches, strict=True), (1, 1, RANDOM), strict=True):
+    for pairs, for_each in zip(zip(*batches, strict=True), attracting, strict=True):
         same = [same_kind(part, kinds) for part in pairs for kinds in sortings]
-        share = part_of * float(np.mean(same))
+        share = min(for_each * float(np.mean(same)), 1.0)
         centred = [spatially_centred(correspondence(*part)).flatten() for part in pairs]
         shares.append(share)
         shifts.append(float(np.quantile(torch.cat(centred).numpy(), 1 - share)))

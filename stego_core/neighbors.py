@@ -77,9 +77,11 @@ class Neighbors:
         """Set some rows (q) to the k best of their candidates (q, m, C) with their ids (q, m).
 
         faiss keeps any of the rows that tie for the last place, and its rounding depends on the
-        block's size: the cosines are summed again, row by row, in a fixed order.
+        block's size: the cosines are summed again, row by row, in a fixed order. The candidates
+        are overwritten: memory for their products would cost as much as these.
         """
-        cosines = (candidates * queries[:, None]).sum(axis=2)
+        candidates *= queries[:, None]
+        cosines = candidates.sum(axis=2)
         order = np.lexsort((ids, -cosines), axis=1)[:, : self.ids.shape[1]]
         self.ids[rows] = np.take_along_axis(ids, order, axis=1)
         self.similarities[rows] = np.take_along_axis(cosines, order, axis=1)

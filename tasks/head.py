@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stego_core import meanshift, training
+from stego_core import calibration, meanshift, training
 from stego_core.errors import CapacityError
 from stego_core.shifts import Triple
 from stego_core.training import Curve, ImageReader, Images, Recipe, TrainingSet, TrainingState
@@ -108,7 +108,7 @@ def plan(
     Raises:
         OptionError: the shifts mean nothing.
     """
-    calibration = options.calibration()
+    weights = options.calibration().weights
     key = head_key(rows, neighbors_key, options)
     folder = rows.workspace.folder("heads", key)
     if folder.finished:
@@ -119,7 +119,7 @@ def plan(
         "options": options.model_dump(mode="json"),
         "inputs": {**rows.inputs(), "neighbors": neighbors_key},
         "backbone": rows.backbone().document(),
-        "loss_weights": calibration.weights._asdict(),
+        "loss_weights": weights._asdict(),
     }
     work = HeadWork(rows, neighbors_key, options, folder, compute.feature_memory, compute.device)
     return Stage(folder, TITLE, "steps", options.steps, 1, work, manifest)
@@ -142,6 +142,7 @@ def rounded(values: Iterable[float]) -> Triple:
 
 def recipe_of(options: HeadOptions) -> Recipe:
     """The core's recipe for these options."""
+    shifted = options.recipe == meanshift.RECIPE
     return Recipe(
         steps=options.steps,
         batch=options.batch,
@@ -149,7 +150,8 @@ def recipe_of(options: HeadOptions) -> Recipe:
         learning_rate=options.learning_rate,
         seed=options.seed,
         weights=options.calibration().weights,
-        averaging=AVERAGING if options.recipe == meanshift.RECIPE else 0.0,
+        attracting=meanshift.ATTRACTING if shifted else calibration.ATTRACTING,
+        averaging=AVERAGING if shifted else 0.0,
     )
 
 

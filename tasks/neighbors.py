@@ -1,135 +1,30 @@
 """Stage neighbors: for each feature row of a dump, the most similar rows of all given dumps."""
 
-import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import TypeAlias, TypeVar
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from stego_core.errors import CapacityError, DamageError, WorkspaceError
-from stego_core.neighbors import NOBODY, Neighbors
+from stego_core.errors import CapacityError, WorkspaceError
+from stego_core.listsearch import SPARE
+from stego_core.neighbors import NOBODY
+from tasks import lists, recall
+from tasks.lists import ListedRows
+from tasks.nearest import Base, NeighborsWork
 from tasks.options import NeighborsOptions
-from tasks.prefetch import ahead
 from tasks.rows import FeatureRows
-from tasks.stage import Stage, Stopwatch
-from tasks.steps import Step
+from tasks.stage import Finish, Stage
 from tasks.workspace import arrays, keys
 from tasks.workspace.arrays import Layout
-from tasks.workspace.ledger import Folder, Record
-
-logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
-Rows: TypeAlias = NDArray[np.int64]
-Vectors: TypeAlias = NDArray[np.float32]
+from tasks.workspace.ledger import Folder
 
 VERSION = 1
 SHARD_ROWS = 2048
-BLOCK_ROWS = 16_384
-
-
-@dataclass(frozen=True)
-class Base:
-    """A finished table of the same dump among some of the same dumps, in the same order.
-
-    Attributes:
-        rows: among which it was made.
-        path: its Zarr group.
-    """
-
-    rows: FeatureRows
-    path: str
-
-
-@dataclass(frozen=True)
-class NeighborsWork:
-    """Compares one shard of queries with every block of rows that the base has not seen."""
-
-    rows: FeatureRows
-    path: str
-    first_row: int
-    queries: int
-    k: int
-    base: Base | None = None
-
-    def steps(self) -> Sequence[Step]:
-        """One step on a CPU."""
-        return [Step(self.shard)]
-
-    def shard(self, shard: int) -> Record:
-        """The table of one shard; invalid rows have no neighbours and are nobody's."""
-        watch = Stopwatch()
-        first, last = shard * SHARD_ROWS, min((shard + 1) * SHARD_ROWS, self.queries)
-        own = self.first_row + np.arange(first, last, dtype=np.int64)
-        with watch("read"):
-            queries, valid = self.rows.read("pooled", own), self.rows.read("valid", own)
-            queries = queries[valid]
-            table, missing = self._begun(queries, own[valid], np.arange(first, last)[valid])
-        compared = 0
-        for ids, block in _timed(watch, self._blocks(missing)):
-            with watch("infer"):
-                table = table.add(queries, block, ids)
-            compared += len(ids)
-        table = table.self_first(own[valid])
-        everyone = Neighbors.create(len(own), self.k)
-        everyone.ids[valid], everyone.similarities[valid] = table.ids, table.similarities
-        storage = self.rows.workspace.storage
-        with watch("write"):
-            size, checksum = arrays.write_shard(storage, self.path, "ids", shard, everyone.ids)
-            arrays.write_shard(storage, self.path, "similarities", shard, everyone.similarities)
-        record = Record(
-            shard, (first, last), size, checksum, watch.seconds, results={"compared": compared}
-        )
-        Folder(storage, self.path).record(record)
-        return record
-
-    def _blocks(self, dumps: Sequence[str]) -> Iterator[tuple[Rows, Vectors]]:
-        """The valid rows of some dumps, each block read while the one before it is compared."""
-
-        def fetch(ids: Rows) -> tuple[Rows, Vectors]:
-            there = self.rows.read("valid", ids)
-            return ids[there], self.rows.read("pooled", ids)[there]
-
-        spans = self.rows.spans(BLOCK_ROWS, dumps)
-        return (found for _, found in ahead(spans, fetch, depth=1))
-
-    def _begun(
-        self, queries: Vectors, own: Rows, places: Rows
-    ) -> tuple[Neighbors, tuple[str, ...]]:
-        """The table of valid rows as far as the base knows it, and the dumps that it lacks.
-
-        A base that cannot be read, or that is not about these rows, is as good as none.
-        """
-        nothing = Neighbors.create(len(own), self.k), self.rows.dumps
-        if not len(own):
-            return nothing[0], ()
-        if self.base is None:
-            return nothing
-        storage, base = self.rows.workspace.storage, self.base
-        try:
-            ids, similarities = (
-                arrays.read_rows(storage, base.path, name, places)
-                for name in ("ids", "similarities")
-            )
-            table = Neighbors(self.rows.renumbered(ids, base.rows), similarities)
-            if not table.is_of(queries, own):
-                raise ValueError("rank 0 does not hold the rows themselves")
-        except (DamageError, FileNotFoundError, IndexError, ValueError) as error:
-            logger.warning("%s is not used for %s: %s", base.path, self.path, error)
-            return nothing
-        return table, tuple(dump for dump in self.rows.dumps if dump not in base.rows.dumps)
-
-
-def _timed(watch: Stopwatch, blocks: Iterator[T]) -> Iterator[T]:
-    """The blocks; the time that they are waited for counts as reading."""
-    while True:
-        with watch("read"):
-            block = next(blocks, None)
-        if block is None:
-            return
-        yield block
+"""Queries of a shard without lists."""
+FEW_SHARDS, MANY_SHARDS, LARGE_SHARD_ROWS, MOST_SHARD_ROWS = 8, 40, 16_384, 262_144
+"""Shards by list are larger: each meets every list, and reads all rows. From so few shards on, they
+grow to the first size; from so many on, to the second."""
+LEAST_ROWS, LEAST_QUERIES = 32_768, 8192
+"""Rows to search, and queries, from which on lists save more time than they take."""
 
 
 def neighbors_key(rows: FeatureRows, options: NeighborsOptions) -> str:
@@ -159,12 +54,48 @@ def base_of(rows: FeatureRows, dump: str, options: NeighborsOptions) -> Base | N
     return max(found, key=lambda base: base.rows.total, default=None)
 
 
+def stages(
+    rows: FeatureRows, dump: str, options: NeighborsOptions
+) -> Iterator[tuple[Stage | None, Finish]]:
+    """A dump's table and what comes before it, each planned once the one before it is finished."""
+    _require_images(rows, options.k)
+    listed = _listed(rows, dump, options, base_of(rows, dump, options))
+    if listed and not table_folder(rows, dump, options).finished:
+        yield lists.plan_centroids(listed), lists.finish_centroids
+        yield lists.plan_members(listed), Stage.finish
+        if options.search == "approximate":
+            yield recall.plan(listed, rows, dump), recall.finish
+    yield plan(rows, dump, options), Stage.finish
+
+
+def _listed(
+    rows: FeatureRows, dump: str, options: NeighborsOptions, base: Base | None
+) -> ListedRows | None:
+    """The rows that the base has not seen, by list; None if they or the queries are too few.
+
+    The tables of all dumps among the same rows share their lists.
+    """
+    seen = base.rows.dumps if base else ()
+    part = replace(rows, dumps=tuple(name for name in rows.dumps if name not in seen))
+    queries = rows.counts()[rows.dumps.index(dump)]
+    if part.total < LEAST_ROWS or queries < LEAST_QUERIES:
+        return None
+    path = f"neighbors/{neighbors_key(part, options)}/lists"
+    return ListedRows(part, path, described=options.search == "exact")
+
+
+def table_folder(rows: FeatureRows, dump: str, options: NeighborsOptions) -> Folder:
+    """Where a dump's table lies."""
+    return rows.workspace.folder("neighbors", neighbors_key(rows, options), f"{dump}.zarr")
+
+
 def plan(
     rows: FeatureRows, dump: str, options: NeighborsOptions, reuse: bool = True
 ) -> Stage | None:
     """Create a dump's table; None if it is complete.
 
-    The table's bytes do not depend on `reuse`.
+    The values of an exact table depend neither on `reuse` nor on lists, which serve it where they
+    are finished.
 
     Args:
         rows: of all the dumps to search.
@@ -174,29 +105,24 @@ def plan(
 
     Raises:
         CapacityError: there are fewer images than k.
+        WorkspaceError: the lists of an approximate table are not finished.
     """
-    workspace = rows.workspace
-    images = sum(rows.manifest(name)["images"] for name in rows.dumps)
-    usable = images - sum(len(rows.manifest(name)["invalid"]) for name in rows.dumps)
-    if usable < options.k:
-        raise CapacityError(
-            f"{usable} usable images are fewer than the {options.k} neighbours to store; give more "
-            f"images or a smaller --neighbors"
-        )
-    number = rows.dumps.index(dump)
-    count = rows.counts()[number]
-    folder = workspace.folder("neighbors", neighbors_key(rows, options), f"{dump}.zarr")
+    _require_images(rows, options.k)
+    folder = table_folder(rows, dump, options)
     folder.plan({"index": rows.manifest(dump)["index"], "dump": dump})
     if folder.finished:
         return None
-    layouts = {
-        "ids": Layout((count, options.k), "int64", SHARD_ROWS, SHARD_ROWS),
-        "similarities": Layout((count, options.k), "float32", SHARD_ROWS, SHARD_ROWS),
-    }
-    arrays.create(workspace.storage, folder.path, layouts)
-    first_row = int(rows.offsets()[number])
+    number = rows.dumps.index(dump)
+    count, first_row = rows.counts()[number], int(rows.offsets()[number])
     base = base_of(rows, dump, options) if reuse else None
-    work = NeighborsWork(rows, folder.path, first_row, count, options.k, base)
+    listed = _listed(rows, dump, options, base)
+    search = _search(listed, dump)
+    if not search["lists"]:
+        listed = None
+    size = _create(folder, count, options.k, bool(listed))
+    work = NeighborsWork(
+        rows, folder.path, first_row, count, options.k, size, base, listed, search.get("probes")
+    )
     manifest = {
         "stage": "neighbors",
         "version": VERSION,
@@ -206,6 +132,53 @@ def plan(
         "nobody": NOBODY,
         "base": base.path.split("/")[1] if base else None,
         "compared": rows.total - (base.rows.total if base else 0),
+        "search": search,
     }
-    shards = arrays.shard_count(count, SHARD_ROWS)
-    return Stage(folder, f"neighbors {dump}", "crops", count, shards, work, manifest)
+    # Queries as read and as valid ones; of each k + SPARE candidates, ids and cosines thrice.
+    per_query = 8 * listed.channels() + 36 * (options.k + SPARE) if listed else 0
+    memory = size * per_query + listed.memory() if listed else 0
+    shards = arrays.shard_count(count, size)
+    return Stage(folder, f"neighbors {dump}", "crops", count, shards, work, manifest, memory)
+
+
+def _require_images(rows: FeatureRows, k: int) -> None:
+    images = sum(rows.manifest(name)["images"] for name in rows.dumps)
+    usable = images - sum(len(rows.manifest(name)["invalid"]) for name in rows.dumps)
+    if usable < k:
+        raise CapacityError(
+            f"{usable} usable images are fewer than the {k} neighbours to store; give more "
+            f"images or a smaller --neighbors"
+        )
+
+
+def _search(listed: ListedRows | None, dump: str) -> dict[str, Any]:
+    """How a table's rows are found, for its manifest; the recall is that among the listed rows."""
+    if listed is None:
+        return {"mode": "exact", "lists": None}
+    if listed.described:
+        return {"mode": "exact", "lists": listed.count() if listed.finished else None}
+    found = recall.folder(listed, dump).manifest()
+    if found["probes"] is None:
+        return {"mode": "exact", "lists": None}
+    measured = {name: found[name] for name in ("probes", "recall", "ranks", "sample")}
+    return {"mode": "approximate", "lists": listed.count(), **measured}
+
+
+def listed_shard_rows(queries: int, chunk: int = 1) -> int:
+    """Queries of a shard by list, a multiple of those of a chunk."""
+    few, many = (-(-queries // (shards * chunk)) * chunk for shards in (FEW_SHARDS, MANY_SHARDS))
+    return max(SHARD_ROWS, min(few, LARGE_SHARD_ROWS), min(many, MOST_SHARD_ROWS))
+
+
+def _create(folder: Folder, count: int, k: int, by_list: bool) -> int:
+    """Make a table's arrays; returns the rows of a shard, as they were if it had been begun."""
+    size = chunk = SHARD_ROWS
+    if by_list:
+        chunk = max(SHARD_ROWS // 8, 1)
+        size = listed_shard_rows(count, chunk)
+    layouts = {
+        "ids": Layout((count, k), "int64", size, chunk),
+        "similarities": Layout((count, k), "float32", size, chunk),
+    }
+    arrays.create(folder.storage, folder.path, layouts)
+    return arrays.shard_rows(arrays.open_array(folder.storage, folder.path, "ids"))

@@ -206,6 +206,13 @@ class NeighborsOptions(Options):
     """The table of nearest neighbours."""
 
     k: int = Field(30, ge=2, description="Neighbours stored per crop, itself included.")
+    search: Literal["exact", "approximate"] = Field(
+        "exact",
+        description="exact: the true neighbours; approximate: each crop is compared with the few "
+        "lists of similar crops that hold at least 98 % of the first seven neighbours of a sample, "
+        "for a small part of the time, above all where crops do not fall into clear groups. Among "
+        "fewer than 32,768 crops both are exact.",
+    )
 
 
 class HeadOptions(Options):

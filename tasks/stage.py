@@ -4,10 +4,10 @@ Workers import this module, so it stays free of Prefect.
 """
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from tasks.log import Log
 from tasks.steps import Step
@@ -120,6 +120,11 @@ def summed(parts: Iterator[Mapping[str, float]]) -> dict[str, float]:
         for kind, seconds in part.items():
             total[kind] = round(total.get(kind, 0.0) + seconds, 3)
     return total
+
+
+Finish: TypeAlias = Callable[[Stage, float, int], dict[str, Any]]
+"""Ends a stage, given the seconds it took and the shards that were computed; returns its manifest.
+"""
 
 
 class Stopwatch:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from stego_core.calibration import KINDS, RANDOM, Tokens, coarse_kinds, measure, same_kind
+from stego_core.calibration import ATTRACTING, KINDS, Tokens, coarse_kinds, measure, same_kind
 from stego_core.correspondence import pair_loss
 from stego_core.shifts import Triple
 
@@ -75,7 +75,7 @@ def test_shares_follow_what_an_image_shows(shown: int) -> None:
     measured = measure([drawn(seed, shown) for seed in range(12)], seed=0)
     assert measured.shares.self == pytest.approx(1 / shown, abs=0.03)
     assert measured.shares.knn == pytest.approx(1 / shown, abs=0.03)
-    assert measured.shares.rand == pytest.approx(RANDOM / KINDS, abs=0.03)
+    assert measured.shares.rand == pytest.approx(ATTRACTING.rand / KINDS, abs=0.03)
 
 
 def test_as_many_pairs_attract_as_the_shares_say() -> None:
@@ -104,5 +104,16 @@ def test_constant_features_give_finite_shifts() -> None:
     """Nothing tells the patches apart: every pair is of one kind."""
     pairs = Tokens(*(torch.ones(4, 9, CHANNELS) for _ in range(2)))
     measured = measure([(pairs, pairs, pairs)], seed=0)
-    assert measured.shares == Triple(1, 1, RANDOM)
+    assert measured.shares == ATTRACTING
     assert all(math.isfinite(shift) for shift in measured.shifts)
+
+
+def test_recipes_may_want_more_or_fewer_pairs_to_attract() -> None:
+    batches = [drawn(seed, 2) for seed in range(6)]
+    plain = measure(batches, 0)
+    found = measure(batches, 0, Triple(1.5, 4, 0.1))
+    assert found.shares.self == pytest.approx(1.5 * plain.shares.self)
+    assert found.shares.knn == 1
+    assert found.shares.rand == pytest.approx(0.2 * plain.shares.rand)
+    assert found.shifts.self < plain.shifts.self
+    assert found.shifts.rand > plain.shifts.rand

@@ -8,19 +8,21 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import faiss
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from stego_core.errors import WorkspaceError
 from stego_core.kmeans import unit
 from stego_core.neighbors import NOBODY, Neighbors
-from tasks import neighbors
-from tasks.options import NeighborsOptions
+from tasks import compute, lists, nearest, neighbors, recall
+from tasks.options import ComputeOptions, NeighborsOptions
 from tasks.rows import FeatureRows
 from tasks.stage import Stage
-from tasks.steps import LoopExecutor
+from tasks.steps import Executor, LoopExecutor
 from tasks.workspace import arrays
 from tasks.workspace.arrays import Layout
 from tasks.workspace.workspace import Workspace
@@ -36,7 +38,7 @@ Vectors = NDArray[np.float32]
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several shards and blocks, whose edges are not those of the dumps."""
     monkeypatch.setattr(neighbors, "SHARD_ROWS", 8)
-    monkeypatch.setattr(neighbors, "BLOCK_ROWS", 9)
+    monkeypatch.setattr(nearest, "BLOCK_ROWS", 9)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -313,6 +315,258 @@ def flipped_bit(table: Path) -> None:
 
 def gone(table: Path) -> None:
     shutil.rmtree(table)
+
+
+@pytest.fixture
+def by_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lists also for a few rows, of several shards, blocks and spans."""
+    for module, name, value in (
+        (neighbors, "LEAST_ROWS", 10),
+        (neighbors, "LEAST_QUERIES", 5),
+        (neighbors, "SHARD_ROWS", 32),
+        (lists, "SHARD_ROWS", 8),
+        (lists, "BLOCK_ROWS", 25),
+        (lists, "SPAN_BYTES", 40 * 4 * DEPTH),
+        (recall, "SAMPLE", 60),
+        (recall, "SHARD_ROWS", 40),
+    ):
+        monkeypatch.setattr(module, name, value)
+
+
+def all_stages(
+    rows: FeatureRows,
+    dump: str,
+    options: NeighborsOptions = OPTIONS,
+    executor: Executor | None = None,
+) -> tuple[dict[str, int], Stage]:
+    """Compute a table with what comes before it: shards computed by title, and the table."""
+    done: dict[str, int] = {}
+    for stage, finish in neighbors.stages(rows, dump, options):
+        if stage is not None:
+            missing = stage.folder.missing(stage.shards)
+            list((executor or LoopExecutor()).map(stage.work.steps(), missing, stage.title))
+            finish(stage, 0.0, len(missing))
+            done[stage.title] = len(missing)
+            last = stage
+    return done, last
+
+
+def values(stage: Stage) -> dict[str, bytes]:
+    """What the table holds, however it is cut into files."""
+    place = stage.folder.storage, stage.folder.path
+    return {
+        name: arrays.read_rows(*place, name, slice(None)).tobytes()
+        for name in ("ids", "similarities")
+    }
+
+
+def from_scratch_values(rows: FeatureRows, dump: str) -> dict[str, bytes]:
+    """The same, of the table computed block by block, without base and lists."""
+    key = neighbors.neighbors_key(rows, OPTIONS)
+    shutil.rmtree(Path(rows.workspace.storage.uri) / "neighbors" / key)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(neighbors, "LEAST_ROWS", 10**9)
+        stage = computed(neighbors.plan(rows, dump, OPTIONS, reuse=False))
+    assert stage.folder.manifest()["search"] == {"mode": "exact", "lists": None}
+    return values(stage)
+
+
+def grouped(workspace: Workspace, groups: int = 20, rows: int = 120) -> FeatureRows:
+    """Two dumps whose rows fall into groups."""
+    rng = np.random.default_rng(0)
+    centres = unit(rng.normal(size=(groups, DEPTH)))
+    for dump in ("train", "a"):
+        noise = rng.normal(size=(rows, DEPTH)) * 0.4 / np.sqrt(DEPTH)
+        vectors = np.asarray(unit(centres[rng.integers(0, groups, rows)] + noise), np.float32)
+        valid = rng.random(rows) > 0.05
+        store(workspace, dump, np.where(valid[:, None], vectors, np.float32(0)), valid)
+    return among(workspace, "train", "a")
+
+
+@pytest.mark.usefixtures("by_list")
+class TestByList:
+    @pytest.mark.parametrize(("originals", "invalid"), [(45, 0.0), (3, 0.2)])
+    @pytest.mark.parametrize("dump", ["train", "b"])
+    def test_the_exact_table_is_that_of_all_blocks(
+        self, workspace: Workspace, originals: int, invalid: float, dump: str
+    ) -> None:
+        fill(workspace, originals, invalid)
+        rows = among(workspace, *COUNTS)
+        done, stage = all_stages(rows, dump)
+        assert done == {
+            "lists: centroids": 1,
+            "lists: members": 6,
+            f"neighbors {dump}": stage.shards,
+        }
+        manifest = stage.folder.manifest()
+        assert manifest["search"]["mode"] == "exact"
+        assert manifest["search"]["lists"] >= 3
+        assert set(compared(stage)) == {int(rows.valid().sum())}
+        assert values(stage) == from_scratch_values(rows, dump)
+
+    def test_groups_are_searched_by_list(
+        self, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        rows = grouped(workspace)
+        with monkeypatch.context() as patch:
+            patch.setattr(Neighbors, "add", None)
+            _, stage = all_stages(rows, "a")
+        assert values(stage) == from_scratch_values(rows, "a")
+
+    def test_tables_of_the_same_rows_share_their_lists(self, workspace: Workspace) -> None:
+        rows = grouped(workspace)
+        assert set(all_stages(rows, "train")[0]) > {"lists: centroids", "lists: members"}
+        assert set(all_stages(rows, "a")[0]) == {"neighbors a"}
+        assert [stage for stage, _ in neighbors.stages(rows, "a", OPTIONS)] == [None]
+
+    def test_lists_hold_what_the_base_lacks(self, workspace: Workspace) -> None:
+        fill(workspace, originals=5, invalid=0.1)
+        make(among(workspace, "train", "a"), "train")
+        rows = among(workspace, *COUNTS)
+        done, stage = all_stages(rows, "train")
+        assert done["lists: members"] == 2
+        assert stage.folder.manifest()["compared"] == COUNTS["b"] + COUNTS["c"]
+        assert set(compared(stage)) == {int(among(workspace, "b", "c").valid().sum())}
+        assert values(stage) == from_scratch_values(rows, "train")
+
+    def test_a_base_that_is_gone_takes_the_lists_along(self, workspace: Workspace) -> None:
+        fill(workspace, originals=10, invalid=0.1)
+        key = make(among(workspace, "train", "a"), "train")
+        rows = among(workspace, *COUNTS)
+        for stage, finish in neighbors.stages(rows, "train", OPTIONS):
+            assert stage is not None
+            if stage.title == "neighbors train":
+                gone(Path(workspace.storage.uri) / f"neighbors/{key}/train.zarr")
+            list(LoopExecutor().map(stage.work.steps(), range(stage.shards)))
+            finish(stage, 0.0, stage.shards)
+        assert int(rows.valid().sum()) in compared(stage)
+        assert values(stage) == from_scratch_values(rows, "train")
+
+    def test_goes_on_after_a_kill(self, workspace: Workspace) -> None:
+        rows = grouped(workspace)
+        whole, stage = all_stages(rows, "train")
+        expected = values(stage)
+        root = Path(workspace.storage.uri) / "neighbors" / neighbors.neighbors_key(rows, OPTIONS)
+        shutil.rmtree(root / "train.zarr")
+        for name in ("manifest.json", "records/000003.json", "003.safetensors"):
+            (root / "lists/members" / name).unlink()
+        again, stage = all_stages(rows, "train")
+        assert again == {"lists: members": 1, "neighbors train": whole["neighbors train"]}
+        assert values(stage) == expected
+
+    def test_a_table_begun_in_other_shards_keeps_them(
+        self, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        rows = grouped(workspace)
+        with monkeypatch.context() as patch:
+            patch.setattr(neighbors, "LEAST_ROWS", 10**9)
+            patch.setattr(neighbors, "SHARD_ROWS", 8)
+            begun = neighbors.plan(rows, "train", OPTIONS)
+        assert begun is not None
+        begun.work.steps()[0].call(2)
+        done, stage = all_stages(rows, "train")
+        assert (done["neighbors train"], stage.shards) == (14, 15)
+        assert values(stage) == from_scratch_values(rows, "train")
+
+    def test_few_queries_or_rows_need_no_lists(
+        self, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        fill(workspace, originals=45, invalid=0.0)
+        assert set(all_stages(among(workspace, "a"), "a")[0]) == {"neighbors a"}
+        monkeypatch.setattr(neighbors, "LEAST_QUERIES", 10)
+        assert set(all_stages(among(workspace, "train", "a"), "a")[0]) == {"neighbors a"}
+        options = NeighborsOptions(k=4, search="approximate")
+        done, stage = all_stages(among(workspace, "train", "a"), "a", options)
+        assert set(done) == {"neighbors a"}
+        assert stage.folder.manifest()["search"] == {"mode": "exact", "lists": None}
+
+
+@pytest.mark.usefixtures("by_list")
+class TestApproximate:
+    options = NeighborsOptions(k=9, search="approximate")
+
+    def table(self, stage: Stage) -> Neighbors:
+        place = stage.folder.storage, stage.folder.path
+        return Neighbors(
+            *(arrays.read_rows(*place, n, slice(None)) for n in ("ids", "similarities"))
+        )
+
+    def test_recall_is_measured_and_reached(self, workspace: Workspace) -> None:
+        rows = grouped(workspace)
+        done, stage = all_stages(rows, "a", self.options)
+        assert done["recall a"] == 2
+        search = stage.folder.manifest()["search"]
+        assert search["mode"] == "approximate"
+        assert (search["ranks"], search["sample"]) == (7, 60)
+        assert search["probes"] < search["lists"] / 4
+        assert 0.985 <= search["recall"] <= 1
+        exact = self.table(all_stages(rows, "a", NeighborsOptions(k=9))[1])
+        found, valid = self.table(stage), rows.valid()[120:]
+        pairs = zip(found.ids[valid, 1:8], exact.ids[valid, 1:8], strict=True)
+        hits = [len(np.intersect1d(one, other)) for one, other in pairs]
+        assert np.mean(hits) / 7 >= 0.97
+
+    def test_rows_come_first_and_the_others_in_order(self, workspace: Workspace) -> None:
+        rows = grouped(workspace)
+        table = self.table(all_stages(rows, "a", self.options)[1])
+        own, vectors = 120 + np.arange(120), rows.read("pooled", np.arange(240))
+        valid = rows.valid()[120:]
+        assert (table.ids[~valid] == NOBODY).all()
+        assert (table.ids[valid, 0] == own[valid]).all()
+        assert (np.diff(table.similarities[valid, 1:], axis=1) <= 0).all()
+        assert all(len(set(ids)) == 9 for ids in table.ids[valid].tolist())
+        cosines = np.einsum("qc,qkc->qk", vectors[own[valid]], vectors[table.ids[valid]])
+        np.testing.assert_allclose(table.similarities[valid], cosines, atol=1e-6)
+
+    def test_without_groups_it_is_exact(
+        self, workspace: Workspace, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        rng = np.random.default_rng(0)
+        vectors = np.asarray(unit(rng.normal(size=(300, DEPTH))), np.float32)
+        store(workspace, "train", vectors, np.ones(300, np.bool_))
+        rows = among(workspace, "train")
+        with caplog.at_level(logging.WARNING):
+            _, stage = all_stages(rows, "train", self.options)
+        assert "searching exactly" in caplog.text
+        assert stage.folder.manifest()["search"] == {"mode": "exact", "lists": None}
+        exact = self.table(all_stages(rows, "train", NeighborsOptions(k=9))[1])
+        assert self.table(stage).ids.tolist() == exact.ids.tolist()
+
+    def test_lists_must_be_there(self, workspace: Workspace) -> None:
+        rows = grouped(workspace)
+        with pytest.raises(WorkspaceError, match="stego neighbors"):
+            neighbors.plan(rows, "a", self.options)
+
+    def test_begins_with_a_base_of_its_own_kind(self, workspace: Workspace) -> None:
+        rows = grouped(workspace)
+        make(among(workspace, "train"), "train", NeighborsOptions(k=9))
+        assert neighbors.base_of(rows, "train", self.options) is None
+        all_stages(among(workspace, "train"), "train", self.options)
+        _, stage = all_stages(rows, "train", self.options)
+        assert stage.folder.manifest()["compared"] == 120
+        table, valid = self.table(stage), rows.valid()[:120]
+        assert (table.ids[valid, 0] == np.flatnonzero(valid)).all()
+        assert (table.ids[valid] >= 120).any()
+        assert (table.ids[valid, 1:] < 120).any()
+
+    def test_both_kinds_of_table_have_a_key_of_their_own(self, workspace: Workspace) -> None:
+        rows = grouped(workspace)
+        exact = neighbors.neighbors_key(rows, NeighborsOptions(k=9))
+        assert exact != neighbors.neighbors_key(rows, self.options)
+
+
+@pytest.mark.usefixtures("by_list")
+@pytest.mark.parametrize("search", ["exact", "approximate"])
+def test_executors_agree(workspace: Workspace, tmp_path: Path, search: Any) -> None:
+    rows, options = grouped(workspace), NeighborsOptions(k=5, search=search)
+    _, here = all_stages(rows, "a", options)
+    other = replace(rows, workspace=Workspace.create(str(tmp_path / "other")))
+    shutil.copytree(tmp_path / "ws/features", tmp_path / "other/features")
+    with compute.executor(ComputeOptions(executor="dask", workers=2)) as dask:
+        done, there = all_stages(other, "a", options, dask)
+    assert len(done) == 3 + (search == "approximate")
+    assert values(here) == values(there)
+    assert here.folder.manifest()["search"] == there.folder.manifest()["search"]
 
 
 @pytest.mark.parametrize("harm", [no_metadata, no_ids, no_similarities, flipped_bit, gone])
