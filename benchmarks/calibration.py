@@ -29,7 +29,7 @@ from PIL import Image
 from torch import nn
 from torch.nn.functional import interpolate, normalize
 
-from stego_core import geometry, kmeans, metrics, training
+from stego_core import batches, geometry, kmeans, metrics, training
 from stego_core.correspondence import correspondence, spatially_centred
 from stego_core.head import IdentityHead, MeanShiftHead
 from stego_core.meanshift import RECIPE
@@ -55,14 +55,14 @@ class Labelled(NamedTuple):
 class Bench(NamedTuple):
     """What every setting is measured on."""
 
-    data: training.TrainingSet
-    shifted: training.TrainingSet
+    data: batches.TrainingSet
+    shifted: batches.TrainingSet
     channels: int
     images: Sequence[Labelled]
     classes: int
     chosen: argparse.Namespace
 
-    def recipe(self, data: training.TrainingSet, seed: int) -> training.Recipe:
+    def recipe(self, data: batches.TrainingSet, seed: int) -> training.Recipe:
         """The head's recipe, plain or for shifted patches."""
         from tasks.head import recipe_of
         from tasks.options import HeadOptions
@@ -70,7 +70,7 @@ class Bench(NamedTuple):
         name = RECIPE if data is self.shifted else "stego"
         return recipe_of(HeadOptions(recipe=name, steps=self.chosen.steps, seed=seed))
 
-    def head(self, data: training.TrainingSet, shifts: Triple, seed: int) -> nn.Module:
+    def head(self, data: batches.TrainingSet, shifts: Triple, seed: int) -> nn.Module:
         """A head trained on plain or shifted patches, as it reads images."""
         recipe = self.recipe(data, seed)
         state = training.start(self.channels, 70, 0.1, recipe, shifts, "cpu")
@@ -105,7 +105,7 @@ class Bench(NamedTuple):
         return round(scored.accuracy, 1), round(scored.miou, 1)
 
 
-def quantiles(data: training.TrainingSet, recipe: training.Recipe) -> list[NDArray[np.float32]]:
+def quantiles(data: batches.TrainingSet, recipe: training.Recipe) -> list[NDArray[np.float32]]:
     """Sorted centred correspondences of self, knn and random pairs."""
     found: list[list[NDArray[np.float32]]] = [[], [], []]
     for pairs in training.first_pairs(data, recipe):

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from stego_core import backbone as backbones
-from stego_core import training
+from stego_core import batches, training
 from stego_core.shifts import DEFAULT_WEIGHTS, Triple
 
 BACKBONES = ("vit_small_patch8_224", "vit_base_patch8_224")
@@ -68,7 +68,7 @@ def training_seconds(device: str, steps: int, rows: int) -> float:
     patches = np.random.default_rng(0).standard_normal((rows, 28, 28, 384)).astype(np.float16)
     every = np.arange(rows)
     positives = np.stack([(every + rank) % rows for rank in range(1, 8)], axis=1)
-    data = training.TrainingSet(lambda some: training.Images(patches[some]), every, positives)
+    data = batches.TrainingSet(lambda some: batches.Images(patches[some]), every, positives)
     recipe = training.Recipe(steps, 16, 11, 5e-4, 0, DEFAULT_WEIGHTS)
     shifts = Triple(0.1, 0.1, 0.1)
     make = partial(training.prepared, data, recipe, shifts, device)

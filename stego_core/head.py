@@ -39,6 +39,13 @@ class Head(nn.Module):
                 parameter.uniform_(-bound, bound, generator=generator)
         return head
 
+    def kept(self, images: int, generator: torch.Generator) -> list[Tensor]:
+        """What dropout leaves of the channels of some images, for each branch (`channels_kept`)."""
+        channels, device = self.hidden.in_features, self.hidden.weight.device
+        return [
+            channels_kept(images, channels, self.dropout, generator).to(device) for _ in range(2)
+        ]
+
     def forward(self, features: Tensor, kept: Sequence[Tensor] | None = None) -> Tensor:
         """Codes (..., D) of features (..., C).
 
@@ -60,9 +67,10 @@ class MeanShiftHead(nn.Module):
         super().__init__()
         self.head = head
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Codes (B, ..., D) of all patches (B, ..., C) of B images."""
-        codes: Tensor = self.head(mean_shift(features))
+    def forward(self, features: Tensor, kept: Sequence[Tensor] | None = None) -> Tensor:
+        """Codes (B, ..., D) of all patches (B, ..., C) of B images; `kept` as in `Head`."""
+        shifted = mean_shift(features)
+        codes: Tensor = self.head(shifted) if kept is None else self.head(shifted, kept)
         return codes
 
 

@@ -37,6 +37,7 @@ SETTINGS = {
     "distributed.worker.profile.enabled": False,  # samples every thread a hundred times a second
     "distributed.admin.tick.interval": "500ms",  # default 20: it only looks for a late event loop
 }
+AGAIN = "run the same command again: finished shards are kept"
 GPU = "GPU"
 """Name of the Dask worker resource that GPU work asks for."""
 
@@ -77,7 +78,7 @@ class DaskExecutor:
         quiet_since = time.monotonic()
         try:
             workers = self._workers(client)
-            gpus = _offer_gpus(workers)
+            gpus = bool(_with_gpu(workers))
             for shard in islice(waiting, 2 * max(len(workers), 1)):
                 running[_submit(client, name, steps, shard, gpus)] = shard
             while running:
@@ -100,7 +101,15 @@ class DaskExecutor:
 
     def has_gpu(self) -> bool:
         """Whether a worker offers the resource `GPU`."""
-        return _offer_gpus(self._workers(self._reconnected()))
+        return bool(_with_gpu(self._workers(self._reconnected())))
+
+    def precision(self, device: str) -> str:
+        """The dtype in which all workers that get the backbone compute their products fast."""
+        client = self._reconnected()
+        workers = self._workers(client)
+        asked = _with_gpu(workers) or list(workers)
+        found = client.run(machine.own_precision, device, workers=asked)
+        return "float32" if "float32" in found.values() else "bfloat16"
 
     def _workers(self, client: Client) -> dict[str, Any]:
         try:
@@ -118,14 +127,12 @@ class DaskExecutor:
             raise OutageError(
                 f"the Dask scheduler at {_name(self.address)} has had no worker for "
                 f"{PATIENCE_SECONDS} s; start some with `dask worker {_name(self.address)}` and "
-                "run the same command again: finished shards are kept"
+                f"{AGAIN}"
             )
 
     def _lost(self, reason: str) -> str:
-        return (
-            f"the Dask scheduler at {_name(self.address)} went away ({reason}); start it again "
-            "and run the same command again: finished shards are kept"
-        )
+        found = f"the Dask scheduler at {_name(self.address)} went away ({reason})"
+        return f"{found}; start it again and {AGAIN}"
 
     def _reconnected(self) -> Client:
         """The client; another one if its scheduler was restarted, as soon as that answers."""
@@ -164,17 +171,17 @@ def has_gpu(options: ComputeOptions) -> bool:
 
 
 def precision(choice: str, options: ComputeOptions) -> str:
-    """The dtype of the backbone's products; it is settled before the work, and workers follow it.
+    """The dtype of the backbone's products; settled before the work, workers follow it."""
+    if choice != "auto":
+        return choice
+    with executor(options) as made:
+        if isinstance(made, DaskExecutor):
+            return made.precision(options.device)
+    return machine.own_precision(options.device)
 
-    Of a cluster it is known only whether it has a GPU.
-    """
-    if choice != "auto" or options.cluster == "local":
-        return machine.precision(choice, machine.device(options.device))
-    return "bfloat16" if has_gpu(options) else "float32"
 
-
-def _offer_gpus(workers: dict[str, Any]) -> bool:
-    return any(worker["resources"].get(GPU) for worker in workers.values())
+def _with_gpu(workers: dict[str, Any]) -> list[str]:
+    return [name for name, worker in workers.items() if worker["resources"].get(GPU)]
 
 
 def _submit(client: Client, name: str, steps: Sequence[Step], shard: int, gpus: bool) -> Any:
@@ -200,13 +207,11 @@ def _result(future: Any, title: str, shard: int) -> Any:
         raise OutageError(
             f"{title}: shard {shard} killed the worker that ran it {error.allowed_failures + 1} "
             "times, most likely for want of memory; use fewer --workers, a larger --memory-limit "
-            "or a larger machine, and run the same command again: finished shards are kept"
+            f"or a larger machine, and {AGAIN}"
         ) from None
     except MemoryError as error:
-        raise CapacityError(
-            f"{title}: a worker ran out of memory at shard {shard} ({error}); use fewer "
-            "--workers or a larger machine, and run the same command again"
-        ) from None
+        found = f"{title}: a worker ran out of memory at shard {shard} ({error})"
+        raise CapacityError(f"{found}; use fewer --workers or a larger machine") from None
     except Exception as error:
         error.add_note(f"{title}: shard {shard}")
         raise

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stego_core import calibration, meanshift, training
+from stego_core import batches, calibration, meanshift, training
+from stego_core.batches import ImageReader, Images, TrainingSet
 from stego_core.errors import CapacityError
 from stego_core.shifts import Triple
-from stego_core.training import Curve, ImageReader, Images, Recipe, TrainingSet, TrainingState
+from stego_core.training import Curve, Recipe, TrainingState
 from tasks import checkpoints, machine
 from tasks.model import HEAD_FILE
 from tasks.options import ComputeOptions, HeadOptions
@@ -163,7 +164,7 @@ def training_set(
     Raises:
         CapacityError: fewer than two rows can be used.
     """
-    table = neighbor_ids(rows, neighbors_key)[:, 1 : training.POSITIVE_RANKS + 1]
+    table = neighbor_ids(rows, neighbors_key)[:, 1 : batches.POSITIVE_RANKS + 1]
     usable = np.flatnonzero(rows.valid() & (table >= 0).all(axis=1)).astype(np.int64)
     if len(usable) < 2:
         raise CapacityError(f"{len(usable)} crops are too few to train on; give more images")

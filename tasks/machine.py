@@ -41,6 +41,11 @@ def precision(choice: str, device: str) -> str:
     return "bfloat16" if fast else "float32"
 
 
+def own_precision(choice: str) -> str:
+    """The dtype in which this process computes fast, on the torch device for an option."""
+    return precision("auto", device(choice))
+
+
 def device(choice: str) -> str:
     """The torch device for an option: `auto` is cuda where there is one.
 

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from stego_core.batches import step_generator
 from stego_core.errors import InputError
 from stego_core.geometry import crop_windows, square_labels
+from stego_core.head import MeanShiftHead
 from stego_core.probe import PixelFit
-from stego_core.training import step_generator
 from tasks import checkpoints, machine, model
 from tasks.index import IndexReader
 from tasks.options import ComputeOptions
@@ -124,6 +125,7 @@ class PixelProbeWork:
         """Fit to the end from the newest checkpoint, then store the probe."""
         watch, device = Stopwatch(), machine.device(self.device)
         head = model.head(self.rows.workspace.storage, self.head_key, device)
+        trained: Any = head.head if isinstance(head, MeanShiftHead) else head
         with watch("read"):
             labelled = LabelledRows(self.rows)
             patches = PatchCache(self.rows, self.feature_memory)
@@ -143,7 +145,8 @@ class PixelProbeWork:
             for step, batch in ahead(range(begun, self.steps_to_do), prepared, BATCHES_AHEAD):
                 features = torch.from_numpy(batch.patches.astype(np.float32)).to(device)
                 with torch.no_grad():
-                    codes = head(features, batch.generator)
+                    kept = trained.kept(len(features), batch.generator)
+                    codes = head(features, [keep[:, None, None] for keep in kept])
                 loss = fit.step(codes, torch.from_numpy(batch.labels).to(device))
                 done = step + 1
                 if done % CHECKPOINT_STEPS == 0 and done < self.steps_to_do:

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from stego_core.batches import Images
 from stego_core.meanshift import TRAINING, mean_shift, sampling_weights
-from stego_core.training import Images
 from tasks.rows import PatchCache
 
 

@@ -11,23 +11,25 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from stego_core.batches import (
+    RANDOM_DRAWS,
+    Batch,
+    Images,
+    TrainingSet,
+    draw_batch,
+    positions,
+    step_generator,
+)
 from stego_core.head import Head
 from stego_core.shifts import Triple
 from stego_core.training import (
-    RANDOM_DRAWS,
-    Batch,
     Curve,
-    Images,
     Prepared,
     Recipe,
-    TrainingSet,
     TrainingState,
-    draw_batch,
     measured_shifts,
-    positions,
     prepared,
     start,
-    step_generator,
     train,
     train_step,
 )
@@ -85,9 +87,7 @@ class TestTokens:
     def test_a_batch_draws_anchors_their_neighbours_and_two_sets(self) -> None:
         rows = np.array([3, 5, 8, 13])
         positives = np.array([[103, 113], [105, 115], [108, 118], [123, 133]])
-        batch = draw_batch(
-            TrainingSet(numbered, rows, positives), recipe(batch=40), step_generator(0, 1)
-        )
+        batch = draw_batch(TrainingSet(numbered, rows, positives), 40, 3, step_generator(0, 1))
         chosen = set()
         compared = batch.compared(batch.tokens)
         for anchor, positive, other in zip(*compared[:3], strict=True):
@@ -109,7 +109,7 @@ class TestTokens:
         """Row and position tell a patch; a row may be drawn for several images of the step."""
         rows = np.array([3, 5, 8, 13])
         data = TrainingSet(numbered, rows, rows[:, None] + 100)
-        batch = draw_batch(data, recipe(batch=6, grid=5), step_generator(0, 1))
+        batch = draw_batch(data, 6, 5, step_generator(0, 1))
         named = torch.cat([batch.images[:, None], batch.tokens], dim=1)
         assert len(named.unique(dim=0)) == len(named) < batch.places.numel()
         assert batch.places.unique().tolist() == list(range(len(named)))
@@ -134,7 +134,7 @@ class TestTokens:
 
         rows = np.arange(4)
         data = TrainingSet(weighted, rows, rows[:, None] + 10)
-        batch = draw_batch(data, recipe(batch=40), step_generator(0, 1))
+        batch = draw_batch(data, 40, 3, step_generator(0, 1))
         sets = [part[..., 1] for part in batch.compared(batch.tokens)[:3]]
         assert all(float(part.max()) < 10 for part in sets)
         assert not any(torch.equal(a, b) for a, b in itertools.combinations(sets, 2))
@@ -264,7 +264,12 @@ class TestStep:
         step = prepared(data, plan, SHIFTS, "cpu", 0)
         seen: list[tuple[Tensor, Tensor]] = []
         forward = state.head.forward
-        state.head.forward = lambda tokens, kept: (seen.append(kept), forward(tokens, kept))[1]
+
+        def watched(tokens: Tensor, kept: tuple[Tensor, Tensor]) -> Tensor:
+            seen.append(kept)
+            return forward(tokens, kept)
+
+        state.head.forward = watched
         train_step(state, step, plan)
         first, second = (torch.cat(parts) for parts in zip(*seen, strict=True))
         assert not torch.equal(first, second)
