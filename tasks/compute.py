@@ -172,12 +172,11 @@ def has_gpu(options: ComputeOptions) -> bool:
 
 def precision(choice: str, options: ComputeOptions) -> str:
     """The dtype of the backbone's products; settled before the work, workers follow it."""
-    if choice != "auto":
-        return choice
-    with executor(options) as made:
-        if isinstance(made, DaskExecutor):
-            return made.precision(options.device)
-    return machine.own_precision(options.device)
+    if choice == "auto" and options.cluster != "local":
+        with executor(options) as made:
+            if isinstance(made, DaskExecutor):
+                return made.precision(options.device)
+    return machine.precision(choice, machine.device(options.device))
 
 
 def _with_gpu(workers: dict[str, Any]) -> list[str]:
