@@ -46,27 +46,24 @@ class Measured(NamedTuple):
     shares: Triple
 
 
-def measure(
-    batches: Sequence[tuple[Tokens, Tokens, Tokens]], seed: int, attracting: Triple = ATTRACTING
-) -> Measured:
+def measure(batches: Sequence[tuple[Tokens, Tokens, Tokens]], seed: int) -> Measured:
     """The shifts at which about as many pairs attract as are of one kind.
 
     Patches are sorted into a few coarse kinds by k-means on their features. That tells how often
     two patches of one image, of neighbours, or of random images are of one kind: often where a
     crop shows little, seldom where it shows a whole street. The best starts of k-means are
     averaged. Pairs attract where the centred correspondence F^SC exceeds b, so b is the quantile
-    of F^SC that leaves this share, times `attracting`, above it.
+    of F^SC that leaves this share, times `ATTRACTING`, above it.
 
     Args:
         batches: of tokens as training draws them: pairs of self, knn and random images.
         seed: of the sample and of the k-means starts.
-        attracting: pairs that attract, for each one of one kind; at most all of them do.
     """
     sortings = coarse_kinds(torch.cat([pairs[0].one.flatten(0, 1) for pairs in batches]), seed)
     shares, shifts = [], []
-    for pairs, for_each in zip(zip(*batches, strict=True), attracting, strict=True):
+    for pairs, for_each in zip(zip(*batches, strict=True), ATTRACTING, strict=True):
         same = [same_kind(part, kinds) for part in pairs for kinds in sortings]
-        share = min(for_each * float(np.mean(same)), 1.0)
+        share = for_each * float(np.mean(same))
         centred = [spatially_centred(correspondence(*part)).flatten() for part in pairs]
         shares.append(share)
         shifts.append(float(np.quantile(torch.cat(centred).numpy(), 1 - share)))

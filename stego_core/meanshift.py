@@ -4,8 +4,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from stego_core.shifts import Triple
-
 RECIPE = "mean-shift"
 """Its name among the recipes of the head."""
 SHARPNESS = 20.0
@@ -13,9 +11,6 @@ SHARPNESS = 20.0
 ITERATIONS = 3
 DENSITY_SHARPNESS = 10.0
 """κ of the kernel that counts a thing's patches, wider than the one that draws them together."""
-ATTRACTING = Triple(1.1, 1.1, 0.25)
-"""Pairs that attract, for each one of one kind: patches drawn so that large things do not crowd out
-small ones are of one kind less often, and random images share less (docs/calibration.md)."""
 TRAINING, CLUSTERING = 0.5, 1.0
 """Powers of `sampling_weights`: a thing of n patches takes part in training as often as √n, in
 clustering as often as any other (docs/calibration.md)."""

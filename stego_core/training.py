@@ -34,7 +34,6 @@ class Recipe:
         learning_rate: of Adam.
         seed: every draw of step t comes from (seed, t) alone, so a resumed run draws the same.
         weights: λ of the self, knn and random term.
-        attracting: pairs that attract, for each one of one kind, where shifts are measured.
         averaging: decay, in [0, 1), of the moving average of the head's weights; 0 keeps the last.
     """
 
@@ -44,7 +43,6 @@ class Recipe:
     learning_rate: float
     seed: int
     weights: Triple
-    attracting: Triple = calibration.ATTRACTING
     averaging: float = 0.0
 
 
@@ -178,7 +176,7 @@ def prepared(data: TrainingSet, recipe: Recipe, shifts: Triple, device: str, ste
 
 def measured_shifts(data: TrainingSet, recipe: Recipe) -> Measured:
     """The shifts that suit these features, from the batches of the first steps."""
-    return calibration.measure(first_pairs(data, recipe), recipe.seed, recipe.attracting)
+    return calibration.measure(first_pairs(data, recipe), recipe.seed)
 
 
 def first_pairs(data: TrainingSet, recipe: Recipe) -> list[tuple[Tokens, Tokens, Tokens]]:

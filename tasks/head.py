@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stego_core import batches, calibration, meanshift, training
+from stego_core import batches, meanshift, training
 from stego_core.batches import ImageReader, Images, TrainingSet
 from stego_core.errors import CapacityError
 from stego_core.shifts import Triple
@@ -143,7 +143,6 @@ def rounded(values: Iterable[float]) -> Triple:
 
 def recipe_of(options: HeadOptions) -> Recipe:
     """The core's recipe for these options."""
-    shifted = options.recipe == meanshift.RECIPE
     return Recipe(
         steps=options.steps,
         batch=options.batch,
@@ -151,8 +150,7 @@ def recipe_of(options: HeadOptions) -> Recipe:
         learning_rate=options.learning_rate,
         seed=options.seed,
         weights=options.calibration().weights,
-        attracting=meanshift.ATTRACTING if shifted else calibration.ATTRACTING,
-        averaging=AVERAGING if shifted else 0.0,
+        averaging=AVERAGING if options.recipe == meanshift.RECIPE else 0.0,
     )
 
 

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from stego_core.calibration import ATTRACTING, KINDS, Tokens, coarse_kinds, measure, same_kind
 from stego_core.correspondence import pair_loss
-from stego_core.shifts import Triple
 
 CHANNELS = 16
 
@@ -106,14 +105,3 @@ def test_constant_features_give_finite_shifts() -> None:
     measured = measure([(pairs, pairs, pairs)], seed=0)
     assert measured.shares == ATTRACTING
     assert all(math.isfinite(shift) for shift in measured.shifts)
-
-
-def test_recipes_may_want_more_or_fewer_pairs_to_attract() -> None:
-    batches = [drawn(seed, 2) for seed in range(6)]
-    plain = measure(batches, 0)
-    found = measure(batches, 0, Triple(1.5, 4, 0.1))
-    assert found.shares.self == pytest.approx(1.5 * plain.shares.self)
-    assert found.shares.knn == 1
-    assert found.shares.rand == pytest.approx(0.2 * plain.shares.rand)
-    assert found.shifts.self < plain.shifts.self
-    assert found.shifts.rand > plain.shifts.rand
