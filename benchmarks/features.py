@@ -104,15 +104,7 @@ def warm_up(place: str, key: str) -> None:
 
 
 def reference(inputs: dict[str, Any]) -> pairs.Work:
-    import timm.layers
-
-    timm.layers.set_fused_attn(False)
-    model = backbones.bare_model(inputs["backbone"])
-    if inputs["weights"] != "untrained":
-        from tasks.model import from_file
-
-        backbones.load_weights(model, from_file(inputs["weights"]))
-    frozen = backbones.freeze(model, None, "cpu")
+    frozen = eager_backbone(inputs)
     files = sorted(Path(inputs["folder"], DUMP).iterdir())
     place = tempfile.mkdtemp(dir=inputs["folder"], prefix="reference-")
     grid = SIDE // frozen.patch
@@ -135,6 +127,19 @@ def reference(inputs: dict[str, Any]) -> pairs.Work:
     embedded(files[:BATCH])
     torch.set_num_threads(inputs["threads"])
     return work
+
+
+def eager_backbone(inputs: dict[str, Any]) -> backbones.Backbone:
+    """float32, explicit attention."""
+    import timm.layers
+
+    timm.layers.set_fused_attn(False)
+    model = backbones.bare_model(inputs["backbone"])
+    if inputs["weights"] != "untrained":
+        from tasks.model import from_file
+
+        backbones.load_weights(model, from_file(inputs["weights"]))
+    return backbones.freeze(model, inputs.get("layer"), "cpu")
 
 
 def equal(inputs: dict[str, Any], ours: pairs.Arrays, reference: pairs.Arrays) -> str:

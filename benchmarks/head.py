@@ -21,6 +21,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import features
 import harness
 import numpy as np
 import pairs
@@ -30,7 +31,6 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from stego_core import backbone as backbones
 from stego_core import correspondence, geometry
 from stego_core.head import Head, channels_kept
 from stego_core.shifts import DEFAULT_WEIGHTS, Triple
@@ -82,7 +82,7 @@ def ours(inputs: dict[str, Any]) -> pairs.Work:
     place = tempfile.mkdtemp(dir=inputs["folder"], prefix="run-")
     os.environ.update(plain.worker_environment())
     run = ComputeOptions(workers=inputs["threads"], device="cpu")
-    features = FeaturesOptions(
+    crops = FeaturesOptions(
         **{name: inputs[name] for name in ("backbone", "weights", "layer")}, crop_size=SIDE
     )
     shifts = ",".join(map(str, SHIFTS))
@@ -94,7 +94,7 @@ def ours(inputs: dict[str, Any]) -> pairs.Work:
 
     def work() -> pairs.Arrays:
         marks = [time.perf_counter()]
-        key = stages.features_flow(place, DUMP, features, run)
+        key = stages.features_flow(place, DUMP, crops, run)
         marks.append(time.perf_counter())
         table = stages.neighbors_flow(place, DUMP, key, [DUMP], NeighborsOptions(), run)
         marks.append(time.perf_counter())
@@ -107,7 +107,7 @@ def ours(inputs: dict[str, Any]) -> pairs.Work:
 
 def reference(inputs: dict[str, Any]) -> pairs.Work:
     """Some steps that stand for all of them."""
-    frozen = eager_backbone(inputs)
+    frozen = features.eager_backbone(inputs)
     crops = torch.from_numpy(all_crops(inputs))
     generator = torch.Generator().manual_seed(inputs["seed"])
     head = Head.create(frozen.channels, DEPTH, generator, DROPOUT)
@@ -125,19 +125,6 @@ def reference(inputs: dict[str, Any]) -> pairs.Work:
         return {"losses": np.array(losses), "scale": np.array(inputs["steps"] / inputs["timed"])}
 
     return work
-
-
-def eager_backbone(inputs: dict[str, Any]) -> backbones.Backbone:
-    """float32, explicit attention."""
-    import timm.layers
-
-    timm.layers.set_fused_attn(False)
-    model = backbones.bare_model(inputs["backbone"])
-    if inputs["weights"] != "untrained":
-        from tasks.model import from_file
-
-        backbones.load_weights(model, from_file(inputs["weights"]))
-    return backbones.freeze(model, inputs["layer"], "cpu")
 
 
 def all_crops(inputs: dict[str, Any]) -> Any:
@@ -211,17 +198,17 @@ def equal(inputs: dict[str, Any], ours: pairs.Arrays, reference: pairs.Arrays) -
     def drawn(depth: int) -> list[Tensor]:
         return [torch.randn((BATCH, depth, GRID, GRID), generator=generator) for _ in range(3)]
 
-    features, codes = drawn(64), drawn(DEPTH)
+    tokens, codes = drawn(64), drawn(DEPTH)
     order = correspondence.derangement(BATCH, generator)
 
     def compared(values: list[Tensor]) -> correspondence.Compared:
         flat = [F.normalize(each.flatten(2).transpose(1, 2), dim=-1) for each in values]
         return correspondence.Compared(*flat, order[None])
 
-    wanted = correspondence.batch_attractions(compared(features), SHIFTS)
+    wanted = correspondence.batch_attractions(compared(tokens), SHIFTS)
     losses, _ = correspondence.batch_terms(compared(codes), wanted)
     theirs = [
-        pair_loss((features[0], codes[0]), (features[at][rows], codes[at][rows]), shift)
+        pair_loss((tokens[0], codes[0]), (tokens[at][rows], codes[at][rows]), shift)
         for at, rows, shift in zip((0, 1, 2), (..., ..., order), SHIFTS, strict=True)
     ]
     apart = max(abs(float(a - b)) for a, b in zip(losses, theirs, strict=True))

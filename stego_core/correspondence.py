@@ -63,11 +63,6 @@ def distilled(codes: Tensor, attractions: Tensor) -> Tensor:
     return -torch.dot(codes.relu().flatten(), attractions.flatten()) / codes.numel()
 
 
-def pair_loss(features: Tensor, codes: Tensor, shift: float) -> Tensor:
-    """`distilled` of feature correspondences F and code correspondences S, each (B, n, m)."""
-    return distilled(codes, attraction(features, shift))
-
-
 class Compared(NamedTuple):
     """What a step compares: features or codes of a batch, of norm 1, n tokens per image.
 

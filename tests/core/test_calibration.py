@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from stego_core.calibration import ATTRACTING, KINDS, Tokens, coarse_kinds, measure, same_kind
-from stego_core.correspondence import pair_loss
+from stego_core.correspondence import attraction, distilled
 
 CHANNELS = 16
 
@@ -86,7 +86,7 @@ def test_as_many_pairs_attract_as_the_shares_say() -> None:
         for pairs in batches:
             one, other = (part / part.norm(dim=-1, keepdim=True) for part in pairs[kind])
             codes = torch.full((8, 40, 40), 0.5, requires_grad=True)
-            pair_loss(one @ other.transpose(-1, -2), codes, shift).backward()
+            distilled(codes, attraction(one @ other.transpose(-1, -2), shift)).backward()
             assert codes.grad is not None
             attracted.append(float((codes.grad < 0).float().mean()))
         assert np.mean(attracted) == pytest.approx(measured.shares[kind], abs=2e-3)

@@ -11,11 +11,12 @@ from torch.nn.functional import normalize
 
 from stego_core.correspondence import (
     Compared,
+    attraction,
     batch_attractions,
     batch_terms,
     correspondence,
     derangement,
-    pair_loss,
+    distilled,
     spatially_centred,
 )
 
@@ -53,6 +54,10 @@ def slow_pair_loss(f: Array, s: Array, shift: float) -> float:
 
 def draw(rng: np.random.Generator, *shape: int) -> Array:
     return rng.normal(size=shape)
+
+
+def pair_loss(f: torch.Tensor, s: torch.Tensor, shift: float) -> torch.Tensor:
+    return distilled(s, attraction(f, shift))
 
 
 def compared(rng: np.random.Generator, depth: int) -> Compared:
