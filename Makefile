@@ -16,6 +16,7 @@ $(INSTALLED): pyproject.toml setup.py constraints.txt stego_core/_lattice.cpp
 	$(PYTHON) -m venv $(VENV)
 	@echo "installing the pinned versions (some minutes, about 6 GB) ..."
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps datumaro==1.13.12
 	@touch $@
 
 demo: $(INSTALLED) ## run the whole pipeline on a small generated corpus

@@ -99,7 +99,7 @@ def ours(inputs: dict[str, Any]) -> pairs.Work:
 
 def our_mask(item: Item) -> NDArray[np.uint8]:
     codes, pixels, centroids = item
-    return refined(codes, pixels, centroids, CRF, View())
+    return refined(codes, pixels, centroids, CRF, View()).classes
 
 
 def reference(inputs: dict[str, Any]) -> pairs.Work:

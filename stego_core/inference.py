@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -68,11 +69,24 @@ class Segmenter:
 
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Cluster ids (H, W) uint8 of an RGB image (H, W, 3) uint8 of any size."""
-        return refined(self.codes(image), image, self.centroids, self.crf, self.view)
+        return refined(self.codes(image), image, self.centroids, self.crf, self.view).classes
 
     def codes(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Codes (h, w, D) float32 of an image at patch resolution."""
         return image_codes(image, self.backbone, self.head, self.view)
+
+
+class Refined(NamedTuple):
+    """An image's clusters after refinement.
+
+    Attributes:
+        classes: (H, W) uint8 cluster ids.
+        margins: (H, W) uint8; 255 times the probability of the best class less that of the
+            second best.
+    """
+
+    classes: NDArray[np.uint8]
+    margins: NDArray[np.uint8]
 
 
 def refined(
@@ -81,8 +95,8 @@ def refined(
     centroids: NDArray[np.float32],
     crf: Crf,
     view: View,
-) -> NDArray[np.uint8]:
-    """Cluster ids (H, W) uint8 of an image (H, W, 3) uint8 from its codes (h, w, D).
+) -> Refined:
+    """Cluster ids of an image (H, W, 3) uint8 from its codes (h, w, D), and how sure they are.
 
     Needs no backbone, so that a CPU worker can do it for codes that a GPU worker made.
     """
@@ -93,9 +107,10 @@ def refined(
 
     def classify(window: Window) -> NDArray[np.uint8]:
         marginals = crf.refine(scores_at(codes, score, size, window), image[window.slices])
-        return np.asarray(marginals.argmax(axis=0), np.uint8)
+        return np.stack([marginals.argmax(axis=0).astype(np.uint8), margins(marginals)])
 
-    return in_windows(size, view, classify)
+    classes, certain = in_windows(size, view, classify)
+    return Refined(classes, certain)
 
 
 def image_codes(
@@ -214,19 +229,39 @@ def cluster_log_probabilities(
     return np.asarray(scaled - peak - np.log(np.exp(scaled - peak).sum(-1, keepdims=True)))
 
 
+def margins(marginals: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """How sure each pixel's class is: 255 times best less second best probability.
+
+    Args:
+        marginals: (K, H, W) float32, over K of sum 1.
+
+    Returns:
+        (H, W) uint8, 0 to 255; 255 where there is one class only.
+    """
+    best = marginals[0].copy()
+    second = np.zeros_like(best)
+    for each in marginals[1:]:
+        np.maximum(second, np.minimum(best, each), out=second)
+        np.maximum(best, each, out=best)
+    return np.asarray(np.rint(255 * (best - second).clip(0, 1)), np.uint8)
+
+
 def in_windows(
-    size: tuple[int, int], view: View, classify: Callable[[Window], NDArray[np.uint8]]
+    size: tuple[int, int], view: View, decide: Callable[[Window], NDArray[np.uint8]]
 ) -> NDArray[np.uint8]:
-    """Class ids (H, W) uint8, decided window by window; each window keeps its core.
+    """Maps (..., H, W) uint8, decided (..., h, w) window by window; each window keeps its core.
 
     The overlap gives the CRF its surroundings; its result there is thrown away.
     """
-    classes = np.empty(size, np.uint8)
+    maps: NDArray[np.uint8] | None = None
     edges = [(spans(n, *view.refining), cores(n, *view.refining)) for n in size]
     for (top, bottom), (core_top, core_bottom) in zip(*edges[0], strict=True):
         for (left, right), (core_left, core_right) in zip(*edges[1], strict=True):
-            part = classify(Window(top, left, bottom, right))
-            classes[core_top:core_bottom, core_left:core_right] = part[
-                core_top - top : core_bottom - top, core_left - left : core_right - left
+            part = decide(Window(top, left, bottom, right))
+            if maps is None:
+                maps = np.empty((*part.shape[:-2], *size), np.uint8)
+            maps[..., core_top:core_bottom, core_left:core_right] = part[
+                ..., core_top - top : core_bottom - top, core_left - left : core_right - left
             ]
-    return classes
+    assert maps is not None  # spans() never returns an empty list
+    return maps

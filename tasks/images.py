@@ -128,13 +128,18 @@ def encode_mask(classes: NDArray[np.uint8], colours: NDArray[np.uint8]) -> bytes
     return encode_png(image)
 
 
+def encode_margins(margins: NDArray[np.uint8]) -> bytes:
+    """A grey PNG of margins (H, W) uint8."""
+    return encode_png(Image.fromarray(margins, mode="L"))
+
+
 def encode_png(image: Image.Image) -> bytes:
     """A PNG of an image, pixels as they are."""
     return _encoded(image, "PNG")
 
 
 def decode_mask(content: bytes) -> NDArray[np.uint8]:
-    """Class ids (H, W) uint8 of `encode_mask`.
+    """Class ids (H, W) uint8 of `encode_mask`, or margins of `encode_margins`.
 
     Raises:
         DamageError: the file is not what was written.

@@ -1,4 +1,4 @@
-"""Stage masks: a class for every pixel of every image, one palette PNG each, and overlays."""
+"""Stage masks: a class for every pixel of every image, one palette PNG each, how sure, overlays."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stego_core.confidence import Confidence
 from stego_core.errors import ImageError
 from stego_core.geometry import MAX_ASPECT
-from stego_core.inference import refined
+from stego_core.inference import Refined, refined
 from stego_core.palette import coloured, overlay, palette
-from tasks import images, model
+from tasks import confidence, images, model
 from tasks.index import Entry, IndexReader
 from tasks.options import MasksOptions
 from tasks.segmenter import (
@@ -53,7 +54,7 @@ class MasksWork:
     index: IndexReader
     spec: SegmenterSpec
     path: str
-    only_labelled: bool
+    baseline: bool
     overlays: bool
     device: str
 
@@ -70,7 +71,7 @@ class MasksWork:
         """Rows and index entries of the shard's images that get a mask."""
         rows = np.arange(*self.rows(shard), dtype=np.int64)
         pairs = zip(rows.tolist(), self.index.entries(rows), strict=True)
-        wanted = [(r, e) for r, e in pairs if e["label_digest"] or not self.only_labelled]
+        wanted = [(r, e) for r, e in pairs if e["label_digest"] or not self.baseline]
         return [row for row, _ in wanted], [entry for _, entry in wanted]
 
     def codes(self, shard: int) -> ShardCodes:
@@ -94,23 +95,27 @@ class MasksWork:
         watch = Stopwatch()
         centroids, crf, view = self.spec.centroids(), self.spec.crf(), self.spec.view()
         colours = palette(len(centroids))
-        pixels = np.zeros(len(centroids), np.int64)
+        rows: list[confidence.Row] = []
         written: list[str] = []
         size = 0
-        _, entries = self._entries(shard)
-        kept = [(e, c) for e, c in zip(entries, coded.codes, strict=True) if c is not None]
-        images = watch.each("read", self.index.images(entry for entry, _ in kept))
+        numbered = zip(*self._entries(shard), coded.codes, strict=True)
+        kept = [(row, entry, codes) for row, entry, codes in numbered if codes is not None]
+        images = watch.each("read", self.index.images(entry for _, entry, _ in kept))
         with Uploads(self.spec.storage) as uploads:
-            for (entry, codes), (_, image) in zip(kept, images, strict=True):
+            for (row, entry, codes), (_, image) in zip(kept, images, strict=True):
                 if isinstance(image, ImageError):
                     raise image  # it was readable a moment ago: the weather
                 with watch("refine"):
-                    classes = refined(codes, image, centroids, crf, view)
+                    found = refined(codes, image, centroids, crf, view)
                 with watch("write"):
-                    content = self._store(uploads, entry["image_id"], image, classes, colours)
-                pixels += np.bincount(classes.ravel(), minlength=len(centroids))
+                    content = self._store(uploads, entry["image_id"], image, found, colours)
+                sure = Confidence.of(found.classes, found.margins, len(centroids))
+                rows.append(confidence.Row(row, entry, sure))
                 written.append(keys.digest(content))
                 size += len(content)
+        if not self.baseline:
+            confidence.write_part(self.spec.storage, self.path, shard, rows, len(centroids))
+        pixels = sum((each.sure.pixels for each in rows), np.zeros(len(centroids), np.int64))
         record = Record(
             shard,
             self.rows(shard),
@@ -128,13 +133,17 @@ class MasksWork:
         uploads: Uploads,
         image_id: str,
         image: NDArray[np.uint8],
-        classes: NDArray[np.uint8],
+        found: Refined,
         colours: NDArray[np.uint8],
     ) -> bytes:
-        content = images.encode_mask(classes, colours)
+        """Write an image's mask, then what goes with it; returns the mask's bytes."""
+        content = images.encode_mask(found.classes, colours)
         uploads.write(f"{self.path}/{image_id}.png", content)
+        if not self.baseline:
+            path = confidence.map_path(self.path, image_id)
+            uploads.write(path, images.encode_margins(found.margins))
         if self.overlays:
-            blended = overlay(image, coloured(classes, colours))
+            blended = overlay(image, coloured(found.classes, colours))
             path = f"{self.path.replace('masks/', 'overlays/', 1)}/{image_id}.jpg"
             uploads.write(path, images.encode_overlay(blended))
         return content
@@ -159,7 +168,7 @@ def plan(
         IndexReader(workspace, dump),
         spec,
         folder.path,
-        only_labelled=baseline,
+        baseline=baseline,
         overlays=options.overlays and not baseline,
         device=device,
     )
@@ -185,8 +194,10 @@ def tokens_at_once(options: MasksOptions, patch: int) -> int:
 
 
 def finish(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
-    """Add up the pixels of each class and write the manifest."""
+    """Add up the pixels of each class, join the tables of confidence, and write the manifest."""
     records = stage.folder.records(stage.shards)
     pixels = np.sum([record.results["pixels"] for record in records], axis=0)
     masks = sum(record.results["masks"] for record in records)
+    if stage.manifest["inputs"]["head"] != model.IDENTITY:
+        confidence.join(stage.folder, stage.shards, len(pixels))
     return stage.finish(seconds, computed, masks=masks, pixels=pixels.tolist())

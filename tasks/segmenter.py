@@ -14,7 +14,7 @@ from tasks.workspace import keys, tables
 from tasks.workspace.storage import Storage
 from tasks.workspace.workspace import Workspace
 
-MASKS_VERSION = 2
+MASKS_VERSION = 3
 """Raised whenever the same options would give other masks."""
 
 

@@ -111,6 +111,13 @@ def stream_column(storage: Storage, path: str, column: str) -> Iterator[list[Any
             yield parquet.read_row_group(group, columns=[column]).column(column).to_pylist()
 
 
+def stream_rows(storage: Storage, path: str, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Rows as dictionaries of some columns, a row group at a time."""
+    with _opened(storage, path) as parquet:
+        for group in range(parquet.num_row_groups):
+            yield from parquet.read_row_group(group, columns=list(columns)).to_pylist()
+
+
 def write_tensors(storage: Storage, path: str, tensors: Mapping[str, NDArray[Any]]) -> bytes:
     """Write named arrays as one safetensors file; returns its bytes."""
     ordered = {name: np.asarray(tensors[name], order="C") for name in sorted(tensors)}

@@ -278,7 +278,9 @@ class TestSegmenter:
         expected = unit(slow_bilinear(codes, (37, 53))) @ segmenter.centroids.T.astype(float)
         clear = np.diff(np.sort(expected, axis=-1), axis=-1)[..., -1] > 1e-4
         assert clear.mean() > 0.99
-        found = refined(codes, noise_image, segmenter.centroids, segmenter.crf, segmenter.view)
+        found = refined(
+            codes, noise_image, segmenter.centroids, segmenter.crf, segmenter.view
+        ).classes
         np.testing.assert_array_equal(found[clear], expected.argmax(-1)[clear])
         assert len(np.unique(found)) > 2
 

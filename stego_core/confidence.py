@@ -1,0 +1,45 @@
+"""Which pixels and images to look at first: margins between the two best classes, added up."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+DOUBT = 128
+"""A pixel whose margin is below this, of 255, is doubtful: the best class is less than half
+the probability ahead of the second best."""
+
+
+@dataclass(frozen=True)
+class Confidence:
+    """How sure one image's mask is.
+
+    Attributes:
+        pixels: (K,) int64 of each class.
+        doubtful: (K,) int64, those of them whose margin is below DOUBT.
+        margins: (K,) float64, sum of their margins, each 0 to 1.
+    """
+
+    pixels: NDArray[np.int64]
+    doubtful: NDArray[np.int64]
+    margins: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, classes: NDArray[np.uint8], margins: NDArray[np.uint8], count: int) -> "Confidence":
+        """Of class ids (H, W) uint8 below `count` and their margins (H, W) uint8."""
+        flat, weights = classes.ravel(), margins.ravel()
+        return cls(
+            np.bincount(flat, minlength=count),
+            np.bincount(flat[weights < DOUBT], minlength=count),
+            np.bincount(flat, weights, minlength=count) / 255,
+        )
+
+    @property
+    def margin(self) -> float:
+        """Mean margin of all pixels, 0 to 1."""
+        return float(self.margins.sum() / max(int(self.pixels.sum()), 1))
+
+    @property
+    def doubt(self) -> float:
+        """Share of the pixels that are doubtful, 0 to 1."""
+        return float(self.doubtful.sum() / max(int(self.pixels.sum()), 1))

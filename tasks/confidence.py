@@ -1,0 +1,114 @@
+"""How sure each image's mask is: a table per dump beside its masks, and a map per image."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from stego_core.confidence import Confidence
+from tasks.index import Entry
+from tasks.workspace import tables
+from tasks.workspace.ledger import Folder
+from tasks.workspace.storage import Storage
+
+TABLE = "confidence.parquet"
+IMAGE_COLUMNS = {
+    "row": "int64",
+    "image_id": "string",
+    "path": "string",
+    "height": "int32",
+    "width": "int32",
+    "margin": "float",
+    "doubtful": "float",
+}
+CLASS_COLUMNS = ("share", "margin", "doubtful")
+"""Of each class c, as share_c, …: of the image's pixels; mean of its pixels' margins; share of its
+pixels that are doubtful. The last two are null where the image has none of it."""
+
+
+class Row(NamedTuple):
+    """One image of a dump.
+
+    Attributes:
+        row: in the dump's index.
+        entry: of the index.
+        sure: what its mask's margins add up to.
+    """
+
+    row: int
+    entry: Entry
+    sure: Confidence
+
+
+class Doubtful(NamedTuple):
+    """An image that people should look at, all shares 0 to 1."""
+
+    dump: str
+    row: int
+    image_id: str
+    path: str
+    margin: float
+    doubtful: float
+
+
+def map_path(masks_path: str, image_id: str) -> str:
+    """The file that holds an image's margins."""
+    return f"{masks_path.replace('masks/', 'confidence/', 1)}/{image_id}.png"
+
+
+def columns(classes: int) -> dict[str, str]:
+    """Names and types of the table's columns."""
+    per_class = {f"{name}_{c}": "float" for c in range(classes) for name in CLASS_COLUMNS}
+    return {**IMAGE_COLUMNS, **per_class}
+
+
+def write_part(
+    storage: Storage, masks_path: str, shard: int, rows: Sequence[Row], classes: int
+) -> None:
+    """Write one shard's rows."""
+    entries = [_values(row, classes) for row in rows]
+    values = {name: [entry[name] for entry in entries] for name in columns(classes)}
+    tables.write_table(storage, _part(masks_path, shard), values, columns(classes))
+
+
+def _values(row: Row, classes: int) -> dict[str, Any]:
+    sure, total = row.sure, max(int(row.sure.pixels.sum()), 1)
+    values: dict[str, Any] = {
+        "row": row.row,
+        **{name: row.entry[name] for name in ("image_id", "path", "height", "width")},
+        "margin": sure.margin,
+        "doubtful": sure.doubt,
+    }
+    for c in range(classes):
+        pixels = int(sure.pixels[c])
+        values[f"share_{c}"] = pixels / total
+        values[f"margin_{c}"] = sure.margins[c] / pixels if pixels else None
+        values[f"doubtful_{c}"] = sure.doubtful[c] / pixels if pixels else None
+    return values
+
+
+def join(folder: Folder, shards: int, classes: int) -> None:
+    """Join the shards' parts into the dump's table."""
+    parts = [_part(folder.path, shard) for shard in range(shards)]
+    tables.join_tables(folder.storage, parts, f"{folder.path}/{TABLE}", columns(classes))
+
+
+def least_certain(folders: Sequence[tuple[str, Folder]], most: int) -> list[Doubtful]:
+    """The images with the smallest mean margin, least certain first.
+
+    Args:
+        folders: dumps and the folders of their masks.
+        most: how many.
+    """
+    found: list[Doubtful] = []
+    for dump, folder in folders:
+        found += [Doubtful(dump, **row) for row in stream(folder, Doubtful._fields[1:])]
+        found = sorted(found, key=lambda each: (each.margin, each.dump, each.row))[:most]
+    return found
+
+
+def stream(folder: Folder, names: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Rows of a dump's table, some columns of them, a row group at a time."""
+    yield from tables.stream_rows(folder.storage, f"{folder.path}/{TABLE}", names)
+
+
+def _part(masks_path: str, shard: int) -> str:
+    return f"{masks_path}/parts/confidence-{shard:06d}.parquet"
