@@ -41,6 +41,7 @@ def demo_scores(folder: Path, chosen: argparse.Namespace, weights: str) -> Figur
     from flows import demo
     from flows.pipeline import pipeline
     from flows.settings import PipelineOptions
+    from tasks import status
     from tasks.options import ClustersOptions, ComputeOptions
     from tasks.summary import Summary
     from tasks.workspace.storage import Storage
@@ -54,7 +55,7 @@ def demo_scores(folder: Path, chosen: argparse.Namespace, weights: str) -> Figur
     sections["clusters"] = ClustersOptions(seed=chosen.seed)
     workspace = str(folder / weights)
     pipeline(workspace, PipelineOptions(**sections, compute=ComputeOptions()), DUMP)
-    scores = Summary(Workspace.open(workspace)).document()["scores"][DUMP]
+    scores = status.document(Summary(Workspace.open(workspace)))["scores"][DUMP]
     return {
         method: {"accuracy": scores[f"{prefix}accuracy"], "miou": scores[f"{prefix}miou"]}
         | ({"per_class": scores["per_class"]} if not prefix else {})

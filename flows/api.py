@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from stego_core.classes import Classes
 from stego_core.errors import InputError
 from stego_core.inference import Segmenter
-from tasks import machine
+from tasks import classes, machine
 from tasks.options import MasksOptions
 from tasks.segmenter import segmenter_spec
 from tasks.summary import Summary
@@ -20,14 +21,21 @@ class OpenWorkspace:
 
     Attributes:
         segmenter: backbone, head, centroids and CRF.
-        names: name of each class id: the matched class where labels were given.
+        classes: what people call the clusters, and which count as others.
     """
 
     segmenter: Segmenter
-    names: list[str]
+    classes: Classes
+
+    @property
+    def names(self) -> list[str]:
+        """The name of each class id, as given with `stego name` or found from labels."""
+        return self.classes.names()
 
     def label(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Class ids (H, W) uint8 of an RGB image (H, W, 3) uint8 of any size; see `names`.
+
+        Clusters that were merged have the id of the one they count as; ignored ones have 255.
 
         Raises:
             InputError: the array is something else.
@@ -37,7 +45,7 @@ class OpenWorkspace:
                 f"an image of shape {image.shape} and dtype {image.dtype} was given; expected "
                 "(H, W, 3) uint8 RGB with at least one pixel"
             )
-        return self.segmenter(image)
+        return self.classes.shown()[self.segmenter(image)]
 
 
 def open_workspace(location: str, device: str = "auto") -> OpenWorkspace:
@@ -51,4 +59,5 @@ def open_workspace(location: str, device: str = "auto") -> OpenWorkspace:
     clusters = summary.require("clusters")
     options = MasksOptions(**summary.current["options"].get("masks", {}))
     spec = segmenter_spec(workspace, clusters, options)
-    return OpenWorkspace(spec.build(machine.device(device)), summary.class_names())
+    named = classes.current(workspace).classes
+    return OpenWorkspace(spec.build(machine.device(device)), named)

@@ -13,7 +13,7 @@ from prefect.artifacts import (
 from prefect.events import emit_event
 from prefect.futures import PrefectFuture
 
-from tasks import progress
+from tasks import progress, status
 from tasks.index import IndexReader
 from tasks.log import Log
 from tasks.progress import Event, Progress
@@ -111,7 +111,7 @@ def benchmark_table(outcome: dict[str, Any]) -> None:
 
 def report_page(workspace: Workspace, location: str) -> None:
     """What a run achieved, in a few lines, with the link to the report; and its timings."""
-    document = Summary(workspace).document()
+    document = status.document(Summary(workspace))
     lines = [
         f"## {document['workspace']}",
         f"Report: [{location}]({_link(location)})",

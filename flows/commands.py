@@ -1,10 +1,7 @@
 """The commands: what each one runs and shows."""
 
-import json
 from collections.abc import Callable, Sequence
 from typing import Any
-
-import click
 
 from tasks.options import (
     ClustersOptions,
@@ -156,12 +153,13 @@ def retrain(
 
 def _results(workspace: str, report: str) -> None:
     from flows import console
+    from tasks import status
     from tasks.listing import arrived_later
     from tasks.summary import Summary
     from tasks.workspace.workspace import Workspace
 
     summary = Summary(Workspace.open(workspace))
-    document = summary.document()
+    document = status.document(summary)
     for dump in summary.dumps:
         left_out = arrived_later(summary.workspace, dump)
         if left_out:
@@ -183,18 +181,6 @@ def segment(
 
     segment_files(workspace, images, out or "labelled", compute.device)
     return None
-
-
-def status(workspace: str, as_json: bool | None) -> Shown:
-    """What the workspace holds."""
-    from flows import console
-    from tasks.summary import Summary
-    from tasks.workspace.workspace import Workspace
-
-    document = Summary(Workspace.open(workspace)).document()
-    if as_json:
-        return lambda: click.echo(json.dumps(document, indent=1, ensure_ascii=False))
-    return lambda: console.show_status(document)
 
 
 def corpus(workspace: str, dump: str | None, corpus: CorpusOptions) -> Shown:
@@ -259,11 +245,12 @@ def scores(
 ) -> Shown:
     """Score dumps."""
     from flows import console, single
+    from tasks import status
     from tasks.summary import Summary
     from tasks.workspace.workspace import Workspace
 
     single.scores(workspace, dumps, masks, scores, compute)
-    return lambda: console.show_scores(Summary(Workspace.open(workspace)).document())
+    return lambda: console.show_scores(status.document(Summary(Workspace.open(workspace))))
 
 
 def report(workspace: str, name: str | None) -> Shown:

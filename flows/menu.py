@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import click
 
-from flows import commands
+from flows import commands, results
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,39 @@ DUMP = click.Option(["--dump"], help="The dump's name; default: the last part of
 DUMPS = click.Option(["--dumps"], help="Dumps, separated by commas; default: all of them.")
 IMAGES = click.Argument(["images"], nargs=-1, required=True)
 OUT = click.Option(["--out"], help="Folder or URI for the masks. [default: labelled]")
+DOUBTFUL = click.Option(
+    ["--doubtful"],
+    type=click.IntRange(1),
+    metavar="N",
+    help="List the N images to look at first: those that are least certain.",
+)
+NAMING = [
+    click.Argument(["which"], metavar="[CLASS[,CLASS]]", required=False),
+    click.Argument(["name"], metavar="[NAME]", required=False),
+    click.Option(["--colour"], help="Colour of the class, such as #1f77b4."),
+    click.Option(["--into"], metavar="CLASS", help="Merge the classes into this one."),
+    click.Option(["--split"], is_flag=True, help="Take merged classes apart again."),
+    click.Option(
+        ["--ignore/--no-ignore"], default=None, help="Their pixels belong to no class, or do again."
+    ),
+    click.Option(["--undo"], is_flag=True, help="Go back to before the last edit."),
+    click.Option(["--history"], is_flag=True, help="List every revision."),
+    click.Option(
+        ["--propose"],
+        is_flag=True,
+        help="Propose names from the dumps' labels, or from a few labelled images.",
+    ),
+    click.Option(["--images"], help="Folder or URI of some images to propose names from."),
+    click.Option(["--labels"], help="Folder or URI of their labels."),
+    click.Option(["--taxonomy"], help="JSON file of the labels' class names."),
+    click.Option(["--accept"], is_flag=True, help="Take the proposed names; merges equal ones."),
+    click.Option(
+        ["--support"],
+        type=click.FloatRange(0, 1),
+        help="Least share of a cluster's labelled pixels that must have the proposed name. "
+        "[default: 0.5]",
+    ),
+]
 JSON = click.Option(["--json", "as_json"], is_flag=True, help="Print JSON.")
 NAME = click.Option(["--name"], help="The report's folder. [default: latest]")
 BENCHMARK = click.Argument(
@@ -125,7 +158,14 @@ COMMANDS = (
     CommandSpec(
         "segment", "Label a few loose images.", commands.segment, ("compute",), [IMAGES, OUT]
     ),
-    CommandSpec("status", "What the workspace holds.", commands.status, (), [JSON]),
+    CommandSpec("status", "What the workspace holds.", results.status, (), [JSON, DOUBTFUL]),
+    CommandSpec(
+        "name",
+        "Show the classes; name, colour, merge or ignore them. Masks stay as they are.",
+        results.name,
+        ("compute",),
+        [*NAMING, JSON],
+    ),
     CommandSpec(
         "corpus", "Index a dump of images.", commands.corpus, ("corpus",), [DUMP], writes=True
     ),

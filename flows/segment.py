@@ -6,7 +6,6 @@ from pathlib import PurePosixPath
 from flows import console
 from flows.api import open_workspace
 from stego_core.errors import ImageError, InputError
-from stego_core.palette import palette
 from tasks.images import decode, encode_mask
 from tasks.listing import read_file
 from tasks.options import CorpusOptions
@@ -21,7 +20,7 @@ def segment_files(workspace: str, images: Sequence[str], out: str, device: str) 
     """
     names = mask_names(images)
     opened, target = open_workspace(workspace, device), Storage.at(out)
-    colours = palette(len(opened.names))
+    colours = opened.classes.colours()
     failed = []
     for location in images:
         path = PurePosixPath(Storage.at(location).uri)

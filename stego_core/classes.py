@@ -53,10 +53,9 @@ class Classes:
         colours = [hex_colour(colour) for colour in palette(len(names))]
         distinct: list[str] = []
         for name in names:
-            others = (f"{name} {number}" for number in range(2, len(names) + 2))
-            distinct.append(
-                name if name not in distinct else next(o for o in others if o not in distinct)
-            )
+            taken = {each.casefold() for each in distinct}
+            numbered = (f"{name} {number}" for number in range(2, len(names) + 2))
+            distinct.append(next(n for n in (name, *numbered) if n.casefold() not in taken))
         return cls(tuple(map(ClassEntry, distinct, colours))).checked()
 
     def checked(self) -> "Classes":
@@ -67,11 +66,8 @@ class Classes:
         """
         named: dict[str, int] = {}
         for number, entry in enumerate(self.entries):
-            if (
-                not entry.name.strip()
-                or len(entry.name) > LONGEST_NAME
-                or not entry.name.isprintable()
-            ):
+            length = len(entry.name.strip())
+            if not 0 < length <= LONGEST_NAME or not entry.name.isprintable():
                 raise OptionError(
                     f"class {number} has the name {entry.name!r}; expected 1 to {LONGEST_NAME} "
                     "printable characters"
@@ -223,7 +219,7 @@ class Proposal:
 
 
 def proposals(confusion: NDArray[np.integer], names: Sequence[str]) -> list[Proposal]:
-    """A name for each cluster from the labels on its pixels.
+    """A name for each cluster from the labels on its pixels: that which most of them have.
 
     Args:
         confusion: (R, K) pixels of label r in cluster k.
@@ -237,12 +233,13 @@ def proposals(confusion: NDArray[np.integer], names: Sequence[str]) -> list[Prop
     return found
 
 
-def accepted(classes: Classes, proposed: Sequence[Proposal]) -> Classes:
+def accepted(classes: Classes, proposed: Sequence[Proposal], support: float = 0.0) -> Classes:
     """Classes renamed as proposed; those of one name are merged into the one that has most of it.
 
-    Clusters without a proposal, ignored ones and colours stay.
+    Clusters without a proposal of at least so much support keep their names, and colours stay.
     """
     by_name: dict[str, list[Proposal]] = {}
+    proposed = [p if p.support >= support else replace(p, name=None) for p in proposed]
     for each in proposed:
         if each.name is not None:
             by_name.setdefault(each.name, []).append(each)

@@ -1,5 +1,6 @@
 """Which pixels and images to look at first: margins between the two best classes, added up."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +34,22 @@ class Confidence:
             np.bincount(flat[weights < DOUBT], minlength=count),
             np.bincount(flat, weights, minlength=count) / 255,
         )
+
+    @classmethod
+    def total(cls, parts: Iterable["Confidence"], count: int) -> "Confidence":
+        """Of several images together."""
+        result = cls(np.zeros(count, np.int64), np.zeros(count, np.int64), np.zeros(count))
+        for part in parts:
+            result = cls(
+                result.pixels + part.pixels,
+                result.doubtful + part.doubtful,
+                result.margins + part.margins,
+            )
+        return result
+
+    def shares(self) -> NDArray[np.float64]:
+        """(K,) share of the pixels that each class has, 0 to 1."""
+        return self.pixels / max(int(self.pixels.sum()), 1)
 
     @property
     def margin(self) -> float:

@@ -15,10 +15,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stego_core.classes import ClassEntry, Classes
 from stego_core.errors import DamageError, InputError, OptionError, WorkspaceError
+from tasks.log import Log
 from tasks.summary import Summary
 from tasks.workspace import keys
 from tasks.workspace.workspace import Workspace
 
+log = Log(__name__)
 FILE = "classes.toml"
 REVISION = re.compile(r"\d{6}-[0-9a-f]{16}\.toml")
 HELP = (
@@ -71,18 +73,36 @@ def current(workspace: Workspace) -> Named:
         WorkspaceError: there are no clusters yet.
         InputError: `classes.toml` was edited into something that makes no sense.
     """
+    last, file = _on_record(workspace), _root(workspace)
+    if file is None or file.clusters_key != last.clusters_key:
+        return last
+    by_hand = _file_name(file) not in _stored(workspace, file.clusters_key)
+    # An edit that was killed half-way is on record, and the file is of the one before.
+    return file if by_hand or file.revision >= last.revision else last
+
+
+def _on_record(workspace: Workspace) -> Named:
+    """The last stored revision, else the classes as they were found."""
     summary = Summary(workspace)
     clusters_key = summary.require("clusters")
-    shown, stored = _root(workspace), _stored(workspace, clusters_key)
-    last = _read(workspace, clusters_key, stored[-1]) if stored else None
-    if shown is not None and shown.clusters_key == clusters_key:
-        by_hand = _file_name(shown) not in stored
-        if by_hand or last is None or shown.revision >= last.revision:
-            return shown
-    if last is not None:  # of these clusters, or of an edit that was killed half-way
-        return last
-    classes = Classes.create(summary.class_names())
+    stored = _stored(workspace, clusters_key)
+    if stored:
+        return _read(workspace, clusters_key, stored[-1])
+    classes = Classes.create(summary.found_names())
     return Named(clusters_key, 0, "as found", classes, _stamp(clusters_key, 0, classes))
+
+
+def shown(workspace: Workspace) -> Named | None:
+    """The classes for showing them: those of the last revision, with a warning, where the file was
+    edited into nonsense; None before there are clusters.
+    """
+    if "clusters" not in Summary(workspace).keys:
+        return None
+    try:
+        return current(workspace)
+    except InputError as error:
+        log.warning("classes of the last revision are shown", error=str(error))
+        return _on_record(workspace)
 
 
 def edit(workspace: Workspace, classes: Classes, note: str, stamp: str | None = None) -> Named:

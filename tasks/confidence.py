@@ -4,7 +4,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from stego_core.confidence import Confidence
+from stego_core.errors import WorkspaceError
 from tasks.index import Entry
+from tasks.summary import Summary
 from tasks.workspace import tables
 from tasks.workspace.ledger import Folder
 from tasks.workspace.storage import Storage
@@ -22,6 +24,10 @@ IMAGE_COLUMNS = {
 CLASS_COLUMNS = ("share", "margin", "doubtful")
 """Of each class c, as share_c, …: of the image's pixels; mean of its pixels' margins; share of its
 pixels that are doubtful. The last two are null where the image has none of it."""
+
+
+SUMS = ("pixels", "doubtful", "margins")
+"""What records and the masks' manifest tell of each class."""
 
 
 class Row(NamedTuple):
@@ -47,6 +53,11 @@ class Doubtful(NamedTuple):
     path: str
     margin: float
     doubtful: float
+
+
+def sums(sure: Confidence) -> dict[str, list[float]]:
+    """Of each class: pixels, doubtful pixels, sum of the margins; for a record."""
+    return {name: getattr(sure, name).tolist() for name in SUMS}
 
 
 def map_path(masks_path: str, image_id: str) -> str:
@@ -91,13 +102,28 @@ def join(folder: Folder, shards: int, classes: int) -> None:
     tables.join_tables(folder.storage, parts, f"{folder.path}/{TABLE}", columns(classes))
 
 
-def least_certain(folders: Sequence[tuple[str, Folder]], most: int) -> list[Doubtful]:
-    """The images with the smallest mean margin, least certain first.
+def kept(summary: Summary) -> list[tuple[str, Folder]]:
+    """Dumps whose masks came with their confidence, and the folders of these masks."""
+    folders = {dump: summary.folder("masks", dump) for dump in summary.dumps}
+    return [
+        (dump, folder)
+        for dump, folder in folders.items()
+        if folder and "margins" in folder.manifest()
+    ]
 
-    Args:
-        folders: dumps and the folders of their masks.
-        most: how many.
+
+def least_certain(summary: Summary, most: int) -> list[Doubtful]:
+    """The images with the smallest mean margin, over all dumps, least certain first.
+
+    Raises:
+        WorkspaceError: there are no masks, or an earlier version made them.
     """
+    folders = kept(summary)
+    if not folders:
+        raise WorkspaceError(
+            f"{summary.workspace.storage.uri} has no masks with their confidence; make them with "
+            "`stego masks`"
+        )
     found: list[Doubtful] = []
     for dump, folder in folders:
         found += [Doubtful(dump, **row) for row in stream(folder, Doubtful._fields[1:])]

@@ -115,7 +115,7 @@ class MasksWork:
                 size += len(content)
         if not self.baseline:
             confidence.write_part(self.spec.storage, self.path, shard, rows, len(centroids))
-        pixels = sum((each.sure.pixels for each in rows), np.zeros(len(centroids), np.int64))
+        sure = Confidence.total((each.sure for each in rows), len(centroids))
         record = Record(
             shard,
             self.rows(shard),
@@ -123,7 +123,7 @@ class MasksWork:
             keys.digest(keys.canonical(written)),
             {**coded.seconds, **watch.seconds},
             coded.invalid,
-            {"masks": len(written), "pixels": pixels.tolist()},
+            {"masks": len(written), **confidence.sums(sure)},
         )
         Folder(self.spec.storage, self.path).record(record)
         return record
@@ -196,8 +196,12 @@ def tokens_at_once(options: MasksOptions, patch: int) -> int:
 def finish(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
     """Add up the pixels of each class, join the tables of confidence, and write the manifest."""
     records = stage.folder.records(stage.shards)
-    pixels = np.sum([record.results["pixels"] for record in records], axis=0)
+    sums = {
+        name: np.sum([record.results[name] for record in records], axis=0)
+        for name in confidence.SUMS
+    }
     masks = sum(record.results["masks"] for record in records)
     if stage.manifest["inputs"]["head"] != model.IDENTITY:
-        confidence.join(stage.folder, stage.shards, len(pixels))
-    return stage.finish(seconds, computed, masks=masks, pixels=pixels.tolist())
+        confidence.join(stage.folder, stage.shards, len(sums["pixels"]))
+    listed = {name: values.tolist() for name, values in sums.items()}
+    return stage.finish(seconds, computed, masks=masks, **listed)

@@ -12,6 +12,8 @@ from tasks import charts
 from tasks.charts import Colour, Embedded, Floats, Picture
 
 BLANK = "–"
+EXPLORER = "http://127.0.0.1:8765/"
+"""Where `stego explore` serves, unless it is told otherwise."""
 QUERIES: tuple[tuple[str, Colour], ...] = (  # of the seed figure: STEGO's blue, red and green
     ("blue", (64, 138, 255)),
     ("red", (255, 72, 48)),
@@ -72,24 +74,33 @@ class Scores:
 
 @dataclass(frozen=True)
 class GalleryItem:
-    """One image and what became of it: RGB pictures (H, W, 3) uint8, labels None if not given."""
+    """One image and what became of it.
+
+    `row` is its place in the dump; pictures are RGB (H, W, 3) uint8, labels None if not given;
+    `margin` is the mean margin of its pixels in %, None where it is not told.
+    """
 
     dump: str
+    row: int
     image_id: str
     image: Picture
     mask: Picture
     overlay: Picture
     labels: Picture | None = None
+    margin: float | None = None
 
 
 @dataclass(frozen=True)
 class ClassShare:
-    """One class of the legend: its colour (RGB, 0 to 255), name, share of all pixels in %."""
+    """One class of the legend: its colour (RGB, 0 to 255), name, share of all pixels in %, and
+    the mean margin of its pixels in % (None where there are none).
+    """
 
     id: int
     name: str
     colour: Colour
     share: float
+    margin: float | None = None
 
 
 @dataclass(frozen=True)
@@ -177,6 +188,7 @@ class Report:
     classes: Sequence[ClassShare] = ()
     scores: Sequence[Scores] = ()
     gallery: Sequence[GalleryItem] = ()
+    doubtful: Sequence[GalleryItem] = ()
     curves: TrainingCurves | None = None
     inertias: Sequence[float] = ()
     stability: Mapping[int, float] = field(default_factory=dict)
@@ -202,6 +214,8 @@ def render(report: Report) -> str:
             classes=sorted(report.classes, key=lambda each: -each.share),
             widest=max((each.share for each in report.classes), default=0.0) or 1.0,
             gallery=[(item, _gallery_pictures(item)) for item in report.gallery],
+            doubtful=[(item, _gallery_pictures(item)) for item in report.doubtful],
+            explorer=EXPLORER,
             seed=_seed_rows(report.seed) if report.seed else [],
             confusions=[(each.dump, _confusion_chart(each)) for each in report.confusions],
             curves=_curve_charts(report.curves) if report.curves else [],

@@ -1,5 +1,7 @@
 """Stage report: one page that shows a person what the workspace holds."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
@@ -7,11 +9,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from stego_core.classes import Classes, rgb
 from stego_core.correspondence import correspondence
 from stego_core.errors import ImageError
 from stego_core.geometry import crop_windows, square
-from stego_core.palette import coloured, overlay, palette
-from tasks import images, page
+from stego_core.palette import coloured, overlay
+from tasks import classes, confidence, images, page
 from tasks.index import IndexReader
 from tasks.rows import FeatureRows
 from tasks.summary import Summary
@@ -20,6 +23,8 @@ from tasks.workspace.workspace import Workspace
 
 GALLERY = 12
 """Images shown of each dump."""
+DOUBTFUL = 8
+"""Images shown that are to be looked at first."""
 QUARANTINE_ROWS = 200
 QUERY_POINTS = ((0.82, 0.5), (0.25, 0.5), (0.55, 0.15))
 """Where the seed figure asks, as shares of height and width."""
@@ -44,8 +49,8 @@ def write(workspace: Workspace, name: str) -> str:
 
 def gathered(summary: Summary) -> page.Report:
     """Everything that the page shows."""
-    clusters = summary.whole("clusters") or {}
-    backbone = clusters.get("backbone") or {}
+    found = summary.whole("clusters") or {}
+    backbone = found.get("backbone") or {}
     quarantine = summary.quarantine()
     return page.Report(
         title="A class for every pixel",
@@ -64,10 +69,11 @@ def gathered(summary: Summary) -> page.Report:
         classes=class_shares(summary),
         scores=[score for dump in summary.dumps if (score := scores(summary, dump))],
         gallery=[item for dump in summary.dumps for item in gallery(summary, dump)],
+        doubtful=least_certain(summary),
         curves=curves(summary),
-        inertias=clusters.get("inertias", []),
-        stability=dict(clusters.get("stability", [])),
-        classes_chosen=clusters.get("classes", 0),
+        inertias=found.get("inertias", []),
+        stability=dict(found.get("stability", [])),
+        classes_chosen=found.get("classes", 0),
         confusions=[c for dump in summary.dumps if (c := confusion(summary, dump))],
         seed=seed_figure(summary),
         timings=timings(summary),
@@ -82,19 +88,21 @@ def counts(summary: Summary, dump: str) -> page.DumpCounts:
 
 
 def class_shares(summary: Summary) -> list[page.ClassShare]:
-    """Name, colour and share of the pixels of every class, over all dumps."""
-    names = summary.class_names()
-    pixels = np.zeros(max(len(names), 1), np.int64)
-    for dump in summary.dumps:
-        manifest = summary.manifest("masks", dump)
-        if manifest:
-            pixels += np.asarray(manifest["pixels"])
-    shares = 100 * pixels / max(int(pixels.sum()), 1)
-    colours = palette(len(names)).tolist()
-    return [
-        page.ClassShare(i, name, tuple(colours[i]), float(shares[i]))
-        for i, name in enumerate(names)
-    ]
+    """Every class as people named it: colour, share of the pixels and confidence, in all dumps."""
+    named = classes.shown(summary.workspace)
+    if named is None:
+        return []
+    sure, entries = summary.sure(), named.classes.entries
+    shown, total = named.classes.shown()[: len(entries)], max(int(sure.pixels.sum()), 1)
+    rows = []
+    for number in named.classes.kept():
+        of = shown == number
+        pixels = int(sure.pixels[of].sum())
+        margin = 100 * float(sure.margins[of].sum()) / pixels if pixels else None
+        entry = entries[number]
+        share = 100 * pixels / total
+        rows.append(page.ClassShare(number, entry.name, rgb(entry.colour), share, margin))
+    return rows
 
 
 def scores(summary: Summary, dump: str) -> page.Scores | None:
@@ -107,16 +115,30 @@ def scores(summary: Summary, dump: str) -> page.Scores | None:
 
 
 def gallery(summary: Summary, dump: str) -> list[page.GalleryItem]:
-    """Images spread evenly over a dump, with mask, overlay and labels."""
-    folder = summary.folder("masks", dump)
-    if folder is None:
+    """Images spread evenly over a dump."""
+    total = IndexReader(summary.workspace, dump).manifest["images"]
+    rows = np.unique(np.linspace(0, total - 1, min(GALLERY, total)).astype(np.int64))
+    return shown_images(summary, dump, rows.tolist())
+
+
+def least_certain(summary: Summary) -> list[page.GalleryItem]:
+    """The images to look at first."""
+    if not confidence.kept(summary):
+        return []
+    found = confidence.least_certain(summary, DOUBTFUL)
+    items = [(item, shown_images(summary, item.dump, [item.row])) for item in found]
+    return [replace(shown[0], margin=100 * item.margin) for item, shown in items if shown]
+
+
+def shown_images(summary: Summary, dump: str, rows: Sequence[int]) -> list[page.GalleryItem]:
+    """Images of a dump with mask, overlay and labels, in the colours that people gave."""
+    folder, named = summary.folder("masks", dump), classes.shown(summary.workspace)
+    if folder is None or named is None:
         return []
     index = IndexReader(summary.workspace, dump)
-    total = index.manifest["images"]
-    rows = np.unique(np.linspace(0, total - 1, min(GALLERY, total)).astype(np.int64))
-    colours = palette(len(summary.class_names()))
+    colours = named.classes.colours()
     items = []
-    for entry in index.entries(rows):
+    for row, entry in zip(rows, index.entries(np.asarray(rows, np.int64)), strict=True):
         try:
             image = index.image(entry)
             mask = images.decode_mask(folder.storage.read(f"{folder.path}/{entry['image_id']}.png"))
@@ -124,21 +146,20 @@ def gallery(summary: Summary, dump: str) -> list[page.GalleryItem]:
         except (ImageError, FileNotFoundError):
             continue  # it is in the quarantine table, with its reason
         shown = coloured(mask, colours)
-        drawn = None if labels is None else coloured(labels, label_colours(summary, dump, colours))
-        items.append(
-            page.GalleryItem(dump, entry["image_id"], image, shown, overlay(image, shown), drawn)
-        )
+        drawn = None if labels is None else coloured(labels, label_colours(index, named.classes))
+        blended = overlay(image, shown)
+        items.append(page.GalleryItem(dump, row, entry["image_id"], image, shown, blended, drawn))
     return items
 
 
-def label_colours(summary: Summary, dump: str, colours: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Colours of the true classes: that of the matched cluster, grey where there is none."""
-    index = IndexReader(summary.workspace, dump)
-    table = np.full((len(index.taxonomy().classes), 3), 128, np.uint8)
-    names = summary.class_names()
-    for number, name in enumerate(index.taxonomy().classes):
-        if name in names:
-            table[number] = colours[names.index(name)]
+def label_colours(index: IndexReader, named: Classes) -> NDArray[np.uint8]:
+    """(classes, 3) uint8 of the labels: as the class of that name, grey where there is none."""
+    names = index.taxonomy().classes
+    table = np.full((len(names), 3), 128, np.uint8)
+    by_name = {named.entries[number].name: number for number in named.kept()}
+    for number, name in enumerate(names):
+        if name in by_name:
+            table[number] = named.colours()[by_name[name]]
     return table
 
 

@@ -1,4 +1,4 @@
-"""What a workspace holds, gathered from its manifests: for `stego status` and the report."""
+"""What a workspace holds, gathered from its manifests."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from stego_core.confidence import Confidence
 from stego_core.errors import WorkspaceError
 from tasks.index import QUARANTINE, IndexReader
 from tasks.model import WEIGHTS_FILE
@@ -23,10 +24,6 @@ METHODS = {
     "linear probe (uses labels)": "linear_",
 }
 """What is scored, for people, and how the names of its figures begin."""
-SCORE_NAMES = (
-    "per_class",
-    *(f"{prefix}{figure}" for prefix in METHODS.values() for figure in ("accuracy", "miou")),
-)
 
 
 @dataclass(frozen=True)
@@ -96,6 +93,20 @@ class Summary:
         folder = self.workspace.folder("scores", key or "none", dump)
         return folder.manifest() if key and folder.finished else None
 
+    def sure(self) -> Confidence:
+        """How sure the pixels of each cluster are, in all masks; its margins are not a number if
+        an earlier version made some, which did not keep them.
+        """
+        clusters = self.whole("clusters")
+        count = class_count(clusters) if clusters else 0
+        parts = []
+        for dump in self.dumps:
+            if found := self.manifest("masks", dump):
+                doubtful, margins = found.get("doubtful", [0] * count), found.get("margins")
+                known = np.full(count, np.nan) if margins is None else np.asarray(margins)
+                parts.append(Confidence(np.asarray(found["pixels"]), np.asarray(doubtful), known))
+        return Confidence.total(parts, count)
+
     def quarantine(self) -> list[dict[str, str]]:
         """Every image that some stage could not use: dump, path, stage, reason; no doubles."""
         rows: dict[tuple[str, str], dict[str, str]] = {}
@@ -139,9 +150,9 @@ class Summary:
             if folder.finished and (manifest := folder.manifest())
         ]
 
-    def class_names(self) -> list[str]:
-        """Name of each cluster: its matched class, from the first scored dump, else the name that
-        it was imported with, else a number.
+    def found_names(self) -> list[str]:
+        """Name of each cluster before people named any: its matched class, from the first scored
+        dump, else the name that it was imported with, else a number.
 
         The training dumps come first in order of arrival, so later dumps never rename a class.
         """
@@ -152,56 +163,13 @@ class Summary:
         for dump in self.dumps:
             scored = self.scores(dump)
             if scored:
+                overlap = np.asarray(scored["confusion"]["stego"])
                 matched = enumerate(scored["matching"]["stego"])
-                return [scored["classes"][cls] if cls >= 0 else numbers[i] for i, cls in matched]
+                return [
+                    scored["classes"][cls] if cls >= 0 and overlap[cls, i] else numbers[i]
+                    for i, cls in matched
+                ]
         return names
-
-    def document(self) -> dict[str, Any]:
-        """The whole summary, as `stego status --json` prints it."""
-        dumps = {}
-        scores = {}
-        for dump in self.dumps:
-            corpus = self.workspace.corpus(dump).manifest()
-            counts = ("images", "labelled", "quarantined", "megapixels")
-            dumps[dump] = {
-                **{name: corpus[name] for name in counts},
-                "stages": {
-                    stage: self.folder(stage, dump) is not None
-                    for stage in ("features", "neighbors", "masks")
-                },
-                "masks": (self.manifest("masks", dump) or {}).get("masks", 0),
-                "drift": self.current.get("drift", {}).get(dump),
-            }
-            scored = self.scores(dump)
-            if scored:
-                scores[dump] = {name: scored["scores"].get(name) for name in SCORE_NAMES}
-        return {
-            "workspace": self.workspace.storage.uri,
-            "stages": {
-                "corpus": bool(self.dumps),
-                "head": self.whole("head") is not None,
-                "clusters": self.whole("clusters") is not None,
-                **{
-                    stage: bool(self.dumps) and all(d["stages"][stage] for d in dumps.values())
-                    for stage in ("features", "neighbors", "masks")
-                },
-                "scores": bool(scores),
-            },
-            "dumps": dumps,
-            "counts": {
-                "images": sum(d["images"] for d in dumps.values()),
-                "masks": sum(d["masks"] for d in dumps.values()),
-                "classes": len(self.class_names()),
-            },
-            "classes": self.class_names(),
-            "keys": self.keys,
-            "pretrained": self.pretrained(),
-            "backbone": (self.whole("clusters") or {}).get("backbone"),
-            "imported": (self.whole("clusters") or {}).get("imported"),
-            "quarantine": self.quarantine(),
-            "scores": scores,
-            "spread": self.current.get("spread", {}),
-        }
 
 
 def class_count(clusters: Mapping[str, Any]) -> int:

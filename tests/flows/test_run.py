@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from flags import QUICK, TINY
 from PIL import Image
 
 from flows import open_workspace
 from flows.cli import main
+from stego_core.confidence import DOUBT
 
 pytestmark = [pytest.mark.usefixtures("prefect"), pytest.mark.timeout(400)]
 SCENES, NEW = 12, 4
@@ -223,6 +225,162 @@ class TestFinishedWorkspace:
         assert set(current["keys"]) == {"features", "neighbors", "head"}
         assert current["scores"] == {}
         assert (tmp_path / "ws" / "reports" / "mine" / "index.html").exists()
+
+
+class TestConfidence:
+    def test_the_table_adds_up_the_maps(self, finished: Path) -> None:
+        key = json.loads((finished / "ws" / "current.json").read_text())["keys"]["masks"]
+        table = pq.read_table(finished / "ws" / "masks" / key / "train" / "confidence.parquet")
+        rows = table.to_pylist()
+        assert [row["row"] for row in rows] == list(range(SCENES))
+        for row in rows:
+            mask = np.asarray(Image.open(masks(finished, "train")[row["image_id"]]))
+            found = finished / "ws" / "confidence" / key / "train" / f"{row['image_id']}.png"
+            margins = np.asarray(Image.open(found))
+            assert margins.shape == mask.shape == (row["height"], row["width"])
+            assert row["margin"] == pytest.approx(margins.mean() / 255, rel=1e-5)
+            assert row["doubtful"] == pytest.approx((margins < DOUBT).mean(), rel=1e-5)
+            for number in range(7):
+                own = margins[mask == number]
+                assert row[f"share_{number}"] == pytest.approx((mask == number).mean(), rel=1e-5)
+                expected = own.mean() / 255 if own.size else None
+                assert row[f"margin_{number}"] == (expected and pytest.approx(expected, rel=1e-5))
+
+    def test_the_least_certain_images_come_first(
+        self, finished: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        capsys.readouterr()
+        stego("status", "--workspace", str(finished / "ws"), "--doubtful", "5", "--json")
+        found = json.loads(capsys.readouterr().out)
+        key = json.loads((finished / "ws" / "current.json").read_text())["keys"]["masks"]
+        tables = [
+            pq.read_table(finished / "ws" / "masks" / key / dump / "confidence.parquet")
+            for dump in ("train", "new")
+        ]
+        every = sorted(value.as_py() for table in tables for value in table.column("margin"))
+        assert [each["margin"] for each in found] == every[:5]
+        stego("status", "--workspace", str(finished / "ws"), "--doubtful", "2")
+        assert found[0]["path"] in capsys.readouterr().out
+
+
+class TestNames:
+    @pytest.fixture
+    def named(self, finished: Path, tmp_path: Path) -> Path:
+        """A copy of the workspace, for naming its classes."""
+        shutil.copytree(finished / "ws", tmp_path / "ws")
+        return tmp_path
+
+    def name(self, folder: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> dict:
+        capsys.readouterr()
+        stego("name", "--workspace", str(folder / "ws"), *arguments, "--json")
+        return json.loads(capsys.readouterr().out)
+
+    def test_edits(self, named: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        before = {path: path.read_bytes() for path in masks(named, "train").values()}
+        self.name(named, capsys, "2", "lane marking", "--colour", "#abc")
+        self.name(named, capsys, "0,1", "--into", "lane marking")
+        found = self.name(named, capsys, "4", "--ignore")
+        assert [each["shown_as"] for each in found["classes"]] == [2, 2, 2, 3, 255, 5, 6]
+        assert found["classes"][2]["name"] == "lane marking"
+        assert sum(each["share"] for each in found["classes"]) == pytest.approx(1)
+        assert {path: path.read_bytes() for path in before} == before
+        assert self.name(named, capsys, "--undo")["classes"][4]["ignored"] is False
+        stego("name", "--workspace", str(named / "ws"), "--history")
+        assert "4 " in capsys.readouterr().out.splitlines()[3]
+
+    def test_every_output_honours_them(
+        self,
+        finished: Path,
+        named: Path,
+        capsys: pytest.CaptureFixture[str],
+        noise: np.ndarray,
+    ) -> None:
+        stored = open_workspace(str(named / "ws")).label(noise)
+        self.name(named, capsys, "0,1,2,3,4,5", "--into", "6")
+        self.name(named, capsys, "6", "everything", "--colour", "#102030")
+        opened = open_workspace(str(named / "ws"))
+        assert len(np.unique(stored)) > 1
+        assert np.unique(opened.label(noise)).tolist() == [6]
+        assert opened.names == ["everything"] * 7
+        assert status(named, capsys)["classes"] == ["everything"] * 7
+        image = next((finished / "new" / "images").glob("*.png"))
+        stego("segment", str(image), "--workspace", str(named / "ws"), "--out", str(named / "out"))
+        mask = Image.open(named / "out" / f"{image.stem}.png")
+        assert set(np.asarray(mask).ravel()) == {6}
+        assert mask.getpalette()[18:21] == [0x10, 0x20, 0x30]
+        stego("report", "--workspace", str(named / "ws"))
+        page = (named / "ws" / "reports" / "latest" / "index.html").read_text()
+        assert "everything" in page
+        assert "Look at these first" in page
+
+    def test_proposals_from_labelled_images(
+        self,
+        named: Path,
+        capsys: pytest.CaptureFixture[str],
+        make_corpus: Callable[..., Path],
+    ) -> None:
+        few = make_corpus(named / "few", 2, first=200)
+        (few / "images" / "s200.png").write_bytes(b"broken")
+        flags = (
+            "--images", str(few / "images"), "--labels", str(few / "labels"),
+            "--taxonomy", str(few / "taxonomy.json"),
+        )  # fmt: skip
+        found = self.name(named, capsys, "--propose", *flags)
+        assert len(found) == 7
+        assert self.name(named, capsys)["revision"] == 0  # proposing changes nothing
+        label = np.asarray(Image.open(few / "labels" / "s201.png"))
+        mask = open_workspace(str(named / "ws")).label(
+            np.asarray(Image.open(few / "images" / "s201.png"))
+        )
+        names = json.loads((few / "taxonomy.json").read_text())["classes"]
+        for proposal in found:
+            own = label[(mask == proposal["cluster"]) & (label < len(names))]
+            assert proposal["pixels"] == own.size
+            if own.size:
+                assert proposal["name"] == names[np.bincount(own).argmax()]
+        taken = self.name(named, capsys, "--accept", "--support", "0", *flags)
+        for proposal in found:
+            if proposal["name"]:
+                entry = taken["classes"][proposal["cluster"]]
+                assert taken["classes"][entry["shown_as"]]["name"] == proposal["name"]
+
+    def test_proposals_from_the_dumps_labels_and_another_taxonomy(
+        self, named: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        names = [f"kind {number}" for number in range(7)]
+        (named / "kinds.json").write_text(json.dumps({"name": "kinds", "classes": names}))
+        found = self.name(named, capsys, "--propose", "--taxonomy", str(named / "kinds.json"))
+        assert {each["name"] for each in found} <= {*names, None}
+        (named / "kinds.json").write_text(json.dumps({"name": "kinds", "classes": names[:3]}))
+        with pytest.raises(SystemExit):
+            self.name(named, capsys, "--propose", "--taxonomy", str(named / "kinds.json"))
+        assert "has 3 classes, the labels 7" in capsys.readouterr().err
+
+    @pytest.mark.parametrize(
+        ("arguments", "told"),
+        [
+            (("99", "x"), "there is no class 99"),
+            (("--into", "3"), "--into needs a class"),
+            (("2",), "what shall become of class 2"),
+            (("2", "x", "--ignore"), "give one at a time"),
+            (("1,2", "x"), "cannot have one name"),
+            (("--support", "0.4"), "need --propose"),
+            (("--propose", "--images", "there"), "go together"),
+            (("3", "--propose"), "give no other edit"),
+            (("--undo",), "no edit of the classes to undo"),
+        ],
+    )
+    def test_mistakes_are_one_sentence(
+        self,
+        finished: Path,
+        capsys: pytest.CaptureFixture[str],
+        arguments: tuple[str, ...],
+        told: str,
+    ) -> None:
+        with pytest.raises(SystemExit) as ended:
+            self.name(finished, capsys, *arguments)
+        assert ended.value.code == 2
+        assert told in " ".join(capsys.readouterr().err.split())
 
 
 def test_help_shows_the_models_descriptions() -> None:

@@ -33,7 +33,7 @@ def gallery_item(seed: int, labelled: bool = True) -> page.GalleryItem:
     image, mask = scene(seed)
     overlay = (0.5 * image + 0.5 * mask).astype(np.uint8)
     return page.GalleryItem(
-        "day-1", f"{seed:08x}", image, mask, overlay, mask if labelled else None
+        "day-1", seed, f"{seed:08x}", image, mask, overlay, mask if labelled else None
     )
 
 
@@ -105,6 +105,7 @@ def full_report() -> page.Report:
             page.Scores("day-2", 50.0, 20.0),
         ],
         gallery=[gallery_item(1), gallery_item(2), gallery_item(3, labelled=False)],
+        doubtful=[replace(gallery_item(4), margin=61.25)],
         curves=training(),
         inertias=[10.5, 10.2, 10.9, 10.31],
         confusions=[confusion("day-1", 27), confusion("day-2", 5)],
@@ -153,7 +154,7 @@ class TestContent:
         assert "The first 1 of 1,234 quarantined images are listed." in full
 
     def test_every_picture_has_a_description_and_decodes(self, full: str) -> None:
-        assert len(sources(full)) == 11 + 12 + 2 + 2 + 1  # in the page's order
+        assert len(sources(full)) == 11 + 4 + 12 + 2 + 2 + 1  # in the page's order
         assert len(re.findall(r'<img src="[^"]*" alt="[^"]+"', full)) == len(sources(full))
         for source in sources(full):
             if not source.startswith("data:image/svg+xml;"):

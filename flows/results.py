@@ -1,0 +1,79 @@
+"""Commands on what a workspace holds: `stego status`, `stego name`."""
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from flows.commands import Shown
+from stego_core.errors import OptionError
+from tasks.options import ComputeOptions
+
+if TYPE_CHECKING:
+    from tasks.classes import Named
+
+
+def status(workspace: str, as_json: bool, doubtful: int | None) -> Shown:
+    """What the workspace holds, or the images to look at first."""
+    from flows import console, tables
+    from tasks import confidence
+    from tasks import status as whole
+    from tasks.summary import Summary
+    from tasks.workspace.workspace import Workspace
+
+    summary = Summary(Workspace.open(workspace))
+    if doubtful:
+        found = confidence.least_certain(summary, doubtful)
+        listed = [each._asdict() for each in found]
+        return _json(listed) if as_json else lambda: tables.show_doubtful(found)
+    document = whole.document(summary)
+    return _json(document) if as_json else lambda: console.show_status(document)
+
+
+def name(
+    workspace: str,
+    compute: ComputeOptions,
+    as_json: bool,
+    history: bool,
+    propose: bool,
+    accept: bool,
+    support: float | None,
+    images: str | None,
+    labels: str | None,
+    taxonomy: str | None,
+    **edit: Any,
+) -> Shown:
+    """What people call the clusters."""
+    from flows import naming, tables
+
+    asked = naming.Edit(**{option: value for option, value in edit.items() if value is not None})
+    if not (propose or accept):
+        if any(given is not None for given in (images, labels, taxonomy, support)):
+            raise OptionError("--images, --labels, --taxonomy and --support need --propose")
+        if history:
+            revisions = naming.revisions(workspace)
+            return lambda: tables.show_history(revisions)
+        return _named(workspace, naming.edited(workspace, asked), as_json)
+    if asked != naming.Edit() or history:
+        raise OptionError("--propose and --accept are of all classes; give no other edit")
+    if (images is None) != (labels is None):
+        raise OptionError("--images and --labels go together: images to propose names from")
+    found = naming.proposed(workspace, images, labels, taxonomy, compute.device)
+    least = naming.SUPPORT if support is None else support
+    if accept:
+        return _named(workspace, naming.accept(workspace, found, least), as_json)
+    if as_json:
+        return _json([asdict(each) for each in found])
+    return lambda: tables.show_proposals(found, least)
+
+
+def _named(workspace: str, named: "Named", as_json: bool) -> Shown:
+    from flows import naming, tables
+
+    document = naming.document(workspace, named)
+    return _json(document) if as_json else lambda: tables.show_classes(document)
+
+
+def _json(document: Any) -> Shown:
+    return lambda: click.echo(json.dumps(document, indent=1, ensure_ascii=False))

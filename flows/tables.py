@@ -1,0 +1,60 @@
+"""What the terminal shows of classes, and of the images to look at first."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from flows.console import results, say
+from stego_core.classes import Proposal
+from tasks.classes import Named
+from tasks.confidence import Doubtful
+
+
+def show_doubtful(found: Sequence[Doubtful]) -> None:
+    """The images to look at first, in percent."""
+    table = Table(title="least certain images first, percent")
+    for heading in ("dump", "image", "mean margin", "doubtful pixels"):
+        table.add_column(heading, justify="left" if heading in {"dump", "image"} else "right")
+    for each in found:
+        margin, share = (f"{100 * value:.1f}" for value in (each.margin, each.doubtful))
+        table.add_row(Text(each.dump), Text(each.path, overflow="fold"), margin, share)
+    results.print(table)
+
+
+def show_classes(document: dict[str, Any]) -> None:
+    """The classes as they are named now."""
+    table = Table(title=f"classes, revision {document['revision']}: {document['note']}")
+    for heading in ("id", "name", "colour", "pixels, %", "counts as"):
+        table.add_column(heading, justify="right" if heading in {"id", "pixels, %"} else "left")
+    names = {each["id"]: each["name"] for each in document["classes"]}
+    for each in document["classes"]:
+        kept = each["shown_as"] == each["id"]
+        counts_as = "" if kept else names.get(each["shown_as"], "ignored")
+        colour = Text("██ ", style=each["colour"]).append(each["colour"], style="default")
+        share = f"{100 * each['share']:.1f}"
+        name = Text(each["name"], style="" if kept else "dim")
+        table.add_row(str(each["id"]), name, colour, share, Text(counts_as))
+    results.print(table)
+
+
+def show_proposals(found: Sequence[Proposal], least: float) -> None:
+    """Names that labels suggest."""
+    table = Table(title=f"proposed names; --accept takes those of at least {100 * least:.0f} %")
+    for heading in ("cluster", "name", "support, %", "labelled pixels"):
+        table.add_column(heading, justify="left" if heading == "name" else "right")
+    for each in found:
+        style = "" if each.name and each.support >= least else "dim"
+        name = Text(each.name or "no labelled pixel", style=style)
+        support = f"{100 * each.support:.0f}" if each.name else ""
+        table.add_row(str(each.cluster), name, support, f"{each.pixels:,}")
+    results.print(table)
+
+
+def show_history(revisions: Sequence[Named]) -> None:
+    """Every revision of the classes, oldest first."""
+    if not revisions:
+        say("the classes were never edited")
+    for each in revisions:
+        results.print(Text(f"{each.revision:>4}  {each.note}"))
