@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from urllib.parse import quote
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -237,7 +238,9 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(count=_count, percent=_percent, duration=_duration, rate=_rate)
+    environment.filters.update(
+        linked=_linked, count=_count, percent=_percent, duration=_duration, rate=_rate
+    )
     return environment
 
 
@@ -302,6 +305,11 @@ def _curve_charts(curves: TrainingCurves) -> list[Embedded]:
 
 def _restart_chart(inertias: Sequence[float]) -> Embedded | None:
     return charts.restarts(inertias) if any(map(math.isfinite, inertias)) else None
+
+
+def _linked(name: str) -> str:
+    """A name as a part of a link's path."""
+    return quote(name, safe="", errors="replace")
 
 
 def _count(value: float) -> str:
