@@ -2,8 +2,8 @@
 
     python benchmarks/confidence.py --workspace WS --dump val
 
-Errors are counted twice: with clusters matched one to one to the labels' classes, as scores are, and
-with each cluster named after the label that most of its pixels have, as `stego name --accept` does.
+Errors are counted twice: with clusters matched one to one to the labels' classes, as scores are,
+and with each named after the label that most of its pixels have, as `stego name --accept` does.
 """
 
 import argparse
@@ -93,10 +93,11 @@ def main() -> None:
     ):
         wrong = [matched[mask] != labels for labels, mask, _ in found]
         result = judged(wrong, [margins for _, _, margins in found], np.array(certain))
+        caught, possible = 100 * result.caught, 100 * result.possible
         print(
             f"{name}: error {100 * result.error:.1f} %; least certain tenth of the pixels "
             f"{result.pixels:.2f} × that; least certain fifth of the {len(found)} images holds "
-            f"{100 * result.caught:.1f} % of the wrong pixels, of at most {100 * result.possible:.1f} %"
+            f"{caught:.1f} % of the wrong pixels, of at most {possible:.1f} %"
         )
 
 
