@@ -10,6 +10,7 @@ from tasks.options import (
     ClustersOptions,
     ComputeOptions,
     CorpusOptions,
+    ExportOptions,
     FeaturesOptions,
     HeadOptions,
     MasksOptions,
@@ -183,6 +184,23 @@ def segment(
 
     segment_files(workspace, images, out or "labelled", compute.device)
     return None
+
+
+def export(
+    workspace: str,
+    kind: Any,
+    out: str,
+    dumps: str | None,
+    export: ExportOptions,
+    storage: StorageOptions,
+) -> Shown:
+    """Masks in a form that another tool reads."""
+    from flows import console
+    from flows.export import export as export_flow
+
+    names = [name.strip() for name in dumps.split(",")] if dumps else None
+    outcome = export_flow(workspace, kind, out, names, export, storage)
+    return lambda: console.show_exported(outcome, out)
 
 
 def status(workspace: str, as_json: bool | None) -> Shown:

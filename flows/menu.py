@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import click
 
 from flows import commands
+from tasks.options import ExportFormat
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,14 @@ DUMP = click.Option(["--dump"], help="The dump's name; default: the last part of
 DUMPS = click.Option(["--dumps"], help="Dumps, separated by commas; default: all of them.")
 IMAGES = click.Argument(["images"], nargs=-1, required=True)
 OUT = click.Option(["--out"], help="Folder or URI for the masks. [default: labelled]")
+FORMAT = click.Option(
+    ["--format", "kind"], type=click.Choice(get_args(ExportFormat)), required=True, help="Format."
+)
+PLACE = click.Option(
+    ["--out"],
+    required=True,
+    help="Folder or URI: empty, or with an earlier export of this format, which is replaced.",
+)
 JSON = click.Option(["--json", "as_json"], is_flag=True, help="Print JSON.")
 NAME = click.Option(["--name"], help="The report's folder. [default: latest]")
 BENCHMARK = click.Argument(
@@ -124,6 +134,13 @@ COMMANDS = (
     CommandSpec("demo", "The pipeline on generated scenes.", commands.demo, ("compute",), [SCENES]),
     CommandSpec(
         "segment", "Label a few loose images.", commands.segment, ("compute",), [IMAGES, OUT]
+    ),
+    CommandSpec(
+        "export",
+        "Write the masks in a form that another tool reads.",
+        commands.export,
+        ("export", "storage"),
+        [FORMAT, PLACE, DUMPS],
     ),
     CommandSpec("status", "What the workspace holds.", commands.status, (), [JSON]),
     CommandSpec(
