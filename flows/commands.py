@@ -186,21 +186,11 @@ def segment(
     return None
 
 
-def export(
-    workspace: str,
-    kind: Any,
-    out: str,
-    dumps: str | None,
-    export: ExportOptions,
-    storage: StorageOptions,
-) -> Shown:
+def export(workspace: str, kind: str, out: str, dumps: str | None, export: ExportOptions) -> Shown:
     """Masks in a form that another tool reads."""
-    from flows import console
-    from flows.export import export as export_flow
+    from flows.export import export_masks
 
-    names = [name.strip() for name in dumps.split(",")] if dumps else None
-    outcome = export_flow(workspace, kind, out, names, export, storage)
-    return lambda: console.show_exported(outcome, out)
+    return export_masks(workspace, kind, out, dumps, export)
 
 
 def status(workspace: str, as_json: bool | None) -> Shown:

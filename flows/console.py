@@ -28,7 +28,6 @@ from tasks.summary import METHODS
 if TYPE_CHECKING:
     from tasks.published import Imported
 
-SHOWN_SKIPPED = 5
 OWN = ("flows", "tasks", "stego_core")
 console = Console(stderr=True, highlight=False)
 results = Console(highlight=False)
@@ -223,17 +222,6 @@ def show_imported(workspace: str, found: "Imported") -> None:
     )
     use = f"stego backfill --workspace {workspace} --images ..."
     results.print(Text(f"use it: {use}"), soft_wrap=True)
-
-
-def show_exported(outcome: dict[str, Any], out: str) -> None:
-    """What an export holds, and what it left out."""
-    left_out = sum(counts["skipped"] for counts in outcome["dumps"].values())
-    for row in outcome["skipped"][:SHOWN_SKIPPED]:
-        say(f"left out: {row['dump']}/{row['path']}: {row['reason']}")
-    if left_out > SHOWN_SKIPPED:
-        say(f"… and {left_out - SHOWN_SKIPPED} more; export.json names all of them")
-    line = f"{outcome['format']}: {outcome['images']} images in {out}"
-    results.print(Text(f"{line}, {left_out} left out" if left_out else line), soft_wrap=True)
 
 
 def show_status(document: dict[str, Any]) -> None:

@@ -139,7 +139,7 @@ COMMANDS = (
         "export",
         "Write the masks in a form that another tool reads.",
         commands.export,
-        ("export", "storage"),
+        ("export",),
         [FORMAT, PLACE, DUMPS],
     ),
     CommandSpec("status", "What the workspace holds.", commands.status, (), [JSON]),

@@ -73,7 +73,7 @@ class Coco(Writer):
         self.images.write('\n],\n"annotations":[\n')
         self.images.append(self.annotations)
         self.images.write("\n]}\n")
-        return {"annotations.json": self.images.closed()}
+        return {"annotations.json": self.images.finished()}
 
 
 def _annotation(region: Region, height: int, width: int) -> dict[str, Any]:

@@ -42,9 +42,9 @@ class Cvat(Writer):
         ]
         self.target.write("labels.json", json.dumps(labels, indent=1).encode())
         self.file, self.number = self.target.scratch.file("annotations.xml"), 0
-        self.xml = XMLGenerator(self.file, "utf-8", short_empty_elements=True)  # type: ignore[arg-type]  # it only writes
+        self.xml = XMLGenerator(self.file, "utf-8")
         self.xml.startDocument()
-        self._begin("annotations", {})
+        self._open("annotations")
         self._leaf("version", "1.1")
         self._open("meta", "task")
         self._leaf("name", ", ".join(dumps))
@@ -87,7 +87,7 @@ class Cvat(Writer):
         """The XML file."""
         self._close("annotations")
         self.xml.endDocument()
-        return {"annotations.xml": self.file.closed()}
+        return {"annotations.xml": self.file.finished()}
 
     def _begin(self, name: str, attributes: Mapping[str, Any]) -> None:
         told = {key: str(value) for key, value in attributes.items()}
@@ -95,7 +95,7 @@ class Cvat(Writer):
 
     def _element(self, name: str, attributes: Mapping[str, Any]) -> None:
         self._begin(name, attributes)
-        self.file.write("\n")
+        self.xml.ignorableWhitespace("\n")
 
     def _open(self, *names: str) -> None:
         for name in names:
@@ -104,7 +104,7 @@ class Cvat(Writer):
     def _close(self, *names: str) -> None:
         for name in names:
             self.xml.endElement(name)
-            self.file.write("\n")
+            self.xml.ignorableWhitespace("\n")
 
     def _leaf(self, name: str, text: str, attributes: Mapping[str, str] | None = None) -> None:
         self._begin(name, attributes or {})

@@ -71,7 +71,7 @@ class GeoJson(Writer):
     def end(self) -> Mapping[str, Path]:
         """The collection."""
         self.features.write("\n]}\n")
-        return {"masks.geojson": self.features.closed()}
+        return {"masks.geojson": self.features.finished()}
 
 
 def _degrees(place: Georeference, outlines: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -74,7 +74,7 @@ class LabelStudio(Writer):
     def end(self) -> Mapping[str, Path]:
         """The tasks."""
         self.tasks.write("\n]\n")
-        return {"tasks.json": self.tasks.closed()}
+        return {"tasks.json": self.tasks.finished()}
 
     def _result(self, number: str, region: Region, size: tuple[int, int]) -> dict[str, Any]:
         mask = np.zeros(size, np.uint8)

@@ -40,4 +40,4 @@ class LeftOut:
         file.write(',\n "skipped": [\n')
         file.append(self.file)
         file.write("\n ]\n}\n")
-        return file.closed()
+        return file.finished()

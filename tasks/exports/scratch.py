@@ -1,5 +1,6 @@
 """Large files of an export, made on a local disk item by item, so that memory does not grow."""
 
+import io
 import json
 import shutil
 from contextlib import ExitStack
@@ -11,7 +12,7 @@ from typing import Any, TextIO
 from tasks.workspace.refusals import write_errors
 
 
-class TextFile:
+class TextFile(io.TextIOBase):
     """A file that grows at its end."""
 
     def __init__(self, path: Path, file: TextIO) -> None:
@@ -19,7 +20,7 @@ class TextFile:
         self.path, self.file = path, file
         self.items = 0
 
-    def write(self, text: str) -> int:
+    def write(self, text: str, /) -> int:
         """Add text; returns how many characters.
 
         Raises:
@@ -36,10 +37,10 @@ class TextFile:
 
     def append(self, other: "TextFile") -> None:
         """Add all that another file holds."""
-        with other.closed().open(encoding="utf-8") as source, write_errors(str(self.path)):
+        with other.finished().open(encoding="utf-8") as source, write_errors(str(self.path)):
             shutil.copyfileobj(source, self.file)
 
-    def closed(self) -> Path:
+    def finished(self) -> Path:
         """The finished file."""
         with write_errors(str(self.path)):
             self.file.close()

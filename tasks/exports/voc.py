@@ -64,7 +64,7 @@ class Voc(Writer):
 
     def end(self) -> Mapping[str, Path]:
         """The list of images."""
-        return {"ImageSets/Segmentation/default.txt": self.list.closed()}
+        return {"ImageSets/Segmentation/default.txt": self.list.finished()}
 
 
 def _refuse(entries: Sequence[tuple[str, tuple[int, int, int]]]) -> None:
