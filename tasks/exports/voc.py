@@ -10,7 +10,8 @@ from stego_core.errors import OptionError
 from tasks import images
 from tasks.exports.writer import LabelledImage, Writer, legend
 
-BACKGROUND = "background"
+BACKGROUND, IGNORED = "background", "ignored"
+"""Names that readers of label maps give to black and to the colour of void."""
 VOID_COLOUR = (224, 224, 192)
 """Of void pixels in VOC's own masks."""
 
@@ -20,8 +21,9 @@ class Voc(Writer):
 
     VOC's index 0 is background. A class that is called background gets it; every other shown class
     gets 1, 2, 3 and so on in order of its id, so that line n of the label map, from 0, is pixel
-    value n. Without a class of that name no pixel is 0. Ignored pixels are 255, VOC's void.
-    Readers that go by colour instead see the class colours, and black for background.
+    value n. Without a class of that name no pixel is 0. Ignored pixels are 255, VOC's void; where
+    there are ignored classes, the label map ends with its colour, called `ignored`. Readers that
+    go by colour instead see the class colours, and black for background.
     """
 
     names = ("SegmentationClass", "ImageSets", "JPEGImages", "labelmap.txt")
@@ -39,13 +41,15 @@ class Voc(Writer):
             (BACKGROUND, (0, 0, 0)),
             *((row["name"], rgb(row["colour"])) for row in others),
         ]
-        _refuse(entries)
         self.indices = np.full(256, VOID, np.uint8)
         for row in rows:
             self.indices[row["id"]] = 1 + others.index(row) if row in others else 0
         self.colours = np.zeros((256, 3), np.uint8)
         self.colours[: len(entries)] = [colour for _, colour in entries]
         self.colours[VOID] = VOID_COLOUR
+        if any(classes.shown()[: len(classes.entries)] == VOID):
+            entries.append((IGNORED, VOID_COLOUR))
+        _refuse(entries)
         lines = [f"{name}:{','.join(map(str, colour))}::\n" for name, colour in entries]
         content = "".join(["# label:color_rgb:parts:actions\n", *lines])
         self.target.write("labelmap.txt", content.encode())
@@ -68,16 +72,22 @@ class Voc(Writer):
 
 
 def _refuse(entries: Sequence[tuple[str, tuple[int, int, int]]]) -> None:
-    seen = {VOID_COLOUR: "void"}
-    for name, colour in entries:
+    """Refuse label maps that readers would misunderstand."""
+    by_colour: dict[tuple[int, int, int], str] = {}
+    for number, (name, colour) in enumerate(entries):
         if ":" in name or name.startswith("#"):
             raise OptionError(
                 f"the class {name!r} cannot stand in VOC's label map, whose fields end with ':' "
                 "and whose comments begin with '#'; give it another name"
             )
-        if colour in seen:
+        if name in [other for other, _ in entries[:number]]:
             raise OptionError(
-                f"the classes {seen[colour]} and {name} have the same colour {colour}, and readers "
-                "of VOC masks go by colours; give one of them another"
+                f"a class is called {name!r}, which VOC's label map keeps for void; give it "
+                "another name"
             )
-        seen[colour] = name
+        if colour in by_colour:
+            raise OptionError(
+                f"the classes {by_colour[colour]} and {name} have the same colour {colour}, and "
+                "readers of VOC masks go by colours; give one of them another"
+            )
+        by_colour[colour] = name
