@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import rasterio
+from rasterio._err import CPLE_BaseError  # what GDAL says itself; it has no public name
 from rasterio.errors import RasterioError
 from rasterio.features import shapes
 from rasterio.warp import transform_geom
@@ -85,7 +86,7 @@ def _degrees(place: Georeference, outlines: list[dict[str, Any]]) -> list[dict[s
     try:
         with rasterio.Env():
             moved = transform_geom(place.crs, WGS84, outlines, precision=DECIMALS)
-    except RasterioError as error:
+    except (RasterioError, CPLE_BaseError) as error:
         raise ImageError(f"its coordinates cannot be turned into degrees: {error}") from None
     wound = [_wound(geometry) for geometry in moved]
     for geometry in wound:
