@@ -40,7 +40,7 @@ class Region:
 
 
 def regions(
-    ids: NDArray[np.uint8], margins: NDArray[np.uint8], connected: bool
+    ids: NDArray[np.uint8], margins: NDArray[np.uint8], connected: bool, least: int = 1
 ) -> Iterator[Region]:
     """Every class of a mask in order of its id, VOID left out.
 
@@ -49,22 +49,33 @@ def regions(
         margins: (H, W) of 255, how sure each pixel is.
         connected: whether parts of a class that do not touch, corners left out, are regions of
             their own.
+        least: pixels of a region; smaller ones are left out.
     """
-    for cls, box in enumerate(ndimage.find_objects(ids.astype(np.int32) + 1)):
-        if box is None or cls == VOID:
-            continue
-        inside = ids[box] == cls
-        if not connected:
-            yield _region(cls, box, inside, margins)
-            continue
-        parts, _ = ndimage.label(inside)
-        rows, columns = box
+    found = _parts(ids, margins) if connected else _whole(ids, margins)
+    return (region for region in found if region.area >= least)
+
+
+def _whole(ids: NDArray[np.uint8], margins: NDArray[np.uint8]) -> Iterator[Region]:
+    for cls, box in _boxes(ids):
+        yield _region(cls, box, ids[box] == cls, margins)
+
+
+def _parts(ids: NDArray[np.uint8], margins: NDArray[np.uint8]) -> Iterator[Region]:
+    for cls, (rows, columns) in _boxes(ids):
+        parts, _ = ndimage.label(ids[rows, columns] == cls)
         for number, (down, across) in enumerate(ndimage.find_objects(parts), start=1):
             place = (
                 slice(rows.start + down.start, rows.start + down.stop),
                 slice(columns.start + across.start, columns.start + across.stop),
             )
             yield _region(cls, place, parts[down, across] == number, margins)
+
+
+def _boxes(ids: NDArray[np.uint8]) -> Iterator[tuple[int, tuple[slice, slice]]]:
+    """The bounding box of every class that is there, VOID left out."""
+    for cls, box in enumerate(ndimage.find_objects(ids.astype(np.int32) + 1)):
+        if box is not None and cls != VOID:
+            yield cls, box
 
 
 def _region(

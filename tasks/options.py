@@ -351,6 +351,11 @@ class ExportOptions(Options):
         description="coco, cvat, labelstudio: an object for each connected part of a class "
         "instead of one for the whole class.",
     )
+    min_area: int = Field(
+        1,
+        ge=1,
+        description="coco, cvat, labelstudio, geojson: objects of fewer pixels are left out.",
+    )
     with_images: bool = Field(
         False, description="coco, cvat, voc: the images themselves, upright, beside their masks."
     )

@@ -8,7 +8,7 @@ from typing import Any
 from pycocotools import mask as packing
 
 from stego_core.classes import Classes, rgb
-from stego_core.regions import Region, regions, runs_by_columns
+from stego_core.regions import Region, runs_by_columns
 from tasks.exports.writer import LabelledImage, Writer, legend
 
 INFO = "unsupervised segmentation by stego-flows"
@@ -26,7 +26,7 @@ class Coco(Writer):
 
     names = ("annotations.json", "images")
     reads = ("margins",)
-    options = frozenset({"instances", "with_images"})
+    options = frozenset({"instances", "min_area", "with_images"})
 
     def begin(self, classes: Classes, dumps: Sequence[str]) -> None:
         """Begin the list of images, and beside it the one of annotations."""
@@ -47,7 +47,7 @@ class Coco(Writer):
     def add(self, image: LabelledImage) -> None:
         """Add the image, and an annotation for each of its regions."""
         height, width = image.size
-        found = list(regions(image.ids, image.margins, self.chosen.instances))
+        found = list(image.regions(self.chosen))
         name = image.path
         if self.chosen.with_images:
             name, content = image.upright_file()

@@ -8,7 +8,7 @@ from xml.sax.saxutils import XMLGenerator
 from xml.sax.xmlreader import AttributesImpl
 
 from stego_core.classes import Classes
-from stego_core.regions import regions, runs
+from stego_core.regions import runs
 from tasks.exports.writer import LabelledImage, Writer, legend
 
 CONFIDENCE: dict[str, Any] = {
@@ -30,7 +30,7 @@ class Cvat(Writer):
 
     names = ("annotations.xml", "labels.json", "images")
     reads = ("margins",)
-    options = frozenset({"instances", "with_images"})
+    options = frozenset({"instances", "min_area", "with_images"})
 
     def begin(self, classes: Classes, dumps: Sequence[str]) -> None:
         """Write the labels."""
@@ -64,7 +64,7 @@ class Cvat(Writer):
     def add(self, image: LabelledImage) -> None:
         """Add the image with its masks."""
         image.require_plain_name()
-        found = list(regions(image.ids, image.margins, self.chosen.instances))
+        found = list(image.regions(self.chosen))
         name = image.path
         if self.chosen.with_images:
             name, content = image.upright_file()

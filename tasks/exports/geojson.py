@@ -34,6 +34,7 @@ class GeoJson(Writer):
 
     names = ("masks.geojson",)
     reads = ("margins", "content")
+    options = frozenset({"min_area"})
 
     def begin(self, classes: Classes, dumps: Sequence[str]) -> None:
         """Begin the collection."""
@@ -53,7 +54,8 @@ class GeoJson(Writer):
         pixels = np.bincount(parts.ravel(), minlength=len(classes))
         sums = np.bincount(parts.ravel(), margins, minlength=len(classes))
         outlines, numbers = [], []
-        for outline, number in shapes(parts, mask=parts > 0, transform=place.transform):
+        kept = (pixels >= self.chosen.min_area)[parts] & (parts > 0)
+        for outline, number in shapes(parts, mask=kept, transform=place.transform):
             outlines.append(outline)
             numbers.append(int(number))
         for number, geometry in zip(numbers, _degrees(place, outlines), strict=True):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from stego_core.classes import Classes
 from stego_core.errors import OptionError
-from stego_core.regions import Region, regions
+from stego_core.regions import Region
 from tasks.exports.writer import LabelledImage, Target, Writer, legend
 from tasks.options import ExportOptions
 from tasks.workspace.storage import Storage
@@ -32,7 +32,7 @@ class LabelStudio(Writer):
 
     names = ("tasks.json", "config.xml")
     reads = ("margins",)
-    options = frozenset({"instances", "document_root"})
+    options = frozenset({"instances", "min_area", "document_root"})
 
     def __init__(self, target: Target, options: ExportOptions) -> None:
         """Write there.
@@ -60,7 +60,7 @@ class LabelStudio(Writer):
 
     def add(self, image: LabelledImage) -> None:
         """Add the image's task."""
-        found = regions(image.ids, image.margins, self.chosen.instances)
+        found = image.regions(self.chosen)
         results = [self._result(str(n), each, image.size) for n, each in enumerate(found, 1)]
         score = float(image.margins.mean(dtype=np.float64) / 255)
         prediction = {"model_version": MODEL, "score": round(score, 4), "result": results}

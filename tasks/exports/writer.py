@@ -14,6 +14,7 @@ from PIL import Image
 
 from stego_core.classes import Classes
 from stego_core.errors import ImageError
+from stego_core.regions import Region, regions
 from tasks import confidence, images
 from tasks.exports.scratch import Scratch
 from tasks.index import Entry, IndexReader
@@ -143,6 +144,11 @@ class LabelledImage:
                 f"its {what} is not there any more: {path}; remove {self.source.masks} and run "
                 "`stego masks`"
             ) from None
+
+    def regions(self, options: ExportOptions) -> list[Region]:
+        """Objects of the mask, as the options want them."""
+        found = regions(self.ids, self.margins, options.instances, options.min_area)
+        return list(found)
 
     def upright_file(self) -> tuple[str, bytes]:
         """The image as a file for tools that do not look at EXIF orientation: path and bytes.

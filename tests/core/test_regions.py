@@ -51,6 +51,13 @@ def test_regions_put_together_are_the_mask(ids: np.ndarray, connected: bool) -> 
     np.testing.assert_array_equal(again, ids)
 
 
+@given(IDS, st.booleans(), st.integers(1, 5))
+def test_small_ones_may_be_left_out(ids: np.ndarray, connected: bool, least: int) -> None:
+    every = list(regions.regions(ids, ids, connected))
+    kept = list(regions.regions(ids, ids, connected, least))
+    assert [r.box for r in kept] == [r.box for r in every if r.area >= least]
+
+
 @given(IDS, st.booleans())
 def test_runs_by_columns_are_those_of_pycocotools(ids: np.ndarray, connected: bool) -> None:
     for region in regions.regions(ids, np.zeros_like(ids), connected):

@@ -114,6 +114,17 @@ class TestCoco:
                     assert (mask > 0).sum() == (ids == cls).sum()
             assert len(own) == (counted(ids) if instances else len(np.setdiff1d(ids, VOID)))
 
+    def test_small_objects_may_be_left_out(self, exported: Callable[..., Path]) -> None:
+        out = exported("coco", instances=True, min_area=20)
+        areas = [ann["area"] for ann in COCO(str(out / "annotations.json")).anns.values()]
+        sizes: list[int] = []
+        for _, ids, _ in every_mask():
+            for cls in LABELS:
+                parts, _ = ndimage.label(ids == cls)
+                sizes += [size for size in np.bincount(parts.ravel())[1:] if size >= 20]
+        assert sorted(areas) == sorted(sizes)
+        assert 0 < len(areas) < sum(counted(ids) for _, ids, _ in every_mask())
+
     def test_images_lie_beside_and_where_they_were(
         self, exported: Callable[..., Path], workspace: Workspace
     ) -> None:

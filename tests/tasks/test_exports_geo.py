@@ -15,12 +15,14 @@ from rasterio.errors import NotGeoreferencedWarning
 from rasterio.features import rasterize
 from rasterio.transform import Affine, from_origin
 from rasterio.warp import transform_geom
+from scipy import ndimage
 from shapely.geometry import shape
 
 from stego_core.classes import VOID
 from stego_core.errors import InputError
 from tasks import classes, exports, images
 from tasks.index import IndexReader
+from tasks.options import ExportOptions
 from tasks.workspace.storage import Storage
 from tasks.workspace.workspace import Workspace
 
@@ -199,6 +201,17 @@ class TestGeoJson:
             holes += len(polygon.interiors)
             assert -180 <= polygon.bounds[0] <= polygon.bounds[2] <= 180
         assert holes > 0
+
+    def test_small_parts_may_be_left_out(self, workspace: Workspace, tmp_path: Path) -> None:
+        out = Storage.at(str(tmp_path / "out"))
+        exports.export(workspace, "geojson", out, None, ExportOptions(min_area=12))
+        features = json.loads((tmp_path / "out" / "masks.geojson").read_text())["features"]
+        images = [feature["properties"]["image"] for feature in features]
+        for name in PLACES:
+            ids = SHOWN[stored_masks()[name]]
+            parts = [ndimage.label(ids == cls)[0].ravel() for cls in (0, 1, 2)]
+            sizes = np.concatenate([np.bincount(part)[1:] for part in parts])
+            assert images.count(name) == (sizes >= 12).sum()
 
     def test_properties_name_the_class(self, workspace: Workspace, tmp_path: Path) -> None:
         exports.export(workspace, "geojson", Storage.at(str(tmp_path / "out")))
