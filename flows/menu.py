@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import click
 
 from flows import commands, results
+from tasks.options import ExportFormat
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,14 @@ NAMING = [
         "[default: 0.5]",
     ),
 ]
+FORMAT = click.Option(
+    ["--format", "kind"], type=click.Choice(get_args(ExportFormat)), required=True, help="Format."
+)
+PLACE = click.Option(
+    ["--out"],
+    required=True,
+    help="Folder or URI: empty, or with an earlier export of this format, which is replaced.",
+)
 JSON = click.Option(["--json", "as_json"], is_flag=True, help="Print JSON.")
 NAME = click.Option(["--name"], help="The report's folder. [default: latest]")
 BENCHMARK = click.Argument(
@@ -166,6 +176,14 @@ COMMANDS = (
         ("compute",),
         [*NAMING, JSON],
     ),
+    CommandSpec(
+        "export",
+        "Write the masks in a form that another tool reads.",
+        results.export,
+        ("export",),
+        [FORMAT, PLACE, DUMPS],
+    ),
+    CommandSpec("status", "What the workspace holds.", commands.status, (), [JSON]),
     CommandSpec(
         "corpus", "Index a dump of images.", commands.corpus, ("corpus",), [DUMP], writes=True
     ),

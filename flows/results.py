@@ -1,4 +1,4 @@
-"""Commands on what a workspace holds: `stego status`, `stego name`."""
+"""Commands on what a workspace holds: `stego status`, `name`, `export`."""
 
 import json
 from dataclasses import asdict
@@ -8,7 +8,7 @@ import click
 
 from flows.commands import Shown
 from stego_core.errors import OptionError
-from tasks.options import ComputeOptions
+from tasks.options import ComputeOptions, ExportOptions
 
 if TYPE_CHECKING:
     from tasks.classes import Named
@@ -73,6 +73,13 @@ def _named(workspace: str, named: "Named", as_json: bool) -> Shown:
 
     document = naming.document(workspace, named)
     return _json(document) if as_json else lambda: tables.show_classes(document)
+
+
+def export(workspace: str, kind: str, out: str, dumps: str | None, export: ExportOptions) -> Shown:
+    """Masks in a form that another tool reads."""
+    from flows.export import export_masks
+
+    return export_masks(workspace, kind, out, dumps, export)
 
 
 def _json(document: Any) -> Shown:

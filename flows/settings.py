@@ -12,6 +12,7 @@ from tasks.options import (
     ClustersOptions,
     ComputeOptions,
     CorpusOptions,
+    ExportOptions,
     FeaturesOptions,
     HeadOptions,
     MasksOptions,
@@ -52,6 +53,7 @@ SECTIONS: dict[str, type[Options]] = {
     "clusters": ClustersOptions,
     "masks": MasksOptions,
     "scores": ScoresOptions,
+    "export": ExportOptions,
     "storage": StorageOptions,
     "compute": ComputeOptions,
 }

@@ -20,8 +20,17 @@ PACKED = {"L;2": 85, "L;4": 17}
 """What Pillow multiplies grey values of 2 and 4 bits by; labels are ids and want them back."""
 OVERLAY_QUALITY = 88
 ORIENTATION_TAG = 0x0112
-TRANSPOSED = {5, 6, 7, 8}
-"""EXIF orientations that swap height and width."""
+TURNED_BACK = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+"""What undoes the display of each EXIF orientation."""
+PHOTO_QUALITY = 95
 
 Image.MAX_IMAGE_PIXELS = None  # `max_pixels` decides, with a message of its own
 
@@ -31,6 +40,37 @@ class Size(NamedTuple):
 
     height: int
     width: int
+
+
+class Stored(NamedTuple):
+    """How a file stores an image.
+
+    Attributes:
+        format: in Pillow's words, such as JPEG.
+        orientation: of EXIF, 1 to 8; 1 where it is displayed as it is stored.
+    """
+
+    format: str
+    orientation: int
+
+
+def stored(content: bytes, max_pixels: int) -> Stored:
+    """How a file stores its image.
+
+    Raises:
+        ImageError: not an image, or of more than `max_pixels` pixels.
+    """
+    with _opened(content, max_pixels) as image:
+        orientation = image.getexif().get(ORIENTATION_TAG, 1)
+        return Stored(str(image.format), orientation if orientation in TURNED_BACK else 1)
+
+
+def turned_back(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """Pixels (H, W) uint8 as displayed, in the order of a file of this EXIF orientation."""
+    method = TURNED_BACK.get(orientation)
+    if method is None:
+        return pixels
+    return np.asarray(Image.fromarray(pixels).transpose(method))
 
 
 def decode(content: bytes, max_pixels: int, upright: bool = True) -> NDArray[np.uint8]:
@@ -156,6 +196,11 @@ def decode_mask(content: bytes) -> NDArray[np.uint8]:
 def encode_overlay(pixels: NDArray[np.uint8]) -> bytes:
     """A JPEG of RGB pixels (H, W, 3) uint8."""
     return _encoded(Image.fromarray(pixels), "JPEG", quality=OVERLAY_QUALITY)
+
+
+def encode_photo(pixels: NDArray[np.uint8]) -> bytes:
+    """A JPEG of RGB pixels (H, W, 3) uint8 that looks the same."""
+    return _encoded(Image.fromarray(pixels), "JPEG", quality=PHOTO_QUALITY)
 
 
 def through_jpeg(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

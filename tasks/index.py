@@ -81,9 +81,17 @@ class IndexReader:
             raise image
         return image
 
+    def content(self, entry: Entry) -> bytes:
+        """The bytes of an entry's file.
+
+        Raises:
+            ImageError: it cannot be read any more, or is not what was indexed.
+        """
+        return _read(Storage(self.manifest["images_uri"]), entry["path"], entry["digest"])
+
     def _content(self, entry: Entry) -> bytes | ImageError:
         try:
-            return _read(Storage(self.manifest["images_uri"]), entry["path"], entry["digest"])
+            return self.content(entry)
         except ImageError as error:
             return error
 

@@ -339,6 +339,33 @@ class ScoresOptions(Options):
         return list(dict.fromkeys(int(part) for part in parts))
 
 
+ExportFormat = Literal["masks", "coco", "voc", "cvat", "labelstudio", "geotiff", "geojson"]
+"""What `stego export` writes."""
+
+
+class ExportOptions(Options):
+    """What an export holds beyond its masks; each option is for some formats only."""
+
+    instances: bool = Field(
+        False,
+        description="coco, cvat, labelstudio: an object for each connected part of a class "
+        "instead of one for the whole class.",
+    )
+    min_area: int = Field(
+        1,
+        ge=1,
+        description="coco, cvat, labelstudio, geojson: objects of fewer pixels are left out.",
+    )
+    with_images: bool = Field(
+        False, description="coco, cvat, voc: the images themselves, upright, beside their masks."
+    )
+    document_root: str = Field(
+        "/",
+        description="labelstudio: the folder that Label Studio serves local files from, its "
+        "LOCAL_FILES_DOCUMENT_ROOT.",
+    )
+
+
 class StorageOptions(Options):
     """How object storage is reached, beyond the standard AWS variables and files."""
 

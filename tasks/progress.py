@@ -52,10 +52,12 @@ def announce(event: Event) -> None:
 class Progress:
     """One stage's progress, safe to advance from several threads."""
 
-    def __init__(self, title: str, total: int, unit: str, done: int = 0) -> None:
-        """A stage of `total` units, of which `done` were done before."""
+    def __init__(
+        self, title: str, total: int, unit: str, done: int = 0, tell: Listener = announce
+    ) -> None:
+        """A stage of `total` units, of which `done` were done before; default: told to everyone."""
         self.title, self.total, self.unit, self.done = title, total, unit, done
-        self.note = ""
+        self.note, self.tell = "", tell
 
     def __enter__(self) -> "Progress":
         """Announce the stage."""
@@ -79,4 +81,4 @@ class Progress:
         self._tell()
 
     def _tell(self, finished: bool = False) -> None:
-        announce(Event(self.title, self.done, self.total, self.unit, finished, self.note))
+        self.tell(Event(self.title, self.done, self.total, self.unit, finished, self.note))

@@ -16,8 +16,9 @@ from zarr.storage import FsspecStore, LocalStore, MemoryStore, StorePath, Wrappe
 from stego_core.errors import DamageError
 from tasks.workspace import s3
 from tasks.workspace.keys import digest
+from tasks.workspace.refusals import read_errors, write_errors
 from tasks.workspace.remembered import remembered
-from tasks.workspace.storage import Storage, read_errors, write_errors
+from tasks.workspace.storage import Storage
 
 DENSE = 4
 """A distant shard is fetched whole where at least one in so many of its rows is wanted."""
@@ -215,7 +216,7 @@ def _store(storage: Storage, path: str) -> LocalStore | FsspecStore:
     full = storage.full(path)
     if storage.is_local:
         return LocalStore(full)
-    if full.startswith(("s3://", "s3a://")):
+    if s3.is_s3(full):
         filesystem = s3.filesystem(s3.current(), asynchronous=True)
         return FsspecStore(filesystem, path=full.split("://", 1)[1])
     return FsspecStore.from_url(full)

@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from stego_core.errors import DamageError, WorkspaceError
-from tasks.workspace.storage import Storage, read_errors
+from tasks.workspace.refusals import read_errors
+from tasks.workspace.storage import Storage
 
 MAKERS = {"heads": "head", "backbones": "features"}
 """The stage that makes a folder, where it has another name."""

@@ -83,6 +83,11 @@ def current() -> Service:
     return _service
 
 
+def is_s3(uri: str) -> bool:
+    """Whether a URI is one of S3."""
+    return uri.startswith(("s3://", "s3a://"))
+
+
 class PatientS3(S3FileSystem):  # type: ignore[misc]
     """An S3FileSystem that tries a request again, each after a longer, jittered wait.
 

@@ -5,7 +5,8 @@ import io
 import os
 import posixpath
 import re
-from collections.abc import Iterator, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -17,25 +18,17 @@ from uuid import uuid4
 import fsspec
 from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped]
 
-from stego_core.errors import CapacityError, InputError, WorkspaceError
+from stego_core.errors import InputError, WorkspaceError
 from tasks.workspace import s3
 from tasks.workspace.ranges import Ranges
+from tasks.workspace.refusals import CREDENTIALS, read_errors, write_errors
 
 SIGNATURE = re.compile(r"[?&](sig|signature|x-amz-signature|token)=", re.IGNORECASE)
 PASSWORD = re.compile(r"://[^/@:]*:(?!\d+(?:/|$))[^@]*@")
 """A user and a password before a host; a secret may contain slashes, a port is no secret."""
-CREDENTIALS = "give credentials through the environment or the service's own files"
-REFUSALS = (
-    PermissionError,
-    FileNotFoundError,
-    FileExistsError,
-    NotADirectoryError,
-    IsADirectoryError,
-)
-"""What an operating system answers where writing will not work the next time either."""
-
-
 READS_AT_ONCE = 16
+UPLOAD_BYTES = 16 * 2**20
+"""Of a large file that are in memory at once on its way to S3."""
 RANGE_BYTES = 2**20
 """Fetched at least, where a part of a file is read."""
 
@@ -141,9 +134,24 @@ class Storage:
         """
         with write_errors(self.uri):
             if self.is_local:
-                _write_local(self.full(path), content)
+                _write_local(self.full(path), lambda target: target.write(content))
             else:
                 _filesystem(self.uri).pipe_file(self.full(path), content)
+
+    def upload(self, path: str, file: Path) -> None:
+        """Write a local file's content, of any size, as `write` does: whole or not at all.
+
+        Raises:
+            CapacityError: the disk is full.
+            WorkspaceError: the place cannot be written.
+        """
+        with write_errors(self.uri):
+            if self.is_local:
+                with file.open("rb") as source:
+                    _write_local(self.full(path), lambda target: shutil.copyfileobj(source, target))
+                return
+            parts = {"chunksize": UPLOAD_BYTES, "max_concurrency": 1} if s3.is_s3(self.uri) else {}
+            _filesystem(self.uri).put_file(str(file), self.full(path), **parts)
 
     def remove(self, path: str) -> None:
         """Remove a file; nothing happens if there is none."""
@@ -220,35 +228,6 @@ class Storage:
             yield io.BufferedReader(ranges, RANGE_BYTES)
 
 
-@contextmanager
-def read_errors(uri: str) -> Iterator[None]:
-    """Turn refusals to look at a workspace into errors a person can act on."""
-    try:
-        yield
-    except PermissionError as error:
-        raise WorkspaceError(f"{uri} cannot be read: {error}") from None
-    except s3.NO_ACCESS as error:
-        raise WorkspaceError(f"{uri} cannot be read: {error}; {CREDENTIALS}") from None
-
-
-@contextmanager
-def write_errors(uri: str) -> Iterator[None]:
-    """Turn the operating system's refusals to write into errors a person can act on."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise CapacityError(
-                f"no space is left to write to {uri} ({error.strerror}); free some and run the "
-                "same command again: finished shards are kept"
-            ) from None
-        if isinstance(error, REFUSALS) or error.errno in (errno.EROFS, errno.ENAMETOOLONG):
-            raise WorkspaceError(f"{uri} cannot be written: {error}") from None
-        raise
-    except s3.NO_ACCESS as error:
-        raise WorkspaceError(f"{uri} cannot be written: {error}; {CREDENTIALS}") from None
-
-
 def _file(path: str, info: dict[str, Any]) -> File:
     changed = info.get("LastModified") or info.get("mtime") or info.get("created") or 0.0
     modified = float(getattr(changed, "timestamp", lambda: changed)())
@@ -257,7 +236,7 @@ def _file(path: str, info: dict[str, Any]) -> File:
 
 
 def _filesystem(uri: str) -> Any:
-    if uri.startswith(("s3://", "s3a://")):
+    if s3.is_s3(uri):
         return s3.filesystem(s3.current())
     return _other_filesystem(uri)
 
@@ -271,14 +250,14 @@ def _other_filesystem(uri: str) -> Any:
     return filesystem
 
 
-def _write_local(target: str, content: bytes) -> None:
+def _write_local(target: str, fill: Callable[[BinaryIO], object]) -> None:
     """Write beside the target, flush to the disk, then replace: atomic on a local disk."""
     filesystem = _filesystem("/")
     filesystem.makedirs(posixpath.dirname(target), exist_ok=True)
     partial = f"{posixpath.dirname(target)}/.{uuid4().hex}.partial"  # names may be at their longest
     try:
         with filesystem.open(partial, "wb") as file:
-            file.write(content)
+            fill(file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, target)

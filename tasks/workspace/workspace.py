@@ -8,7 +8,8 @@ from typing import Any
 from stego_core.errors import DamageError, InputError, WorkspaceError
 from tasks.workspace import lease
 from tasks.workspace.ledger import Folder
-from tasks.workspace.storage import Storage, read_errors
+from tasks.workspace.refusals import read_errors
+from tasks.workspace.storage import Storage
 
 FORMAT = 1
 """Raised when an older workspace can no longer be read."""

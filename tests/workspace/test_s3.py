@@ -262,6 +262,21 @@ class TestFaults:
         assert storage.read("large") == body
         assert proxy.injected == {Fault.TRUNCATED: 1}
 
+    def test_a_large_local_file_goes_up_in_parts(
+        self,
+        storage: Storage,
+        through: Callable[..., FaultProxy],
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        proxy = through(0.2, seed=1)
+        monkeypatch.setattr("tasks.workspace.storage.UPLOAD_BYTES", 5 * 2**20)
+        (tmp_path / "large").write_bytes(BODY * 220)
+        storage.upload("large", tmp_path / "large")
+        assert storage.read("large") == BODY * 220
+        assert proxy.methods["POST"] >= 2  # begun and completed
+        assert proxy.injected
+
 
 class TestArraysAndTables:
     def test_an_array_through_faults_equals_a_local_one(

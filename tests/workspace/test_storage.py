@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from stego_core.errors import CapacityError, InputError, WorkspaceError
 from tasks.workspace import storage as module
-from tasks.workspace.storage import Storage, write_errors
+from tasks.workspace.refusals import write_errors
+from tasks.workspace.storage import Storage
 
 NAMES = st.text(
     st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="/"), min_size=1, max_size=40
@@ -83,6 +84,13 @@ class TestRoundTrip:
         name = "ö" * 125 + ".png"  # 254 bytes
         local.write(f"masks/{name}", b"1")
         assert local.read(f"masks/{name}") == b"1"
+
+    def test_a_local_file_is_uploaded_whole(self, storage: Storage, tmp_path: Path) -> None:
+        for content in (b"longer than a part, three times over", b"short", b""):
+            (tmp_path / "made").write_bytes(content)
+            storage.upload("export/annotations.json", tmp_path / "made")
+            assert storage.read("export/annotations.json") == content
+        assert storage.names("export") == ["annotations.json"]
 
     def test_opened_reads_a_part(self, storage: Storage) -> None:
         storage.write("a/b", bytes(range(100)))

@@ -1,0 +1,124 @@
+"""Format geojson: polygons of the classes of georeferenced images, in degrees (RFC 7946)."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from rasterio._err import CPLE_BaseError  # what GDAL says itself; it has no public name
+from rasterio.errors import RasterioError
+from rasterio.features import shapes
+from rasterio.warp import transform_geom
+
+from stego_core.classes import Classes
+from stego_core.errors import ImageError
+from stego_core.regions import numbered
+from tasks.exports.georeference import Georeference
+from tasks.exports.writer import LabelledImage, Writer, legend
+
+WGS84 = "EPSG:4326"
+DECIMALS = 9
+"""Of coordinates in degrees: a tenth of a millimetre."""
+Ring = Sequence[Sequence[float]]
+
+
+class GeoJson(Writer):
+    """`masks.geojson`: one feature for each connected part of a class in an image.
+
+    Longitude and latitude on WGS 84; outer rings go counterclockwise, holes clockwise; polygons
+    across the antimeridian are cut there. Properties: `class` (id), `name`, `colour` (also `fill`,
+    which map viewers paint), `confidence` (mean margin), `dump`, `image`.
+    """
+
+    names = ("masks.geojson",)
+    reads = ("margins", "content")
+    options = frozenset({"min_area"})
+
+    def begin(self, classes: Classes, dumps: Sequence[str]) -> None:
+        """Begin the collection."""
+        self.legend = {row["id"]: row for row in legend(classes)}
+        self.features = self.target.scratch.file("masks.geojson")
+        self.features.write('{"type":"FeatureCollection","features":[\n')
+
+    def add(self, image: LabelledImage) -> None:
+        """Add the image's polygons.
+
+        Raises:
+            ImageError: the image is not georeferenced, or not on Earth.
+        """
+        place = Georeference.of(image)
+        parts, classes = numbered(place.stored(image.ids))
+        margins = place.stored(image.margins).ravel()
+        pixels = np.bincount(parts.ravel(), minlength=len(classes))
+        sums = np.bincount(parts.ravel(), margins, minlength=len(classes))
+        outlines, numbers = [], []
+        kept = (pixels >= self.chosen.min_area)[parts] & (parts > 0)
+        for outline, number in shapes(parts, mask=kept, transform=place.transform):
+            outlines.append(outline)
+            numbers.append(int(number))
+        for number, geometry in zip(numbers, _degrees(place, outlines), strict=True):
+            row = self.legend[int(classes[number])]
+            properties = {
+                "class": row["id"],
+                "name": row["name"],
+                "colour": row["colour"],
+                "fill": row["colour"],
+                "confidence": round(float(sums[number] / pixels[number] / 255), 4),
+                "dump": image.dump,
+                "image": image.entry["image_id"],
+            }
+            self.features.item({"type": "Feature", "geometry": geometry, "properties": properties})
+
+    def end(self) -> Mapping[str, Path]:
+        """The collection."""
+        self.features.write("\n]}\n")
+        return {"masks.geojson": self.features.finished()}
+
+
+def _degrees(place: Georeference, outlines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Polygons in longitude and latitude.
+
+    Raises:
+        ImageError: some of them have none.
+    """
+    if not outlines:
+        return []
+    try:
+        with rasterio.Env():
+            moved = transform_geom(place.crs, WGS84, outlines, precision=DECIMALS)
+    except (RasterioError, CPLE_BaseError) as error:
+        raise ImageError(f"its coordinates cannot be turned into degrees: {error}") from None
+    wound = [_wound(geometry) for geometry in moved]
+    for geometry in wound:
+        for polygon in _polygons(geometry):
+            if not all(math.isfinite(c) for ring in polygon for point in ring for c in point):
+                raise ImageError("its coordinates lie outside of what its projection covers")
+    return wound
+
+
+def _polygons(geometry: dict[str, Any]) -> list[list[Ring]]:
+    many = geometry["type"] == "MultiPolygon"
+    return list(geometry["coordinates"]) if many else [geometry["coordinates"]]
+
+
+def _wound(geometry: dict[str, Any]) -> dict[str, Any]:
+    """With outer rings counterclockwise and holes clockwise."""
+    polygons = [
+        [_turning(outer, True), *(_turning(hole, False) for hole in holes)]
+        for outer, *holes in _polygons(geometry)
+    ]
+    single = geometry["type"] == "Polygon"
+    return {"type": geometry["type"], "coordinates": polygons[0] if single else polygons}
+
+
+def _turning(ring: Ring, counterclockwise: bool) -> Ring:
+    return ring if (_area(ring) > 0) == counterclockwise else ring[::-1]
+
+
+def _area(ring: Ring) -> float:
+    """Twice the signed area of a closed ring, counterclockwise positive."""
+    x, y = np.array(ring, np.float64)[:, :2].T
+    x, y = x - x[0], y - y[0]  # a small polygon far from the origin keeps its digits
+    return float((x[:-1] * y[1:] - x[1:] * y[:-1]).sum())
