@@ -183,7 +183,6 @@ COMMANDS = (
         ("export",),
         [FORMAT, PLACE, DUMPS],
     ),
-    CommandSpec("status", "What the workspace holds.", commands.status, (), [JSON]),
     CommandSpec(
         "corpus", "Index a dump of images.", commands.corpus, ("corpus",), [DUMP], writes=True
     ),
