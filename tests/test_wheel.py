@@ -27,9 +27,9 @@ def test_installs_and_runs_outside_the_checkout(tmp_path: Path) -> None:
     place = tmp_path / "installed"
     subprocess.run([*pip, "install", "--no-deps", "--target", str(place), str(built)], check=True)
     code = (
-        "import flows, stego_core.crf, tasks.page, tasks.workspace.arrays as a;"
+        "import flows, stego_core.crf, tasks.page, tasks.exports as e, tasks.workspace.arrays as a;"
         "import importlib.resources as r;"
-        "print(flows.__file__, tasks.page.__file__, a.__file__);"
+        "print(flows.__file__, tasks.page.__file__, a.__file__, e.__file__);"
         "assert r.files('tasks').joinpath('templates/report.html.j2').is_file();"
         "assert r.files('tasks').joinpath('weights/scenes.safetensors').is_file()"
     )
