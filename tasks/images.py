@@ -19,6 +19,7 @@ FULL_SCALE = {"I;16": 65535, "I;16B": 65535, "I;16L": 65535, "I": 65535}
 PACKED = {"L;2": 85, "L;4": 17}
 """What Pillow multiplies grey values of 2 and 4 bits by; labels are ids and want them back."""
 OVERLAY_QUALITY = 88
+FRAME_QUALITY = 95
 ORIENTATION_TAG = 0x0112
 TRANSPOSED = {5, 6, 7, 8}
 """EXIF orientations that swap height and width."""
@@ -156,6 +157,11 @@ def decode_mask(content: bytes) -> NDArray[np.uint8]:
 def encode_overlay(pixels: NDArray[np.uint8]) -> bytes:
     """A JPEG of RGB pixels (H, W, 3) uint8."""
     return _encoded(Image.fromarray(pixels), "JPEG", quality=OVERLAY_QUALITY)
+
+
+def encode_frame(pixels: NDArray[np.uint8]) -> bytes:
+    """A JPEG of a video's frame, RGB (H, W, 3) uint8."""
+    return _encoded(Image.fromarray(np.ascontiguousarray(pixels)), "JPEG", quality=FRAME_QUALITY)
 
 
 def through_jpeg(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

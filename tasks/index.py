@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from stego_core.errors import ImageError, InputError
 from stego_core.taxonomy import Taxonomy
-from tasks import images
+from tasks import clips, images
 from tasks.prefetch import ahead
 from tasks.workspace import keys, tables
 from tasks.workspace.remembered import remembered
@@ -36,6 +36,11 @@ class IndexReader:
 
     workspace: Workspace
     dump: str
+
+    @property
+    def has_clips(self) -> bool:
+        """Whether its entries have `clip` and `seconds`: the video of a frame and the moment."""
+        return "frames" in self.manifest
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -82,8 +87,11 @@ class IndexReader:
         return image
 
     def _content(self, entry: Entry) -> bytes | ImageError:
+        storage, path = Storage(self.manifest["images_uri"]), entry["path"]
+        if entry.get("clip") is not None:
+            storage, path = self.workspace.storage, clips.frame_path(self.dump, path)
         try:
-            return _read(Storage(self.manifest["images_uri"]), entry["path"], entry["digest"])
+            return _read(storage, path, entry["digest"])
         except ImageError as error:
             return error
 

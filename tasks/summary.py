@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from stego_core.errors import WorkspaceError
+from tasks import clips
 from tasks.index import QUARANTINE, IndexReader
 from tasks.model import WEIGHTS_FILE
 from tasks.workspace import tables
@@ -101,8 +102,9 @@ class Summary:
         rows: dict[tuple[str, str], dict[str, str]] = {}
         for dump in self.dumps:
             index = IndexReader(self.workspace, dump)
-            for entry in self._unprepared(dump):
-                rows[dump, entry["path"]] = {"dump": dump, **entry, "stage": "prepare"}
+            for stage, place in (("prepare", PREPARED), ("frames", clips.STAGE)):
+                for entry in self._unprepared(place, dump):
+                    rows[dump, entry["path"]] = {"dump": dump, **entry, "stage": stage}
             for entry in index.quarantine():
                 rows[dump, entry["path"]] = {"dump": dump, **entry, "stage": "corpus"}
             for stage in ("features", "masks"):
@@ -115,9 +117,9 @@ class Summary:
                     rows.setdefault((dump, entry["path"]), row)
         return list(rows.values())
 
-    def _unprepared(self, dump: str) -> list[dict[str, str]]:
-        """Images of a published data set that no squares could be cut from."""
-        folder = self.workspace.folder(PREPARED, dump)
+    def _unprepared(self, place: str, dump: str) -> list[dict[str, str]]:
+        """Images of a published data set that no squares could be cut from, or broken videos."""
+        folder = self.workspace.folder(place, dump)
         if not folder.finished:
             return []
         path = f"{folder.path}/{QUARANTINE}"
@@ -162,6 +164,7 @@ class Summary:
         scores = {}
         for dump in self.dumps:
             corpus = self.workspace.corpus(dump).manifest()
+            masks = self.manifest("masks", dump) or {}
             counts = ("images", "labelled", "quarantined", "megapixels")
             dumps[dump] = {
                 **{name: corpus[name] for name in counts},
@@ -169,7 +172,8 @@ class Summary:
                     stage: self.folder(stage, dump) is not None
                     for stage in ("features", "neighbors", "masks")
                 },
-                "masks": (self.manifest("masks", dump) or {}).get("masks", 0),
+                "masks": masks.get("masks", 0),
+                "flicker": masks.get("flicker"),
                 "drift": self.current.get("drift", {}).get(dump),
             }
             scored = self.scores(dump)
