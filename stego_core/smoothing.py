@@ -10,7 +10,7 @@ from stego_core.geometry import resize
 
 CELLS = 4
 """A patch's colours are compared as CELLS² means: noise of single pixels is no change."""
-TOLERANCE = 12.0
+TOLERANCE = 24.0
 """Colour difference, root mean square of 0 to 255, at which a neighbour counts 1/e."""
 
 
