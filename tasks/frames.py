@@ -1,49 +1,32 @@
 """Stage frames: the videos of a dump become image files, so many a second, that corpus indexes."""
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from stego_core.errors import ImageError, InputError
-from tasks import clips, images
+from tasks import clips, images, stretches
 from tasks.index import QUARANTINE
-from tasks.listing import ESCAPED_NAME, LISTING, is_image, refuse_changed, storable
+from tasks.listing import LISTING, is_image, refuse_changed
 from tasks.options import CorpusOptions
 from tasks.stage import Stage, Stopwatch
 from tasks.steps import Step
-from tasks.video import Clip, Facts, Sampled, Watched
+from tasks.video import Facts, Sampled
 from tasks.workspace import keys, tables
 from tasks.workspace.ledger import Folder, Record
-from tasks.workspace.storage import File, Storage
+from tasks.workspace.storage import Storage
 from tasks.workspace.uploads import Uploads
 from tasks.workspace.workspace import Workspace
 
 VERSION = 1
-STRETCH_SECONDS = 60
-STRETCH_BYTES = 16 * 2**10
-"""At least so much of a clip is a stretch: a header may lie about the length."""
-PROBES = 8
-"""Clips whose headers are read at the same time."""
 PIXEL_BYTES = 64
 """Held for each pixel of a frame: what the decoder refers back to, RGB, JPEG."""
 SHORT_SECONDS, SHORT_SHARE = 1.0, 0.05
 """A clip that ends earlier than it states, by more than this, was cut off. The share counts where
 it states the length of pictures and sound together."""
-STRETCHES = "stretches.parquet"
-STRETCH_COLUMNS = {
-    "clip": "string",
-    "folder": "string",
-    "origin": "int64",
-    "base_numerator": "int64",
-    "base_denominator": "int64",
-    "first": "int64",
-    "last": "int64",
-}
 QUARANTINE_COLUMNS = {"path": "string", "reason": "string"}
 
 
@@ -66,13 +49,13 @@ class FramesWork:
         rows: dict[str, list[Any]] = {name: [] for name in clips.FRAME_COLUMNS}
         digests: list[str] = []
         end: Fraction | None = None
-        path = f"{self.folder.path}/{STRETCHES}"
+        path = f"{self.folder.path}/{stretches.STRETCHES}"
         (stretch,) = tables.read_rows(self.folder.storage, path, np.array([shard]))
         base = Fraction(stretch["base_numerator"], stretch["base_denominator"])
         facts = Facts(stretch["origin"], base, None, True, 0)
         with Uploads(self.folder.storage) as uploads:
             try:
-                with opened(self.source, stretch["clip"], self.max_pixels) as clip:
+                with stretches.opened(self.source, stretch["clip"], self.max_pixels) as clip:
                     found = clip.sampled(facts, self.rate, stretch["first"], stretch["last"])
                     for sampled in watch.each("decode", found):
                         with watch("write"):
@@ -114,23 +97,6 @@ class FramesWork:
         return keys.digest(content)
 
 
-@contextmanager
-def opened(source: Storage, path: str, max_pixels: int) -> Iterator[Clip]:
-    """A clip for reading.
-
-    Raises:
-        ImageError: it is broken, is not there or may not be read. What may be the network's
-            weather is raised as it is.
-    """
-    try:
-        with source.opened(path) as file:
-            yield Clip(Watched(file), max_pixels)
-    except OSError as error:
-        if not (source.is_local or isinstance(error, FileNotFoundError | PermissionError)):
-            raise
-        raise ImageError(f"cannot be read: {error.strerror or error}") from None
-
-
 def frame_name(seconds: Fraction) -> str:
     """A frame's file name, by the moment of its clip; sorts by time."""
     milliseconds = round(1000 * seconds)
@@ -169,19 +135,17 @@ def plan(workspace: Workspace, dump: str, options: CorpusOptions) -> Stage | Non
         "max_pixels": options.max_pixels,
         "version": VERSION,
     }
+    folder.plan(pins)
     if folder.finished:
-        folder.plan(pins)
         return None
     source, files = clips.found(place)
     if clips.listed(workspace, dump) is None:
-        folder.plan(pins)
-        _freeze(folder, source, files, options)
-    folder.plan(pins)
+        stretches.freeze(folder, source, files, rate(options), options.max_pixels)
     pixels = tables.read_table(folder.storage, f"{folder.path}/{clips.CLIPS}").column("pixels")
     memory = PIXEL_BYTES * max(pixels.to_pylist())
     present = {file.path: file for file in files}
     refuse_changed(dump, clips.changed(workspace, dump, source, present))
-    count = tables.row_count(folder.storage, f"{folder.path}/{STRETCHES}")
+    count = tables.row_count(folder.storage, f"{folder.path}/{stretches.STRETCHES}")
     work = FramesWork(source, folder, rate(options), options.max_pixels)
     manifest = {"stage": "frames", "dump": dump, **pins}
     return Stage(folder, f"frames {dump}", "stretches", count, count, work, manifest, memory)
@@ -190,65 +154,6 @@ def plan(workspace: Workspace, dump: str, options: CorpusOptions) -> Stage | Non
 def rate(options: CorpusOptions) -> Fraction:
     """Moments per second, as exactly as they were written."""
     return Fraction(str(options.fps))
-
-
-def _freeze(folder: Folder, source: Storage, files: Sequence[File], options: CorpusOptions) -> None:
-    """Write the lists of stretches and clips; the latter says that both are there."""
-    found = [file for file in files if clips.is_clip(file.path)]
-    beside = [storable(file.path) for file in files if is_image(file.path)]
-    paths = [storable(file.path) for file in found]
-    with ThreadPoolExecutor(PROBES) as pool:
-        known = list(pool.map(lambda file: _probed(source, file, options.max_pixels), found))
-    columns: dict[str, list[Any]] = {name: [] for name in clips.CLIP_COLUMNS}
-    stretches: dict[str, list[Any]] = {name: [] for name in STRETCH_COLUMNS}
-    names = clips.folders(paths, beside)
-    for file, path, name, probed in zip(found, paths, names, known, strict=True):
-        facts = probed.facts
-        stated = (facts.pixels, facts.seconds, facts.exact) if facts else (0, None, False)
-        values = (path, name, file.bytes, file.version, probed.mark, *stated, probed.reason)
-        for column, value in zip(clips.CLIP_COLUMNS, values, strict=True):
-            columns[column].append(value)
-        if facts is None:
-            continue
-        base = facts.base
-        for first, last in _cut(facts, file.bytes, rate(options)):
-            row = (path, name, facts.origin, base.numerator, base.denominator, first, last)
-            for column, value in zip(STRETCH_COLUMNS, row, strict=True):
-                stretches[column].append(value)
-    tables.write_table(folder.storage, f"{folder.path}/{STRETCHES}", stretches, STRETCH_COLUMNS)
-    tables.write_table(folder.storage, f"{folder.path}/{clips.CLIPS}", columns, clips.CLIP_COLUMNS)
-
-
-class Probed(NamedTuple):
-    """A clip's fingerprint, what its header tells, and why it cannot be used; each if known."""
-
-    mark: str | None
-    facts: Facts | None
-    reason: str | None = None
-
-
-def _probed(source: Storage, file: File, max_pixels: int) -> Probed:
-    """Look into a clip."""
-    if ESCAPED_NAME in storable(file.path):
-        reason = "its file name is not UTF-8; rename it and give it as a new dump"
-        return Probed(None, None, reason)
-    mark = None
-    try:
-        if not file.bytes:
-            raise ImageError("the file is empty (0 bytes)")
-        with opened(source, file.path, max_pixels) as clip:
-            mark = clips.fingerprint(source, file)
-            return Probed(mark, clip.facts())
-    except ImageError as error:
-        return Probed(mark, None, str(error))
-
-
-def _cut(facts: Facts, size: int, rate: Fraction) -> Iterator[tuple[int, int | None]]:
-    """Moments of each stretch of a clip; the last one goes on to the clip's end."""
-    most = max(size // STRETCH_BYTES, 1)
-    count = min(max(int((facts.seconds or 0) // STRETCH_SECONDS), 1), most)
-    edges = [round(number * STRETCH_SECONDS * rate) for number in range(count)]
-    yield from zip(edges, [*edges[1:], None], strict=True)
 
 
 def finish(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
@@ -292,11 +197,11 @@ def _images_beside(stage: Stage) -> bool:
 def _broken(folder: Folder, records: Sequence[Record]) -> dict[str, str]:
     """The reason of each clip that cannot be used, or not to its end."""
     table = tables.read_table(folder.storage, f"{folder.path}/{clips.CLIPS}").to_pylist()
-    stretches = tables.read_table(folder.storage, f"{folder.path}/{STRETCHES}").column("clip")
+    cut = tables.read_table(folder.storage, f"{folder.path}/{stretches.STRETCHES}").column("clip")
     frames: dict[str, int] = {}
     ends: dict[str, float] = {}
     reasons = {clip["path"]: clip["reason"] for clip in table if clip["reason"]}
-    for name, record in zip(stretches.to_pylist(), records, strict=True):
+    for name, record in zip(cut.to_pylist(), records, strict=True):
         frames[name] = frames.get(name, 0) + record.results["frames"]
         ends[name] = max(ends.get(name, 0.0), record.results["end"] or 0.0)
         for reason in record.invalid.values():

@@ -86,12 +86,15 @@ class IndexReader:
             raise image
         return image
 
-    def _content(self, entry: Entry) -> bytes | ImageError:
-        storage, path = Storage(self.manifest["images_uri"]), entry["path"]
+    def file(self, entry: Entry) -> tuple[Storage, str]:
+        """Where an entry's image file lies: a video's frame in the workspace, others outside."""
         if entry.get("clip") is not None:
-            storage, path = self.workspace.storage, clips.frame_path(self.dump, path)
+            return self.workspace.storage, clips.frame_path(self.dump, entry["path"])
+        return Storage(self.manifest["images_uri"]), entry["path"]
+
+    def _content(self, entry: Entry) -> bytes | ImageError:
         try:
-            return _read(storage, path, entry["digest"])
+            return _read(*self.file(entry), entry["digest"])
         except ImageError as error:
             return error
 

@@ -34,6 +34,7 @@ class OverlayVideo:
         self.folder = folder
         self.files: dict[str, Path] = {}
         self.clip: str | None = None
+        self.last = 0
         self.container: Any = None
 
     def begin(self, classes: Classes, rate: float) -> None:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from stego_core.errors import InputError, WorkspaceError
-from tasks import clips, corpus, frames
+from tasks import clips, corpus, frames, stretches
 from tasks.index import IndexReader
 from tasks.listing import arrived_later, default_dump
 from tasks.options import CorpusOptions
@@ -103,8 +103,8 @@ def test_stretches_fit_together(
 ) -> None:
     clip = write_clip(tmp_path / "clips/long.mp4", 128, gop=25)
     whole = shown(cut(Workspace.create(str(tmp_path / "whole")), clip.parent, 3))
-    monkeypatch.setattr(frames, "STRETCH_SECONDS", 1)
-    monkeypatch.setattr(frames, "STRETCH_BYTES", 1)
+    monkeypatch.setattr(stretches, "STRETCH_SECONDS", 1)
+    monkeypatch.setattr(stretches, "STRETCH_BYTES", 1)
     options = CorpusOptions(images=str(clip.parent), fps=3)
     stage = frames.plan(workspace, "d", options)
     assert stage is not None
@@ -119,8 +119,8 @@ def test_stretches_fit_together(
 def test_killed_and_started_again(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(frames, "STRETCH_SECONDS", 2)
-    monkeypatch.setattr(frames, "STRETCH_BYTES", 1)
+    monkeypatch.setattr(stretches, "STRETCH_SECONDS", 2)
+    monkeypatch.setattr(stretches, "STRETCH_BYTES", 1)
     clip = write_clip(tmp_path / "clips/a.mp4", 80)
     stage = frames.plan(workspace, "d", CorpusOptions(images=str(clip.parent)))
     assert stage is not None
