@@ -6,10 +6,12 @@ from typing import Any
 from prefect import flow
 
 from flows import stages
+from flows.frames import indexed
 from flows.pipeline import labelled, settle, trained
 from flows.session import connected, session
 from flows.settings import RunOptions, built
 from stego_core.errors import InputError, OptionError, StegoError
+from tasks.clips import is_clip
 from tasks.listing import check_unchanged, default_dump, is_image
 from tasks.log import Log
 from tasks.options import ComputeOptions, CorpusOptions, StorageOptions
@@ -102,10 +104,10 @@ def arrived(
             except InputError as error:
                 failed[name] = str(error)
             continue
-        files = [file for file in source.files() if is_image(file.path)]
+        files = [file for file in source.files() if is_image(file.path) or is_clip(file.path)]
         newest = max((file.modified for file in files), default=0.0)
         if not files:
-            log.warning("folder without images", inbox=inbox, folder=folder)
+            log.warning("folder without images or videos", inbox=inbox, folder=folder)
         elif time.time() - newest < 60 * quiet_minutes:
             log.info("folder still changes, left for the next poll", inbox=inbox, folder=folder)
         else:
@@ -131,7 +133,7 @@ def label_dump(workspace: str, dump: str, options: CorpusOptions, run: ComputeOp
     place = Workspace.open(workspace)
     current = place.current()
     keys, chosen, trained_on = dict(current["keys"]), current["options"], current["dumps"]
-    stages.corpus_flow(workspace, dump, options, like=trained_on[0] if trained_on else None)
+    indexed(workspace, dump, options, run, like=trained_on[0] if trained_on else None)
     if trained_on:
         placed(workspace, dump, current, run)
     labelled(

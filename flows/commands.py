@@ -164,7 +164,7 @@ def _results(workspace: str, report: str) -> None:
         left_out = arrived_later(summary.workspace, dump)
         if left_out:
             console.say(
-                f"warning: {len(left_out)} images beside dump {dump} came later and are not in it "
+                f"warning: {len(left_out)} files beside dump {dump} came later and are not in it "
                 f"({left_out[0]}, …); label them with `stego backfill --dump NAME`"
             )
     if document["quarantine"]:
@@ -183,12 +183,14 @@ def segment(
     return None
 
 
-def corpus(workspace: str, dump: str | None, corpus: CorpusOptions) -> Shown:
+def corpus(
+    workspace: str, dump: str | None, corpus: CorpusOptions, compute: ComputeOptions
+) -> Shown:
     """Index a dump."""
-    from flows.stages import corpus_flow
+    from flows.frames import indexed
     from tasks.listing import default_dump
 
-    corpus_flow(workspace, dump or default_dump(corpus.images), corpus)
+    indexed(workspace, dump or default_dump(corpus.images), corpus, compute)
     return None
 
 

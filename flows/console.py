@@ -157,6 +157,13 @@ def _show_spread(dump: str, figures: dict[str, Any]) -> None:
     results.print(table)
 
 
+def _count(value: float | None) -> str:
+    """A count, or a share 0 to 1 in percent."""
+    if value is None:
+        return "–"
+    return f"{100 * value:.1f} %" if isinstance(value, float) else str(value)
+
+
 def _figure(value: float | None) -> str:
     return "–" if value is None else f"{value:.1f}"
 
@@ -240,11 +247,13 @@ def show_status(document: dict[str, Any]) -> None:
     stages = [f"{name} {'✓' if done else '–'}" for name, done in document["stages"].items()]
     results.print(Text("stages     " + "  ".join(stages)))
     table = Table()
-    for heading in ("dump", "images", "labelled", "quarantined", "masks"):
+    names = ["images", "labelled", "quarantined", "masks"]
+    if any(counts["flicker"] is not None for counts in document["dumps"].values()):
+        names.append("flicker")
+    for heading in ("dump", *names):
         table.add_column(heading, justify="left" if heading == "dump" else "right")
     for dump, counts in document["dumps"].items():
-        cells = (counts[name] for name in ("images", "labelled", "quarantined", "masks"))
-        table.add_row(Text(dump), *(str(cell) for cell in cells))
+        table.add_row(Text(dump), *(_count(counts[name]) for name in names))
     results.print(table)
     for row in document["quarantine"][:20]:
         results.print(Text(f"quarantined  {row['dump']}/{row['path']}: {row['reason']}"))

@@ -184,7 +184,12 @@ COMMANDS = (
         [FORMAT, PLACE, DUMPS],
     ),
     CommandSpec(
-        "corpus", "Index a dump of images.", commands.corpus, ("corpus",), [DUMP], writes=True
+        "corpus",
+        "Index a dump of images and videos.",
+        commands.corpus,
+        ("corpus", "compute"),
+        [DUMP],
+        writes=True,
     ),
     _stage("features", "Extract features.", commands.features, DUMPS),
     _stage("neighbors", "Find neighbours.", commands.neighbors, DUMPS),

@@ -5,6 +5,7 @@ from typing import Any
 from prefect import flow
 
 from flows import stages
+from flows.frames import indexed
 from flows.session import session
 from flows.settings import PipelineOptions, RunOptions, built
 from stego_core.errors import OptionError
@@ -29,7 +30,7 @@ def pipeline(workspace: str, options: PipelineOptions, dump: str | None = None) 
     """
     name = dump or default_dump(options.corpus.images)
     with session(workspace, options.storage, options.compute):
-        stages.corpus_flow(workspace, name, options.corpus)
+        indexed(workspace, name, options.corpus, options.compute)
         keys, tables = trained(workspace, [name], options)
         settle(workspace, keys, tables, options)
         labelled(workspace, name, keys, options.masks, options.scores, options.compute)

@@ -5,6 +5,7 @@ from typing import Any
 from prefect import flow
 
 from flows import artifacts, stages
+from flows.frames import indexed
 from flows.session import session
 from tasks import machine, model, pretrain
 from tasks.listing import default_dump
@@ -58,5 +59,5 @@ def pretraining(
     name = dump or default_dump(corpus.images)
     storage, run = storage_options or StorageOptions(), compute_options or ComputeOptions()
     with session(workspace, storage, run):
-        stages.corpus_flow(workspace, name, corpus)
+        indexed(workspace, name, corpus, run)
         return pretrain_flow(workspace, name, options or PretrainOptions(), run)

@@ -9,12 +9,13 @@ import numpy as np
 
 from stego_core.errors import ImageError, InputError
 from stego_core.taxonomy import Taxonomy
-from tasks import images
+from tasks import clips, images
 from tasks.index import IndexReader
 from tasks.listing import (
+    CLIP_COLUMNS,
     LISTING,
-    LISTING_COLUMNS,
     check_unchanged,
+    columns,
     listed,
     load_taxonomy,
     read_file,
@@ -57,6 +58,7 @@ class CorpusWork:
     taxonomy: Taxonomy | None
     max_pixels: int
     listed: int
+    has_clips: bool = False
 
     def steps(self) -> Sequence[Step]:
         """One step: images are read by threads, the table is written."""
@@ -75,12 +77,12 @@ class CorpusWork:
         bad = [{"path": e["path"], "reason": e["reason"]} for e in described if "reason" in e] + [
             {"path": e["label"], "reason": e["label_reason"]} for e in good if e.get("label_reason")
         ]
-        for name, entries, columns in (
-            ("index", good, INDEX_COLUMNS),
+        for name, entries, kinds in (
+            ("index", good, index_columns(self.has_clips)),
             ("quarantine", bad, QUARANTINE_COLUMNS),
         ):
-            values = {column: [entry.get(column) for entry in entries] for column in columns}
-            tables.write_table(folder.storage, part_file(folder, name, shard), values, columns)
+            values = {column: [entry.get(column) for entry in entries] for column in kinds}
+            tables.write_table(folder.storage, part_file(folder, name, shard), values, kinds)
         record = Record(
             shard,
             (first, last),
@@ -101,8 +103,11 @@ class CorpusWork:
 
     def _describe(self, row: dict[str, Any]) -> dict[str, Any]:
         """One image's entry: its size and digest, or the reason why it cannot be used."""
+        source, path = self.images, row["path"]
+        if row.get("clip") is not None:
+            source, path = self.workspace.storage, clips.frame_path(self.dump, path)
         try:
-            content = read_file(self.images, row["path"])
+            content = read_file(source, path)
             height, width = images.decode(content, self.max_pixels).shape[:2]
         except ImageError as error:
             return {"path": row["path"], "reason": str(error)}
@@ -113,6 +118,7 @@ class CorpusWork:
             "width": width,
             "bytes": len(content),
             "digest": keys.digest(content),
+            **{name: row[name] for name in CLIP_COLUMNS if name in row},
             **self._describe_label(row, (height, width)),
         }
 
@@ -168,7 +174,9 @@ def plan(
     taxonomy = load_taxonomy(options.taxonomy)
     if taxonomy is None and options.labels and like:
         taxonomy = IndexReader(workspace, like).stated_taxonomy()
+    frames = clips.frames(workspace, dump)
     pins = {
+        **({"frames": clips.folder_of(workspace, dump).manifest()["digest"]} if frames else {}),
         "images_uri": source.uri,
         "labels_uri": options.labels and Storage.at(options.labels).uri,
         "taxonomy": taxonomy_document(taxonomy),
@@ -180,8 +188,9 @@ def plan(
         check_unchanged(workspace, dump)
         return None
     if not folder.storage.exists(f"{folder.path}/{LISTING}"):
-        listing = listed(source, Storage.at(options.labels) if options.labels else None)
-        tables.write_table(folder.storage, f"{folder.path}/{LISTING}", listing, LISTING_COLUMNS)
+        labels = Storage.at(options.labels) if options.labels else None
+        listing, kinds = listed(source, labels, frames), columns(frames is not None)
+        tables.write_table(folder.storage, f"{folder.path}/{LISTING}", listing, kinds)
     count = tables.row_count(folder.storage, f"{folder.path}/{LISTING}")
     work = CorpusWork(
         workspace,
@@ -191,6 +200,7 @@ def plan(
         taxonomy,
         options.max_pixels,
         count,
+        frames is not None,
     )
     shards = -(-count // SHARD_IMAGES)
     manifest = {"stage": "corpus", "dump": dump, **pins}
@@ -208,10 +218,11 @@ def finish(workspace: Workspace, stage: Stage, seconds: float, computed: int) ->
         name: sum(record.results[name] for record in records)
         for name in ("indexed", "labelled", "pixels", "quarantined")
     }
-    for name, columns in (("index", INDEX_COLUMNS), ("quarantine", QUARANTINE_COLUMNS)):
+    indexed = index_columns("frames" in stage.manifest)
+    for name, kinds in (("index", indexed), ("quarantine", QUARANTINE_COLUMNS)):
         parts = [part_file(stage.folder, name, shard) for shard in range(stage.shards)]
         path = f"{stage.folder.path}/{name}.parquet"
-        tables.join_tables(stage.folder.storage, parts, path, columns)
+        tables.join_tables(stage.folder.storage, parts, path, kinds)
     if not total["indexed"]:
         first = IndexReader(workspace, stage.manifest["dump"]).quarantine()[0]
         raise InputError(
@@ -231,6 +242,11 @@ def finish(workspace: Workspace, stage: Stage, seconds: float, computed: int) ->
         largest=max(record.results["largest"] for record in records),
         highest_label=max(record.results["highest_label"] for record in records),
     )
+
+
+def index_columns(has_clips: bool) -> dict[str, str]:
+    """Names and types of the index's columns."""
+    return {**INDEX_COLUMNS, **(CLIP_COLUMNS if has_clips else {})}
 
 
 def part_file(folder: Folder, name: str, shard: int) -> str:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from stego_core.errors import ImageError, InputError
 from stego_core.taxonomy import Taxonomy
-from tasks import images
+from tasks import clips, images
 from tasks.prefetch import ahead
 from tasks.workspace import keys, tables
 from tasks.workspace.remembered import remembered
@@ -36,6 +36,11 @@ class IndexReader:
 
     workspace: Workspace
     dump: str
+
+    @property
+    def has_clips(self) -> bool:
+        """Whether its entries have `clip` and `seconds`: the video of a frame and the moment."""
+        return "frames" in self.manifest
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -87,7 +92,13 @@ class IndexReader:
         Raises:
             ImageError: it cannot be read any more, or is not what was indexed.
         """
-        return _read(Storage(self.manifest["images_uri"]), entry["path"], entry["digest"])
+        return _read(*self.file(entry), entry["digest"])
+
+    def file(self, entry: Entry) -> tuple[Storage, str]:
+        """Where an entry's image file lies: a video's frame in the workspace, others outside."""
+        if entry.get("clip") is not None:
+            return self.workspace.storage, clips.frame_path(self.dump, entry["path"])
+        return Storage(self.manifest["images_uri"]), entry["path"]
 
     def _content(self, entry: Entry) -> bytes | ImageError:
         try:

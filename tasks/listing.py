@@ -1,12 +1,13 @@
 """What lies in a folder of images: the list, the ids, the labels that belong, the taxonomy."""
 
 import json
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
 from stego_core.errors import ImageError, InputError, OutageError
 from stego_core.taxonomy import Taxonomy
-from tasks import images
+from tasks import clips, images
 from tasks.workspace import keys, tables
 from tasks.workspace.storage import File, Storage
 from tasks.workspace.workspace import Workspace
@@ -22,6 +23,8 @@ LISTING_COLUMNS = {
     "version": "string",
     "label_version": "string",
 }
+CLIP_COLUMNS = {"clip": "string", "seconds": "double"}
+"""Beside those, in dumps with videos: the clip of a frame and its moment; null of an image."""
 CHECKED_AT_ONCE = 64
 """Files read together where their marks say that they may have changed."""
 NAMED_FILES = 5
@@ -45,24 +48,43 @@ def read_file(storage: Storage, path: str) -> bytes:
 
 
 def default_dump(images_uri: str) -> str:
-    """The dump's name where none is given: the last part of where the images lie."""
-    name = PurePosixPath(images_uri.rstrip("/")).name
+    """The dump's name where none is given: the last part of where the images lie.
+
+    Of a single video it is the file's name without the ending.
+    """
+    path = PurePosixPath(images_uri.rstrip("/"))
+    name = path.stem if clips.is_clip(path.name) else path.name
     cleaned = "".join(c if c.isalnum() or c in "._-" else "-" for c in name).lstrip(".-")
     return cleaned[:100] or "images"
 
 
-def listed(source: Storage, labels: Storage | None) -> dict[str, list[Any]]:
+def listed(
+    source: Storage, labels: Storage | None, frames: dict[str, list[Any]] | None = None
+) -> dict[str, list[Any]]:
     """Columns of the listing: every image file, its id, and its label where there is one.
 
     The id is the relative path without extension; images that differ in the extension only
     keep it, so that ids stay unique.
 
+    Args:
+        source: where the images lie.
+        labels: where the labels lie.
+        frames: columns of the frames of the videos among the images; they are listed as well,
+            with the columns of CLIP_COLUMNS.
+
     Raises:
         InputError: no image is found.
     """
-    files = [file for file in source.files() if is_image(file.path)]
+    _, present = clips.found(source)
+    files = [file for file in present if is_image(file.path)]
+    moments: dict[str, tuple[str, float]] = {}
+    if frames is not None:
+        sizes = zip(frames["path"], frames["bytes"], strict=True)
+        files = sorted([*files, *(File(path, size, "", 0.0) for path, size in sizes)])
+        cut = zip(frames["clip"], frames["seconds"], strict=True)
+        moments = dict(zip(frames["path"], cut, strict=True))
     if not files:
-        known = " ".join(sorted(images.EXTENSIONS))
+        known = " ".join(sorted(images.EXTENSIONS | clips.EXTENSIONS))
         raise InputError(f"no images under {source.uri}; expected files ending in {known}")
     found = [storable(file.path) for file in files]
     stems = [stem(path) for path in found]
@@ -81,14 +103,18 @@ def listed(source: Storage, labels: Storage | None) -> dict[str, list[Any]]:
                 f"{labels.uri}; a label has the same relative path and stem as its image"
             )
     belonging = [by_stem.get(name) for name in stems]
-    return {
+    cut_from = [moments.get(path, (None, None)) for path in found]
+    listing: dict[str, list[Any]] = {
         "path": found,
         "image_id": ids,
         "label": [label and label.path for label in belonging],
         "bytes": [file.bytes for file in files],
         "version": [file.version for file in files],
         "label_version": [label and label.version for label in belonging],
+        "clip": [clip for clip, _ in cut_from],
+        "seconds": [seconds for _, seconds in cut_from],
     }
+    return {name: listing[name] for name in columns(frames is not None)}
 
 
 def storable(path: str) -> str:
@@ -137,11 +163,22 @@ def taxonomy_document(taxonomy: Taxonomy | None) -> dict[str, Any] | None:
     }
 
 
+def columns(has_clips: bool) -> dict[str, str]:
+    """Names and types of the listing's columns."""
+    return {**LISTING_COLUMNS, **(CLIP_COLUMNS if has_clips else {})}
+
+
 def arrived_later(workspace: Workspace, dump: str) -> list[str]:
-    """Images that lie beside a finished dump's but are not in it: they need a dump of their own."""
-    known = set(_listing(workspace, dump).column("path").to_pylist())
-    present = _present(str(workspace.corpus(dump).manifest()["images_uri"]))
-    return [path for path in present if is_image(path) and storable(path) not in known]
+    """Images and videos that lie beside a finished dump's but are not in it: they need a dump of
+    their own."""
+    known = set(_listing(workspace, dump)["path"])
+    known.update((clips.listed(workspace, dump) or {"path": []})["path"])
+    _, present = _present(str(workspace.corpus(dump).manifest()["images_uri"]))
+    return [
+        path
+        for path in present
+        if (is_image(path) or clips.is_clip(path)) and storable(path) not in known
+    ]
 
 
 def check_unchanged(workspace: Workspace, dump: str) -> None:
@@ -154,30 +191,44 @@ def check_unchanged(workspace: Workspace, dump: str) -> None:
         InputError: some changed; names them.
     """
     manifest = workspace.corpus(dump).manifest()
-    listing = _listing(workspace, dump).to_pydict()
+    listing = _listing(workspace, dump)
+    of_file = [clip is None for clip in listing.get("clip", [None] * len(listing["path"]))]
     entries = _digests(workspace, dump)
     changed: list[str] = []
     for uri, names, marks, column in (
         (manifest["images_uri"], "path", "version", "digest"),
         (manifest["labels_uri"], "label", "label_version", "label_digest"),
     ):
-        present = _present(uri) if uri else {}
+        if not uri:
+            continue
+        source, present = _present(uri)
+        if names == "path":
+            changed += clips.changed(workspace, dump, source, present)
         suspects = [
             (name, present[name].bytes != size)
-            for name, mark, size in zip(
-                listing[names], listing[marks], listing["bytes"], strict=True
+            for name, mark, size, own in zip(
+                listing[names], listing[marks], listing["bytes"], of_file, strict=True
             )
-            if name in present and present[name].version != mark
+            if name in present and present[name].version != mark and (own or names == "label")
         ]
         for first in range(0, len(suspects), CHECKED_AT_ONCE):
             part = suspects[first : first + CHECKED_AT_ONCE]
-            contents = Storage(uri).read_many([name for name, _ in part])
+            contents = source.read_many([name for name, _ in part])
             for (name, resized), content in zip(part, contents, strict=True):
                 digest = entries[column].get(name)
                 if digest is None:  # quarantined: its bytes were not described
                     changed += [name] if resized and names == "path" else []
                 elif content is not None and keys.digest(content) != digest:
                     changed.append(name)
+    refuse_changed(dump, changed)
+
+
+def refuse_changed(dump: str, changed: Sequence[str]) -> None:
+    """Refuse a dump whose files are others by now.
+
+    Raises:
+        InputError: some are; names them.
+    """
     if changed:
         more = f" and {len(changed) - NAMED_FILES} more" if len(changed) > NAMED_FILES else ""
         raise InputError(
@@ -187,9 +238,12 @@ def check_unchanged(workspace: Workspace, dump: str) -> None:
         )
 
 
-def _listing(workspace: Workspace, dump: str) -> Any:
+def _listing(workspace: Workspace, dump: str) -> dict[str, list[Any]]:
     folder = workspace.corpus(dump)
-    return tables.read_table(folder.storage, f"{folder.path}/{LISTING}")
+    listing: dict[str, list[Any]] = tables.read_table(
+        folder.storage, f"{folder.path}/{LISTING}"
+    ).to_pydict()
+    return listing
 
 
 def _digests(workspace: Workspace, dump: str) -> dict[str, dict[str, str]]:
@@ -202,9 +256,10 @@ def _digests(workspace: Workspace, dump: str) -> dict[str, dict[str, str]]:
     }
 
 
-def _present(uri: str) -> dict[str, File]:
-    """Files that are there now; none where the place is gone or out of reach."""
+def _present(uri: str) -> tuple[Storage, dict[str, File]]:
+    """Files that are there now, and where; none where the place is gone or out of reach."""
     try:
-        return {file.path: file for file in Storage(uri).files()}
+        source, files = clips.found(Storage(uri))
     except (InputError, OutageError):
-        return {}
+        return Storage(uri), {}
+    return source, {file.path: file for file in files}

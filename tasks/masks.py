@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,13 @@ from numpy.typing import NDArray
 
 from stego_core.confidence import Confidence
 from stego_core.errors import ImageError
+from stego_core.flicker import Flicker
 from stego_core.geometry import MAX_ASPECT
 from stego_core.inference import Refined, refined
 from stego_core.palette import coloured, overlay, palette
-from tasks import confidence, images, model
+from stego_core.smoothing import Frame, smoothed
+from tasks import confidence, images, model, sequences
+from tasks.flickering import Flickering
 from tasks.index import Entry, IndexReader
 from tasks.options import MasksOptions
 from tasks.segmenter import (
@@ -75,20 +79,31 @@ class MasksWork:
         return [row for row, _ in wanted], [entry for _, entry in wanted]
 
     def codes(self, shard: int) -> ShardCodes:
-        """Codes of every readable image of the shard."""
+        """Codes of every readable image of the shard, averaged with those of its neighbours."""
         watch, result = Stopwatch(), ShardCodes()
-        rows, entries = self._entries(shard)
-        images = watch.each("read", self.index.images(entries))
-        for row, (_, image) in zip(rows, images, strict=True):
+        rows, _ = self._entries(shard)
+        around = {row: self._around(row) for row in rows}
+        wanted = np.unique([*rows, *chain.from_iterable(around.values())]).astype(np.int64)
+        frames: dict[int, Frame] = {}
+        images = watch.each("read", self.index.images(self.index.entries(wanted)))
+        for row, (_, image) in zip(wanted.tolist(), images, strict=True):
             if isinstance(image, ImageError):
-                result.invalid[row] = str(image)
-                result.codes.append(None)
+                if row in around:
+                    result.invalid[row] = str(image)
                 continue
             segmenter = self.spec.build(self.device)
             with watch("infer"):
-                result.codes.append(segmenter.codes(image))
+                frames[row] = Frame.of(segmenter.codes(image), image)
+        for row, others in around.items():
+            neighbours = [frames[other] for other in others if other in frames]
+            result.codes.append(smoothed(frames[row], neighbours) if row in frames else None)
         result.seconds = watch.seconds
         return result
+
+    def _around(self, row: int) -> list[int]:
+        """Rows of the neighbouring frames that an image's codes are averaged with."""
+        reach = self.spec.options.smooth_frames
+        return sequences.links(self.index).around(row, reach) if reach else []
 
     def refine(self, shard: int, coded: ShardCodes) -> Record:
         """Masks of the shard's images, written, then put on record."""
@@ -96,6 +111,7 @@ class MasksWork:
         centroids, crf, view = self.spec.centroids(), self.spec.crf(), self.spec.view()
         colours = palette(len(centroids))
         rows: list[confidence.Row] = []
+        restless = Flickering(self.index, [] if self.baseline else self._entries(shard)[0])
         written: list[str] = []
         size = 0
         numbered = zip(*self._entries(shard), coded.codes, strict=True)
@@ -109,6 +125,8 @@ class MasksWork:
                     found = refined(codes, image, centroids, crf, view)
                 with watch("write"):
                     content = self._store(uploads, entry["image_id"], image, found, colours)
+                with watch("flicker"):
+                    restless.add(row, image, found.classes)
                 sure = Confidence.of(found.classes, found.margins, len(centroids))
                 rows.append(confidence.Row(row, entry, sure))
                 written.append(keys.digest(content))
@@ -123,7 +141,11 @@ class MasksWork:
             keys.digest(keys.canonical(written)),
             {**coded.seconds, **watch.seconds},
             coded.invalid,
-            {"masks": len(written), **confidence.sums(sure)},
+            {
+                "masks": len(written),
+                **confidence.sums(sure),
+                "flicker": [restless.total.pairs, restless.total.still, restless.total.changed],
+            },
         )
         Folder(self.spec.storage, self.path).record(record)
         return record
@@ -201,7 +223,15 @@ def finish(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
         for name in confidence.SUMS
     }
     masks = sum(record.results["masks"] for record in records)
+    pairs = [Flicker(*record.results.get("flicker", ())) for record in records]
+    restless = sum(pairs, Flicker())
     if stage.manifest["inputs"]["head"] != model.IDENTITY:
         confidence.join(stage.folder, stage.shards, len(sums["pixels"]))
-    listed = {name: values.tolist() for name, values in sums.items()}
-    return stage.finish(seconds, computed, masks=masks, **listed)
+    return stage.finish(
+        seconds,
+        computed,
+        masks=masks,
+        **{name: values.tolist() for name, values in sums.items()},
+        flicker=restless.share,
+        flicker_pairs=restless.pairs,
+    )

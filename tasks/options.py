@@ -19,7 +19,9 @@ class Options(BaseModel):
 class CorpusOptions(Options):
     """Which images, and what is known about them."""
 
-    images: str = Field(description="Folder or URI of images; searched recursively.")
+    images: str = Field(
+        description="Folder or URI of images and videos, searched recursively, or one video."
+    )
     labels: str | None = Field(
         None, description="Folder or URI of label images: same relative path and stem."
     )
@@ -29,6 +31,7 @@ class CorpusOptions(Options):
     max_pixels: int = Field(
         128_000_000, gt=0, description="Pixels above which an image is quarantined as a bomb."
     )
+    fps: float = Field(1.0, gt=0, le=240, description="Frames per second taken from videos.")
 
 
 BACKBONE_HINT = (
@@ -291,6 +294,14 @@ class MasksOptions(Options):
     crf_tile: int = Field(1024, ge=64, description="Window of the CRF at full size, pixels.")
     crf_overlap: int = Field(128, ge=0, description="Overlap of those windows, pixels.")
     overlays: bool = Field(True, description="Also write each mask blended over its image.")
+    smooth_frames: int = Field(
+        0,
+        ge=0,
+        le=16,
+        exclude_if=lambda frames: frames == 0,  # masks from before the option keep their keys
+        description="Neighbouring frames of a video, on each side, that a frame's codes are "
+        "averaged with where the image hardly changes; 0 turns it off.",
+    )
 
     @model_validator(mode="after")
     def _windows_move_on(self) -> "MasksOptions":

@@ -18,6 +18,7 @@ def document(summary: Summary) -> dict[str, Any]:
     scores = {}
     for dump in summary.dumps:
         corpus = summary.workspace.corpus(dump).manifest()
+        masks = summary.manifest("masks", dump) or {}
         counts = ("images", "labelled", "quarantined", "megapixels")
         dumps[dump] = {
             **{name: corpus[name] for name in counts},
@@ -25,7 +26,8 @@ def document(summary: Summary) -> dict[str, Any]:
                 stage: summary.folder(stage, dump) is not None
                 for stage in ("features", "neighbors", "masks")
             },
-            "masks": (summary.manifest("masks", dump) or {}).get("masks", 0),
+            "masks": masks.get("masks", 0),
+            "flicker": masks.get("flicker"),
             "drift": summary.current.get("drift", {}).get(dump),
         }
         scored = summary.scores(dump)

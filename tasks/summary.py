@@ -9,6 +9,7 @@ import numpy as np
 
 from stego_core.confidence import Confidence
 from stego_core.errors import WorkspaceError
+from tasks import clips
 from tasks.index import QUARANTINE, IndexReader
 from tasks.model import WEIGHTS_FILE
 from tasks.workspace import tables
@@ -112,8 +113,9 @@ class Summary:
         rows: dict[tuple[str, str], dict[str, str]] = {}
         for dump in self.dumps:
             index = IndexReader(self.workspace, dump)
-            for entry in self._unprepared(dump):
-                rows[dump, entry["path"]] = {"dump": dump, **entry, "stage": "prepare"}
+            for stage, place in (("prepare", PREPARED), ("frames", clips.STAGE)):
+                for entry in self._unprepared(place, dump):
+                    rows[dump, entry["path"]] = {"dump": dump, **entry, "stage": stage}
             for entry in index.quarantine():
                 rows[dump, entry["path"]] = {"dump": dump, **entry, "stage": "corpus"}
             for stage in ("features", "masks"):
@@ -126,9 +128,9 @@ class Summary:
                     rows.setdefault((dump, entry["path"]), row)
         return list(rows.values())
 
-    def _unprepared(self, dump: str) -> list[dict[str, str]]:
-        """Images of a published data set that no squares could be cut from."""
-        folder = self.workspace.folder(PREPARED, dump)
+    def _unprepared(self, place: str, dump: str) -> list[dict[str, str]]:
+        """Images of a published data set that no squares could be cut from, or broken videos."""
+        folder = self.workspace.folder(place, dump)
         if not folder.finished:
             return []
         path = f"{folder.path}/{QUARANTINE}"

@@ -79,7 +79,8 @@ class LabelledImage:
     @property
     def uri(self) -> str:
         """Where the image file lies."""
-        return f"{self.source.index.manifest['images_uri'].rstrip('/')}/{self.entry['path']}"
+        storage, path = self.source.index.file(self.entry)
+        return storage.full(path)
 
     @property
     def size(self) -> tuple[int, int]:

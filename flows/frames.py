@@ -1,0 +1,33 @@
+"""A dump of images, videos or both: frames are cut from the videos, then all are indexed."""
+
+from prefect import flow
+
+from flows import stages
+from tasks import frames
+from tasks.options import ComputeOptions, CorpusOptions
+from tasks.workspace.workspace import Workspace
+
+
+@flow(name="frames", flow_run_name="frames {dump}", task_runner=stages.RUNNER)
+def frames_flow(
+    workspace: str, dump: str, options: CorpusOptions, compute_options: ComputeOptions
+) -> None:
+    """Write the frames of a dump's videos as image files; what is broken is quarantined."""
+    stage = frames.plan(Workspace.open(workspace), dump, options)
+    stages.run_stage(stage, compute_options, frames.finish)
+
+
+def indexed(
+    workspace: str,
+    dump: str,
+    options: CorpusOptions,
+    compute_options: ComputeOptions,
+    like: str | None = None,
+) -> None:
+    """Index a dump, its videos' frames included.
+
+    Labels without a taxonomy mean what those of the dump `like` mean.
+    """
+    if frames.wanted(Workspace.create(workspace), dump, options):
+        frames_flow(workspace, dump, options, compute_options)
+    stages.corpus_flow(workspace, dump, options, like=like)
