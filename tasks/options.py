@@ -350,7 +350,7 @@ class ScoresOptions(Options):
         return list(dict.fromkeys(int(part) for part in parts))
 
 
-ExportFormat = Literal["masks", "coco", "voc", "cvat", "labelstudio", "geotiff", "geojson"]
+ExportFormat = Literal["masks", "coco", "voc", "cvat", "labelstudio", "geotiff", "geojson", "video"]
 """What `stego export` writes."""
 
 

@@ -14,7 +14,7 @@ from stego_core.classes import VOID, Classes
 from stego_core.errors import InputError
 from stego_core.geometry import resize
 from stego_core.palette import overlay
-from tasks.workspace.storage import write_errors
+from tasks.workspace.refusals import write_errors
 
 ENCODERS = ("libx264", "mpeg4", "libvpx-vp9")
 """The first one that this build of FFmpeg has."""

@@ -18,6 +18,7 @@ from tasks.exports.labelstudio import LabelStudio
 from tasks.exports.leftout import LeftOut
 from tasks.exports.masks import Masks
 from tasks.exports.scratch import Scratch
+from tasks.exports.video import Video
 from tasks.exports.voc import Voc
 from tasks.exports.writer import LabelledImage, Source, Target, Writer, legend
 from tasks.index import IndexReader
@@ -37,6 +38,7 @@ WRITERS: dict[str, type[Writer]] = {
     "labelstudio": LabelStudio,
     "geotiff": GeoTiff,
     "geojson": GeoJson,
+    "video": Video,
 }
 """The formats by name."""
 ENTRIES_AT_ONCE = 64

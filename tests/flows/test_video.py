@@ -155,3 +155,19 @@ def test_frames_are_the_clip_s(finished: Path) -> None:
     assert len(images) == SECONDS * RATE
     expected, _ = scene(scene_generator(0, 21), (64, 96))
     assert np.abs(images["t000002.000.jpg"].astype(int) - expected).mean() < 12
+
+
+def test_clips_are_exported_with_their_masks(finished: Path, tmp_path: Path) -> None:
+    main([
+        "export", "--workspace", str(finished / "ws"), "--format", "video", "--dumps", "mixed",
+        "--out", str(tmp_path / "out"),
+    ])  # fmt: skip
+    for name in ("day/drive.mp4.mp4", "night.mkv.mp4"):
+        with av.open(str(tmp_path / "out/videos/mixed" / name)) as container:
+            times = [frame.time for frame in container.decode(video=0)]
+        np.testing.assert_allclose(times, np.arange(SECONDS * RATE) / RATE, atol=1e-3)
+    manifest = json.loads((tmp_path / "out/export.json").read_text())
+    told = [row["reason"] for row in manifest["skipped"]]
+    assert manifest["images"] == 2 * SECONDS * RATE
+    assert told.count("it is no frame of a video") == STILLS
+    assert len(told) == STILLS + 1  # and the broken clip
