@@ -125,7 +125,8 @@ class TestMasks:
             place = Storage(out.full(kind))
             exports.export(remote, kind, place)
             exports.export(workspace, kind, Storage.at(str(tmp_path / kind)), ["night"])
-            exports.export(remote, kind, place)  # replaces the first
+            if kind == "masks":
+                exports.export(remote, kind, place)  # replaces the first
             local = files(tmp_path / kind)
             assert {file.path for file in place.files()} == set(local)
             for name in local.keys() - {"export.json"}:
