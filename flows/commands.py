@@ -273,3 +273,14 @@ def report(workspace: str, name: str | None) -> Shown:
 
     place = report_flow(workspace, name or "latest")
     return lambda: console.results.print(f"report: {place}", markup=False, soft_wrap=True)
+
+
+def explore(
+    workspace: str, port: int | None, host: str | None, no_browser: bool | None
+) -> Shown:
+    """The page that shows a workspace."""
+    from flows.explorer import serve
+
+    chosen = serve.PORT if port is None else port
+    serve.serve(workspace, host or "127.0.0.1", chosen, not no_browser)
+    return None

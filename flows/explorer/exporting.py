@@ -1,0 +1,90 @@
+"""Exports that the page asks for: one at a time, in a thread, with progress."""
+
+import threading
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+from starlette.requests import Request
+from starlette.routing import Route
+
+from flows.explorer.answers import Body, answering, changing
+from stego_core.errors import OptionError, StegoError, WorkspaceError
+from tasks.log import Log
+from tasks.workspace.workspace import Workspace
+
+log = Log(__name__)
+
+
+class Wanted(Body):
+    """An export: its format, where it goes, and which dumps; none means all."""
+
+    kind: str
+    out: str
+    dumps: list[str] = []
+
+
+class Exporting:
+    """The last export that was asked for."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        """Of this workspace."""
+        self.workspace = workspace
+        self.lock = threading.Lock()
+        self.state: dict[str, Any] = {"state": "none", "sentence": "", "done": 0, "total": 0}
+
+    def routes(self) -> list[Route]:
+        """Where exports are asked for, and how far they are."""
+        return [
+            Route("/api/export", answering(lambda _: self.state), methods=["GET"]),
+            Route("/api/export", changing(Wanted, self.begin), methods=["POST"]),
+        ]
+
+    def begin(self, wanted: Wanted) -> dict[str, Any]:
+        """Start an export.
+
+        Raises:
+            WorkspaceError: another one is under way, or this version has no exports.
+            OptionError: no place was given.
+        """
+        if not wanted.out.strip():
+            raise OptionError("no place was given; name a folder or a URI for the export")
+        run = exporter()
+        with self.lock:
+            if self.state["state"] == "running":
+                raise WorkspaceError("an export is under way; wait for its end")
+            self._say("running", f"exporting to {wanted.out}")
+        threading.Thread(target=self._run, args=(run, wanted), name="export", daemon=True).start()
+        return self.state
+
+    def _run(self, run: Callable[..., Any], wanted: Wanted) -> None:
+        def progress(done: int, total: int) -> None:
+            self._say("running", f"exporting to {wanted.out}", done, total)
+
+        try:
+            run(self.workspace, wanted.kind, wanted.out, wanted.dumps or None, progress=progress)
+        except Exception as error:
+            log.warning("the export failed", kind=wanted.kind, cause=error)
+            if not isinstance(error, StegoError):
+                log.logger.info("traceback", exc_info=True)
+            self._say("failed", str(error) or type(error).__name__)
+        else:
+            self._say("done", f"exported to {wanted.out}")
+
+    def _say(self, state: str, sentence: str, done: int = 0, total: int = 0) -> None:
+        self.state = {"state": state, "sentence": sentence, "done": done, "total": total}
+
+
+def exporter() -> Callable[..., Any]:
+    """What exports.
+
+    Raises:
+        WorkspaceError: this version cannot.
+    """
+    try:
+        run: Callable[..., Any] = import_module("tasks.exports").export
+    except ModuleNotFoundError as error:
+        if error.name != "tasks.exports":
+            raise
+        raise WorkspaceError("this version of stego-flows cannot export; update it") from None
+    return run
