@@ -11,9 +11,22 @@ from starlette.routing import Route
 from flows.explorer.answers import Body, answering, changing
 from stego_core.errors import OptionError, StegoError, WorkspaceError
 from tasks.log import Log
+from tasks.progress import Event
+from tasks.workspace.storage import Storage
 from tasks.workspace.workspace import Workspace
 
 log = Log(__name__)
+
+FORMATS = {
+    "masks": "grey PNGs of class ids with a legend",
+    "coco": "COCO instances and panoptic",
+    "voc": "Pascal VOC",
+    "cvat": "CVAT",
+    "labelstudio": "Label Studio predictions",
+    "geotiff": "GeoTIFF, georeferenced as the images",
+    "geojson": "GeoJSON polygons",
+}
+"""What is offered, with a word on each."""
 
 
 class Wanted(Body):
@@ -36,9 +49,13 @@ class Exporting:
     def routes(self) -> list[Route]:
         """Where exports are asked for, and how far they are."""
         return [
-            Route("/api/export", answering(lambda _: self.state), methods=["GET"]),
+            Route("/api/export", answering(lambda _: self.document()), methods=["GET"]),
             Route("/api/export", changing(Wanted, self.begin), methods=["POST"]),
         ]
+
+    def document(self) -> dict[str, Any]:
+        """How far the export is, and which formats there are."""
+        return {**self.state, "formats": FORMATS}
 
     def begin(self, wanted: Wanted) -> dict[str, Any]:
         """Start an export.
@@ -58,11 +75,12 @@ class Exporting:
         return self.state
 
     def _run(self, run: Callable[..., Any], wanted: Wanted) -> None:
-        def progress(done: int, total: int) -> None:
-            self._say("running", f"exporting to {wanted.out}", done, total)
+        def progress(event: Event) -> None:
+            self._say("running", f"exporting to {wanted.out}", event.done, event.total)
 
         try:
-            run(self.workspace, wanted.kind, wanted.out, wanted.dumps or None, progress=progress)
+            out = Storage.at(wanted.out.strip())
+            run(self.workspace, wanted.kind, out, wanted.dumps or None, progress=progress)
         except Exception as error:
             log.warning("the export failed", kind=wanted.kind, cause=error)
             if not isinstance(error, StegoError):

@@ -19,7 +19,7 @@ export function start() {
 }
 
 export function undo() {
-  if (store.overview.undoable) change("classes/undo");
+  if (store.overview.undo) change("classes/undo");
 }
 
 /** Show these shares, of an image's classes; null for the workspace's. */
@@ -29,7 +29,7 @@ export function showShares(found) {
 }
 
 function render() {
-  const { revision, note, undoable } = store.overview;
+  const { revision, note, undo: undoable } = store.overview;
   const editing = $("#legend input.rename");
   if (editing) return; // the list comes anew when the name is settled
   for (const id of chosen) if (store.shown[id] !== id) chosen.delete(id);

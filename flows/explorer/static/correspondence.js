@@ -2,10 +2,11 @@
 
 import * as api from "./api.js";
 import { $, el, stem, tell } from "./dom.js";
+import { middle } from "./codes.js";
 import { overlay } from "./gallery.js";
 import { paintHeat, unpacked } from "./paint.js";
 import { link } from "./route.js";
-import { VOID, nameOf, on, store } from "./store.js";
+import { nameOf, on, store } from "./store.js";
 
 let asked = null; // the question on the page: {item, point, abort}
 
@@ -24,7 +25,7 @@ export function clear() {
 }
 
 /** Ask for a pixel's correspondences; `heated` is called with the heat of its own image. */
-export async function ask(item, point, heated) {
+export async function ask(item, point, cluster, heated) {
   const same = asked && asked.item === item && asked.point.join() === point.join();
   if (same) return;
   clear();
@@ -34,20 +35,17 @@ export async function ask(item, point, heated) {
   $("#viewer").classList.add("asked");
   $("#asked").textContent = `Correspondences of (${point[1]}, ${point[0]})`;
   for (const list of [$("#neighbours"), $("#matches")]) list.replaceChildren(waiting("…"));
-  const heat = await request("heat", question);
+  if (cluster !== null) $("#asked").textContent += ` · ${nameOf(store.shown[cluster])}`;
+  const heat = unpacked(await request("heat", question));
   if (asked !== question) return;
-  heated(unpacked(heat));
-  describe(heat);
+  question.floor = heat.mean;
+  heated(heat);
   await Promise.all([tell(() => neighbours(question)), tell(() => matches(question))]);
 }
 
-function describe({ cluster }) {
-  const name = cluster == null ? null : nameOf(store.shown[cluster] ?? VOID);
-  if (name) $("#asked").textContent += ` · ${name}`;
-}
-
 function request(path, { item, point, abort }) {
-  const [y, x] = point;
+  const y = (point[0] + 0.5) / item.height;
+  const x = (point[1] + 0.5) / item.width;
   return api.get(path, { dump: item.dump, row: item.row, y, x }, abort.signal);
 }
 
@@ -58,7 +56,7 @@ async function neighbours(question) {
   if (asked !== question) return;
   const tiles = items.map((each) => {
     const heat = el("canvas", { class: "heat" });
-    paintHeat(heat, unpacked(each.heat));
+    paintHeat(heat, unpacked(each.heat), question.floor);
     return found(each, heat, each.similarity, null);
   });
   $("#neighbours").replaceChildren(...(tiles.length ? tiles : [waiting("This image has no neighbours here.")]));
@@ -66,7 +64,7 @@ async function neighbours(question) {
 
 async function matches(question) {
   const { index } = store;
-  question.waits = index?.state !== "ready";
+  question.waits = !index?.searchable;
   if (question.waits) {
     $("#matches").replaceChildren(waiting(index?.sentence ?? "…"));
     return;
@@ -76,17 +74,10 @@ async function matches(question) {
   const tiles = items.map((each) => {
     const mask = el("canvas", { class: "mask", data: { dump: each.dump, row: each.row } });
     tell(() => overlay(mask));
-    const [top, left, bottom, right] = each.box;
-    const patch = el("span", {
-      class: "patch",
-      style: {
-        top: `${(100 * top) / each.height}%`,
-        left: `${(100 * left) / each.width}%`,
-        height: `${(100 * (bottom - top)) / each.height}%`,
-        width: `${(100 * (right - left)) / each.width}%`,
-      },
-    });
-    return found(each, mask, each.similarity, [each.y, each.x], patch);
+    const box = { top: each.patch.y, left: each.patch.x, height: each.patch.height, width: each.patch.width };
+    const sides = Object.entries(box).map(([side, share]) => [side, `${100 * share}%`]);
+    const patch = el("span", { class: "patch", style: Object.fromEntries(sides) });
+    return found(each, mask, each.similarity, middle(each.patch, each), patch);
   });
   $("#matches").replaceChildren(...(tiles.length ? tiles : [waiting("Nothing else is like it.")]));
 }

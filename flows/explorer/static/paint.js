@@ -88,18 +88,23 @@ function warm(share) {
   return STOPS[low].map((c, channel) => Math.round(c + (at - low) * (STOPS[low + 1][channel] - c)));
 }
 
-const HEAT = Array.from({ length: 256 }, (_, value) => {
-  const share = value / 255;
-  return [...warm(share), Math.round(255 * (0.62 + 0.3 * share))];
-});
+/** Cosines as heat, from their image's mean on: patches of one image are all alike to some degree.
+ * Drawn small; the browser smooths it. */
+export function paintHeat(canvas, cosines, floor = cosines.mean) {
+  const table = Array.from({ length: 256 }, (_, byte) => {
+    const share = Math.max(cosine(byte) - floor, 0) / Math.max(1 - floor, 1e-6);
+    return [...warm(share), Math.round(255 * (0.66 + 0.26 * share))];
+  });
+  paint(canvas, cosines, table);
+}
 
-/** Similarities (0 to 255 for 0 to 1) as heat; drawn small, the browser smooths it. */
-export const paintHeat = (canvas, similarities) => paint(canvas, similarities, HEAT);
+/** The cosine that a byte stands for. */
+export const cosine = (byte) => (2 * byte) / 255 - 1;
 
-/** Bytes of base64, as values of a picture. */
-export function unpacked({ width, height, values }) {
+/** Cosines as the server packs them. */
+export function unpacked({ width, height, mean, values }) {
   const bytes = Uint8Array.from(atob(values), (character) => character.charCodeAt(0));
-  return { width, height, values: bytes };
+  return { width, height, mean, values: bytes };
 }
 
 /** Shares of the shown classes in a mask: Map of id → share. */
@@ -108,4 +113,13 @@ export function sharesOf({ values }) {
   for (const id of values) counts[store.shown[id]]++;
   const found = [...counts].map((count, id) => [id, count / values.length]);
   return new Map(found.filter(([, share]) => share > 0));
+}
+
+/** A colour for the n-th of things that have none; golden steps never come back to a hue. */
+export function hue(n) {
+  const at = (6 * n * 0.618034) % 6;
+  return [5, 3, 1].map((shift) => {
+    const k = (shift + at) % 6;
+    return Math.round(235 * (1 - 0.65 * Math.max(0, Math.min(k, 4 - k, 1))));
+  });
 }

@@ -32,14 +32,14 @@ function take(overview) {
   emit("overview");
 }
 
-/** Take over classes as the server has them: {classes, stamp, revision, note, undoable}. */
+/** Take over classes as the server has them: {classes, stamp, revision, note, undo}. */
 export function adopt(named) {
   const shares = new Map(store.classes.map((each) => [each.id, each.share]));
   Object.assign(store.overview, {
     stamp: named.stamp,
     revision: named.revision,
     note: named.note,
-    undoable: named.undoable,
+    undo: named.undo,
   });
   store.classes = named.classes.map((each) => ({ share: shares.get(each.id), ...each }));
   const ids = store.classes.map((each) => root(each.id));

@@ -1,12 +1,12 @@
 // One image: mask, labels, margins and heat over it, what lies under the pointer, the clicked point.
 
 import * as api from "./api.js";
-import { $, debounce, el, percent, stem, tell, toast } from "./dom.js";
+import { $, debounce, percent, stem, tell, toast } from "./dom.js";
 import { showShares } from "./classes.js";
 import { ask, clear as forget } from "./correspondence.js";
-import { beside } from "./gallery.js";
-import { greys, paintHeat, paintLabels, paintMargins, paintMask, sharesOf } from "./paint.js";
-import { go, link, parsed } from "./route.js";
+import { beside, known } from "./gallery.js";
+import { cosine, greys, paintHeat, paintLabels, paintMargins, paintMask, sharesOf, hue } from "./paint.js";
+import { go, parsed } from "./route.js";
 import { VOID, channels, kept, nameOf, on, store, toggleMask } from "./store.js";
 
 const STEPS = 40; // a key moves the point by so small a part of the image
@@ -49,7 +49,7 @@ async function open(route, key) {
   forget();
   read(null);
   const { dump, row } = route;
-  const item = await api.get(`item/${encodeURIComponent(dump)}/${row}`);
+  const item = { ...(await api.get(`item/${encodeURIComponent(dump)}/${row}`)), ...known(dump, row) };
   if (view.key !== key) return;
   const photo = $("#photo");
   const arrived = new Promise((done) => {
@@ -78,7 +78,7 @@ async function open(route, key) {
 /** Margins and labels, where they are switched on. */
 async function extras() {
   const { key, item } = view;
-  const wanted = { margins: layers.margins && item.margin != null, labels: layers.labels && item.labelled };
+  const wanted = { margins: layers.margins, labels: layers.labels && item.labelled };
   for (const [name, asked] of Object.entries(wanted)) {
     if (!asked || view[name]) continue;
     const found = await greys(api.picture(name, item.dump, item.row));
@@ -101,12 +101,17 @@ function painted() {
 /** A label has the colour of the class of its name, else one of its own. */
 function labelColours() {
   const own = new Map(kept().map((each) => [each.name.toLowerCase(), channels(each.colour)]));
-  return (view.item.labels ?? []).map(({ name, colour }) => own.get(name.toLowerCase()) ?? channels(colour));
+  return labelNames().map((name, at) => own.get(name.toLowerCase()) ?? hue(at));
+}
+
+/** Names of the true classes of the image's dump. */
+function labelNames() {
+  return store.overview.dumps.find((dump) => dump.name === view.item.dump)?.taxonomy ?? [];
 }
 
 function pressed() {
   const item = view.item ?? {};
-  const can = { mask: true, heat: Boolean(view.heat), margins: item.margin != null, labels: Boolean(item.labelled) };
+  const can = { mask: true, heat: Boolean(view.heat), margins: true, labels: Boolean(item.labelled) };
   const state = { ...layers, mask: store.mask };
   for (const button of document.querySelectorAll("#layers button")) {
     const name = button.dataset.layer;
@@ -158,8 +163,8 @@ function read(place) {
     parts.push(`x ${place[1]}, y ${place[0]}`, nameOf(store.shown[at(ids, place, item)]));
     if (view.margins) parts.push(`margin ${(at(view.margins, place, item) / 255).toFixed(2)}`);
     const label = view.labels && at(view.labels, place, item);
-    if (view.labels) parts.push(`label ${label === VOID ? "void" : (item.labels[label]?.name ?? label)}`);
-    if (view.heat && layers.heat) parts.push(`similarity ${(at(view.heat, place, item) / 255).toFixed(2)}`);
+    if (view.labels) parts.push(`label ${label === VOID ? "void" : (labelNames()[label] ?? label)}`);
+    if (view.heat && layers.heat) parts.push(`similarity ${cosine(at(view.heat, place, item)).toFixed(2)}`);
   }
   $("#readout").textContent = parts.join("   ") || "Click a pixel to see where its like is.";
 }
@@ -204,7 +209,8 @@ async function pointed(point) {
     mark(null);
     return toast(`there is no pixel (${point[1]}, ${point[0]}) in ${item.path}`, "error");
   }
-  await ask(item, point, (heat) => {
+  const cluster = view.ids && at(view.ids, point, item);
+  await ask(item, point, cluster, (heat) => {
     if (view.key !== key || view.point?.join() !== point.join()) return;
     view.heat = heat;
     layers.heat = true;
