@@ -1,0 +1,157 @@
+"""Patch features of single images: the stored ones, else computed; the last ones stay in memory."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stego_core.head import IdentityHead
+from stego_core.inference import image_codes
+from stego_core.patchmap import QUARTERS, PatchMap
+from tasks import model
+from tasks.index import IndexReader
+from tasks.options import MasksOptions
+from tasks.rows import FeatureRows
+from tasks.segmenter import segmenter_spec
+from tasks.summary import Summary
+from tasks.workspace import arrays
+from tasks.workspace.remembered import remembered
+from tasks.workspace.workspace import Workspace
+
+T = TypeVar("T")
+KEPT = 24
+"""Maps in memory of each kind; one of a photograph takes 3 MiB with 384 channels."""
+COVERED = 0.95
+"""Stored patches stand for an image if they show so much of it; else all of it is computed."""
+
+
+@dataclass
+class Once(Generic[T]):
+    """Results of slow work by key: several threads that ask for one wait for the same work.
+
+    Attributes:
+        most: results that are kept, the last ones used.
+    """
+
+    most: int
+    kept: "OrderedDict[Hashable, Future[T]]" = field(default_factory=OrderedDict)
+    lock: Lock = field(default_factory=Lock)
+
+    def __call__(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What was or is being made for the key; what `make` raises is raised and not kept."""
+        with self.lock:
+            future = self.kept.get(key)
+            mine = future is None
+            if future is None:
+                future = self.kept[key] = Future()
+            self.kept.move_to_end(key)
+            while len(self.kept) > self.most:
+                self.kept.popitem(last=False)
+        if mine:
+            try:
+                future.set_result(make())
+            except BaseException as error:
+                with self.lock:
+                    self.kept.pop(key, None)
+                future.set_exception(error)
+        return future.result()
+
+
+_stored: Once[PatchMap | None] = Once(KEPT)
+_computed: Once[PatchMap] = Once(KEPT)
+_computing = Lock()
+"""One pass through the backbone at a time: torch takes all cores for each."""
+
+
+def shown(workspace: Workspace, dump: str, row: int) -> PatchMap:
+    """Features of a whole image: the stored ones if they show nearly all of it, else computed."""
+    found = stored(workspace, dump, row)
+    if found is not None and found.seen.mean() >= COVERED:
+        return found
+    return computed(workspace, dump, row)
+
+
+def quick(workspace: Workspace, dump: str, row: int) -> PatchMap:
+    """Features of an image: the stored ones, whatever they leave out, else computed."""
+    return stored(workspace, dump, row) or computed(workspace, dump, row)
+
+
+def stored(workspace: Workspace, dump: str, row: int) -> PatchMap | None:
+    """The crops' features put together; None of an image without.
+
+    Raises:
+        InputError: there is no such image.
+    """
+    rows = feature_rows_of(workspace, dump)
+    return None if rows is None else _stored((rows, row), lambda: _stitched(rows, row))
+
+
+def _stitched(rows: FeatureRows, row: int) -> PatchMap | None:
+    (dump,) = rows.dumps
+    entry = IndexReader(rows.workspace, dump).entry(row)
+    number = drawn_place(rows, row)
+    if number is None:
+        return None
+    crops = int(rows.manifest(dump)["crops"])
+    span = number * crops + np.arange(min(crops, QUARTERS))
+    if not rows.read("valid", span).all():
+        return None
+    features = rows.read("patches", span)
+    return PatchMap.stitched(features, int(entry["height"]), int(entry["width"]))
+
+
+def feature_rows_of(workspace: Workspace, dump: str) -> FeatureRows | None:
+    """The current features of one dump; None if there are none."""
+    summary = Summary(workspace)
+    if summary.folder("features", dump) is None:
+        return None
+    return FeatureRows(workspace, summary.keys["features"], (dump,))
+
+
+def drawn_place(rows: FeatureRows, row: int) -> int | None:
+    """The place of an image among those that a dump's features were taken from, None if not."""
+    drawn = drawn_images(rows)
+    place = int(np.searchsorted(drawn, row))
+    return place if place < len(drawn) and drawn[place] == row else None
+
+
+@remembered(16)
+def drawn_images(rows: FeatureRows) -> NDArray[np.int64]:
+    """(n,) rows in a dump's index of the images that features were taken from, rising."""
+    (dump,) = rows.dumps
+    return arrays.read_rows(rows.workspace.storage, rows.path(dump), "images", slice(None))
+
+
+def usable_images(rows: FeatureRows) -> NDArray[np.int64]:
+    """Those of a dump's `drawn_images` that could be read."""
+    valid = rows.valid().reshape(len(drawn_images(rows)), -1)
+    return drawn_images(rows)[valid.all(axis=1)]
+
+
+def computed(workspace: Workspace, dump: str, row: int) -> PatchMap:
+    """Features of an image at the masks' resolution, as the segmenter reads them.
+
+    Raises:
+        InputError: there is no such image.
+        ImageError: the image cannot be read any more.
+        WorkspaceError: there are no clusters yet.
+    """
+    summary = Summary(workspace)
+    clusters = summary.require("clusters")
+
+    def make() -> PatchMap:
+        index = IndexReader(workspace, dump)
+        image = index.image(index.entry(row))
+        options = MasksOptions(**summary.current.get("options", {}).get("masks", {}))
+        spec = segmenter_spec(workspace, clusters, options)
+        with _computing:
+            backbone = model.backbone(workspace.storage, spec.backbone, "auto")
+            features = image_codes(image, backbone, IdentityHead(), spec.view())
+        return PatchMap.whole(features)
+
+    return _computed((workspace, clusters, dump, row), make)
