@@ -1,4 +1,4 @@
-"""A small finished workspace for the explorer's tests, made once per module."""
+"""A small finished workspace for the explorer's tests, made once."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,11 +16,12 @@ def pipeline_on(workspace: str, corpus: Path, command: str, dump: str) -> None:
     given = ["--workspace", workspace, "--images", str(corpus / "images"), "--dump", dump]
     if command == "run":
         labels = ["--labels", str(corpus / "labels"), "--taxonomy", str(corpus / "taxonomy.json")]
-        given += [*labels, "--neighbors", "8", *TINY, *QUICK]
+        given += [*labels, "--neighbors", "4", *TINY, *QUICK]
+        given += ["--steps", "6", "--no-baseline", "--no-linear-probe"]
     main([command, *given, "--executor", "loop"])
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def explored(
     tmp_path_factory: pytest.TempPathFactory, make_corpus: Callable[..., Path], prefect: None
 ) -> Path:
