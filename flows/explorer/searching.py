@@ -120,11 +120,12 @@ class Searching:
 
         begun = time.perf_counter()
         missing = stage.folder.missing(stage.shards)
+        self._say("building", f"the index of patches is being built: {stage.title}")
         with Progress(stage.title, stage.items, stage.unit, stage.rows_recorded()) as progress:
             for record in LoopExecutor().map(stage.work.steps(), missing, stage.title):
                 progress.advance(record.rows[1] - record.rows[0])
                 share = min(progress.done / max(stage.items, 1), 1.0)
-                told = f"the index of patches is being built, {100 * share:.0f} %"
+                told = f"the index of patches is being built: {stage.title}, {100 * share:.0f} %"
                 self._say("building", told, share)
                 if self.ended.is_set():
                     raise StoppedError("stopped; the next start goes on with the index")

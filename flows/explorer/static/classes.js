@@ -99,7 +99,7 @@ function row(cls, at) {
     "li",
     {
       data: { id: cls.id },
-      class: share === 0 || share === undefined ? "absent" : "",
+      class: share === 0 ? "absent" : "",
       onpointerenter: () => highlight(cls.id),
       onpointerleave: () => highlight(null),
     },

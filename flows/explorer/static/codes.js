@@ -78,27 +78,44 @@ function draw() {
 function centroids(context, project, ink, paper) {
   context.font = "600 12px system-ui, sans-serif";
   context.textBaseline = "middle";
-  space.centroids.forEach((centroid, cluster) => {
-    const [x, y] = project(centroid);
+  const spots = space.centroids.map(project);
+  const taken = spots.map(([x, y]) => [x - 8, y - 8, x + 8, y + 8]);
+  spots.forEach(([x, y], cluster) => {
     context.globalAlpha = dimmed(cluster) ? 0.25 : 1;
     context.fillStyle = colour(cluster, ink);
-    context.strokeStyle = paper;
-    context.lineWidth = 3;
-    context.beginPath();
-    context.arc(x, y, 7, 0, 7);
-    context.stroke();
+    disc(context, x, y, paper, 3);
     context.fill();
-    context.strokeStyle = ink;
-    context.lineWidth = 1.5;
-    context.stroke();
+    disc(context, x, y, ink, 1.5);
+  });
+  spots.forEach((spot, cluster) => {
     const name = nameOf(store.shown[cluster]);
+    const [x, y] = room(spot, context.measureText(name).width, taken);
+    context.globalAlpha = dimmed(cluster) ? 0.25 : 1;
     context.lineWidth = 4;
     context.strokeStyle = paper;
-    context.strokeText(name, x + 12, y);
+    context.strokeText(name, x, y);
     context.fillStyle = ink;
-    context.fillText(name, x + 12, y);
+    context.fillText(name, x, y);
   });
   context.globalAlpha = 1;
+}
+
+function disc(context, x, y, style, width) {
+  context.strokeStyle = style;
+  context.lineWidth = width;
+  context.beginPath();
+  context.arc(x, y, 7, 0, 7);
+  context.stroke();
+}
+
+/** Where a name of that width has room beside its spot; it takes it. */
+function room([x, y], width, taken) {
+  const beside = [[12, 0], [-12 - width, 0], [-width / 2, -17], [-width / 2, 17], [12, -15], [12, 15]]; // prettier-ignore
+  const boxes = beside.map(([dx, dy]) => [x + dx, y + dy - 7, x + dx + width, y + dy + 7]);
+  const free = (a) => taken.every((b) => a[2] < b[0] || b[2] < a[0] || a[3] < b[1] || b[3] < a[1]);
+  const box = boxes.find(free) ?? boxes[0];
+  taken.push(box);
+  return [box[0], box[1] + 7];
 }
 
 const dimmed = (cluster) =>

@@ -38,7 +38,6 @@ export async function ask(item, point, cluster, heated) {
   if (cluster !== null) $("#asked").textContent += ` · ${nameOf(store.shown[cluster])}`;
   const heat = unpacked(await request("heat", question));
   if (asked !== question) return;
-  question.floor = heat.mean;
   heated(heat);
   await Promise.all([tell(() => neighbours(question)), tell(() => matches(question))]);
 }
@@ -56,7 +55,7 @@ async function neighbours(question) {
   if (asked !== question) return;
   const tiles = items.map((each) => {
     const heat = el("canvas", { class: "heat" });
-    paintHeat(heat, unpacked(each.heat), question.floor);
+    paintHeat(heat, unpacked(each.heat));
     return found(each, heat, each.similarity, null);
   });
   $("#neighbours").replaceChildren(...(tiles.length ? tiles : [waiting("This image has no neighbours here.")]));

@@ -62,6 +62,9 @@ export function debounce(milliseconds, work) {
   };
 }
 
-export const percent = (share) => `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)} %`;
+export function percent(share) {
+  if (share > 0 && share < 0.0005) return "< 0.1 %";
+  return `${(100 * share).toFixed(share > 0 && share < 0.0995 ? 1 : 0)} %`;
+}
 export const number = (value) => value.toLocaleString("en-GB");
 export const stem = (path) => path.split("/").pop().replace(/\.[^.]+$/, "");

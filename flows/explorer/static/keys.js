@@ -5,6 +5,7 @@ import { pinAt, undo } from "./classes.js";
 import { parsed } from "./route.js";
 import { pin, setOpacity, store, toggleMask } from "./store.js";
 import { back, step, toggle } from "./view.js";
+import { fitted } from "./zoom.js";
 
 const OPACITIES = [0.25, 0.55, 0.8, 1];
 const SHOWN = [
@@ -15,6 +16,7 @@ const SHOWN = [
   ["c", "doubt: where the mask is unsure"],
   ["l", "true labels"],
   ["o", "opacity: 25, 55, 80, 100 %"],
+  ["wheel, drag, z", "zoom, move, see the whole image"],
   ["Shift + arrows", "move the point, with the image focused"],
   ["u, Ctrl+Z", "undo the last change of the classes"],
   ["/", "filters"],
@@ -31,6 +33,7 @@ const ACTIONS = {
   l: () => toggle("labels"),
   o: () => setOpacity(OPACITIES.find((each) => each > store.opacity + 0.001) ?? OPACITIES[0]),
   u: undo,
+  z: fitted,
   "?": () => $("#help").showModal(),
   "/": filter,
   Escape: () => (store.pinned !== null ? pin(store.pinned) : back()),

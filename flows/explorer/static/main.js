@@ -8,6 +8,7 @@ import * as exporting from "./export.js";
 import * as gallery from "./gallery.js";
 import * as keys from "./keys.js";
 import * as view from "./view.js";
+import * as zoom from "./zoom.js";
 import { $, tell } from "./dom.js";
 import { announce, go, link, onRoute } from "./route.js";
 import { emit, on, reload, setOpacity, store } from "./store.js";
@@ -17,7 +18,7 @@ const SECTIONS = { gallery: "#gallery", image: "#viewer", codes: "#codes" };
 
 async function start() {
   theme();
-  for (const part of [gallery, view, correspondence, classes, codes, exporting, keys]) part.start();
+  for (const part of [gallery, view, zoom, correspondence, classes, codes, exporting, keys]) part.start();
   $("#up").addEventListener("click", () => go({ view: "gallery" }));
   $("#opacity").addEventListener("input", (event) => setOpacity(event.target.value / 100));
   on("opacity", () => {
@@ -75,7 +76,7 @@ async function indexed() {
 }
 
 function short(found) {
-  if (found?.state === "building") return `index ${Math.round(100 * found.share)} %`;
+  if (found?.state === "building") return found.share ? `index ${Math.round(100 * found.share)} %` : "index …";
   return found ? `index ${found.state}` : "";
 }
 

@@ -90,7 +90,8 @@ function warm(share) {
 
 /** Cosines as heat, from their image's mean on: patches of one image are all alike to some degree.
  * Drawn small; the browser smooths it. */
-export function paintHeat(canvas, cosines, floor = cosines.mean) {
+export function paintHeat(canvas, cosines) {
+  const floor = cosines.mean;
   const table = Array.from({ length: 256 }, (_, byte) => {
     const share = Math.max(cosine(byte) - floor, 0) / Math.max(1 - floor, 1e-6);
     return [...warm(share), Math.round(255 * (0.66 + 0.26 * share))];

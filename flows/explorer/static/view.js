@@ -7,6 +7,7 @@ import { ask, clear as forget } from "./correspondence.js";
 import { beside, known } from "./gallery.js";
 import { cosine, greys, paintHeat, paintLabels, paintMargins, paintMask, sharesOf, hue } from "./paint.js";
 import { go, parsed } from "./route.js";
+import { fitted, moved } from "./zoom.js";
 import { VOID, channels, kept, nameOf, on, store, toggleMask } from "./store.js";
 
 const STEPS = 40; // a key moves the point by so small a part of the image
@@ -16,7 +17,7 @@ let stage;
 
 export function start() {
   stage = $("#stage");
-  stage.addEventListener("click", (event) => choose(pixel(event)));
+  stage.addEventListener("click", (event) => moved() || choose(pixel(event)));
   stage.addEventListener("pointermove", (event) => read(pixel(event)));
   stage.addEventListener("pointerleave", () => read(null));
   stage.addEventListener("keydown", steered);
@@ -112,7 +113,7 @@ function labelNames() {
 function pressed() {
   const item = view.item ?? {};
   const can = { mask: true, heat: Boolean(view.heat), margins: true, labels: Boolean(item.labelled) };
-  const state = { ...layers, mask: store.mask };
+  const state = { ...layers, mask: store.mask && !heated() };
   for (const button of document.querySelectorAll("#layers button")) {
     const name = button.dataset.layer;
     button.setAttribute("aria-pressed", String(state[name] && can[name]));
@@ -123,8 +124,15 @@ function pressed() {
   $("#marker").hidden = !view.point;
 }
 
+/** Heat lies on the image alone: colours of classes beneath would be read as heat. */
+const heated = () => layers.heat && Boolean(view.heat);
+
 export function toggle(name) {
   if (!view.item || $(`#layers [data-layer=${name}]`).disabled) return;
+  if (name === "mask" && heated()) {
+    layers.heat = false;
+    return store.mask ? painted() : toggleMask();
+  }
   if (name === "mask") return toggleMask();
   layers[name] = !layers[name];
   tell(extras);
@@ -137,6 +145,7 @@ function fit() {
   const scale = Math.min(frame.width / view.item.width, frame.height / view.item.height);
   stage.style.width = `${Math.floor(view.item.width * scale)}px`;
   stage.style.height = `${Math.floor(view.item.height * scale)}px`;
+  fitted();
 }
 
 function pixel(event) {
