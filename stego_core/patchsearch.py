@@ -33,7 +33,7 @@ CENTRES = 256
 TRAINED = 64
 """Residuals per centre that the centres are made from; four times as many gain nothing."""
 ITERATIONS = 10
-LEAST_CELLS, MOST_CELLS = 16, 2048
+LEAST_CELLS, MOST_CELLS = 16, 1024
 NOWHERE = -1
 """Cell of a patch that is not searched."""
 

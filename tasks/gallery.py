@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from stego_core.classes import VOID
 from stego_core.errors import InputError, OptionError, WorkspaceError
-from tasks import classes, confidence, images, patches
+from tasks import classes, confidence, images, patchkey
 from tasks.imagetable import ImageTable, Item
 from tasks.index import IndexReader
 from tasks.summary import Summary
@@ -51,7 +51,7 @@ def overview(workspace: Workspace) -> dict[str, Any]:
     """
     summary, named = Summary(workspace), classes.current(workspace)
     clusters = summary.whole("clusters") or {}
-    searchable = patches.searchable(workspace)
+    searchable = patchkey.searchable(workspace)
     dumps, total = [], np.zeros(len(named.classes.entries), np.int64)
     for dump in summary.dumps:
         corpus, index = workspace.corpus(dump).manifest(), IndexReader(workspace, dump)

@@ -10,8 +10,7 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from stego_core.head import IdentityHead
-from stego_core.inference import image_codes
+from stego_core.inference import View, image_features
 from stego_core.patchmap import QUARTERS, PatchMap
 from tasks import model
 from tasks.index import IndexReader
@@ -134,7 +133,10 @@ def usable_images(rows: FeatureRows) -> NDArray[np.int64]:
 
 
 def computed(workspace: Workspace, dump: str, row: int) -> PatchMap:
-    """Features of an image at the masks' resolution, as the segmenter reads them.
+    """Features of an image, in windows of the size that stored features are taken from.
+
+    Patches know their place and their surroundings, so those of larger windows resemble stored ones
+    less than each other. Where nothing is stored, windows are those of the masks.
 
     Raises:
         InputError: there is no such image.
@@ -147,11 +149,22 @@ def computed(workspace: Workspace, dump: str, row: int) -> PatchMap:
     def make() -> PatchMap:
         index = IndexReader(workspace, dump)
         image = index.image(index.entry(row))
-        options = MasksOptions(**summary.current.get("options", {}).get("masks", {}))
-        spec = segmenter_spec(workspace, clusters, options)
+        spec, view = _read_as(summary)
         with _computing:
-            backbone = model.backbone(workspace.storage, spec.backbone, "auto")
-            features = image_codes(image, backbone, IdentityHead(), spec.view())
-        return PatchMap.whole(features)
+            backbone = model.backbone(workspace.storage, spec, "auto")
+            return PatchMap.whole(image_features(image, backbone, view))
 
     return _computed((workspace, clusters, dump, row), make)
+
+
+def _read_as(summary: Summary) -> tuple[model.BackboneSpec, View]:
+    """The backbone, and how images are looked at."""
+    options = summary.current.get("options", {})
+    for dump in summary.current.get("dumps", []):
+        if made := summary.manifest("features", dump):
+            side = int(made["options"]["crop_size"])
+            short = 2 * side if made["crops"] > 1 else side
+            return model.BackboneSpec(**made["backbone"]), View(short, side, 0)
+    masks = MasksOptions(**options.get("masks", {}))
+    spec = segmenter_spec(summary.workspace, summary.require("clusters"), masks)
+    return spec.backbone, spec.view()

@@ -16,18 +16,17 @@ from stego_core import lists, patchsearch
 from stego_core.errors import WorkspaceError
 from stego_core.kmeans import unit
 from stego_core.patchsearch import CENTRES, NOWHERE, TRAINED, Codebook
-from tasks import patchindex, patchrecall
+from tasks import patchindex, patchkey, patchrecall
 from tasks.patchindex import CODEBOOK_FILE, PatchRows, PatchSearch
-from tasks.rows import FeatureRows
+from tasks.patchkey import VERSION
+from tasks.patchkey import searchable as searchable
 from tasks.stage import Finish, Stage, Stopwatch
 from tasks.steps import Step
-from tasks.summary import Summary
 from tasks.workspace import arrays, keys, tables
 from tasks.workspace.arrays import Layout
 from tasks.workspace.ledger import Folder, Record
 from tasks.workspace.workspace import Workspace
 
-VERSION = 1
 SAMPLE_ROWS, BLOCK_ROWS = 1024, 64
 """Crops that the codebook's sample is drawn from, and those read together."""
 QUERIES = 64
@@ -59,30 +58,14 @@ def patch_rows(workspace: Workspace) -> PatchRows:
     Raises:
         WorkspaceError: there are no features.
     """
-    summary = Summary(workspace)
-    key, dumps = summary.keys.get("features"), summary.current.get("dumps", [])
-    if key is None or not dumps:
-        raise WorkspaceError(
-            f"{workspace.storage.uri} has no stored features, so its patches cannot be searched; "
-            "an imported head has none, train one with `stego run`"
-        )
-    rows = FeatureRows(workspace, key, tuple(dumps))
-    return PatchRows(rows, f"patches/{keys.key('patches', VERSION, None, rows.inputs())}")
+    rows = patchkey.trained_rows(workspace)
+    return PatchRows(rows, patchkey.index_path(rows))
 
 
 def with_features(workspace: Workspace, key: str) -> list[str]:
     """Dumps whose features are finished, in order of arrival."""
     dumps = workspace.dumps()
     return [d for d in dumps if workspace.folder("features", key, f"{d}.zarr").finished]
-
-
-def searchable(workspace: Workspace) -> list[str]:
-    """Dumps whose patches can be searched, in order of arrival; none without features."""
-    try:
-        patches = patch_rows(workspace)
-    except WorkspaceError:
-        return []
-    return [dump for dump in workspace.dumps() if patches.recall_folder(dump).finished]
 
 
 def search(workspace: Workspace) -> PatchSearch:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from stego_core.patchmap import QUARTERS
 from stego_core.patchsearch import Codebook, PatchIndex, best_groups, compared
-from tasks import machine
+from tasks import machine, patchkey
 from tasks.rows import FeatureRows
 from tasks.workspace import arrays, tables
 from tasks.workspace.ledger import Folder
@@ -74,7 +74,7 @@ class PatchRows:
 
     def recall_folder(self, dump: str) -> Folder:
         """Where it lies how many cells to scan for a dump."""
-        return Folder(self.storage, f"{self.path}/recall/{dump}")
+        return patchkey.recall_folder(self.rows.workspace, self.path, dump)
 
     def crops(self) -> int:
         """Feature rows of an image."""
@@ -149,7 +149,10 @@ class PatchSearch:
             others = images != without
             images, within, cosines = images[others], within[others], cosines[others]
         found, places = best_groups(images, cosines, COMPARED)
-        return found * self.patches.crops() + within[places] // self.patches.tokens()
+        rows: NDArray[np.int64] = (
+            found * self.patches.crops() + within[places] // self.patches.tokens()
+        )
+        return rows
 
     def find(
         self, query: NDArray[np.float32], count: int, without: int | None = None
