@@ -21,8 +21,9 @@ from tasks.workspace.remembered import remembered
 from tasks.workspace.storage import Storage
 
 CODEBOOK_FILE = "codebook.safetensors"
-COMPARED = 64
-"""Images whose most promising crop is read and compared exactly."""
+COMPARED, MORE = 64, 16
+"""Crops that are read and compared exactly: the most promising one of so many images, and so many
+more of these or others."""
 
 
 class Found(NamedTuple):
@@ -135,7 +136,7 @@ class PatchSearch:
     def candidates(
         self, query: NDArray[np.float32], probes: int, without: int | None = None
     ) -> NDArray[np.int64]:
-        """Feature rows that may hold the best patches, by approximate cosines; one per image.
+        """Feature rows that may hold the best patches of different images, by approximate cosines.
 
         Args:
             query: (C,) float32 of norm 1.
@@ -144,15 +145,17 @@ class PatchSearch:
         """
         cells = self.index.nearest_cells(query)[:probes]
         numbers, cosines = self.index.scan(query, cells)
-        images, within = np.divmod(numbers, self.patches.per_image())
+        crops = numbers // self.patches.tokens()
         if without is not None:
-            others = images != without
-            images, within, cosines = images[others], within[others], cosines[others]
-        found, places = best_groups(images, cosines, COMPARED)
-        rows: NDArray[np.int64] = (
-            found * self.patches.crops() + within[places] // self.patches.tokens()
-        )
-        return rows
+            others = crops // self.patches.tiles() != without
+            crops, cosines = crops[others], cosines[others]
+        ranked, _ = best_groups(crops, cosines, len(crops))
+        images, within = np.divmod(ranked, self.patches.tiles())
+        _, first = np.unique(images, return_index=True)
+        chosen = np.sort(first)[:COMPARED]
+        more = np.setdiff1d(np.arange(len(ranked)), chosen)[:MORE]
+        chosen = np.concatenate([chosen, more])
+        return np.asarray(images[chosen] * self.patches.crops() + within[chosen], np.int64)
 
     def find(
         self, query: NDArray[np.float32], count: int, without: int | None = None
@@ -165,11 +168,11 @@ class PatchSearch:
         rows = self.candidates(query, self.probes, without)
         if not len(rows):
             return []
-        cosines = compared(query, self._features(rows))
-        best = cosines.max(axis=1).clip(-1, 1)
-        order = np.lexsort((rows, -best))[:count]
+        cosines = compared(query, self._features(rows)).clip(-1, 1)
+        best = cosines.max(axis=1)
+        _, places = best_groups(rows // self.patches.crops(), best, count)
         found = []
-        for place in order.tolist():
+        for place in places.tolist():
             number, image, crop = self.patches.rows.place(int(rows[place]))
             token, dump = int(cosines[place].argmax()), self.patches.rows.dumps[number]
             found.append(Found(dump, image, crop, token, float(best[place])))
