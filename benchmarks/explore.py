@@ -190,7 +190,7 @@ def measure(chosen: argparse.Namespace, before: dict[str, Any], folder: Path) ->
     built = time.perf_counter() - begun
     with memory.watched() as peak:
         loading, search = timed(patches.search, workspace)
-    recall = search.patches.recall_folder(DUMP).manifest()
+    recall = search.patches.recall_folder().manifest()
     index = search.index
     held = index.codes.nbytes + index.patches.nbytes + index.edges.nbytes
     opened, heats, searches, found = [], [], [], []

@@ -153,7 +153,7 @@ def neighbours(
 ) -> list[Neighbour]:
     """The image's nearest neighbours, other images than itself, best first, at most `k`.
 
-    None where the image was not drawn for training.
+    Empty where the image was not drawn for training.
 
     Raises:
         WorkspaceError: the dump has no table of neighbours (an imported head has none).

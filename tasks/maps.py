@@ -19,7 +19,7 @@ from tasks.rows import FeatureRows
 from tasks.segmenter import segmenter_spec
 from tasks.summary import Summary
 from tasks.workspace import arrays
-from tasks.workspace.remembered import remembered
+from tasks.workspace.remembered import current, remembered
 from tasks.workspace.workspace import Workspace
 
 T = TypeVar("T")
@@ -87,7 +87,7 @@ def stored(workspace: Workspace, dump: str, row: int) -> PatchMap | None:
         InputError: there is no such image.
     """
     rows = feature_rows_of(workspace, dump)
-    return None if rows is None else _stored((rows, row), lambda: _stitched(rows, row))
+    return None if rows is None else _stored((current(), rows, row), lambda: _stitched(rows, row))
 
 
 def _stitched(rows: FeatureRows, row: int) -> PatchMap | None:
@@ -154,7 +154,7 @@ def computed(workspace: Workspace, dump: str, row: int) -> PatchMap:
             backbone = model.backbone(workspace.storage, spec, "auto")
             return PatchMap.whole(image_features(image, backbone, view))
 
-    return _computed((workspace, clusters, dump, row), make)
+    return _computed((current(), workspace, clusters, dump, row), make)
 
 
 def _read_as(summary: Summary) -> tuple[model.BackboneSpec, View]:

@@ -1,8 +1,8 @@
 """Stage patches: an index of all stored patches, for searching those that resemble one patch.
 
 The codebook is made once, from the dumps that the head was trained on. Each dump then has codes of
-its own, so a later one costs its own size; and for each dump it is measured how many cells must be
-scanned. The fifth crop of five shows what the quarters show and is left out.
+its own, so a later one costs its own size; then it is measured how many cells must be scanned. The
+fifth crop of five shows what the quarters show and is left out.
 """
 
 from collections.abc import Iterator, Sequence
@@ -46,10 +46,11 @@ def stages(workspace: Workspace) -> Iterator[tuple[Stage | None, Finish]]:
     """
     patches = patch_rows(workspace)
     yield plan_codebook(patches), finish_codebook
-    for dump in with_features(workspace, patches.rows.key):
+    dumps = with_features(workspace, patches.rows.key)
+    for dump in dumps:
         yield plan_codes(patches, dump), Stage.finish
-        images = queries_images(patches, dump)
-        yield patchrecall.plan(patches.of((dump,)), images), patchrecall.finish
+    images = [queries_images(patches, dump) for dump in dumps]
+    yield patchrecall.plan(patches.of(tuple(dumps)), images), patchrecall.finish
 
 
 def patch_rows(workspace: Workspace) -> PatchRows:
@@ -81,8 +82,8 @@ def search(workspace: Workspace) -> PatchSearch:
             f"the patches of {workspace.storage.uri} are not indexed yet; run `stego explore`, "
             "which does it first"
         )
-    probes = max(int(patches.recall_folder(dump).manifest()["probes"]) for dump in dumps)
-    return patchindex.loaded(patches.of(tuple(dumps)), probes)
+    found = patches.of(tuple(dumps))
+    return patchindex.loaded(found, int(found.recall_folder().manifest()["probes"]))
 
 
 @dataclass(frozen=True)

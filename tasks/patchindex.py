@@ -71,11 +71,11 @@ class PatchRows:
 
     def codes_folder(self, dump: str) -> Folder:
         """Where a dump's codes lie, a Zarr group."""
-        return Folder(self.storage, f"{self.path}/{dump}.zarr")
+        return patchkey.codes_folder(self.rows.workspace, self.path, dump)
 
-    def recall_folder(self, dump: str) -> Folder:
-        """Where it lies how many cells to scan for a dump."""
-        return patchkey.recall_folder(self.rows.workspace, self.path, dump)
+    def recall_folder(self) -> Folder:
+        """Where it lies how many cells to scan for these dumps together."""
+        return patchkey.recall_folder(self.rows.workspace, self.path, self.rows.dumps)
 
     def crops(self) -> int:
         """Feature rows of an image."""
@@ -162,8 +162,8 @@ class PatchSearch:
     ) -> list[Found]:
         """The patches that resemble a query most, one per image, best first.
 
-        The similarities are exact; `recall` of the dump's manifest tells how often an image that
-        ought to be among the first ones is not.
+        The similarities are exact; the manifest of `recall_folder` tells how many of the images
+        that ought to be found are.
         """
         rows = self.candidates(query, self.probes, without)
         if not len(rows):

@@ -1,5 +1,7 @@
 """Where the index of patches lies, and which dumps it holds; loads neither torch nor faiss."""
 
+from collections.abc import Sequence
+
 from stego_core.errors import WorkspaceError
 from tasks.rows import FeatureRows
 from tasks.summary import Summary
@@ -31,15 +33,25 @@ def index_path(trained: FeatureRows) -> str:
     return f"patches/{keys.key('patches', VERSION, None, trained.inputs())}"
 
 
-def recall_folder(workspace: Workspace, path: str, dump: str) -> Folder:
-    """The last part of a dump's index, which says how many cells to scan."""
-    return workspace.folder(path, "recall", dump)
+def codes_folder(workspace: Workspace, path: str, dump: str) -> Folder:
+    """Where a dump's codes lie, a Zarr group."""
+    return workspace.folder(path, f"{dump}.zarr")
+
+
+def recall_folder(workspace: Workspace, path: str, dumps: Sequence[str]) -> Folder:
+    """Where it lies how many cells to scan for some dumps together: the last part of an index."""
+    return workspace.folder(path, "recall", keys.digest(keys.canonical(list(dumps)))[:16])
 
 
 def searchable(workspace: Workspace) -> list[str]:
-    """Dumps whose patches can be searched, in order of arrival; none without features."""
+    """Dumps whose patches can be searched, in order of arrival; none without features.
+
+    While a later dump is being added, those before it.
+    """
     try:
         path = index_path(trained_rows(workspace))
     except WorkspaceError:
         return []
-    return [d for d in workspace.dumps() if recall_folder(workspace, path, d).finished]
+    coded = [d for d in workspace.dumps() if codes_folder(workspace, path, d).finished]
+    sets = (coded[:count] for count in range(len(coded), 0, -1))
+    return next((some for some in sets if recall_folder(workspace, path, some).finished), [])

@@ -29,11 +29,11 @@ MOST_SHARE = 4
 
 @dataclass(frozen=True)
 class RecallWork:
-    """What the queries find in one dump, for more and more cells: the only shard.
+    """What the queries find, for more and more cells: the only shard.
 
     Attributes:
-        patches: of the dump alone, coded.
-        images: (Q) as in `CodesWork`.
+        patches: of all dumps, coded.
+        images: (Q) numbers of the queries' own images among those drawn of all dumps.
     """
 
     patches: PatchRows
@@ -46,39 +46,41 @@ class RecallWork:
     def shard(self, shard: int) -> Record:
         """Shares of the queries' best images whose best crops are compared exactly."""
         watch, patches = Stopwatch(), self.patches
-        (dump,) = patches.rows.dumps
         with watch("read"):
             sought = best_rows(patches)
             search = patchindex.loaded(patches, 1)
             queries = patchindex.codebook_tensors(patches.storage, patches.path)["queries"]
         curve = {}
-        for probes in tried(len(search.index.codes[0]), len(search.index.edges) - 1):
+        for probes in tried(len(search.index.patches), len(search.index.edges) - 1):
             found = 0
             with watch("infer"):
                 for query, own, rows in zip(queries, self.images, sought, strict=True):
-                    without = own if own >= 0 else None
-                    found += np.isin(rows, search.candidates(query, probes, without)).sum()
+                    found += np.isin(rows, search.candidates(query, probes, own)).sum()
             curve[probes] = round(float(found / max(sum(map(len, sought)), 1)), 5)
             if curve[probes] >= AIM:
                 break
         results = {"curve": curve, "sample": len(queries)}
         checksum = keys.digest(keys.canonical(curve))
         record = Record(shard, (0, 1), 0, checksum, watch.seconds, results=results)
-        patches.recall_folder(dump).record(record)
+        patches.recall_folder().record(record)
         return record
 
 
 def best_rows(patches: PatchRows) -> list[NDArray[np.int64]]:
-    """For each query the rows of the images that resemble it most, among all of a dump's."""
-    path = patches.codes_folder(patches.rows.dumps[0]).path
-    cosines, rows = (
-        np.moveaxis(arrays.read_rows(patches.storage, path, name, slice(None)), 0, 1)
-        for name in ("best", "best_rows")
-    )
+    """For each query the rows of the images that resemble it most, among all of all dumps'."""
+    parts: list[tuple[NDArray[np.float32], NDArray[np.int64]]] = []
+    for dump, first in zip(patches.rows.dumps, patches.rows.offsets(), strict=False):
+        path = patches.codes_folder(dump).path
+        best, rows = (
+            arrays.read_rows(patches.storage, path, name, slice(None))
+            for name in ("best", "best_rows")
+        )
+        parts += zip(best, rows + first, strict=True)
+    cosines, rows = (np.concatenate(part, axis=1) for part in zip(*parts, strict=True))
     found = []
-    for own, numbers in zip(cosines.reshape(len(cosines), -1), rows, strict=True):
+    for own, numbers in zip(cosines, rows, strict=True):
         order = np.argsort(-own, kind="stable")[:RANKS]
-        found.append(numbers.ravel()[order][np.isfinite(own[order])])
+        found.append(numbers[order][np.isfinite(own[order])])
     return found
 
 
@@ -89,16 +91,22 @@ def tried(patches: int, cells: int) -> list[int]:
     return [min(least << step, most) for step in range(cells) if least << step < 2 * most]
 
 
-def plan(patches: PatchRows, images: NDArray[np.int64]) -> Stage | None:
-    """How many cells to scan for a dump's patches, which are coded; None if it is known."""
-    (dump,) = patches.rows.dumps
-    folder = patches.recall_folder(dump)
+def plan(patches: PatchRows, images: Sequence[NDArray[np.int64]]) -> Stage | None:
+    """How many cells to scan for all dumps' patches, which are coded; None if it is known.
+
+    Args:
+        patches: of all dumps.
+        images: for each dump (Q) places in it of the queries' own images, -1 of others.
+    """
+    folder = patches.recall_folder()
     if folder.finished:
         return None
+    firsts = patches.rows.offsets()[:-1] // patches.crops()
+    own = np.max([np.where(p < 0, p, p + f) for p, f in zip(images, firsts, strict=True)], axis=0)
     memory = patchindex.index_memory(patches.total(), patches.codebook().centres.shape[0])
-    work = RecallWork(patches, tuple(images.tolist()))
-    manifest = {"stage": "patches", "dump": dump, "ranks": RANKS}
-    return Stage(folder, f"patches: recall {dump}", "samples", 1, 1, work, manifest, memory)
+    manifest = {"stage": "patches", "dumps": list(patches.rows.dumps), "ranks": RANKS}
+    work = RecallWork(patches, tuple(own.tolist()))
+    return Stage(folder, "patches: recall", "samples", 1, 1, work, manifest, memory)
 
 
 def finish(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:

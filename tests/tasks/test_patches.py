@@ -109,9 +109,8 @@ def test_a_small_corpus_is_searched_as_by_a_loop(tmp_path: Path, crops: int) -> 
     assert build(workspace) == [
         "patches: codebook",
         "patches first",
-        "patches: recall first",
         "patches later",
-        "patches: recall later",
+        "patches: recall",
     ]
     search = patches.search(workspace)
     assert search.patches.rows.dumps == ("first", "later")
@@ -129,7 +128,7 @@ def test_its_manifest_tells_the_recall(tmp_path: Path) -> None:
     workspace = filled(str(tmp_path / "ws"))
     build(workspace)
     rows = patches.patch_rows(workspace)
-    manifest = rows.recall_folder("first").manifest()
+    manifest = rows.of(("first", "later")).recall_folder().manifest()
     assert manifest["recall"] == 1.0
     assert manifest["probes"] == rows.codebook_folder().manifest()["cells"]
     assert manifest["sample"] == 36  # the quarters of nine readable images
@@ -140,16 +139,19 @@ def test_its_manifest_tells_the_recall(tmp_path: Path) -> None:
 def test_the_sample_seeks_what_a_loop_finds(tmp_path: Path) -> None:
     workspace = filled(str(tmp_path / "ws"))
     build(workspace)
-    rows = patches.patch_rows(workspace)
-    tensors = patchindex.codebook_tensors(workspace.storage, rows.path)
-    own = patches.queries_images(rows, "first")
+    trained = patches.patch_rows(workspace)
+    tensors = patchindex.codebook_tensors(workspace.storage, trained.path)
+    own = patches.queries_images(trained, "first")
     assert own.tolist() == tensors["images"].tolist()
+    assert patches.queries_images(trained, "later").tolist() == [-1] * len(own)
+    both = trained.of(("later", "first"))
     for query, image, found in list(
-        zip(tensors["queries"], own.tolist(), patchrecall.best_rows(rows), strict=True)
-    )[::7]:
-        expected = brute(rows, query, image)
-        assert found.tolist() == [each.place * 5 + each.crop for each in expected]
-    assert patches.queries_images(rows, "later").tolist() == [-1] * len(own)
+        zip(tensors["queries"], own.tolist(), patchrecall.best_rows(both), strict=True)
+    )[::9]:
+        expected = brute(both, query, COUNTS["later"] + image)
+        first = {"later": 0, "first": 5 * COUNTS["later"]}
+        places = [first[each.dump] + each.place * 5 + each.crop for each in expected]
+        assert found.tolist() == places
 
 
 def test_a_lost_part_is_made_again_with_the_same_bytes(tmp_path: Path) -> None:
@@ -177,8 +179,11 @@ def test_a_later_dump_leaves_the_codebook_as_it_is(tmp_path: Path) -> None:
     with remembered.during("after the first dump"):
         assert patches.search(workspace).patches.rows.dumps == ("first",)
     store(workspace, "later", 5)
+    with remembered.during("between"):
+        compute(patches.plan_codes(rows, "later"))
+        assert patchkey.searchable(workspace) == ["first"]
     with remembered.during("after the second dump"):
-        assert build(workspace) == ["patches later", "patches: recall later"]
+        assert build(workspace) == ["patches: recall"]
         assert patches.search(workspace).patches.rows.dumps == ("first", "later")
     path = f"{patches.patch_rows(workspace).codebook_folder().path}/codebook.safetensors"
     assert workspace.storage.read(path) == codebook
