@@ -3,12 +3,12 @@
     python benchmarks/explore.py
 
 Features of generated patches stand for a corpus; there are no image files. Each image shows a few
-of 400 kinds of things in blobs; a patch is the direction of its kind, of that thing in that image,
-and its own, drawn along 128 random axes whose spread falls as 1 / rank (of ViTs' features it falls
-about so). Index, heat and search are the project's own, by its stages
-on as many workers as there are cores; the reference compares the same clicks with every stored
-patch (all of them in one pass, so a single one would cost nearly as much). The goal is a search in
-0.3 s. Five crops of 10,000 images take 7.5 GB of disk.
+of 400 kinds of things in blobs; a patch is the sum of its kind's direction, one of that thing in
+that image, and its own, drawn along 128 random axes whose variance falls as 1 / rank. Index, heat
+and search are the project's own, by its stages on as many workers as there are cores; the reference
+compares the same clicks with every stored patch (all of them in one pass, so a single one would
+cost nearly as much). The goal is a search in 0.3 s. Five crops of 10,000 images take 7.5 GB of
+disk.
 """
 
 import argparse
@@ -31,7 +31,7 @@ GOAL_SECONDS = 0.3
 IMAGES, CHANNELS, GRID, KINDS, AXES = 10_000, 384, 14, 400, 128
 SIDE = 2 * GRID * 16
 SHARD_IMAGES = 32
-DUMP, FEATURES, CLUSTERS = "corpus", "f" * 16, "c" * 16
+DUMP, FEATURES, CLUSTERS, MASKS, CLASSES = "corpus", "f" * 16, "c" * 16, "d" * 16, 27
 MIB = 2**20
 
 
@@ -121,7 +121,28 @@ def write_corpus(workspace: Any, chosen: argparse.Namespace) -> None:
             "invalid": {},
         }
     )
-    keys = {"features": FEATURES, "clusters": CLUSTERS}
+
+
+def write_masks(workspace: Any, chosen: argparse.Namespace) -> None:
+    """How sure the masks of all images are, drawn; there are no masks."""
+    from tasks import confidence
+    from tasks.workspace import tables
+
+    generator, total = np.random.default_rng(chosen.seed), chosen.corpus
+    folder = workspace.folder("masks", MASKS, DUMP)
+    shares = generator.dirichlet([0.1] * CLASSES, total)
+    names = [f"{number:06d}" for number in range(total)]
+    columns: dict[str, Any] = {
+        name: generator.random(total) for name in confidence.columns(CLASSES)
+    }
+    columns |= {"row": range(total), "image_id": names, "path": [f"{name}.jpg" for name in names]}
+    columns |= {"height": [SIDE] * total, "width": [SIDE] * total}
+    columns |= {f"share_{number}": shares[:, number] for number in range(CLASSES)}
+    path = f"{folder.path}/{confidence.TABLE}"
+    tables.write_table(workspace.storage, path, columns, confidence.columns(CLASSES))
+    folder.finish({"pixels": [1] * CLASSES, "masks": total})
+    workspace.folder("clusters", CLUSTERS).finish({"classes": CLASSES})
+    keys = {"features": FEATURES, "clusters": CLUSTERS, "masks": MASKS}
     workspace.settle(keys=keys, dumps=[DUMP], options={}, neighbors={})
 
 
@@ -172,7 +193,7 @@ def main() -> None:
 def measure(chosen: argparse.Namespace, before: dict[str, Any], folder: Path) -> None:
     import plain
 
-    from tasks import compute, correspondences, maps, patches
+    from tasks import compute, correspondences, gallery, maps, patches
     from tasks.options import ComputeOptions
     from tasks.workspace.workspace import Workspace
 
@@ -180,6 +201,11 @@ def measure(chosen: argparse.Namespace, before: dict[str, Any], folder: Path) ->
     if not workspace.folder("features", FEATURES, f"{DUMP}.zarr").finished:
         spent, _ = timed(write_corpus, workspace, chosen)
         print(f"features of {chosen.corpus} images written in {spent:.0f} s", flush=True)
+    write_masks(workspace, chosen)
+    gallery.page(workspace)  # reads the table, once
+    pages = [
+        timed(gallery.page, workspace, None, cls, None, "class", 60)[0] for cls in range(CLASSES)
+    ]
     workers = ComputeOptions(workers=os.cpu_count())
     begun = time.perf_counter()
     with compute.executor(workers) as executor:
@@ -220,6 +246,7 @@ def measure(chosen: argparse.Namespace, before: dict[str, Any], folder: Path) ->
         headline,
         Row("heat on the same image, a click", heats, [], "s"),
         Row("opening an image with stored features", opened, [], "s"),
+        Row("a page of the gallery, of one class", pages, [], "s"),
         Row("building the index", [built], [], "s"),
         Row("loading the index", [loading], [], "s"),
         Row("memory of the index", [held / MIB], [], "MiB"),

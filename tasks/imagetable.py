@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from tasks import confidence
 from tasks.index import IndexReader
+from tasks.workspace import tables
 from tasks.workspace.ledger import Folder
 
 LEAST_SHARE = 0.005
@@ -69,21 +70,19 @@ class ImageTable:
     def read(cls, folder: Folder, index: IndexReader) -> "ImageTable":
         """From the table of confidence and the index."""
         count = len(folder.manifest()["pixels"])
-        own = [*confidence.IMAGE_COLUMNS, *(f"share_{c}" for c in range(count))]
-        columns: dict[str, list[Any]] = {name: [] for name in own}
-        for row in confidence.stream(folder, own):
-            for name, values in columns.items():
-                values.append(row[name])
+        shares = [f"share_{c}" for c in range(count)]
+        names = [*confidence.IMAGE_COLUMNS, *shares]
+        columns = tables.read_columns(folder.storage, f"{folder.path}/{confidence.TABLE}", names)
         digests = [one for part in index.column("label_digest") for one in part]
-        rows = np.array(columns["row"], np.int64)
+        labelled = np.array([digest is not None for digest in digests], np.bool_)
         return cls(
             index.dump,
-            rows,
-            np.array([digest is not None for digest in digests], np.bool_)[rows],
-            np.array(columns["margin"], np.float32),
-            np.array(columns["doubtful"], np.float32),
-            np.array([columns[f"share_{c}"] for c in range(count)], np.float32),
-            {name: columns[name] for name in ("image_id", "path", "height", "width")},
+            columns["row"],
+            labelled[columns["row"]],
+            columns["margin"],
+            columns["doubtful"],
+            np.stack([columns[name] for name in shares]),
+            {name: columns[name].tolist() for name in ("image_id", "path", "height", "width")},
         )
 
     def share(self, members: Sequence[int] | None) -> NDArray[np.float32]:
