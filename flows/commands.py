@@ -275,9 +275,7 @@ def report(workspace: str, name: str | None) -> Shown:
     return lambda: console.results.print(f"report: {place}", markup=False, soft_wrap=True)
 
 
-def explore(
-    workspace: str, port: int | None, host: str | None, no_browser: bool | None
-) -> Shown:
+def explore(workspace: str, port: int | None, host: str | None, no_browser: bool | None) -> Shown:
     """The page that shows a workspace."""
     from flows.explorer import serve
 

@@ -143,9 +143,7 @@ class Explorer:
         from tasks import correspondences
 
         found = correspondences.matches(self.workspace, *self.asked(request))
-        extra = [
-            {"similarity": each.similarity, "patch": each.patch._asdict()} for each in found
-        ]
+        extra = [{"similarity": each.similarity, "patch": each.patch._asdict()} for each in found]
         return {"items": self.placed(found, extra)}
 
     def codes(self, _: Request) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from starlette.requests import Request
+from pydantic import Field
 from starlette.routing import Route
 
 from flows.explorer.answers import Body, answering, changing
@@ -34,7 +34,7 @@ class Wanted(Body):
 
     kind: str
     out: str
-    dumps: list[str] = []
+    dumps: list[str] = Field(default_factory=list)
 
 
 class Exporting:

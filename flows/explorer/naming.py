@@ -50,9 +50,7 @@ class Ignore(Stamped):
 def routes(workspace: Workspace) -> list[Route]:
     """Where changes of a workspace's classes are sent; each answers with the classes."""
 
-    def edited(
-        sent: Stamped, change: Callable[[Classes], Classes], what: str
-    ) -> dict[str, Any]:
+    def edited(sent: Stamped, change: Callable[[Classes], Classes], what: str) -> dict[str, Any]:
         now = require(workspace, sent.stamp).classes
         after = change(now)
         classes.edit(workspace, after, f"{what} {differing(now, after)}", sent.stamp)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from explored import explored, pipeline_on  # noqa: F401  a fixture
+from explored import pipeline_on
 from PIL import Image
 from starlette.testclient import TestClient
 
@@ -36,7 +36,7 @@ def epoch() -> Iterator[None]:
 
 
 @pytest.fixture
-def own(explored: Path, tmp_path: Path) -> Workspace:  # noqa: F811
+def own(explored: Path, tmp_path: Path) -> Workspace:
     """A copy of the workspace that a test may change."""
     shutil.copytree(explored / "ws", tmp_path / "ws")
     return Workspace.open(str(tmp_path / "ws"))
@@ -49,7 +49,7 @@ def client(workspace: Workspace, host: str = "127.0.0.1") -> TestClient:
 
 
 @pytest.fixture
-def asked(explored: Path) -> TestClient:  # noqa: F811
+def asked(explored: Path) -> TestClient:
     return client(Workspace.open(str(explored / "ws")))
 
 
@@ -122,7 +122,9 @@ class TestGuard:
         assert not named.serves("192.168.1.7:8765")
 
     def test_loopback(self) -> None:
-        assert [is_loopback(h) for h in ("127.0.0.1", "127.8.8.8", "::1", "localhost")] == [True] * 4
+        assert [is_loopback(h) for h in ("127.0.0.1", "127.8.8.8", "::1", "localhost")] == [
+            True
+        ] * 4
         assert [is_loopback(h) for h in ("0.0.0.0", "192.168.1.7", "box")] == [False] * 3
 
 
@@ -155,8 +157,10 @@ class TestReading:
             ("/api/page?labelled=maybe", 400), ("/api/page?dump=nowhere", 404),
             ("/api/image/train/99999", 404), ("/api/mask/train/-1", 400),
             ("/api/mask/train/99999999999999999999", 400), ("/api/item/train/6", 404),
-            ("/api/heat?dump=train&row=0&y=0.5", 400), ("/api/heat?dump=train&row=0&y=nan&x=0", 400),
-            ("/api/heat?dump=train&row=0&y=2&x=0", 400), ("/api/heat?dump=train&row=77&y=0&x=0", 404),
+            ("/api/heat?dump=train&row=0&y=0.5", 400),
+            ("/api/heat?dump=train&row=0&y=nan&x=0", 400),
+            ("/api/heat?dump=train&row=0&y=2&x=0", 400),
+            ("/api/heat?dump=train&row=77&y=0&x=0", 404),
             ("/api/neighbours?dump=x&row=0&y=0&x=0", 404), ("/api/nothing", 404),
         ],
     )  # fmt: skip
@@ -166,7 +170,7 @@ class TestReading:
         if path != "/api/nothing":
             assert len(answer.json()["error"]) > 10
 
-    def test_masks_are_the_stored_ids(self, asked: TestClient, explored: Path) -> None:  # noqa: F811
+    def test_masks_are_the_stored_ids(self, asked: TestClient, explored: Path) -> None:
         item = asked.get("/api/item/train/2").json()
         key = json.loads((explored / "ws" / "current.json").read_text())["keys"]["masks"]
         stem = Path(item["path"]).stem
@@ -178,7 +182,7 @@ class TestReading:
         photo = Image.open(io.BytesIO(asked.get("/api/thumb/train/2").content))
         assert small.size == photo.size
 
-    def test_labels_and_margins(self, asked: TestClient, explored: Path) -> None:  # noqa: F811
+    def test_labels_and_margins(self, asked: TestClient, explored: Path) -> None:
         item = asked.get("/api/item/train/1").json()
         sent = np.asarray(Image.open(io.BytesIO(asked.get("/api/labels/train/1").content)))
         labels = explored / "train" / "labels" / item["path"]
@@ -221,7 +225,9 @@ class TestChanging:
         assert classes.current(own).classes.shown()[second["id"]] == first["id"]
         apart = change(asked, "classes/merge", ids=[second["id"]], into=None).json()
         assert apart["classes"][second["id"]]["merged_into"] is None
-        assert change(asked, "classes/ignore", ids=[3], ignored=True).json()["classes"][3]["ignored"]
+        assert change(asked, "classes/ignore", ids=[3], ignored=True).json()["classes"][3][
+            "ignored"
+        ]
         undone = change(asked, "classes/undo").json()
         assert not undone["classes"][3]["ignored"]
         assert undone["revision"] == 6
@@ -316,7 +322,9 @@ class TestIndex:
 
 class TestServing:
     def test_a_busy_port_is_one_sentence(
-        self, explored: Path, capsys: pytest.CaptureFixture[str]  # noqa: F811
+        self,
+        explored: Path,
+        capsys: pytest.CaptureFixture[str],
     ) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = str(taken.getsockname()[1])
@@ -326,7 +334,7 @@ class TestServing:
 
     @pytest.mark.parametrize(("host", "port"), [("127.0.0.1", 70000), ("no.such.host.invalid", 0)])
     def test_an_address_that_is_none(self, host: str, port: int) -> None:
-        with pytest.raises(OptionError, match="port 70000|cannot be listened on"):
+        with pytest.raises(OptionError, match=r"port 70000|cannot be listened on"):
             serve.listening(host, port)
 
     def test_no_workspace_is_one_sentence(
