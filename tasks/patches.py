@@ -182,10 +182,11 @@ class CodesWork:
         """One shard of the features' rows; invalid ones are nowhere."""
         watch, patches, storage = Stopwatch(), self.patches, self.patches.storage
         (dump,) = patches.rows.dumps
-        rows = patches.tiling(patches.rows.shards()[shard])
-        with watch("read"):
-            block, valid = patches.rows.read("patches", rows), patches.rows.read("valid", rows)
-        tokens = patches.tokens()
+        every, tokens = patches.rows.shards()[shard], patches.tokens()
+        rows = patches.tiling(every)
+        with watch("read"):  # all of them: one read of many rows is faster than many of a few
+            block = patches.rows.read("patches", every)[rows - every[0]]
+            valid = patches.rows.read("valid", rows)
         with watch("infer"):
             vectors = unit(block.reshape(len(rows) * tokens, -1).astype(np.float32))
             cells, codes = patches.codebook().encode(np.asarray(vectors, np.float32))
