@@ -1,11 +1,6 @@
 """Patch features of single images: the stored ones, else computed; the last ones stay in memory."""
 
-from collections import OrderedDict
-from collections.abc import Callable, Hashable
-from concurrent.futures import Future
-from dataclasses import dataclass, field
 from threading import Lock
-from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +9,7 @@ from stego_core.inference import View, image_features
 from stego_core.patchmap import QUARTERS, PatchMap
 from tasks import model
 from tasks.index import IndexReader
+from tasks.once import Once
 from tasks.options import MasksOptions
 from tasks.rows import FeatureRows
 from tasks.segmenter import segmenter_spec
@@ -22,43 +18,10 @@ from tasks.workspace import arrays
 from tasks.workspace.remembered import current, remembered
 from tasks.workspace.workspace import Workspace
 
-T = TypeVar("T")
 KEPT = 24
 """Maps in memory of each kind; one of a photograph takes 3 MiB with 384 channels."""
 COVERED = 0.95
 """Stored patches stand for an image if they show so much of it; else all of it is computed."""
-
-
-@dataclass
-class Once(Generic[T]):
-    """Results of slow work by key: several threads that ask for one wait for the same work.
-
-    Attributes:
-        most: results that are kept, the last ones used.
-    """
-
-    most: int
-    kept: "OrderedDict[Hashable, Future[T]]" = field(default_factory=OrderedDict)
-    lock: Lock = field(default_factory=Lock)
-
-    def __call__(self, key: Hashable, make: Callable[[], T]) -> T:
-        """What was or is being made for the key; what `make` raises is raised and not kept."""
-        with self.lock:
-            future = self.kept.get(key)
-            mine = future is None
-            if future is None:
-                future = self.kept[key] = Future()
-            self.kept.move_to_end(key)
-            while len(self.kept) > self.most:
-                self.kept.popitem(last=False)
-        if mine:
-            try:
-                future.set_result(make())
-            except BaseException as error:
-                with self.lock:
-                    self.kept.pop(key, None)
-                future.set_exception(error)
-        return future.result()
 
 
 _stored: Once[PatchMap | None] = Once(KEPT)

@@ -83,7 +83,8 @@ def search(workspace: Workspace) -> PatchSearch:
             "which does it first"
         )
     found = patches.of(tuple(dumps))
-    return patchindex.loaded(found, int(found.recall_folder().manifest()["probes"]))
+    probes = int(found.recall_folder().manifest()["probes"])
+    return PatchSearch(found, patchindex.index_of(found), probes)
 
 
 @dataclass(frozen=True)

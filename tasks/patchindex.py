@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from stego_core.patchmap import QUARTERS
 from stego_core.patchsearch import Codebook, PatchIndex, best_groups, compared
 from tasks import machine, patchkey
+from tasks.once import Once
 from tasks.rows import FeatureRows
 from tasks.workspace import arrays, tables
 from tasks.workspace.ledger import Folder
-from tasks.workspace.remembered import remembered
+from tasks.workspace.remembered import current, remembered
 from tasks.workspace.storage import Storage
 
 CODEBOOK_FILE = "codebook.safetensors"
@@ -134,16 +135,15 @@ class PatchSearch:
     probes: int
 
     def candidates(
-        self, query: NDArray[np.float32], probes: int, without: int | None = None
+        self, query: NDArray[np.float32], without: int | None = None
     ) -> NDArray[np.int64]:
         """Feature rows that may hold the best patches of different images, by approximate cosines.
 
         Args:
             query: (C,) float32 of norm 1.
-            probes: cells to scan.
             without: number of an image among those drawn of all dumps; it is left out.
         """
-        cells = self.index.nearest_cells(query)[:probes]
+        cells = self.index.nearest_cells(query)[: self.probes]
         numbers, cosines = self.index.scan(query, cells)
         crops = numbers // self.patches.tokens()
         if without is not None:
@@ -165,7 +165,7 @@ class PatchSearch:
         The similarities are exact; the manifest of `recall_folder` tells how many of the images
         that ought to be found are.
         """
-        rows = self.candidates(query, self.probes, without)
+        rows = self.candidates(query, without)
         if not len(rows):
             return []
         cosines = compared(query, self._features(rows)).clip(-1, 1)
@@ -195,13 +195,20 @@ def index_memory(patches: int, code_bytes: int) -> int:
     return patches * (code_bytes + 4 + 2)
 
 
-@remembered(1)
-def loaded(patches: PatchRows, probes: int) -> PatchSearch:
-    """The finished codes of some dumps, read into memory shard by shard.
+_indices: Once[PatchIndex] = Once(1)
+
+
+def index_of(patches: PatchRows) -> PatchIndex:
+    """The finished codes of some dumps in memory; the last ones asked for stay there.
 
     Raises:
         CapacityError: they do not fit this machine's memory.
     """
+    return _indices((current(), patches), lambda: _loaded(patches))
+
+
+def _loaded(patches: PatchRows) -> PatchIndex:
+    """Read shard by shard."""
     codebook, cells = patches.codebook(), patches.cells()
     needed = index_memory(patches.total(), len(codebook.centres))
     machine.require_free(f"the index of {patches.total():,} patches", needed)
@@ -221,4 +228,4 @@ def loaded(patches: PatchRows, probes: int) -> PatchSearch:
                 yield own[span], codes, first + begin
             first += len(own)
 
-    return PatchSearch(patches, PatchIndex.create(codebook, counts, parts()), probes)
+    return PatchIndex.create(codebook, counts, parts())

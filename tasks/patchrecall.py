@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tasks import patchindex
 from tasks.log import Log
-from tasks.patchindex import PatchRows
+from tasks.patchindex import PatchRows, PatchSearch
 from tasks.stage import Stage, Stopwatch
 from tasks.steps import Step
 from tasks.workspace import arrays, keys
@@ -48,14 +48,14 @@ class RecallWork:
         watch, patches = Stopwatch(), self.patches
         with watch("read"):
             sought = best_rows(patches)
-            search = patchindex.loaded(patches, 1)
+            index = patchindex.index_of(patches)
             queries = patchindex.codebook_tensors(patches.storage, patches.path)["queries"]
         curve = {}
-        for probes in tried(len(search.index.patches), len(search.index.edges) - 1):
-            found = 0
+        for probes in tried(len(index.patches), len(index.edges) - 1):
+            search, found = PatchSearch(patches, index, probes), 0
             with watch("infer"):
                 for query, own, rows in zip(queries, self.images, sought, strict=True):
-                    found += np.isin(rows, search.candidates(query, probes, own)).sum()
+                    found += np.isin(rows, search.candidates(query, own)).sum()
             curve[probes] = round(float(found / max(sum(map(len, sought)), 1)), 5)
             if curve[probes] >= AIM:
                 break

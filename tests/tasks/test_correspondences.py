@@ -15,6 +15,7 @@ from stego_core.geometry import training_crops
 from stego_core.kmeans import unit
 from tasks import correspondences, gallery, maps, model, patches
 from tasks.index import IndexReader
+from tasks.once import Once
 from tasks.rows import FeatureRows
 from tasks.workspace import remembered, tables
 from tasks.workspace.workspace import Workspace
@@ -110,14 +111,14 @@ class TestHeat:
             return compute_features(*arguments)
 
         monkeypatch.setattr(maps, "image_features", counted)
-        monkeypatch.setattr(maps, "_computed", maps.Once(maps.KEPT))
+        monkeypatch.setattr(maps, "_computed", Once(maps.KEPT))
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(lambda _: correspondences.prepare(workspace, "later", 2), range(4)))
         correspondences.heat(workspace, "later", 2, 0.1, 0.1)
         assert len(passes) == 1
 
     def test_a_failure_is_not_kept(self) -> None:
-        once: maps.Once[int] = maps.Once(2)
+        once: Once[int] = Once(2)
 
         def fail() -> int:
             raise ImageError("gone")
