@@ -177,7 +177,9 @@ def section_options(
 
 
 def log_path(workspace: str, given: str | None) -> Path:
-    """The log file: as given, inside a local workspace, or in this folder."""
+    """The log file: as given, inside a local workspace that may be written, or in this folder."""
     if given:
         return Path(given)
-    return Path("stego.log") if "://" in workspace else Path(workspace) / "stego.log"
+    place = Path(workspace)
+    elsewhere = "://" in workspace or (place.exists() and not os.access(place, os.W_OK))
+    return Path("stego.log") if elsewhere else place / "stego.log"

@@ -106,6 +106,9 @@ RESAMPLING = click.Option(
     type=click.Choice(["nearest", "bilinear"]),
     help="How images are resized. [default: nearest, as in the released code]",
 )
+PORT = click.Option(["--port"], type=int, help="Port; 0 for any free one. [default: 8765]")
+HOST = click.Option(["--host"], help="Address to listen on. [default: 127.0.0.1]")
+NO_BROWSER = click.Option(["--no-browser"], is_flag=True, help="Do not open the page.")
 INBOX = click.Option(["--inbox"], help="Folder or URI whose every new folder is a dump.")
 FILE = click.Argument(["file"])
 BACKBONE = click.Option(
@@ -169,6 +172,13 @@ COMMANDS = (
         "segment", "Label a few loose images.", commands.segment, ("compute",), [IMAGES, OUT]
     ),
     CommandSpec("status", "What the workspace holds.", results.status, (), [JSON, DOUBTFUL]),
+    CommandSpec(
+        "explore",
+        "Look at images, masks and correspondences in the browser, and name classes there.",
+        results.explore,
+        (),
+        [PORT, HOST, NO_BROWSER],
+    ),
     CommandSpec(
         "name",
         "Show the classes; name, colour, merge or ignore them. Masks stay as they are.",

@@ -1,4 +1,4 @@
-"""Commands on what a workspace holds: `stego status`, `name`, `export`."""
+"""Commands on what a workspace holds: `stego status`, `name`, `export`, `explore`."""
 
 import json
 from dataclasses import asdict
@@ -80,6 +80,15 @@ def export(workspace: str, kind: str, out: str, dumps: str | None, export: Expor
     from flows.export import export_masks
 
     return export_masks(workspace, kind, out, dumps, export)
+
+
+def explore(workspace: str, port: int | None, host: str | None, no_browser: bool | None) -> Shown:
+    """The page that shows a workspace."""
+    from flows.explorer import serve
+
+    chosen = serve.PORT if port is None else port
+    serve.serve(workspace, host or "127.0.0.1", chosen, not no_browser)
+    return None
 
 
 def _json(document: Any) -> Shown:

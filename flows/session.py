@@ -4,9 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import uuid4
 
-from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
-
-from tasks import compute
 from tasks.options import ComputeOptions, StorageOptions
 from tasks.workspace import lease, remembered, s3
 from tasks.workspace.storage import Storage
@@ -44,6 +41,10 @@ def session(workspace: str, storage: StorageOptions, run: ComputeOptions) -> Ite
         WorkspaceError: another run writes the workspace.
         OptionError: there is no scheduler at the cluster's address.
     """
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+    from tasks import compute  # torch and Dask take seconds, and not every command needs them
+
     # The flow's own heartbeats tell that it lives. Each stage would wait up to a second for the
     # end of its.
     quiet = temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})

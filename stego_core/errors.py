@@ -6,6 +6,7 @@ StegoError
 │   └── ImageError   one image cannot be used: it is quarantined and the run goes on
 ├── WeightsError     backbone weights cannot be had, read or matched to the model
 ├── WorkspaceError   the workspace lacks a stage, is frozen otherwise, or is of another version
+│   ├── BusyError    another run writes it
 │   └── DamageError  stored bytes are not the bytes that were written
 ├── OutageError      a service that the run stands on went away for too long; trying again may help
 ├── StoppedError     somebody stopped the run
@@ -36,6 +37,10 @@ class WeightsError(StegoError):
 
 class WorkspaceError(StegoError):
     """A workspace that lacks a stage, is frozen with other contents, or is of another version."""
+
+
+class BusyError(WorkspaceError):
+    """A workspace that another run is writing."""
 
 
 class DamageError(WorkspaceError):

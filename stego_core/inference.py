@@ -126,7 +126,21 @@ def image_codes(
     Returns:
         (h, w, D) float32 at patch resolution of the resized image.
     """
-    patch = backbone.patch
+    return _tiled(image, backbone.patch, view, lambda part: mirrored_codes(part, backbone, head))
+
+
+def image_features(image: NDArray[np.uint8], backbone: Backbone, view: View) -> NDArray[np.float32]:
+    """Features (h, w, C) float32 of an image (H, W, 3) uint8, in windows as `image_codes`."""
+    return _tiled(image, backbone.patch, view, lambda part: backbone.features(part[None])[0])
+
+
+def _tiled(
+    image: NDArray[np.uint8],
+    patch: int,
+    view: View,
+    read: Callable[[NDArray[np.uint8]], NDArray[np.float32]],
+) -> NDArray[np.float32]:
+    """What `read` makes of the resized image, window by window, blended."""
     height, width = inference_size(image.shape[0], image.shape[1], view.resolution, patch)
     resized = resize(image, height, width)
     overlap = view.tile_overlap // patch
@@ -134,7 +148,7 @@ def image_codes(
     blend: Blend | None = None
     for part in parts:
         pixels = Window(*(edge * patch for edge in part))
-        codes = mirrored_codes(resized[pixels.slices], backbone, head)
+        codes = read(resized[pixels.slices])
         if len(parts) == 1:
             return codes
         blend = blend or Blend.create(height // patch, width // patch, codes.shape[-1], overlap)

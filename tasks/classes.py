@@ -145,17 +145,23 @@ def undo(workspace: Workspace) -> Named:
     Raises:
         WorkspaceError: nothing was edited.
     """
+    last = before(workspace)
+    if last is None:
+        raise WorkspaceError("there is no edit of the classes to undo")
+    now = current(workspace)
+    return edit(workspace, last.classes, f"undo to revision {last.revision}", now.stamp)
+
+
+def before(workspace: Workspace) -> Named | None:
+    """The classes that `undo` would go back to; None where there is no edit to undo."""
     now = current(workspace)
     stored = history(workspace)
     by_hand = all(each.stamp != now.stamp for each in stored)
-    before = [each for each in stored if by_hand or each.revision < now.revision]
+    found = [each for each in stored if by_hand or each.revision < now.revision]
     undone = re.fullmatch(r"undo to revision (\d+)", now.note)
     if undone:  # a second undo goes on backwards instead of back and forth
-        before = [each for each in before if each.revision < int(undone[1])]
-    if not before:
-        raise WorkspaceError("there is no edit of the classes to undo")
-    last = before[-1]
-    return edit(workspace, last.classes, f"undo to revision {last.revision}", now.stamp)
+        found = [each for each in found if each.revision < int(undone[1])]
+    return found[-1] if found else None
 
 
 def history(workspace: Workspace) -> list[Named]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stego_core.errors import ImageError, InputError
+from stego_core.errors import ImageError, InputError, WorkspaceError
 from stego_core.taxonomy import Taxonomy
 from tasks import clips, images
 from tasks.prefetch import ahead
@@ -51,6 +51,21 @@ class IndexReader:
         """Index entries of some rows, in their order."""
         path = f"{self.workspace.corpus(self.dump).path}/{INDEX}"
         return tables.read_rows(self.workspace.storage, path, np.asarray(rows))
+
+    def entry(self, row: int) -> Entry:
+        """The index entry of one row.
+
+        Raises:
+            InputError: there is no such dump, or no such row in it.
+        """
+        try:
+            count = int(self.manifest["images"])
+        except WorkspaceError:
+            raise InputError(f"there is no dump {self.dump!r}") from None
+        if not 0 <= row < count:
+            raise InputError(f"dump {self.dump} has no image {row}; they are 0 to {count - 1}")
+        (entry,) = self.entries(np.array([row], np.int64))
+        return entry
 
     def column(self, name: str) -> Iterator[list[Any]]:
         """A column, a few thousand rows at a time."""

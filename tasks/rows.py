@@ -3,17 +3,19 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stego_core.errors import WorkspaceError
-from tasks.model import BackboneSpec
 from tasks.prefetch import ahead
 from tasks.workspace import arrays
 from tasks.workspace.remembered import remembered
 from tasks.workspace.workspace import Workspace
+
+if TYPE_CHECKING:
+    from tasks.model import BackboneSpec
 
 MIB = 2**20
 SHARDS_AHEAD = 2
@@ -62,8 +64,10 @@ class FeatureRows:
             "dumps": [[dump, self.manifest(dump)["index"]] for dump in self.dumps],
         }
 
-    def backbone(self) -> BackboneSpec:
+    def backbone(self) -> "BackboneSpec":
         """The backbone that made them."""
+        from tasks.model import BackboneSpec  # torch takes seconds, and rows need none
+
         return BackboneSpec(**self.manifest(self.dumps[0])["backbone"])
 
     def shape(self) -> tuple[int, int, int]:

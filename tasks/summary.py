@@ -11,7 +11,6 @@ from stego_core.confidence import Confidence
 from stego_core.errors import WorkspaceError
 from tasks import clips
 from tasks.index import QUARANTINE, IndexReader
-from tasks.model import WEIGHTS_FILE
 from tasks.workspace import tables
 from tasks.workspace.ledger import Folder
 from tasks.workspace.workspace import Workspace
@@ -139,6 +138,8 @@ class Summary:
 
     def pretrained(self) -> list[dict[str, Any]]:
         """Every backbone that was trained here: name, where its weights are, figures."""
+        from tasks.model import WEIGHTS_FILE  # torch takes seconds
+
         keys = self.workspace.storage.names("pretrain")
         folders = [self.workspace.folder("pretrain", key) for key in keys]
         return [

@@ -31,7 +31,8 @@ def test_installs_and_runs_outside_the_checkout(tmp_path: Path) -> None:
         "import importlib.resources as r;"
         "print(flows.__file__, tasks.page.__file__, a.__file__, e.__file__);"
         "assert r.files('tasks').joinpath('templates/report.html.j2').is_file();"
-        "assert r.files('tasks').joinpath('weights/scenes.safetensors').is_file()"
+        "assert r.files('tasks').joinpath('weights/scenes.safetensors').is_file();"
+        "assert r.files('flows.explorer').joinpath('static/main.js').is_file()"
     )
     environment = {**os.environ, "PYTHONPATH": str(place)}
     run = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True}

@@ -1,6 +1,7 @@
 """Sharded Zarr v3 arrays: created at their final shape, written a whole shard at a time."""
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,7 @@ from tasks.workspace import s3
 from tasks.workspace.keys import digest
 from tasks.workspace.refusals import read_errors, write_errors
 from tasks.workspace.remembered import remembered
-from tasks.workspace.storage import Storage
+from tasks.workspace.storage import READS_AT_ONCE, Storage
 
 DENSE = 4
 """A distant shard is fetched whole where at least one in so many of its rows is wanted."""
@@ -126,6 +127,28 @@ def read_rows(
         unique, inverse = np.unique(rows, return_inverse=True)
         found = _readable(storage, f"{path}/{name}", array, unique).oindex[unique]
         return np.asarray(found)[inverse]
+
+
+def read_scattered(storage: Storage, path: str, name: str, rows: NDArray[np.int64]) -> NDArray[Any]:
+    """A few rows that lie far apart, in the order asked for; faster than `read_rows` for these.
+
+    Zarr sets an index up for every value of rows that do not follow each other.
+
+    Raises: as `read_rows`.
+    """
+    with _damage(storage, f"{path}/{name}"):
+        array = open_array(storage, path, name)
+        if len(rows) and not 0 <= rows.min() <= rows.max() < array.shape[0]:
+            raise IndexError(f"rows {rows.min()} to {rows.max()} of {array.shape[0]} in {path}")
+        result = np.empty((len(rows), *array.shape[1:]), array.dtype)
+        readable = _readable(storage, f"{path}/{name}", array, np.unique(rows))
+
+        def read(place: int) -> None:
+            result[place] = readable[int(rows[place])]
+
+        with ThreadPoolExecutor(READS_AT_ONCE if not storage.is_local else 1) as pool:
+            list(pool.map(read, range(len(rows))))
+        return result
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from uuid import uuid4
 
 import psutil
 
-from stego_core.errors import StegoError, WorkspaceError
+from stego_core.errors import BusyError, StegoError, WorkspaceError
 from tasks.log import Log
 from tasks.workspace.storage import Storage
 
@@ -94,7 +94,7 @@ def writing(storage: Storage, wait_seconds: float = 0.0) -> Iterator[None]:
     """Be the only writer until the end of the block; a block inside another takes part in it.
 
     Raises:
-        WorkspaceError: another run has the workspace, and still has it after `wait_seconds`.
+        BusyError: another run has the workspace, and still has it after `wait_seconds`.
     """
     held = _held.get() or {}
     if storage.uri in held:
@@ -159,7 +159,7 @@ def _acquire(lease: Lease, wait_seconds: float) -> None:
         owner = min(alive.values(), key=lambda claim: str(claim.get("since")))
         who = f"process {owner.get('pid')} on {owner.get('host')} since {owner.get('since')}"
         if time.monotonic() - begun >= max(wait_seconds, CONTEST_SECONDS if first else 0.0):
-            raise WorkspaceError(
+            raise BusyError(
                 f"{lease.storage.uri} is being written by {who}; let that run end, or give "
                 "--wait SECONDS to queue behind it"
             )

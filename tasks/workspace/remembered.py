@@ -26,6 +26,12 @@ def during(run: str) -> Iterator[None]:
         _run = before
 
 
+def renew(run: str) -> None:
+    """Go on as another run: a server does where the workspace it shows has changed."""
+    global _run
+    _run = run
+
+
 def current() -> str:
     """The run under way, for workers."""
     return _run

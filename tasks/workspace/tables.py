@@ -111,6 +111,13 @@ def stream_column(storage: Storage, path: str, column: str) -> Iterator[list[Any
             yield parquet.read_row_group(group, columns=[column]).column(column).to_pylist()
 
 
+def read_columns(storage: Storage, path: str, columns: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Some columns of a table as arrays; strings as objects, None where there is none."""
+    with _opened(storage, path) as parquet:
+        table = parquet.read(columns=list(columns))
+        return {name: table.column(name).to_numpy() for name in columns}
+
+
 def stream_rows(storage: Storage, path: str, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Rows as dictionaries of some columns, a row group at a time."""
     with _opened(storage, path) as parquet:

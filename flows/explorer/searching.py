@@ -1,0 +1,138 @@
+"""The index of patches, made in the background: the corpus-wide search waits for it, nothing else.
+
+Making it writes the workspace, so it takes the workspace's claim; where a run has that, it waits.
+"""
+
+import threading
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from flows.session import alone
+from stego_core.errors import BusyError, StegoError, StoppedError
+from tasks.log import Log
+from tasks.options import StorageOptions
+from tasks.progress import Progress
+from tasks.stage import Finish, Stage
+from tasks.summary import Summary
+from tasks.workspace.workspace import Workspace
+
+log = Log(__name__)
+
+FIRST_SECONDS = 1.0
+"""Left to the page, which would wait for the imports."""
+BUSY_SECONDS = 5.0
+"""Between looks at a workspace that a run writes."""
+
+
+@dataclass(frozen=True)
+class State:
+    """How far the index is.
+
+    Attributes:
+        state: "loading", "building", "waiting", "ready" or "failed".
+        sentence: the same for people.
+        searchable: whether some dump's patches can be searched already.
+        share: of the part under way that is done, 0 to 1.
+    """
+
+    state: str
+    sentence: str
+    searchable: bool = False
+    share: float = 0.0
+
+
+class Searching:
+    """Keeps the index complete while the server runs."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        """For this workspace; `start` begins."""
+        self.workspace = workspace
+        self.state = State("loading", "the index of patches is being looked for")
+        self.ended = threading.Event()
+        self.wanted = threading.Event()
+        self.thread = threading.Thread(target=self._keep, name="index", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self.wanted.set()
+        self.thread.start()
+
+    def look(self) -> None:
+        """Look whether something is missing now: a dump may have come."""
+        self.wanted.set()
+
+    def stop(self) -> None:
+        """End; a shard under way is finished first, for a few seconds."""
+        self.ended.set()
+        self.wanted.set()
+        self.thread.join(10)
+
+    def document(self) -> dict[str, Any]:
+        """The state, for the page."""
+        return asdict(self.state)
+
+    def _keep(self) -> None:
+        self.ended.wait(FIRST_SECONDS)
+        while not self.ended.is_set():
+            self.wanted.wait()
+            self.wanted.clear()
+            try:
+                self._complete()
+            except StoppedError:
+                return
+            except Exception as error:
+                if not isinstance(error, StegoError):
+                    log.logger.info("traceback", exc_info=True)
+                log.warning("the index of patches cannot be made", cause=error)
+                self._say("failed", f"the index of patches cannot be made: {error}")
+
+    def _complete(self) -> None:
+        while not self.ended.is_set():
+            if self._is_complete():
+                self._say("ready", "the patches of all dumps can be searched")
+                return
+            try:
+                with alone(self.workspace.storage.uri, StorageOptions(wait=0)):
+                    self._build()
+            except BusyError as error:
+                self._say("waiting", f"the index of patches waits: {error}")
+                self.ended.wait(BUSY_SECONDS)
+
+    def _is_complete(self) -> bool:
+        from tasks import patches  # torch takes seconds
+
+        summary = Summary(self.workspace)
+        dumps = [dump for dump in summary.dumps if summary.folder("features", dump)]
+        return bool(dumps) and set(dumps) <= set(patches.searchable(self.workspace))
+
+    def _build(self) -> None:
+        from tasks import patches
+
+        self._say("building", "the index of patches is being built")
+        for stage, finish in patches.stages(self.workspace):
+            if stage is not None:
+                self._compute(stage, finish)
+
+    def _compute(self, stage: Stage, finish: Finish) -> None:
+        """A stage's missing shards, one after another in this thread."""
+        from tasks.steps import LoopExecutor
+
+        begun = time.perf_counter()
+        missing = stage.folder.missing(stage.shards)
+        self._say("building", f"the index of patches is being built: {stage.title}")
+        with Progress(stage.title, stage.items, stage.unit, stage.rows_recorded()) as progress:
+            for record in LoopExecutor().map(stage.work.steps(), missing, stage.title):
+                progress.advance(record.rows[1] - record.rows[0])
+                share = min(progress.done / max(stage.items, 1), 1.0)
+                told = f"the index of patches is being built: {stage.title}, {100 * share:.0f} %"
+                self._say("building", told, share)
+                if self.ended.is_set():
+                    raise StoppedError("stopped; the next start goes on with the index")
+        finish(stage, time.perf_counter() - begun, len(missing))
+
+    def _say(self, state: str, sentence: str, share: float = 0.0) -> None:
+        from tasks import patches
+
+        searchable = state == "ready" or bool(patches.searchable(self.workspace))
+        self.state = State(state, sentence, searchable, share)

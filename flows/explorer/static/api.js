@@ -1,0 +1,53 @@
+// What the server answers, and where its pictures lie.
+
+let token = "";
+let version = "";
+
+export class ApiError extends Error {
+  constructor(message, status) {
+    super(message);
+    this.status = status;
+  }
+}
+
+/** Parameters as a query; empty ones are left out. */
+export function query(parameters) {
+  const given = Object.entries(parameters).filter(([, value]) => value !== "" && value != null);
+  return given.length ? `?${new URLSearchParams(given)}` : "";
+}
+
+async function answer(request) {
+  let response;
+  try {
+    response = await request;
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ApiError("the server does not answer; is `stego explore` still running?", 0);
+  }
+  const body = await response.json().catch(() => ({}));
+  if (!response.ok) throw new ApiError(body.error || `the server answers ${response.status}`, response.status);
+  return body;
+}
+
+export const get = (path, parameters = {}, signal = undefined) =>
+  answer(fetch(`/api/${path}${query(parameters)}`, { signal }));
+
+export const post = (path, body = {}) =>
+  answer(
+    fetch(`/api/${path}`, {
+      method: "POST",
+      headers: { "content-type": "application/json", "x-stego-token": token },
+      body: JSON.stringify(body),
+    }),
+  );
+
+/** What the workspace holds; what is asked for later is of this state. */
+export async function overview() {
+  const found = await get("overview");
+  ({ token, version } = found);
+  return found;
+}
+
+/** Address of a picture: thumb, thumbmask, image, mask, margins, labels. */
+export const picture = (kind, dump, row) =>
+  `/api/${kind}/${encodeURIComponent(dump)}/${row}${query({ v: version })}`;

@@ -1,0 +1,163 @@
+// The code space: centroids and a sample of patches on two principal axes.
+
+import * as api from "./api.js";
+import { $, percent, tell } from "./dom.js";
+import { go } from "./route.js";
+import { VOID, nameOf, on, store } from "./store.js";
+
+const MARGIN = 28; // pixels around the points
+const NEAR = 14; // pixels from which a point is hit
+let space = null; // {points, centroids, explained}
+let placed = []; // what is drawn: {x, y, point} in CSS pixels
+let canvas;
+
+export function start() {
+  canvas = $("#cloud");
+  new ResizeObserver(draw).observe($("#plane"));
+  canvas.addEventListener("pointermove", (event) => point(hit(event)));
+  canvas.addEventListener("pointerleave", () => point(null));
+  canvas.addEventListener("click", (event) => tell(() => open(hit(event))));
+  on("classes", draw);
+  on("highlight", draw);
+  on("overview", () => (space = null));
+}
+
+/** Show the code space; it is fetched once for a state of the workspace. */
+export async function show() {
+  if (!space) {
+    $("#explained").textContent = "drawing a sample of patches …";
+    space = await api.get("codes");
+    const share = percent(space.explained);
+    $("#explained").textContent =
+      `${space.points.length} patches and ${space.centroids.length} centroids; ` +
+      `these two principal axes hold ${share} of the codes' variance. A click opens the patch's image.`;
+  }
+  draw();
+}
+
+/** Where coordinates of codes come to lie, one scale for both axes. */
+function projection(width, height) {
+  const all = [...space.points.map(({ x, y }) => [x, y]), ...space.centroids];
+  const bounds = [0, 1].map((axis) => {
+    const values = all.map((each) => each[axis]);
+    return [values.reduce((a, b) => Math.min(a, b)), values.reduce((a, b) => Math.max(a, b))];
+  });
+  const span = bounds.map(([low, high]) => Math.max(high - low, 1e-9));
+  const scale = Math.min((width - 2 * MARGIN) / span[0], (height - 2 * MARGIN) / span[1]);
+  return ([x, y]) => [
+    width / 2 + scale * (x - (bounds[0][0] + bounds[0][1]) / 2),
+    height / 2 - scale * (y - (bounds[1][0] + bounds[1][1]) / 2),
+  ];
+}
+
+function draw() {
+  const { width, height } = $("#plane").getBoundingClientRect();
+  if (!space || !width || !height) return;
+  const dense = window.devicePixelRatio || 1;
+  canvas.width = Math.round(width * dense);
+  canvas.height = Math.round(height * dense);
+  const context = canvas.getContext("2d");
+  context.scale(dense, dense);
+  const project = projection(width, height);
+  const style = getComputedStyle(document.documentElement);
+  const [ink, paper] = ["--ink", "--paper"].map((name) => style.getPropertyValue(name).trim());
+  placed = space.points.map((each) => {
+    const [x, y] = project([each.x, each.y]);
+    return { x, y, point: each };
+  });
+  for (const { x, y, point: each } of placed) {
+    context.globalAlpha = dimmed(each.cls) ? 0.08 : 0.75;
+    context.fillStyle = colour(each.cls, ink);
+    context.beginPath();
+    context.arc(x, y, 2.6, 0, 7);
+    context.fill();
+  }
+  centroids(context, project, ink, paper);
+}
+
+function centroids(context, project, ink, paper) {
+  context.font = "600 12px system-ui, sans-serif";
+  context.textBaseline = "middle";
+  const spots = space.centroids.map(project);
+  const taken = spots.map(([x, y]) => [x - 8, y - 8, x + 8, y + 8]);
+  spots.forEach(([x, y], cluster) => {
+    context.globalAlpha = dimmed(cluster) ? 0.25 : 1;
+    context.fillStyle = colour(cluster, ink);
+    disc(context, x, y, paper, 3);
+    context.fill();
+    disc(context, x, y, ink, 1.5);
+  });
+  spots.forEach((spot, cluster) => {
+    const name = nameOf(store.shown[cluster]);
+    const [x, y] = room(spot, context.measureText(name).width, taken);
+    context.globalAlpha = dimmed(cluster) ? 0.25 : 1;
+    context.lineWidth = 4;
+    context.strokeStyle = paper;
+    context.strokeText(name, x, y);
+    context.fillStyle = ink;
+    context.fillText(name, x, y);
+  });
+  context.globalAlpha = 1;
+}
+
+function disc(context, x, y, style, width) {
+  context.strokeStyle = style;
+  context.lineWidth = width;
+  context.beginPath();
+  context.arc(x, y, 7, 0, 7);
+  context.stroke();
+}
+
+/** Where a name of that width has room beside its spot; it takes it. */
+function room([x, y], width, taken) {
+  const beside = [[12, 0], [-12 - width, 0], [-width / 2, -17], [-width / 2, 17], [12, -15], [12, 15]]; // prettier-ignore
+  const boxes = beside.map(([dx, dy]) => [x + dx, y + dy - 7, x + dx + width, y + dy + 7]);
+  const free = (a) => taken.every((b) => a[2] < b[0] || b[2] < a[0] || a[3] < b[1] || b[3] < a[1]);
+  const box = boxes.find(free) ?? boxes[0];
+  taken.push(box);
+  return [box[0], box[1] + 7];
+}
+
+const dimmed = (cluster) =>
+  store.highlighted !== null && store.shown[cluster] !== store.highlighted;
+
+function colour(cluster, otherwise) {
+  const shown = store.shown[cluster];
+  return shown === VOID ? otherwise : store.classes[shown].colour;
+}
+
+function hit(event) {
+  const box = canvas.getBoundingClientRect();
+  const [x, y] = [event.clientX - box.left, event.clientY - box.top];
+  let best = null;
+  let least = NEAR ** 2;
+  for (const each of placed) {
+    const distance = (each.x - x) ** 2 + (each.y - y) ** 2;
+    if (distance < least) [best, least] = [each, distance];
+  }
+  return best;
+}
+
+function point(found) {
+  const tip = $("#tip");
+  tip.hidden = !found;
+  canvas.style.cursor = found ? "pointer" : "default";
+  if (!found) return;
+  const { x, y, point: each } = found;
+  tip.textContent = `${nameOf(store.shown[each.cls])} · ${each.dump}, image ${each.row}`;
+  tip.style.left = `${x}px`;
+  tip.style.top = `${y}px`;
+}
+
+async function open(found) {
+  if (!found) return;
+  const { dump, row, patch } = found.point;
+  const item = await api.get(`item/${encodeURIComponent(dump)}/${row}`);
+  go({ view: "image", dump, row, point: middle(patch, item) });
+}
+
+/** The pixel in a patch's middle. */
+export function middle({ y, x, height, width }, image) {
+  const inside = (share, most) => Math.min(Math.max(Math.floor(share * most), 0), most - 1);
+  return [inside(y + height / 2, image.height), inside(x + width / 2, image.width)];
+}

@@ -1,0 +1,95 @@
+// STEGO's own question: where else is what lies here? Heat on the image, its neighbours, the corpus.
+
+import * as api from "./api.js";
+import { $, el, stem, tell } from "./dom.js";
+import { middle } from "./codes.js";
+import { overlay } from "./gallery.js";
+import { paintHeat, unpacked } from "./paint.js";
+import { link } from "./route.js";
+import { nameOf, on, store } from "./store.js";
+
+let asked = null; // the question on the page: {item, point, abort}
+
+export function start() {
+  on("index", () => {
+    if (asked?.waits) tell(() => matches(asked));
+  });
+}
+
+/** Nothing is asked any more. */
+export function clear() {
+  asked?.abort.abort();
+  asked = null;
+  $("#answers").hidden = true;
+  $("#viewer").classList.remove("asked");
+}
+
+/** Ask for a pixel's correspondences; `heated` is called with the heat of its own image. */
+export async function ask(item, point, cluster, heated) {
+  const same = asked && asked.item === item && asked.point.join() === point.join();
+  if (same) return;
+  clear();
+  const question = { item, point, abort: new AbortController(), waits: false };
+  asked = question;
+  $("#answers").hidden = false;
+  $("#viewer").classList.add("asked");
+  $("#asked").textContent = `Correspondences of (${point[1]}, ${point[0]})`;
+  for (const list of [$("#neighbours"), $("#matches")]) list.replaceChildren(waiting("…"));
+  if (cluster !== null) $("#asked").textContent += ` · ${nameOf(store.shown[cluster])}`;
+  const heat = unpacked(await request("heat", question));
+  if (asked !== question) return;
+  heated(heat);
+  await Promise.all([tell(() => neighbours(question)), tell(() => matches(question))]);
+}
+
+function request(path, { item, point, abort }) {
+  const y = (point[0] + 0.5) / item.height;
+  const x = (point[1] + 0.5) / item.width;
+  return api.get(path, { dump: item.dump, row: item.row, y, x }, abort.signal);
+}
+
+const waiting = (text) => el("li", { class: "waiting" }, text);
+
+async function neighbours(question) {
+  const { items } = await request("neighbours", question);
+  if (asked !== question) return;
+  const tiles = items.map((each) => {
+    const heat = el("canvas", { class: "heat" });
+    paintHeat(heat, unpacked(each.heat));
+    return found(each, heat, each.similarity, null);
+  });
+  $("#neighbours").replaceChildren(...(tiles.length ? tiles : [waiting("This image has no neighbours here.")]));
+}
+
+async function matches(question) {
+  const { index } = store;
+  question.waits = !index?.searchable;
+  if (question.waits) {
+    $("#matches").replaceChildren(waiting(index?.sentence ?? "…"));
+    return;
+  }
+  const { items } = await request("matches", question);
+  if (asked !== question) return;
+  const tiles = items.map((each) => {
+    const mask = el("canvas", { class: "mask", data: { dump: each.dump, row: each.row } });
+    tell(() => overlay(mask));
+    const box = { top: each.patch.y, left: each.patch.x, height: each.patch.height, width: each.patch.width };
+    const sides = Object.entries(box).map(([side, share]) => [side, `${100 * share}%`]);
+    const patch = el("span", { class: "patch", style: Object.fromEntries(sides) });
+    return found(each, mask, each.similarity, middle(each.patch, each), patch);
+  });
+  $("#matches").replaceChildren(...(tiles.length ? tiles : [waiting("Nothing else is like it.")]));
+}
+
+function found(each, canvas, similarity, point, ...marks) {
+  const shown = similarity == null ? "" : similarity.toFixed(2);
+  const picture = el("img", {
+    src: api.picture("thumb", each.dump, each.row),
+    alt: `${each.path}${shown && `, similarity ${shown}`}`,
+    loading: "lazy",
+  });
+  const href = link({ view: "image", dump: each.dump, row: each.row, point });
+  const box = el("div", { class: "layers", style: { "--ratio": each.width / each.height } }, picture, canvas, ...marks);
+  const caption = el("span", { class: "caption" }, el("span", { class: "name" }, stem(each.path)), el("b", {}, shown));
+  return el("li", {}, el("a", { href, title: each.path }, box, caption));
+}

@@ -1,0 +1,147 @@
+// The gallery: images of the workspace by filter, loaded as they come into sight.
+
+import * as api from "./api.js";
+import { $, el, number, percent, stem, tell } from "./dom.js";
+import { greys, paintMask } from "./paint.js";
+import { go, link, parsed } from "./route.js";
+import { kept, on, store } from "./store.js";
+
+const PAGE = 60;
+const LOCATED_AT_ONCE = 200;
+const list = { key: null, items: [], total: 0, loading: null };
+const tiles = new WeakMap(); // canvas → ids painted on it
+let grid;
+
+export function start() {
+  grid = $("#grid");
+  const form = $("#filters");
+  form.addEventListener("submit", (event) => event.preventDefault());
+  form.addEventListener("change", () => {
+    go({ view: "gallery", filters: Object.fromEntries(new FormData(form)) });
+  });
+  const more = new IntersectionObserver(([entry]) => entry.isIntersecting && tell(loadMore), {
+    root: $("#gallery"),
+    rootMargin: "600px",
+  });
+  more.observe($("#more"));
+  on("classes", () => {
+    offerClasses();
+    repaint();
+  });
+  on("highlight", repaint);
+  on("overview", offerDumps);
+}
+
+function offerDumps() {
+  const select = $("#filter-dump");
+  const names = store.overview.dumps.map((dump) => [dump.name, `${dump.name} (${number(dump.images)})`]);
+  fill(select, [["", "all dumps"], ...names], parsed().filters.dump);
+  list.key = null;
+}
+
+function offerClasses() {
+  const names = kept().map((each) => [String(each.id), each.name]);
+  fill($("#filter-class"), [["", "any class"], ...names], parsed().filters.class);
+}
+
+function fill(select, options, value) {
+  select.replaceChildren(...options.map(([id, text]) => el("option", { value: id }, text)));
+  select.value = value;
+}
+
+/** Show the images of these filters. */
+export async function show(filters) {
+  for (const [name, value] of Object.entries(filters)) {
+    const control = $(`#filters [name=${name}]`);
+    control.value = value;
+    if (control.value !== value) control.value = ""; // no such dump or class here
+  }
+  await listed(filters);
+}
+
+async function listed(filters) {
+  const key = JSON.stringify(filters);
+  if (list.key === key) return;
+  Object.assign(list, { key, items: [], total: 0, loading: null, ended: false });
+  grid.replaceChildren();
+  $("#count").textContent = "…";
+  await loadMore();
+}
+
+function loadMore(limit = PAGE) {
+  if (list.key === null || list.ended) return Promise.resolve();
+  list.loading ??= load(list.key, limit).finally(() => (list.loading = null));
+  return list.loading;
+}
+
+async function load(key, limit) {
+  const { dump, class: cls, labelled, order } = JSON.parse(key);
+  const asked = { dump, cls, labelled, order, offset: list.items.length, limit };
+  const page = await api.get("page", asked);
+  if (list.key !== key) return; // other filters meanwhile
+  list.items.push(...page.items);
+  list.total = page.total;
+  list.ended = !page.items.length || list.items.length >= page.total;
+  grid.append(...page.items.map(tile));
+  $("#count").textContent = `${number(page.total)} ${page.total === 1 ? "image" : "images"}`;
+  $("#empty").hidden = page.total > 0;
+  $("#more").hidden = list.ended;
+}
+
+const seen = new IntersectionObserver(
+  (entries) => {
+    for (const entry of entries) if (entry.isIntersecting) tell(() => overlay(entry.target));
+  },
+  { rootMargin: "300px" },
+);
+
+function tile(item) {
+  const canvas = el("canvas", { class: "mask", data: { dump: item.dump, row: item.row } });
+  seen.observe(canvas);
+  const unsure = item.doubtful == null ? "" : `${percent(item.doubtful)} of its pixels are doubtful`;
+  const picture = el("img", {
+    src: api.picture("thumb", item.dump, item.row),
+    alt: `${item.path}${unsure && `, ${unsure}`}`,
+    loading: "lazy",
+    decoding: "async",
+  });
+  const caption = el(
+    "figcaption",
+    { title: `${item.dump}/${item.path}, ${item.width}×${item.height}` },
+    el("span", { class: "name" }, stem(item.path)),
+    item.labelled ? el("span", { class: "tag", title: "has labels" }, "L") : null,
+    item.doubtful == null ? null : el("span", { class: "doubt", title: unsure }, percent(item.doubtful)),
+  );
+  const href = link({ view: "image", dump: item.dump, row: item.row });
+  return el("a", { class: "tile", href, data: { row: item.row } },
+    el("figure", {}, el("div", { class: "layers" }, picture, canvas), caption)); // prettier-ignore
+}
+
+/** Paint a mask over a picture of the same size, if it is not there yet. */
+export async function overlay(canvas) {
+  seen.unobserve(canvas);
+  const ids = await greys(api.picture("thumbmask", canvas.dataset.dump, canvas.dataset.row));
+  tiles.set(canvas, ids);
+  canvas.classList.add("painted");
+  paintMask(canvas, ids);
+}
+
+function repaint() {
+  for (const canvas of document.querySelectorAll("canvas.mask.painted"))
+    if (tiles.has(canvas)) paintMask(canvas, tiles.get(canvas));
+}
+
+/** The image `step` places after one in the filtered list; null at its ends. */
+export async function beside(route, step) {
+  await listed(route.filters);
+  const place = () =>
+    list.items.findIndex((each) => each.dump === route.dump && each.row === route.row);
+  while (!list.ended && (place() < 0 || place() + step >= list.items.length))
+    await loadMore(LOCATED_AT_ONCE);
+  const at = place();
+  return at < 0 ? null : (list.items[at + step] ?? null);
+}
+
+/** What is known of an image of the list; undefined where it was not listed. */
+export const known = (dump, row) =>
+  list.items.find((each) => each.dump === dump && each.row === row);

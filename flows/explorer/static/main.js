@@ -1,0 +1,108 @@
+// Starts the page: views by address, the top bar, the index's progress.
+
+import * as api from "./api.js";
+import * as classes from "./classes.js";
+import * as codes from "./codes.js";
+import * as correspondence from "./correspondence.js";
+import * as exporting from "./export.js";
+import * as gallery from "./gallery.js";
+import * as keys from "./keys.js";
+import * as view from "./view.js";
+import * as zoom from "./zoom.js";
+import { $, tell } from "./dom.js";
+import { announce, go, link, onRoute } from "./route.js";
+import { emit, on, reload, setOpacity, store } from "./store.js";
+
+const LOOK_MS = 1500; // between looks at the index while it is made
+const SECTIONS = { gallery: "#gallery", image: "#viewer", codes: "#codes" };
+
+async function start() {
+  theme();
+  for (const part of [gallery, view, zoom, correspondence, classes, codes, exporting, keys]) part.start();
+  $("#up").addEventListener("click", () => go({ view: "gallery" }));
+  $("#opacity").addEventListener("input", (event) => setOpacity(event.target.value / 100));
+  on("opacity", () => {
+    const shown = Math.round(100 * store.opacity);
+    $("#opacity").value = shown;
+    $("#opacity-shown").textContent = store.mask ? `${shown} %` : "off";
+  });
+  on("overview", top);
+  onRoute((route) => tell(() => shown(route)));
+  setOpacity(store.opacity);
+  if (await tell(reload)) announce();
+  document.body.classList.add("ready");
+  indexed();
+}
+
+function top() {
+  const { workspace, backbone } = store.overview;
+  const name = workspace.replace(/\/$/, "").split("/").pop();
+  $("#workspace").textContent = name;
+  $("#workspace").title = backbone ? `${workspace}, backbone ${backbone}` : workspace;
+}
+
+async function shown(route) {
+  for (const [name, selector] of Object.entries(SECTIONS)) $(selector).hidden = name !== route.view;
+  document.body.dataset.view = route.view;
+  for (const each of document.querySelectorAll("nav a")) {
+    const name = each.dataset.view;
+    each.href = link({ view: name });
+    if (name === route.view) each.setAttribute("aria-current", "page");
+    else each.removeAttribute("aria-current");
+  }
+  $("#scope").textContent = route.view === "image" ? "share of this image" : "share of all pixels";
+  if (route.view !== "image") {
+    view.leave();
+    document.title = "stego explore";
+  }
+  if (!store.overview) return;
+  if (route.view === "gallery") await gallery.show(route.filters);
+  if (route.view === "image") await view.show(route);
+  if (route.view === "codes") await codes.show();
+}
+
+/** How far the index is; once it is ready, nothing more is asked. */
+async function indexed() {
+  const found = await api.get("index").catch(() => null);
+  const before = store.index;
+  store.index = found ?? before;
+  const pill = $("#index");
+  pill.hidden = !found || found.state === "ready";
+  pill.textContent = short(found);
+  pill.title = found?.sentence ?? "";
+  pill.className = `pill ${found?.state ?? ""}`;
+  if (found && JSON.stringify(found) !== JSON.stringify(before)) emit("index");
+  if (found?.state !== "ready") setTimeout(indexed, LOOK_MS);
+}
+
+function short(found) {
+  if (found?.state === "building") return found.share ? `index ${Math.round(100 * found.share)} %` : "index …";
+  return found ? `index ${found.state}` : "";
+}
+
+/** Dark or light as the system says, or as chosen here. */
+function theme() {
+  const kept = localStorage.getItem("stego-theme");
+  if (kept) document.documentElement.dataset.theme = kept;
+  $("#theme").addEventListener("click", () => {
+    const dark = matchMedia("(prefers-color-scheme: dark)").matches;
+    const now = document.documentElement.dataset.theme || (dark ? "dark" : "light");
+    const next = now === "dark" ? "light" : "dark";
+    document.documentElement.dataset.theme = next;
+    localStorage.setItem("stego-theme", next);
+    emit("classes");
+  });
+}
+
+document.addEventListener("click", (event) => {
+  const anchor = event.target.closest("a[href^='#/']");
+  if (!anchor || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
+  event.preventDefault();
+  if (anchor.getAttribute("href") !== location.hash) {
+    history.pushState(null, "", anchor.getAttribute("href"));
+    announce();
+  }
+});
+
+if (!location.hash) history.replaceState(null, "", "#/gallery");
+start();

@@ -1,0 +1,3 @@
+"""What the flows' tests share."""
+
+from explored import copied, explored, page, served  # noqa: F401  fixtures
