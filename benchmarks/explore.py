@@ -162,7 +162,7 @@ def exact(workspace: Any, queries: NDArray[np.float32], own: list[int], count: i
     rows = patches.patch_rows(workspace)
     best = []
     for shard in rows.rows.shards():
-        block = rows.rows.read("patches", rows.tiling(shard)).astype(np.float32)
+        block = rows.rows.read("patches", shard)[rows.tiling(shard) - shard[0]].astype(np.float32)
         block = np.asarray(unit(block.reshape(-1, block.shape[-1])), np.float32)
         products = torch.from_numpy(block) @ torch.from_numpy(queries).T
         best.append(products.reshape(-1, rows.per_image(), len(queries)).amax(dim=1).numpy())
@@ -227,6 +227,7 @@ def measure(chosen: argparse.Namespace, before: dict[str, Any], folder: Path) ->
         spent, matches = timed(correspondences.matches, *at)
         searches.append(spent)
         found.append(matches)
+    print(f"{len(searches)} searches: {np.median(searches):.3f} s each", flush=True)
     compared = clicks(chosen)[: chosen.compared]
     queries = []
     for image, y, x in compared:
