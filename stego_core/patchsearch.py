@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 from stego_core import lists
 from stego_core.errors import CapacityError
-from stego_core.kmeans import unit
 
 Vectors = NDArray[np.float32]
 Numbers = NDArray[np.int64]
@@ -197,4 +196,6 @@ def best_groups(groups: Numbers, values: Vectors, count: int) -> tuple[Numbers, 
 
 def compared(query: Vectors, patches: NDArray[np.floating]) -> Vectors:
     """Exact cosines (n, m) float32 of a query (C,) of norm 1 with patches (n, m, C)."""
-    return np.asarray(unit(patches.astype(np.float32)) @ query)
+    values = patches.astype(np.float32)
+    norms = np.sqrt(np.einsum("nmc,nmc->nm", values, values))
+    return np.asarray(values @ query / np.maximum(norms, np.finfo(np.float32).tiny))

@@ -11,7 +11,7 @@ from stego_core.errors import OptionError, WorkspaceError
 from stego_core.kmeans import unit
 from stego_core.patchmap import Patch, PatchMap, crop_axes
 from stego_core.projection import Plane
-from tasks import gallery, machine, maps, model, patches
+from tasks import gallery, machine, maps, model, patches, patchindex
 from tasks.index import IndexReader
 from tasks.options import MasksOptions
 from tasks.rows import FeatureRows
@@ -220,7 +220,7 @@ def matches(
         place = maps.drawn_place(own, row)
         first = int(among.offsets()[among.dumps.index(dump)]) // search.patches.crops()
         without = None if place is None else first + place
-    grid, found = among.shape()[:2], []
+    grid, found = patchindex.shape_of(among)[:2], []
     for each in search.find(asked.query, k, without):
         drawn = maps.drawn_images(FeatureRows(workspace, among.key, (each.dump,)))
         match = int(drawn[each.place])

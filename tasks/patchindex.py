@@ -88,7 +88,7 @@ class PatchRows:
 
     def tokens(self) -> int:
         """Patches of a crop."""
-        height, width, _ = self.rows.shape()
+        height, width, _ = shape_of(self.rows)
         return height * width
 
     def per_image(self) -> int:
@@ -112,6 +112,12 @@ class PatchRows:
         """Of every patch, dump by dump."""
         paths = [self.codes_folder(dump).path for dump in self.rows.dumps]
         return [arrays.read_rows(self.storage, path, "cells", slice(None)) for path in paths]
+
+
+@remembered(16)
+def shape_of(rows: FeatureRows) -> tuple[int, int, int]:
+    """(h, w, C) of a row's patches, read once: a search asks for it again and again."""
+    return rows.shape()
 
 
 @remembered(2)
@@ -182,7 +188,7 @@ class PatchSearch:
         """(n, m, C) patches of some feature rows, as they are stored."""
         source, offsets = self.patches.rows, self.patches.rows.offsets()
         owner = np.searchsorted(offsets, rows, side="right") - 1
-        result = np.empty((len(rows), *source.shape()), np.float16)
+        result = np.empty((len(rows), *shape_of(source)), np.float16)
         for number in np.unique(owner).tolist():
             own = owner == number
             place = self.patches.storage, source.path(source.dumps[number]), "patches"

@@ -19,7 +19,8 @@ log = Log(__name__)
 
 RANKS = 24
 """Images that a query is to find: a page of them."""
-AIM = 0.95
+AIM, GAIN = 0.95, 0.005
+"""The recall at which it is enough, and what twice as many cells must add to go on."""
 LEAST_SCANNED = 131_072
 """Patches that are scanned at least, which takes a hundredth of a second: small corpora are scanned
 whole."""
@@ -50,15 +51,16 @@ class RecallWork:
             sought = best_rows(patches)
             index = patchindex.index_of(patches)
             queries = patchindex.codebook_tensors(patches.storage, patches.path)["queries"]
-        curve = {}
+        curve: dict[int, float] = {}
         for probes in tried(len(index.patches), len(index.edges) - 1):
             search, found = PatchSearch(patches, index, probes), 0
             with watch("infer"):
                 for query, own, rows in zip(queries, self.images, sought, strict=True):
                     found += np.isin(rows, search.candidates(query, own)).sum()
+            before = max(curve.values(), default=-1.0)
             curve[probes] = round(float(found / max(sum(map(len, sought)), 1)), 5)
-            if curve[probes] >= AIM:
-                break
+            if curve[probes] >= AIM or curve[probes] < before + GAIN:
+                break  # what is still missed is in these cells, behind others that look better
         results = {"curve": curve, "sample": len(queries)}
         checksum = keys.digest(keys.canonical(curve))
         record = Record(shard, (0, 1), 0, checksum, watch.seconds, results=results)

@@ -61,6 +61,7 @@ class Explorer:
             "index": lambda _: self.searching.document(),
             "page": self.page,
             "item/{dump}/{row}": self.item,
+            "prepare/{dump}/{row}": self.prepare,
             "heat": self.heat,
             "neighbours": self.neighbours,
             "matches": self.matches,
@@ -114,15 +115,25 @@ class Explorer:
             whole(asked, "offset", 0, MOST_ROWS),
             whole(asked, "limit", 60, MOST_ITEMS),
         )
+        self.searching.shown.set()
         return {"total": total, "items": [asdict(item) for item in items]}
 
     def item(self, request: Request) -> dict[str, Any]:
         """One image: where it is, how large, whether it is labelled."""
         return self.place(*self.named(request))
 
+    def prepare(self, request: Request) -> dict[str, Any]:
+        """Have an image's features ready before somebody clicks on it."""
+        from tasks import correspondences  # torch takes seconds
+
+        dump, row = self.named(request)
+        self.place(dump, row)
+        correspondences.prepare(self.workspace, dump, row)
+        return {}
+
     def heat(self, request: Request) -> dict[str, Any]:
         """A point's cosines with the patches of its image."""
-        from tasks import correspondences  # torch takes seconds
+        from tasks import correspondences
 
         found = correspondences.heat(self.workspace, *self.asked(request))
         return {**pictures.cosines(found.values), "patch": found.asked._asdict()}

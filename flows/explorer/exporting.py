@@ -1,8 +1,6 @@
 """Exports that the page asks for: one at a time, in a thread, with progress."""
 
 import threading
-from collections.abc import Callable
-from importlib import import_module
 from typing import Any
 
 from pydantic import Field
@@ -18,13 +16,14 @@ from tasks.workspace.workspace import Workspace
 log = Log(__name__)
 
 FORMATS = {
-    "masks": "grey PNGs of class ids with a legend",
-    "coco": "COCO instances and panoptic",
+    "masks": "palette PNGs of class ids with a legend",
+    "coco": "COCO",
     "voc": "Pascal VOC",
     "cvat": "CVAT",
     "labelstudio": "Label Studio predictions",
     "geotiff": "GeoTIFF, georeferenced as the images",
     "geojson": "GeoJSON polygons",
+    "video": "overlay videos of clips",
 }
 """What is offered, with a word on each."""
 
@@ -61,26 +60,27 @@ class Exporting:
         """Start an export.
 
         Raises:
-            WorkspaceError: another one is under way, or this version has no exports.
+            WorkspaceError: another one is under way.
             OptionError: no place was given.
         """
         if not wanted.out.strip():
             raise OptionError("no place was given; name a folder or a URI for the export")
-        run = exporter()
         with self.lock:
             if self.state["state"] == "running":
                 raise WorkspaceError("an export is under way; wait for its end")
             self._say("running", f"exporting to {wanted.out}")
-        threading.Thread(target=self._run, args=(run, wanted), name="export", daemon=True).start()
+        threading.Thread(target=self._run, args=(wanted,), name="export", daemon=True).start()
         return self.state
 
-    def _run(self, run: Callable[..., Any], wanted: Wanted) -> None:
+    def _run(self, wanted: Wanted) -> None:
         def progress(event: Event) -> None:
             self._say("running", f"exporting to {wanted.out}", event.done, event.total)
 
+        from tasks.exports import export  # slow to import, and not always asked for
+
         try:
             out = Storage.at(wanted.out.strip())
-            run(self.workspace, wanted.kind, out, wanted.dumps or None, progress=progress)
+            export(self.workspace, wanted.kind, out, wanted.dumps or None, progress=progress)
         except Exception as error:
             log.warning("the export failed", kind=wanted.kind, cause=error)
             if not isinstance(error, StegoError):
@@ -91,18 +91,3 @@ class Exporting:
 
     def _say(self, state: str, sentence: str, done: int = 0, total: int = 0) -> None:
         self.state = {"state": state, "sentence": sentence, "done": done, "total": total}
-
-
-def exporter() -> Callable[..., Any]:
-    """What exports.
-
-    Raises:
-        WorkspaceError: this version cannot.
-    """
-    try:
-        run: Callable[..., Any] = import_module("tasks.exports").export
-    except ModuleNotFoundError as error:
-        if error.name != "tasks.exports":
-            raise
-        raise WorkspaceError("this version of stego-flows cannot export; update it") from None
-    return run

@@ -6,21 +6,23 @@ Making it writes the workspace, so it takes the workspace's claim; where a run h
 import threading
 import time
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flows.session import alone
 from stego_core.errors import BusyError, StegoError, StoppedError
 from tasks.log import Log
 from tasks.options import StorageOptions
 from tasks.progress import Progress
-from tasks.stage import Finish, Stage
 from tasks.summary import Summary
 from tasks.workspace.workspace import Workspace
 
+if TYPE_CHECKING:  # torch takes seconds
+    from tasks.stage import Finish, Stage
+
 log = Log(__name__)
 
-FIRST_SECONDS = 1.0
-"""Left to the page, which would wait for the imports."""
+FIRST_SECONDS = 5.0
+"""Left to the first page of the gallery at most, which would wait for imports of seconds."""
 BUSY_SECONDS = 5.0
 """Between looks at a workspace that a run writes."""
 
@@ -51,6 +53,7 @@ class Searching:
         self.state = State("loading", "the index of patches is being looked for")
         self.ended = threading.Event()
         self.wanted = threading.Event()
+        self.shown = threading.Event()
         self.thread = threading.Thread(target=self._keep, name="index", daemon=True)
 
     def start(self) -> None:
@@ -64,8 +67,8 @@ class Searching:
 
     def stop(self) -> None:
         """End; a shard under way is finished first, for a few seconds."""
-        self.ended.set()
-        self.wanted.set()
+        for event in (self.ended, self.wanted, self.shown):
+            event.set()
         self.thread.join(10)
 
     def document(self) -> dict[str, Any]:
@@ -73,7 +76,7 @@ class Searching:
         return asdict(self.state)
 
     def _keep(self) -> None:
-        self.ended.wait(FIRST_SECONDS)
+        self.shown.wait(FIRST_SECONDS)
         while not self.ended.is_set():
             self.wanted.wait()
             self.wanted.clear()
@@ -100,7 +103,7 @@ class Searching:
                 self.ended.wait(BUSY_SECONDS)
 
     def _is_complete(self) -> bool:
-        from tasks import patches  # torch takes seconds
+        from tasks import patches
 
         summary = Summary(self.workspace)
         dumps = [dump for dump in summary.dumps if summary.folder("features", dump)]
@@ -114,7 +117,7 @@ class Searching:
             if stage is not None:
                 self._compute(stage, finish)
 
-    def _compute(self, stage: Stage, finish: Finish) -> None:
+    def _compute(self, stage: "Stage", finish: "Finish") -> None:
         """A stage's missing shards, one after another in this thread."""
         from tasks.steps import LoopExecutor
 

@@ -1,7 +1,7 @@
 """Sharded Zarr v3 arrays: created at their final shape, written a whole shard at a time."""
 
+import asyncio
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from zarr.abc.store import ByteRequest, Store
 from zarr.codecs import Crc32cCodec
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
+from zarr.core.sync import sync
 from zarr.storage import FsspecStore, LocalStore, MemoryStore, StorePath, WrapperStore
 
 from stego_core.errors import DamageError
@@ -19,7 +20,7 @@ from tasks.workspace import s3
 from tasks.workspace.keys import digest
 from tasks.workspace.refusals import read_errors, write_errors
 from tasks.workspace.remembered import remembered
-from tasks.workspace.storage import READS_AT_ONCE, Storage
+from tasks.workspace.storage import Storage
 
 DENSE = 4
 """A distant shard is fetched whole where at least one in so many of its rows is wanted."""
@@ -132,23 +133,23 @@ def read_rows(
 def read_scattered(storage: Storage, path: str, name: str, rows: NDArray[np.int64]) -> NDArray[Any]:
     """A few rows that lie far apart, in the order asked for; faster than `read_rows` for these.
 
-    Zarr sets an index up for every value of rows that do not follow each other.
+    Zarr sets an index up for every value of rows that do not follow each other. Here each row is a
+    read of its own, all of them under way at once.
 
     Raises: as `read_rows`.
     """
     with _damage(storage, f"{path}/{name}"):
         array = open_array(storage, path, name)
-        if len(rows) and not 0 <= rows.min() <= rows.max() < array.shape[0]:
+        if not len(rows):
+            return np.empty((0, *array.shape[1:]), array.dtype)
+        if not 0 <= rows.min() <= rows.max() < array.shape[0]:
             raise IndexError(f"rows {rows.min()} to {rows.max()} of {array.shape[0]} in {path}")
-        result = np.empty((len(rows), *array.shape[1:]), array.dtype)
-        readable = _readable(storage, f"{path}/{name}", array, np.unique(rows))
+        readable = _readable(storage, f"{path}/{name}", array, np.unique(rows)).async_array
 
-        def read(place: int) -> None:
-            result[place] = readable[int(rows[place])]
+        async def read() -> list[Any]:
+            return await asyncio.gather(*(readable.getitem(row) for row in rows.tolist()))
 
-        with ThreadPoolExecutor(READS_AT_ONCE if not storage.is_local else 1) as pool:
-            list(pool.map(read, range(len(rows))))
-        return result
+        return np.stack(sync(read()))
 
 
 @contextmanager

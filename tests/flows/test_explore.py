@@ -45,7 +45,7 @@ class TestGallery:
         page.until(f"return document.querySelectorAll('.tile').length == {total}")
         assert page.browser.execute_script(f"{LOOK}.value", "#filter-class") == "0"
 
-    def test_a_class_without_its_order_is_told(self, page: Page) -> None:
+    def test_an_unknown_dump_is_told(self, page: Page) -> None:
         page.open("#/gallery?dump=nowhere")
         assert "there is no dump" in page.toast()
 

@@ -34,7 +34,7 @@ export async function ask(item, point, cluster, heated) {
   $("#answers").hidden = false;
   $("#viewer").classList.add("asked");
   $("#asked").textContent = `Correspondences of (${point[1]}, ${point[0]})`;
-  for (const list of [$("#neighbours"), $("#matches")]) list.replaceChildren(waiting("…"));
+  for (const list of [$("#neighbours"), $("#matches")]) list.replaceChildren(waiting("comparing patches …"));
   if (cluster !== null) $("#asked").textContent += ` · ${nameOf(store.shown[cluster])}`;
   const heat = unpacked(await request("heat", question));
   if (asked !== question) return;

@@ -73,6 +73,8 @@ async function open(route, key) {
   view.ids = ids;
   if (!(await arrived) && view.key === key) toast(`${item.path} cannot be shown`, "error");
   painted();
+  const ready = api.get(`prepare/${encodeURIComponent(dump)}/${row}`);
+  ready.catch(() => null); // a click will tell what is wrong
   await extras();
 }
 
