@@ -77,11 +77,11 @@ def test_the_frame_on_display_at_every_moment(
 
 
 def slow(times: list[Fraction], end: Fraction, rate: Fraction) -> dict[Fraction, int]:
-    """For each moment the last frame that is not later; each frame once."""
+    """For each moment the last frame that is not later, by half a millisecond; each once."""
     found: dict[Fraction, int] = {}
     moment, last = Fraction(0), -1
     while moment < end:
-        index = max(i for i, time in enumerate(times) if time <= moment)
+        index = max(i for i, time in enumerate(times) if time <= moment + Fraction(1, 2000))
         if index != last:
             found[moment] = last = index
         moment += 1 / rate
@@ -96,6 +96,14 @@ def test_variable_rates_and_no_doubles(workspace: Workspace, tmp_path: Path, fps
     seconds = [Fraction(time, 1000) for time in times]
     expected = slow(seconds, seconds[-1] + Fraction(1, 10), Fraction(str(fps)))
     assert found == {f"a/{frames.frame_name(moment)}": index for moment, index in expected.items()}
+
+
+@pytest.mark.parametrize("fps", [3, 24, 30])
+def test_a_clock_of_milliseconds_loses_no_frame(
+    workspace: Workspace, tmp_path: Path, fps: int
+) -> None:
+    clip = write_clip(tmp_path / "v/a.mkv", 40, fps)
+    assert list(shown(cut(workspace, clip.parent, fps)).values()) == list(range(40))
 
 
 def test_stretches_fit_together(
