@@ -114,7 +114,7 @@ def test_neighbours_outside_the_shard_count(
     options = MasksOptions(resolution=64, smooth_frames=2)
     found = []
     for size in (3, 8):
-        monkeypatch.setattr(tasks.masks, "SHARD_IMAGES", size)
+        monkeypatch.setattr(tasks.masks, "SMOOTHED_IMAGES", size)
         stage = tasks.masks.plan(workspace, "mixed", clusters, options, "cpu")
         assert stage is not None
         list(LoopExecutor().map(stage.work.steps(), range(stage.shards)))
