@@ -34,6 +34,9 @@ from tasks.workspace.uploads import Uploads
 from tasks.workspace.workspace import Workspace
 
 SHARD_IMAGES = 8
+SMOOTHED_IMAGES = 32
+"""Images of a shard where codes are averaged over neighbours: those outside it are computed twice.
+"""
 
 
 @dataclass
@@ -68,8 +71,8 @@ class MasksWork:
 
     def rows(self, shard: int) -> tuple[int, int]:
         """First and past-the-last row of a shard."""
-        total = self.index.manifest["images"]
-        return shard * SHARD_IMAGES, min((shard + 1) * SHARD_IMAGES, total)
+        total, size = self.index.manifest["images"], shard_images(self.spec.options)
+        return shard * size, min((shard + 1) * size, total)
 
     def _entries(self, shard: int) -> tuple[list[int], list[Entry]]:
         """Rows and index entries of the shard's images that get a mask."""
@@ -203,11 +206,16 @@ def plan(
         "dump": dump,
     }
     title = f"masks {dump}" + (" (raw features)" if baseline else "")
-    shards = -(-corpus["images"] // SHARD_IMAGES)
+    shards = -(-corpus["images"] // shard_images(options))
     refining = predicted_memory(corpus["largest"], len(spec.centroids()), options)
     memory = model.memory(spec.backbone, tokens_at_once(options, spec.backbone.patch), refining)
     count = corpus["images"]
     return Stage(folder, title, "images", count, shards, work, manifest, memory)
+
+
+def shard_images(options: MasksOptions) -> int:
+    """Images of a shard."""
+    return SMOOTHED_IMAGES if options.smooth_frames else SHARD_IMAGES
 
 
 def tokens_at_once(options: MasksOptions, patch: int) -> int:

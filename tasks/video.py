@@ -23,6 +23,9 @@ CONTAINERS = "mov,matroska,webm,avi,mpeg,mpegts,asf,flv,ogg,mxf,dv"
 other files and addresses."""
 SEEK_BACK = (0, 10, 60)
 """Seconds before the frame that is sought, until its key frame is found; then from the start."""
+SLACK = Fraction(1, 2000)
+"""Seconds by which a frame may come early, at most half a unit of the clip's clock: containers that
+count milliseconds have rounded."""
 JUMP = Fraction(1)
 """Seconds that timestamps may step back; such frames are left out."""
 
@@ -180,7 +183,8 @@ class Clip:
     ) -> Iterator[Sampled]:
         """The frames on display at the moments first / rate … (last − 1) / rate, each once.
 
-        The frame on display at a moment is the last one whose timestamp is not later.
+        The frame on display at a moment is the last one whose timestamp is not later, by more
+        than SLACK.
 
         Args:
             facts: of the clip.
@@ -194,7 +198,7 @@ class Clip:
         held: tuple[Fraction, int, VideoFrame] | None = None
         self.end = None
         for pts, frame in self._from(facts, Fraction(max(first - 1, 0)) / rate):
-            start = (pts - facts.origin) * facts.base
+            start = (pts - facts.origin) * facts.base - min(facts.base / 2, SLACK)
             if held is not None:
                 if start < held[0] - JUMP:
                     raise ImageError(

@@ -20,7 +20,7 @@ from tasks.steps import LoopExecutor
 from tasks.workspace.workspace import Workspace
 
 pytestmark = [pytest.mark.usefixtures("prefect"), pytest.mark.timeout(300)]
-STILLS, SECONDS, RATE = 4, 4, 5
+STILLS, SECONDS, RATE = 4, 4, 3
 
 
 def write_scene(path: Path, seconds: int, first: int) -> None:
@@ -51,7 +51,7 @@ def finished(
     (folder / "mixed/images/broken.mp4").write_text("not a video")
     main([
         "run", "--workspace", str(folder / "ws"), "--images", str(folder / "mixed/images"),
-        "--dump", "mixed", "--fps", "5", "--classes", "4", "--neighbors", "8",
+        "--dump", "mixed", "--fps", str(RATE), "--classes", "4", "--neighbors", "8",
         "--executor", "loop", *TINY, *QUICK,
     ])  # fmt: skip
     return folder
@@ -74,7 +74,7 @@ def test_frames_and_images_have_masks(finished: Path, capsys: pytest.CaptureFixt
     frames = [name for name in found if "/t0000" in name]
     assert len(found) == STILLS + 2 * SECONDS * RATE
     assert len(frames) == 2 * SECONDS * RATE
-    assert "day/drive/t000003.800.png" in frames
+    assert "day/drive/t000003.667.png" in frames
     document = status(finished, capsys)
     assert document["dumps"]["mixed"]["images"] == len(found)
     assert 0 <= document["dumps"]["mixed"]["flicker"] < 1
@@ -114,7 +114,7 @@ def test_neighbours_outside_the_shard_count(
     options = MasksOptions(resolution=64, smooth_frames=2)
     found = []
     for size in (3, 8):
-        monkeypatch.setattr(tasks.masks, "SHARD_IMAGES", size)
+        monkeypatch.setattr(tasks.masks, "SMOOTHED_IMAGES", size)
         stage = tasks.masks.plan(workspace, "mixed", clusters, options, "cpu")
         assert stage is not None
         list(LoopExecutor().map(stage.work.steps(), range(stage.shards)))

@@ -1,16 +1,19 @@
 """Frames of videos: the right ones, at the right moments, and every broken clip on the list."""
 
+import contextlib
+import io
 import json
 import shutil
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from stego_core.errors import InputError, WorkspaceError
+from stego_core.errors import ImageError, InputError, WorkspaceError
 from tasks import clips, corpus, frames, stretches
 from tasks.index import IndexReader
 from tasks.listing import arrived_later, default_dump
@@ -77,11 +80,11 @@ def test_the_frame_on_display_at_every_moment(
 
 
 def slow(times: list[Fraction], end: Fraction, rate: Fraction) -> dict[Fraction, int]:
-    """For each moment the last frame that is not later; each frame once."""
+    """For each moment the last frame that is not later, by half a millisecond; each once."""
     found: dict[Fraction, int] = {}
     moment, last = Fraction(0), -1
     while moment < end:
-        index = max(i for i, time in enumerate(times) if time <= moment)
+        index = max(i for i, time in enumerate(times) if time <= moment + Fraction(1, 2000))
         if index != last:
             found[moment] = last = index
         moment += 1 / rate
@@ -96,6 +99,14 @@ def test_variable_rates_and_no_doubles(workspace: Workspace, tmp_path: Path, fps
     seconds = [Fraction(time, 1000) for time in times]
     expected = slow(seconds, seconds[-1] + Fraction(1, 10), Fraction(str(fps)))
     assert found == {f"a/{frames.frame_name(moment)}": index for moment, index in expected.items()}
+
+
+@pytest.mark.parametrize("fps", [3, 24, 30])
+def test_a_clock_of_milliseconds_loses_no_frame(
+    workspace: Workspace, tmp_path: Path, fps: int
+) -> None:
+    clip = write_clip(tmp_path / "v/a.mkv", 40, fps)
+    assert list(shown(cut(workspace, clip.parent, fps)).values()) == list(range(40))
 
 
 def test_stretches_fit_together(
@@ -191,6 +202,28 @@ class TestBroken:
         clip.write_bytes(content[: content.index(b"00dc", len(content) // 2)])
         assert len(shown(cut(workspace, clip.parent))) in range(2, 9)
         assert "s: it was cut off; " in reasons(workspace)["a.avi"]
+
+    def test_the_weather_is_no_broken_clip(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What an object store's connection says is raised as it is, to be tried again."""
+        clip = write_clip(tmp_path / "a.mp4", 20)
+
+        class Lost(io.FileIO):
+            def readinto(self, buffer: Any) -> int:
+                raise ConnectionResetError("the line is dead")
+
+        def lost(_: Storage, path: str) -> Any:
+            return contextlib.nullcontext(io.BufferedReader(Lost(str(tmp_path / path))))
+
+        monkeypatch.setattr(Storage, "opened", lost)
+        for place, expected in (("s3://bucket", ConnectionResetError), (tmp_path, ImageError)):
+            source = Storage(str(place))
+            with (
+                pytest.raises(expected, match="the line is dead"),
+                stretches.opened(source, clip.name, 10**6) as opened,
+            ):
+                opened.facts()
 
     def test_nothing_usable(self, workspace: Workspace, tmp_path: Path) -> None:
         (tmp_path / "clips").mkdir()

@@ -44,3 +44,20 @@ class TestMasks:
 
     def test_windows_that_move_on(self) -> None:
         assert MasksOptions(tile=161).tile == 161
+
+
+def test_masks_keys_from_before_smoothing_stay() -> None:
+    before = {
+        "resolution": 448,
+        "tile": 640,
+        "tile_overlap": 160,
+        "sharpness": 1.0,
+        "crf_iterations": 10,
+        "crf_tile": 1024,
+        "crf_overlap": 128,
+        "overlays": True,
+    }
+    assert MasksOptions().model_dump(mode="json") == before
+    assert MasksOptions(**before) == MasksOptions()
+    smooth = MasksOptions(smooth_frames=2)
+    assert smooth.model_dump(mode="json") == {**before, "smooth_frames": 2}
