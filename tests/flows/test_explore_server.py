@@ -343,3 +343,10 @@ class TestServing:
         with pytest.raises(SystemExit):
             main(["explore", "--workspace", str(tmp_path / "none"), "--port", "0"])
         assert "is not a workspace" in capsys.readouterr().err
+
+
+def test_every_format_of_exports_is_offered() -> None:
+    from flows.explorer.exporting import FORMATS
+    from tasks.exports.run import WRITERS
+
+    assert set(FORMATS) == set(WRITERS)
