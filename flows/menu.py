@@ -72,6 +72,11 @@ NAMING = [
     click.Option(["--images"], help="Folder or URI of some images to propose names from."),
     click.Option(["--labels"], help="Folder or URI of their labels."),
     click.Option(["--taxonomy"], help="JSON file of the labels' class names."),
+    click.Option(
+        ["--previous"],
+        is_flag=True,
+        help="Propose the names that classes had before a retraining, by where the masks agree.",
+    ),
     click.Option(["--accept"], is_flag=True, help="Take the proposed names; merges equal ones."),
     click.Option(
         ["--support"],

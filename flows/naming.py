@@ -1,7 +1,6 @@
 """`stego name`: what people call the clusters, edited and shown."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from flows.api import open_workspace
@@ -11,7 +10,7 @@ from tasks import classes as stored
 from tasks.classes import Named
 from tasks.log import Log
 from tasks.options import CorpusOptions
-from tasks.proposals import from_labelled, from_scores
+from tasks.proposals import from_labelled, from_previous, from_scores
 from tasks.summary import Summary
 from tasks.workspace.workspace import Workspace
 
@@ -114,21 +113,39 @@ def edited(workspace: str, edit: Edit) -> Named:
     return now if classes == now.classes else stored.edit(place, classes, note, now.stamp)
 
 
+@dataclass(frozen=True)
+class Proposals:
+    """Names for the clusters, and colours for names that had one.
+
+    Attributes:
+        found: one per cluster.
+        colours: by name.
+    """
+
+    found: list[Proposal]
+    colours: dict[str, str] = field(default_factory=dict)
+
+
 def proposed(
     workspace: str, images: str | None, labels: str | None, taxonomy: str | None, device: str
-) -> list[Proposal]:
+) -> Proposals:
     """A name for each cluster, from a few labelled images or, without them, the dumps' labels."""
     if images is None:
-        return from_scores(Summary(Workspace.open(workspace)), taxonomy)
+        return Proposals(from_scores(Summary(Workspace.open(workspace)), taxonomy))
     corpus = CorpusOptions(images=images, labels=labels, taxonomy=taxonomy)
     opened = open_workspace(workspace, device)
     found, unusable = from_labelled(corpus, opened.segmenter, len(opened.segmenter.centroids))
     for reason in unusable:
         log.warning("image left out", reason=reason)
-    return found
+    return Proposals(found)
 
 
-def accept(workspace: str, proposals: Sequence[Proposal], support: float) -> Named:
+def from_before(workspace: str) -> Proposals:
+    """The names and colours that classes had before a retraining."""
+    return Proposals(*from_previous(Summary(Workspace.open(workspace))))
+
+
+def accept(workspace: str, proposals: Proposals, support: float) -> Named:
     """Give the clusters their proposed names, merging those of one name.
 
     Raises:
@@ -136,8 +153,9 @@ def accept(workspace: str, proposals: Sequence[Proposal], support: float) -> Nam
     """
     place = Workspace.open(workspace)
     now = stored.current(place)
-    classes = accepted(now.classes, proposals, support)
-    return now if classes == now.classes else stored.edit(place, classes, "names from labels")
+    classes = accepted(now.classes, proposals.found, support, proposals.colours)
+    note = "names from before" if proposals.colours else "names from labels"
+    return now if classes == now.classes else stored.edit(place, classes, note, now.stamp)
 
 
 def revisions(workspace: str) -> list[Named]:

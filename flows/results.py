@@ -42,6 +42,7 @@ def name(
     images: str | None,
     labels: str | None,
     taxonomy: str | None,
+    previous: bool,
     **edit: Any,
 ) -> Shown:
     """What people call the clusters."""
@@ -49,8 +50,10 @@ def name(
 
     asked = naming.Edit(**{option: value for option, value in edit.items() if value is not None})
     if not (propose or accept):
-        if any(given is not None for given in (images, labels, taxonomy, support)):
-            raise OptionError("--images, --labels, --taxonomy and --support need --propose")
+        if previous or any(given is not None for given in (images, labels, taxonomy, support)):
+            raise OptionError(
+                "--images, --labels, --taxonomy, --previous and --support need --propose"
+            )
         if history:
             revisions = naming.revisions(workspace)
             return lambda: tables.show_history(revisions)
@@ -59,13 +62,19 @@ def name(
         raise OptionError("--propose and --accept are of all classes; give no other edit")
     if (images is None) != (labels is None):
         raise OptionError("--images and --labels go together: images to propose names from")
-    found = naming.proposed(workspace, images, labels, taxonomy, compute.device)
+    if previous and (images or taxonomy):
+        raise OptionError("--previous takes names from the masks before; give no labels with it")
+    found = (
+        naming.from_before(workspace)
+        if previous
+        else naming.proposed(workspace, images, labels, taxonomy, compute.device)
+    )
     least = naming.SUPPORT if support is None else support
     if accept:
         return _named(workspace, naming.accept(workspace, found, least), as_json)
     if as_json:
-        return _json([asdict(each) for each in found])
-    return lambda: tables.show_proposals(found, least)
+        return _json([asdict(each) for each in found.found])
+    return lambda: tables.show_proposals(found.found, least)
 
 
 def _named(workspace: str, named: "Named", as_json: bool) -> Shown:

@@ -1,7 +1,7 @@
 """What people make of clusters: names, colours, merged and ignored ones; masks stay as they are."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -233,10 +233,16 @@ def proposals(confusion: NDArray[np.integer], names: Sequence[str]) -> list[Prop
     return found
 
 
-def accepted(classes: Classes, proposed: Sequence[Proposal], support: float = 0.0) -> Classes:
+def accepted(
+    classes: Classes,
+    proposed: Sequence[Proposal],
+    support: float = 0.0,
+    colours: Mapping[str, str] | None = None,
+) -> Classes:
     """Classes renamed as proposed; those of one name are merged into the one that has most of it.
 
-    Clusters without a proposal of at least so much support keep their names, and colours stay.
+    Clusters without a proposal of at least so much support keep their names; colours stay, but
+    for those given by name.
     """
     by_name: dict[str, list[Proposal]] = {}
     proposed = [p if p.support >= support else replace(p, name=None) for p in proposed]
@@ -249,7 +255,8 @@ def accepted(classes: Classes, proposed: Sequence[Proposal], support: float = 0.
         for each in group:
             into = None if each.cluster == first else first
             own = entries[each.cluster]
-            entries[each.cluster] = replace(own, name=name, merged_into=into)
+            colour = (colours or {}).get(name, own.colour)
+            entries[each.cluster] = replace(own, name=name, colour=colour, merged_into=into)
     taken = {name.casefold() for name in by_name}
     for each in proposed:  # whose old name is another's now
         own = entries[each.cluster]

@@ -105,6 +105,13 @@ def shown(workspace: Workspace) -> Named | None:
         return _on_record(workspace)
 
 
+def previous(workspace: Workspace) -> Named | None:
+    """The classes of the clusters before the current ones, if people named any since."""
+    file = _root(workspace)
+    clusters_key = Summary(workspace).require("clusters")
+    return file if file is not None and file.clusters_key != clusters_key else None
+
+
 def edit(workspace: Workspace, classes: Classes, note: str, stamp: str | None = None) -> Named:
     """Store a new revision and make it the current one.
 

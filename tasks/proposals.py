@@ -10,14 +10,18 @@ from stego_core.classes import Proposal, proposals
 from stego_core.errors import ImageError, InputError, OptionError
 from stego_core.metrics import Confusion
 from stego_core.taxonomy import Taxonomy
-from tasks import images
+from tasks import classes, images
+from tasks.index import IndexReader
 from tasks.listing import listed, load_taxonomy, read_file
 from tasks.log import Log
 from tasks.options import CorpusOptions
 from tasks.summary import Summary
+from tasks.workspace.ledger import Folder
 from tasks.workspace.storage import Storage
 
 log = Log(__name__)
+COMPARED = 50
+"""Images of a dump whose masks before and after a retraining are compared."""
 MOST_LABELS = 255
 """Ids of labels that come without a taxonomy: below this."""
 Segment = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
@@ -53,6 +57,63 @@ def from_scores(summary: Summary, taxonomy: str | None = None) -> list[Proposal]
         )
     confusion = np.sum([found["confusion"]["stego"] for found in same], axis=0)
     return proposals(confusion, wanted.classes if wanted else names)
+
+
+def from_previous(summary: Summary) -> tuple[list[Proposal], dict[str, str]]:
+    """Names that classes had before a retraining, from the masks that both clusterings made.
+
+    Returns:
+        a proposal per cluster, and the colour of each name.
+
+    Raises:
+        InputError: nothing was named before, or no image has masks of both.
+    """
+    before = classes.previous(summary.workspace)
+    if before is None:
+        raise InputError("the classes of earlier clusters are not in classes.toml; name some first")
+    kept, shown = before.classes.kept(), before.classes.shown()
+    names = [before.classes.entries[number].name for number in kept]
+    rows = np.full(256, -1, np.int16)  # of the confusion matrix, by shown id
+    rows[kept] = np.arange(len(kept))
+    confusion = Confusion.create(len(kept), len(summary.found_names()))
+    for dump in summary.dumps:
+        now, old = summary.folder("masks", dump), _masks_of(summary, before.clusters_key, dump)
+        if now is None or old is None:
+            continue
+        for image_id in _spread(IndexReader(summary.workspace, dump)):
+            pair = [_stored_mask(folder, image_id) for folder in (old, now)]
+            if pair[0] is not None and pair[1] is not None:
+                confusion.add(rows[shown[pair[0]]], pair[1])
+    if not confusion.counts.any():
+        raise InputError(
+            f"no image has masks of the current clusters and of the ones before "
+            f"({before.clusters_key}); label a dump again with `stego masks`"
+        )
+    entries = (before.classes.entries[number] for number in kept)
+    return proposals(confusion.counts, names), {entry.name: entry.colour for entry in entries}
+
+
+def _masks_of(summary: Summary, clusters_key: str, dump: str) -> Folder | None:
+    """A dump's finished masks that were made with other clusters."""
+    for key in summary.workspace.storage.names("masks"):
+        folder = summary.workspace.folder("masks", key, dump)
+        if folder.finished and folder.manifest()["inputs"]["clusters"] == clusters_key:
+            return folder
+    return None
+
+
+def _spread(index: IndexReader) -> list[str]:
+    """Ids of a few images, spread evenly over a dump."""
+    total = int(index.manifest["images"])
+    rows = np.unique(np.linspace(0, total - 1, min(COMPARED, total)).astype(np.int64))
+    return [str(entry["image_id"]) for entry in index.entries(rows)]
+
+
+def _stored_mask(folder: Folder, image_id: str) -> NDArray[np.uint8] | None:
+    try:
+        return images.decode_mask(folder.storage.read(f"{folder.path}/{image_id}.png"))
+    except FileNotFoundError:
+        return None  # it is quarantined
 
 
 def from_labelled(

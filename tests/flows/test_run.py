@@ -14,6 +14,7 @@ import pytest
 from flags import QUICK, TINY
 from PIL import Image
 
+import tasks.masks
 from flows import open_workspace
 from flows.cli import main
 from stego_core.confidence import DOUBT
@@ -355,6 +356,66 @@ class TestNames:
         with pytest.raises(SystemExit):
             self.name(named, capsys, "--propose", "--taxonomy", str(named / "kinds.json"))
         assert "has 3 classes, the labels 7" in capsys.readouterr().err
+
+    def test_names_change_while_a_run_writes_and_both_survive(
+        self,
+        named: Path,
+        capsys: pytest.CaptureFixture[str],
+        make_corpus: Callable[..., Path],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        late = make_corpus(named / "late", 2, first=300)
+        finish = tasks.masks.finish
+
+        def renaming(*arguments: Any) -> Any:
+            """Another process names a class while this one holds the workspace."""
+            subprocess.run(
+                [sys.executable, "-m", "flows", "name", "3", "kerb", "--workspace", named / "ws"],
+                check=True,
+                capture_output=True,
+            )
+            return finish(*arguments)
+
+        monkeypatch.setattr(tasks.masks, "finish", renaming)
+        stego(
+            "backfill", "--workspace", str(named / "ws"), "--images", str(late / "images"),
+            "--dump", "late", "--executor", "loop",
+        )  # fmt: skip
+        document = status(named, capsys)
+        assert document["dumps"]["late"]["masks"] == 2
+        assert document["classes"][3] == "kerb"
+        assert "kerb" in (named / "ws" / "reports" / "latest" / "index.html").read_text()
+
+    def test_names_from_before_a_retraining(
+        self, named: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        place = str(named / "ws")
+        with pytest.raises(SystemExit):
+            self.name(named, capsys, "--propose", "--previous")
+        assert "name some first" in capsys.readouterr().err
+        for number in range(7):
+            self.name(named, capsys, str(number), f"kind {number}", "--colour", f"#00000{number}")
+        self.name(named, capsys, "5", "--ignore")
+        before = {name: Image.open(path) for name, path in masks(named, "train").items()}
+        stego("clusters", "--workspace", place, "--classes", "5", "--executor", "loop")
+        stego("masks", "--workspace", place, "--dumps", "train", "--executor", "loop")
+        assert self.name(named, capsys)["revision"] == 0
+        found = self.name(named, capsys, "--propose", "--previous")
+        overlap = np.zeros((7, 5), int)
+        for name, path in masks(named, "train").items():
+            pair = (np.asarray(before[name]).ravel(), np.asarray(Image.open(path)).ravel())
+            np.add.at(overlap, pair, 1)
+        overlap[5] = 0  # ignored
+        for proposal in found:
+            expected = overlap[:, proposal["cluster"]]
+            assert proposal["pixels"] == expected.sum()
+            assert proposal["name"] == (f"kind {expected.argmax()}" if expected.any() else None)
+        taken = self.name(named, capsys, "--accept", "--previous", "--support", "0")["classes"]
+        for proposal in found:
+            if proposal["name"]:
+                entry = taken[taken[proposal["cluster"]]["shown_as"]]
+                assert entry["name"] == proposal["name"]
+                assert entry["colour"] == f"#00000{proposal['name'][-1]}"
 
     @pytest.mark.parametrize(
         ("arguments", "told"),
