@@ -28,6 +28,8 @@ def indexed(
 
     Labels without a taxonomy mean what those of the dump `like` mean.
     """
-    if frames.wanted(Workspace.create(workspace), dump, options):
+    place = Workspace.create(workspace)
+    place.corpus(dump)  # refuses what cannot be a dump's name
+    if frames.wanted(place, dump, options):
         frames_flow(workspace, dump, options, compute_options)
     stages.corpus_flow(workspace, dump, options, like=like)

@@ -113,7 +113,7 @@ class Summary:
         for dump in self.dumps:
             index = IndexReader(self.workspace, dump)
             for stage, place in (("prepare", PREPARED), ("frames", clips.STAGE)):
-                for entry in self._unprepared(place, dump):
+                for entry in self.unprepared(place, dump):
                     rows[dump, entry["path"]] = {"dump": dump, **entry, "stage": stage}
             for entry in index.quarantine():
                 rows[dump, entry["path"]] = {"dump": dump, **entry, "stage": "corpus"}
@@ -127,7 +127,7 @@ class Summary:
                     rows.setdefault((dump, entry["path"]), row)
         return list(rows.values())
 
-    def _unprepared(self, place: str, dump: str) -> list[dict[str, str]]:
+    def unprepared(self, place: str, dump: str) -> list[dict[str, str]]:
         """Images of a published data set that no squares could be cut from, or broken videos."""
         folder = self.workspace.folder(place, dump)
         if not folder.finished:

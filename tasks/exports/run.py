@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stego_core.errors import ImageError, InputError, OptionError, WorkspaceError
-from tasks import classes
+from tasks import classes, clips
 from tasks.exports import place
 from tasks.exports.coco import Coco
 from tasks.exports.cvat import Cvat
@@ -89,7 +89,7 @@ def export(
         with Uploads(out) as uploads:
             writer = writer_class(Target(uploads, scratch), chosen)
             writer.begin(named.classes, [source.dump for source in sources])
-            counts = _write(writer, sources, left_out, shown)
+            counts = _write(writer, summary, sources, left_out, shown)
         images = sum(count["images"] for count in counts.values())
         if not images:
             raise InputError(f"no image can be exported as {kind}; the first: {left_out.first}")
@@ -167,7 +167,11 @@ def _taken(workspace: Workspace, sources: Sequence[Source]) -> dict[str, str]:
 
 
 def _write(
-    writer: Writer, sources: Sequence[Source], left_out: LeftOut, progress: Progress
+    writer: Writer,
+    summary: Summary,
+    sources: Sequence[Source],
+    left_out: LeftOut,
+    progress: Progress,
 ) -> dict[str, dict[str, int]]:
     """Give every image that has a mask to the writer; returns counts by dump."""
     counts = {source.dump: {"images": 0, "skipped": 0} for source in sources}
@@ -178,7 +182,8 @@ def _write(
 
     with progress:
         for source in sources:
-            for row in source.index.quarantine():
+            broken = summary.unprepared(clips.STAGE, source.dump)
+            for row in [*broken, *source.index.quarantine()]:
                 if not row["reason"].startswith(LABEL_REASON):
                     skip(source.dump, row["path"], row["reason"])
             for image, reason in ahead(_images(source), partial(_read, writer.reads), AHEAD):

@@ -373,7 +373,7 @@ class TestMeasuredShifts:
         shares = measured_shifts(data, recipe(batch=8)).shares
         assert shares.self > shares.knn > 2 * shares.rand
 
-    @pytest.mark.parametrize(("batch", "grid", "batches"), [(2, 2, 256), (4, 40, 8), (40, 40, 1)])
+    @pytest.mark.parametrize(("batch", "grid", "batches"), [(2, 2, 256), (40, 40, 1)])
     def test_large_batches_are_measured_fewer_times(
         self, data: TrainingSet, batch: int, grid: int, batches: int
     ) -> None:

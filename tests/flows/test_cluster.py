@@ -13,7 +13,7 @@ from flags import QUICK, TINY
 from flows.cli import main
 
 pytestmark = [pytest.mark.usefixtures("prefect"), pytest.mark.timeout(400)]
-SCENES = 20
+SCENES = 12
 
 
 def masks(workspace: Path) -> dict[str, bytes]:
