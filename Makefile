@@ -41,8 +41,12 @@ deploy: $(INSTALLED) ## create or update the deployments of prefect.yaml, and th
 stop: ## end worker and server
 	@$(BIN)/python infra/prefect/services.py stop
 
-test: $(INSTALLED) ## run the tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+test: $(INSTALLED) ## run the tests but for the long ones
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not long'
+
+.PHONY: test-long
+test-long: $(INSTALLED) ## kills, several workers, PostgreSQL, the wheel, the demo: some minutes
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m long
 
 .PHONY: chaos
 chaos: $(INSTALLED) ## kill worker, scheduler, server and driver 20 times in a run

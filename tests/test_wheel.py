@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(200)
 def test_installs_and_runs_outside_the_checkout(tmp_path: Path) -> None:
     source = tmp_path / "source"  # a copy: setuptools leaves its build folder where it builds

@@ -72,6 +72,7 @@ def victims() -> Iterator[str]:
         yield from hand
 
 
+@pytest.mark.long
 @pytest.mark.timeout(PATIENCE_SECONDS + 240)
 @pytest.mark.usefixtures("prefect")
 def test_killed_again_and_again_ends_with_the_same_masks(

@@ -16,7 +16,10 @@ SCENES = 4
 
 @pytest.mark.parametrize(
     ("backbone", "crop"),
-    [("vit_small_patch14_reg4_dinov2.lvd142m", 56), ("vit_small_patch16_dinov3.lvd1689m", 64)],
+    [
+        ("vit_small_patch14_reg4_dinov2.lvd142m", 56),
+        pytest.param("vit_small_patch16_dinov3.lvd1689m", 64, marks=pytest.mark.long),
+    ],
 )
 def test_run_and_segment(
     backbone: str, crop: int, tmp_path: Path, make_corpus: Callable[..., Path]

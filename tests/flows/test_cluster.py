@@ -12,7 +12,7 @@ from flags import QUICK, TINY
 
 from flows.cli import main
 
-pytestmark = [pytest.mark.usefixtures("prefect"), pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("prefect"), pytest.mark.timeout(400)]
 SCENES = 12
 
 

@@ -75,6 +75,7 @@ class TestCorpus:
         assert (tmp_path / "images/scene-0000.png").stat().st_mtime_ns == before
 
 
+@pytest.mark.long
 @pytest.mark.timeout(400)
 @pytest.mark.usefixtures("prefect")
 def test_runs_without_a_network(

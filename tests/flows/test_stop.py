@@ -23,8 +23,10 @@ LEAVE_SECONDS = 20
 @pytest.mark.timeout(PATIENCE_SECONDS + STOP_SECONDS + 30)
 @pytest.mark.parametrize(
     ("how", "executor"),
-    [(signal.SIGINT, "dask"), (signal.SIGTERM, "loop")],
-    ids=["SIGINT-dask", "SIGTERM-loop"],
+    [
+        pytest.param(signal.SIGINT, "dask", marks=pytest.mark.long, id="SIGINT-dask"),
+        pytest.param(signal.SIGTERM, "loop", id="SIGTERM-loop"),
+    ],
 )
 def test_a_signal_ends_a_training(
     tmp_path: Path, make_corpus: Callable[..., Path], how: signal.Signals, executor: str
