@@ -89,7 +89,7 @@ class FramesWork:
         """Write a frame and add its row; returns its digest."""
         seconds = sampled.moment / self.rate
         name = f"{stretch['folder']}/{frame_name(seconds)}"
-        content = images.encode_frame(sampled.pixels)
+        content = images.encode_photo(sampled.pixels)
         uploads.write(f"{self.folder.path}/{clips.IMAGES}/{name}", content)
         values = (name, stretch["clip"], float(seconds), sampled.pts, len(content))
         for column, value in zip(clips.FRAME_COLUMNS, values, strict=True):

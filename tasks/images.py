@@ -19,7 +19,6 @@ FULL_SCALE = {"I;16": 65535, "I;16B": 65535, "I;16L": 65535, "I": 65535}
 PACKED = {"L;2": 85, "L;4": 17}
 """What Pillow multiplies grey values of 2 and 4 bits by; labels are ids and want them back."""
 OVERLAY_QUALITY = 88
-FRAME_QUALITY = 95
 ORIENTATION_TAG = 0x0112
 TURNED_BACK = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -201,12 +200,7 @@ def encode_overlay(pixels: NDArray[np.uint8]) -> bytes:
 
 def encode_photo(pixels: NDArray[np.uint8]) -> bytes:
     """A JPEG of RGB pixels (H, W, 3) uint8 that looks the same."""
-    return _encoded(Image.fromarray(pixels), "JPEG", quality=PHOTO_QUALITY)
-
-
-def encode_frame(pixels: NDArray[np.uint8]) -> bytes:
-    """A JPEG of a video's frame, RGB (H, W, 3) uint8."""
-    return _encoded(Image.fromarray(np.ascontiguousarray(pixels)), "JPEG", quality=FRAME_QUALITY)
+    return _encoded(Image.fromarray(np.ascontiguousarray(pixels)), "JPEG", quality=PHOTO_QUALITY)
 
 
 def through_jpeg(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

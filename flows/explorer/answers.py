@@ -49,7 +49,10 @@ def changing(model: type[B], endpoint: Callable[[B], Any]) -> AsyncEndpoint:
 
     async def answer(request: Request) -> Response:
         content = await request.body()
-        work = lambda: endpoint(parsed(model, content))  # noqa: E731
+
+        def work() -> Any:
+            return endpoint(parsed(model, content))
+
         return await run_in_threadpool(_answer, request, work)
 
     return answer
