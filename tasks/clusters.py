@@ -20,7 +20,7 @@ from tasks.workspace.arrays import Layout
 from tasks.workspace.ledger import Folder, Record
 from tasks.workspace.storage import Storage
 
-VERSION = 4
+VERSION = 5
 CENTROIDS_FILE = "centroids.safetensors"
 
 

@@ -137,17 +137,23 @@ class TestRestart:
         monkeypatch.setattr(kmeans, "SAMPLE_PER_CLUSTER", 1)
         monkeypatch.setattr(kmeans, "JUDGED", 60)
         vectors, seen = units(rng, 500), list[int]()
-        plain = kmeans.fit
+        plain = kmeans.lloyd
         monkeypatch.setattr(
-            kmeans, "fit", lambda v, *a, **k: (seen.append(len(v)), plain(v, *a, **k))[1]
+            kmeans, "lloyd", lambda v, *a, **k: (seen.append(len(v)), plain(v, *a, **k))[1]
         )
         runs = [kmeans.restart(vectors, 5, seed=7, number=number) for number in range(3)]
-        assert seen == [30] * 3
+        assert seen == [8, 30] * 3  # every fourth of the sample, then all of it
         judged = kmeans.drawn(vectors, 60, np.random.default_rng(7))
         for run in runs:
             expected = slow_sums(judged, run.centroids)[2] / 60
             assert run.inertia == pytest.approx(expected, abs=1e-6)
         assert len({run.inertia for run in runs}) == 3
+
+    def test_few_vectors_are_all_seen_from_the_start(self, rng: np.random.Generator) -> None:
+        vectors = units(rng, 40)
+        found = kmeans.restart(vectors, 5, seed=7, number=0)
+        alone = fit(vectors, 5, np.random.default_rng([7, 0]), tolerance=1e-7)
+        np.testing.assert_allclose(found.centroids, alone.centroids, atol=1e-5)
 
     def test_settling_on_all_vectors_never_raises_the_inertia(
         self, rng: np.random.Generator
