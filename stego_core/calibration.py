@@ -18,8 +18,9 @@ TOKENS, MOST_BATCHES = 46_464, 256
 KINDS = 6
 """Coarse kinds of patches. Real classes differ in size: eleven street classes are as diverse as
 five of one size (the probability that two patches are of one class is 0.21 on CamVid)."""
-ATTRACTING = Triple(1, 1, 0.5)
-"""Pairs that attract, for each one that is of one kind (docs/calibration.md)."""
+ATTRACTING = Triple(1.1, 1.1, 0.25)
+"""Share of self, knn and random pairs that attract, in parts of the self, knn and again the self
+pairs that are of one kind (docs/calibration.md)."""
 RESTARTS, KEPT = 16, 4
 """k-means starts, and those of lowest inertia whose shares are averaged: one alone may be off by a
 fifth from seed to seed."""
@@ -50,24 +51,31 @@ def measure(batches: Sequence[tuple[Tokens, Tokens, Tokens]], seed: int) -> Meas
     """The shifts at which about as many pairs attract as are of one kind.
 
     Patches are sorted into a few coarse kinds by k-means on their features. That tells how often
-    two patches of one image, of neighbours, or of random images are of one kind: often where a
-    crop shows little, seldom where it shows a whole street. The best starts of k-means are
-    averaged. Pairs attract where the centred correspondence F^SC exceeds b, so b is the quantile
-    of F^SC that leaves this share, times `ATTRACTING`, above it.
+    two patches of one image, or of neighbours, are of one kind: often where a crop shows little,
+    seldom where it shows a whole street. The best starts of k-means are averaged. Pairs attract
+    where the centred correspondence F^SC exceeds b, so b is the quantile of F^SC that leaves this
+    share, times `ATTRACTING`, above it. Random pairs are there to repel: a part of the self pairs'
+    share attracts.
 
     Args:
         batches: of tokens as training draws them: pairs of self, knn and random images.
         seed: of the sample and of the k-means starts.
     """
     sortings = coarse_kinds(torch.cat([pairs[0].one.flatten(0, 1) for pairs in batches]), seed)
-    shares, shifts = [], []
-    for pairs, for_each in zip(zip(*batches, strict=True), ATTRACTING, strict=True):
-        same = [same_kind(part, kinds) for part in pairs for kinds in sortings]
-        share = for_each * float(np.mean(same))
-        centred = [spatially_centred(correspondence(*part)).flatten() for part in pairs]
-        shares.append(share)
-        shifts.append(float(np.quantile(torch.cat(centred).numpy(), 1 - share)))
-    return Measured(Triple(*shifts), Triple(*shares))
+    own, knn, rand = zip(*batches, strict=True)
+    of_self, of_knn = (
+        float(np.mean([same_kind(part, kinds) for part in pairs for kinds in sortings]))
+        for pairs in (own, knn)
+    )
+    found = zip(ATTRACTING, (of_self, of_knn, of_self), strict=True)
+    shares = Triple(*(min(1.0, part * share) for part, share in found))
+    return Measured(Triple(*map(exceeded_by, (own, knn, rand), shares)), shares)
+
+
+def exceeded_by(pairs: Sequence[Tokens], share: float) -> float:
+    """The value that this share of the pairs' centred correspondences F^SC exceeds."""
+    centred = [spatially_centred(correspondence(*part)).flatten() for part in pairs]
+    return float(np.quantile(torch.cat(centred).numpy(), 1 - share))
 
 
 def coarse_kinds(tokens: Tensor, seed: int) -> list[NDArray[np.float32]]:

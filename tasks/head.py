@@ -25,7 +25,7 @@ from tasks.steps import Step
 from tasks.workspace import arrays, keys, tables
 from tasks.workspace.ledger import Folder, Record
 
-VERSION = 6
+VERSION = 7
 TITLE = "head"
 CHECKPOINT_STEPS = 200
 REPORT_STEPS = 20
