@@ -35,13 +35,18 @@ class Backbone:
 
 @dataclass(frozen=True)
 class DumpCounts:
-    """How many images one dump holds."""
+    """How many images one dump holds, and how restless their masks are.
+
+    `flicker` is the share of the still pixels whose class changes between neighbouring frames,
+    in %, None of dumps that are no sequence.
+    """
 
     dump: str
     images: int
     labelled: int
     quarantined: int
     megapixels: float
+    flicker: float | None = None
 
 
 @dataclass(frozen=True)

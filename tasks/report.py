@@ -84,7 +84,9 @@ def counts(summary: Summary, dump: str) -> page.DumpCounts:
     """A dump's numbers."""
     corpus = summary.workspace.corpus(dump).manifest()
     names = ("images", "labelled", "quarantined", "megapixels")
-    return page.DumpCounts(dump, *(corpus[name] for name in names))
+    share = (summary.manifest("masks", dump) or {}).get("flicker")
+    flicker = None if share is None else 100 * share
+    return page.DumpCounts(dump, *(corpus[name] for name in names), flicker)
 
 
 def class_shares(summary: Summary) -> list[page.ClassShare]:

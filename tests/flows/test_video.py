@@ -84,7 +84,9 @@ def test_frames_and_images_have_masks(finished: Path, capsys: pytest.CaptureFixt
     shown = capsys.readouterr().out
     assert "flicker" in shown
     assert "broken.mp4: not a video" in shown
-    assert "broken.mp4" in (finished / "ws/reports/latest/index.html").read_text()
+    report = (finished / "ws/reports/latest/index.html").read_text()
+    assert "broken.mp4" in report
+    assert "flicker, %" in report
 
 
 def test_smoothing_is_another_key_and_off_is_the_old_one(

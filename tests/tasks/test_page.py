@@ -91,7 +91,7 @@ def full_report() -> page.Report:
         title="Street scenes, week 31",
         keys={stage: f"{place:x}" * 32 for place, stage in enumerate(("features", "head"), 10)},
         dumps=[
-            page.DumpCounts("day-1", 12345, 500, 2, 9876.5),
+            page.DumpCounts("day-1", 12345, 500, 2, 9876.5, 3.25),
             page.DumpCounts("day-2", 800, 0, 0, 640.0),
         ],
         quarantine=[page.Quarantined("day-1", "a/b.jpg", "corpus", "truncated after 12 bytes")],
@@ -149,6 +149,14 @@ class TestContent:
     def test_missing_numbers_are_dashes(self, full: str) -> None:
         row = full.split(">day-2</th>")[1].split("</tr>")[0]
         assert re.findall(r">([^<]+)</td>", row) == ["50.0", "20.0", *"––––––"]
+
+    def test_flicker_is_told_where_a_dump_is_a_sequence(self, full: str) -> None:
+        corpus = full.split('id="corpus"')[1]
+        for dump, flicker in (("day-1", "3.2"), ("day-2", "–")):
+            row = corpus.split(f">{dump}</th>")[1].split("</tr>")[0]
+            assert re.findall(r">([^<]+)</td>", row)[-1] == flicker
+        still = replace(full_report(), dumps=[page.DumpCounts("day-2", 800, 0, 0, 640.0)])
+        assert "flicker" not in page.render(still)
 
     def test_cut_off_quarantine_names_the_total(self, full: str) -> None:
         assert "The first 1 of 1,234 quarantined images are listed." in full
