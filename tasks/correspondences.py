@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stego_core.errors import OptionError, WorkspaceError
+from stego_core.errors import OptionError
 from stego_core.kmeans import unit
 from stego_core.patchmap import Patch, PatchMap, crop_axes
 from stego_core.projection import Plane
@@ -150,32 +150,34 @@ def heat(workspace: Workspace, dump: str, row: int, y: float, x: float) -> Heat:
 
 def neighbours(
     workspace: Workspace, dump: str, row: int, y: float, x: float, k: int = 4
-) -> list[Neighbour]:
+) -> list[Neighbour] | None:
     """The image's nearest neighbours, other images than itself, best first, at most `k`.
 
-    Empty where the image was not drawn for training.
+    Empty where the image was not drawn for training; None where the dump has no table of
+    neighbours, as with an imported head.
 
     Raises:
-        WorkspaceError: the dump has no table of neighbours (an imported head has none).
-        InputError, OptionError, ImageError: as `heat`.
+        WorkspaceError, InputError, OptionError, ImageError: as `heat`.
     """
     asked = _asked(workspace, dump, row, y, x)
+    nearest = _nearest(workspace, dump, row, k)
+    if nearest is None:
+        return None
     found = []
-    for name, other, similarity in _nearest(workspace, dump, row, k):
+    for name, other, similarity in nearest:
         answer = maps.quick(workspace, name, other).answer(asked.query)
         found.append(Neighbour(name, other, similarity, Heat(*answer, asked.patch)))
     return found
 
 
-def _nearest(workspace: Workspace, dump: str, row: int, k: int) -> list[tuple[str, int, float]]:
+def _nearest(
+    workspace: Workspace, dump: str, row: int, k: int
+) -> list[tuple[str, int, float]] | None:
     """Dumps, rows and similarities of other images, by the most similar crops of both."""
     summary = Summary(workspace)
     folder, own = summary.folder("neighbors", dump), maps.feature_rows_of(workspace, dump)
     if folder is None or own is None:
-        raise WorkspaceError(
-            f"dump {dump} has no table of neighbours; an imported head has none, else run "
-            "`stego neighbors`"
-        )
+        return None
     place = maps.drawn_place(own, row)
     if place is None:
         return []

@@ -139,10 +139,12 @@ class Explorer:
         return {**pictures.cosines(found.values), "patch": found.asked._asdict()}
 
     def neighbours(self, request: Request) -> dict[str, Any]:
-        """A point's cosines with the patches of its image's neighbours."""
+        """A point's cosines with the patches of its image's neighbours; null without a table."""
         from tasks import correspondences
 
         found = correspondences.neighbours(self.workspace, *self.asked(request))
+        if found is None:
+            return {"items": None}
         extra = [
             {"similarity": each.similarity, "heat": pictures.cosines(each.heat.values)}
             for each in found

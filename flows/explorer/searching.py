@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from flows.session import alone
-from stego_core.errors import BusyError, StegoError, StoppedError
+from stego_core.errors import BusyError, StegoError, StoppedError, WorkspaceError
 from tasks.log import Log
 from tasks.options import StorageOptions
 from tasks.progress import Progress
@@ -32,7 +32,8 @@ class State:
     """How far the index is.
 
     Attributes:
-        state: "loading", "building", "waiting", "ready" or "failed".
+        state: "loading", "building", "waiting", "ready", "failed", or "none" where no features are
+            stored.
         sentence: the same for people.
         searchable: whether some dump's patches can be searched already.
         share: of the part under way that is done, 0 to 1.
@@ -91,7 +92,14 @@ class Searching:
                 self._say("failed", f"the index of patches cannot be made: {error}")
 
     def _complete(self) -> None:
+        from tasks import patches
+
         while not self.ended.is_set():
+            try:
+                patches.patch_rows(self.workspace)
+            except WorkspaceError as error:
+                self._say("none", str(error))
+                return
             if self._is_complete():
                 self._say("ready", "the patches of all dumps can be searched")
                 return

@@ -291,6 +291,21 @@ class TestIndex:
         similarities = [item["similarity"] for item in items]
         assert similarities == sorted(similarities, reverse=True)
 
+    def test_without_stored_features_an_image_is_still_asked(self, own: Workspace) -> None:
+        """As with an imported head, which has neither features nor neighbours."""
+        current = own.current()
+        keys = {n: k for n, k in current["keys"].items() if n not in {"features", "neighbors"}}
+        own.settle(keys=keys, neighbors={})
+        explorer = Explorer(own)
+        explorer.searching.start()
+        told = self.until(explorer, "none")
+        explorer.searching.stop()
+        assert "no stored features" in told["sentence"]
+        assert not told["searchable"]
+        asked, place = client(own), "dump=train&row=0&y=0.5&x=0.5"
+        assert asked.get(f"/api/neighbours?{place}").json() == {"items": None}
+        assert asked.get(f"/api/heat?{place}").status_code == 200
+
     def test_a_workspace_that_cannot_be_written_shows_the_rest(self, own: Workspace) -> None:
         folder = Path(own.storage.uri)
         shutil.rmtree(folder / "writers", ignore_errors=True)

@@ -53,6 +53,10 @@ const waiting = (text) => el("li", { class: "waiting" }, text);
 async function neighbours(question) {
   const { items } = await request("neighbours", question);
   if (asked !== question) return;
+  if (!items) {
+    $("#neighbours").replaceChildren(waiting("No table of neighbours: an imported head has none, else run `stego neighbors`."));
+    return;
+  }
   const tiles = items.map((each) => {
     const heat = el("canvas", { class: "heat" });
     paintHeat(heat, unpacked(each.heat));

@@ -77,6 +77,7 @@ async function indexed() {
 
 function short(found) {
   if (found?.state === "building") return found.share ? `index ${Math.round(100 * found.share)} %` : "index …";
+  if (found?.state === "none") return "no index";
   return found ? `index ${found.state}` : "";
 }
 
