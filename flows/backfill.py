@@ -14,7 +14,13 @@ from stego_core.errors import InputError, OptionError, StegoError
 from tasks.clips import is_clip
 from tasks.listing import check_unchanged, default_dump, is_image
 from tasks.log import Log
-from tasks.options import ComputeOptions, CorpusOptions, StorageOptions
+from tasks.options import (
+    ComputeOptions,
+    CorpusOptions,
+    InboxOptions,
+    ReadOptions,
+    StorageOptions,
+)
 from tasks.summary import Summary
 from tasks.workspace.storage import Storage
 from tasks.workspace.workspace import Workspace
@@ -27,21 +33,19 @@ def backfill(
     workspace: str,
     images: CorpusOptions | None = None,
     dump: str | None = None,
-    inbox: str | None = None,
+    inbox: InboxOptions | None = None,
     compute_options: ComputeOptions | None = None,
     storage_options: StorageOptions | None = None,
-    quiet_minutes: float = 0.0,
 ) -> dict[str, Any]:
     """Label new dumps with the current head and clusters; costs their own size only.
 
     Args:
         workspace: path or URI of a finished workspace.
         images: the images of one new dump, or
-        inbox: folder or URI whose every new folder is a dump.
+        inbox: the place whose every new folder is a dump.
         dump: name of the one dump in the workspace; default: the last part of its path.
         compute_options: where the work runs.
         storage_options: how object storage is reached.
-        quiet_minutes: leave folders of the inbox alone that changed within so many minutes.
 
     Returns:
         the dumps that were labelled, the report's place; None where nothing was new.
@@ -54,7 +58,7 @@ def backfill(
     storage, run = storage_options or StorageOptions(), compute_options or ComputeOptions()
     with connected(storage):
         failed: dict[str, str] = {}
-        dumps = [images] if images else arrived(workspace, str(inbox), quiet_minutes, failed)
+        dumps = [images] if images else arrived(workspace, inbox, failed) if inbox else []
         done: list[str] = []
         report = None
         if dumps:
@@ -77,16 +81,16 @@ def backfill(
     return {"dumps": done, "report": report}
 
 
-def arrived(
-    workspace: str, inbox: str, quiet_minutes: float, failed: dict[str, str]
-) -> list[CorpusOptions]:
+def arrived(workspace: str, options: InboxOptions, failed: dict[str, str]) -> list[CorpusOptions]:
     """Folders of the inbox that the workspace has no finished masks of, in order of their names.
 
     Those whose names begin with a dot or an underscore are passed over, those with the name of
     a dump from elsewhere are warned of. Finished dumps whose files changed since are put into
     `failed`.
     """
-    place, found = Storage.at(inbox), []
+    inbox, found = options.inbox, []
+    place = Storage.at(inbox)
+    read = options.model_dump(include=set(ReadOptions.model_fields))
     held = _finished(workspace)
     for folder in place.folders(""):
         if folder.startswith((".", "_")):
@@ -108,10 +112,10 @@ def arrived(
         newest = max((file.modified for file in files), default=0.0)
         if not files:
             log.warning("folder without images or videos", inbox=inbox, folder=folder)
-        elif time.time() - newest < 60 * quiet_minutes:
+        elif time.time() - newest < 60 * options.quiet_minutes:
             log.info("folder still changes, left for the next poll", inbox=inbox, folder=folder)
         else:
-            found.append(CorpusOptions(images=source.uri))
+            found.append(CorpusOptions(images=source.uri, **read))
     log.info("inbox polled", inbox=inbox, new=len(found), known=len(held))
     return found
 

@@ -168,12 +168,16 @@ def section_options(
     current: Mapping[str, Mapping[str, Any]] | None = None,
     optional: bool = False,
 ) -> Any:
-    """The options of one section; None if it is optional and nothing of it is given."""
+    """The options of one section; None if it is optional and what it cannot do without is not
+    given.
+    """
     from flows.settings import SECTIONS, built
 
-    flags = {name: given[name] for name in SECTIONS[section].model_fields if name in given}
+    fields = SECTIONS[section].model_fields
+    flags = {name: given[name] for name in fields if name in given}
     values = {**(current or {}).get(section, {}), **stored.get(section, {}), **flags}
-    return None if optional and not values else built(section, values)
+    required = {name for name, field in fields.items() if field.is_required()}
+    return None if optional and not required <= values.keys() else built(section, values)
 
 
 def log_path(workspace: str, given: str | None) -> Path:

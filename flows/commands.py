@@ -9,6 +9,7 @@ from tasks.options import (
     CorpusOptions,
     FeaturesOptions,
     HeadOptions,
+    InboxOptions,
     MasksOptions,
     NeighborsOptions,
     PretrainOptions,
@@ -125,8 +126,8 @@ def benchmark(
 def backfill(
     workspace: str,
     dump: str | None,
-    inbox: str | None,
     corpus: CorpusOptions | None,
+    inbox: InboxOptions | None,
     storage: StorageOptions,
     compute: ComputeOptions,
 ) -> Shown:
@@ -135,8 +136,8 @@ def backfill(
     from flows.backfill import backfill as backfill_flow
 
     outcome = backfill_flow(workspace, corpus, dump, inbox, compute, storage)
-    if outcome["report"] is None:
-        return lambda: console.say(f"nothing new under {inbox}")
+    if inbox and outcome["report"] is None:
+        return lambda: console.say(f"nothing new under {inbox.inbox}")
     return lambda: _results(workspace, outcome["report"])
 
 

@@ -114,7 +114,6 @@ RESAMPLING = click.Option(
 PORT = click.Option(["--port"], type=int, help="Port; 0 for any free one. [default: 8765]")
 HOST = click.Option(["--host"], help="Address to listen on. [default: 127.0.0.1]")
 NO_BROWSER = click.Option(["--no-browser"], is_flag=True, help="Do not open the page.")
-INBOX = click.Option(["--inbox"], help="Folder or URI whose every new folder is a dump.")
 FILE = click.Argument(["file"])
 BACKBONE = click.Option(
     ["--backbone"], help="timm's name of the checkpoint's backbone; default: told by its shapes."
@@ -139,9 +138,9 @@ COMMANDS = (
         "backfill",
         "Label new dumps with the current head and clusters.",
         commands.backfill,
-        ("corpus", "storage", "compute"),
-        [DUMP, INBOX],
-        optional=("corpus",),
+        ("corpus", "inbox", "storage", "compute"),
+        [DUMP],
+        optional=("corpus", "inbox"),
     ),
     CommandSpec(
         "retrain",

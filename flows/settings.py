@@ -15,6 +15,7 @@ from tasks.options import (
     ExportOptions,
     FeaturesOptions,
     HeadOptions,
+    InboxOptions,
     MasksOptions,
     NeighborsOptions,
     Options,
@@ -46,6 +47,7 @@ class PipelineOptions(RunOptions):
 
 SECTIONS: dict[str, type[Options]] = {
     "corpus": CorpusOptions,
+    "inbox": InboxOptions,
     "pretrain": PretrainOptions,
     "features": FeaturesOptions,
     "neighbors": NeighborsOptions,

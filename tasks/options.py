@@ -16,7 +16,16 @@ class Options(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class CorpusOptions(Options):
+class ReadOptions(Options):
+    """What is taken from the files of a dump."""
+
+    max_pixels: int = Field(
+        128_000_000, gt=0, description="Pixels above which an image is quarantined as a bomb."
+    )
+    fps: float = Field(1.0, gt=0, le=240, description="Frames per second taken from videos.")
+
+
+class CorpusOptions(ReadOptions):
     """Which images, and what is known about them."""
 
     images: str = Field(
@@ -28,10 +37,17 @@ class CorpusOptions(Options):
     taxonomy: str | None = Field(
         None, description="JSON file of class names, void id and optional fine-to-coarse table."
     )
-    max_pixels: int = Field(
-        128_000_000, gt=0, description="Pixels above which an image is quarantined as a bomb."
+
+
+class InboxOptions(ReadOptions):
+    """Where dumps arrive, each in a folder of its own."""
+
+    inbox: str = Field(description="Folder or URI whose every new folder is a dump.")
+    quiet_minutes: float = Field(
+        0.0,
+        ge=0,
+        description="Leave folders of the inbox alone that changed within so many minutes.",
     )
-    fps: float = Field(1.0, gt=0, le=240, description="Frames per second taken from videos.")
 
 
 BACKBONE_HINT = (

@@ -86,7 +86,7 @@ def counts(summary: Summary, dump: str) -> page.DumpCounts:
     names = ("images", "labelled", "quarantined", "megapixels")
     share = (summary.manifest("masks", dump) or {}).get("flicker")
     flicker = None if share is None else 100 * share
-    return page.DumpCounts(dump, *(corpus[name] for name in names), flicker=flicker)
+    return page.DumpCounts(dump, flicker=flicker, **{name: corpus[name] for name in names})
 
 
 def class_shares(summary: Summary) -> list[page.ClassShare]:

@@ -21,6 +21,9 @@ from stego_core.sequences import sample
 CONTAINERS = "mov,matroska,webm,avi,mpeg,mpegts,asf,flv,ogg,mxf,dv"
 """Demuxers that may see a user's bytes, whatever the file's name: a playlist would have FFmpeg open
 other files and addresses."""
+UNTIMED = ("avi",)
+"""Demuxers of containers that store no time of display: what stands for it is in the order of
+decoding, wrong wherever frames are predicted from later ones. The decoder's own clock is right."""
 SEEK_BACK = (0, 10, 60)
 """Seconds before the frame that is sought, until its key frame is found; then from the start."""
 SLACK = Fraction(1, 2000)
@@ -270,7 +273,8 @@ class Clip:
                 continue  # what a seek or a recording begins with
             if frame.is_corrupt:
                 raise ImageError(f"it is damaged{at}")
-            pts = frame.pts if frame.pts is not None else frame.dts
+            times = (frame.dts,) if container.format.name in UNTIMED else (frame.pts, frame.dts)
+            pts = next((time for time in times if time is not None), None)
             if pts is None:
                 pts = 0 if last is None else last + max(frame.duration or 1, 1)
             last = pts

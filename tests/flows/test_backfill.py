@@ -20,7 +20,7 @@ from flows import artifacts, stages
 from flows.backfill import arrived, backfill
 from flows.cli import main
 from stego_core.errors import InputError
-from tasks.options import ComputeOptions, CorpusOptions
+from tasks.options import ComputeOptions, CorpusOptions, InboxOptions
 from tasks.workspace import lease
 from tasks.workspace.storage import Storage
 
@@ -166,7 +166,7 @@ class TestInbox:
         assert "nothing new under" in capsys.readouterr().err
 
     def test_nothing_new_needs_no_workspace(self, tmp_path: Path) -> None:
-        assert arrived(str(tmp_path / "ws"), str(tmp_path / "inbox"), 0, {}) == []
+        assert arrived(str(tmp_path / "ws"), InboxOptions(inbox=str(tmp_path / "inbox")), {}) == []
         assert not (tmp_path / "ws").exists()
 
     @pytest.mark.usefixtures("no_report")
@@ -184,10 +184,12 @@ class TestInbox:
         self, place: Path, make_corpus: Callable[..., Path]
     ) -> None:
         fresh = scenes(place / "inbox" / "fresh", make_corpus, 1, 400)
-        assert arrived(str(place / "ws"), str(place / "inbox"), 10, {}) == []
+        inbox = InboxOptions(inbox=str(place / "inbox"), quiet_minutes=10, fps=3)
+        assert arrived(str(place / "ws"), inbox, {}) == []
         for path in fresh.iterdir():
             os.utime(path, (time.time() - 700, time.time() - 700))
-        (found,) = arrived(str(place / "ws"), str(place / "inbox"), 10, {})
+        (found,) = arrived(str(place / "ws"), inbox, {})
+        assert found.fps == 3
         assert found.images == str(fresh)
 
     def test_a_folder_with_the_name_of_another_dump_is_warned_of(
@@ -196,7 +198,8 @@ class TestInbox:
         """It would never be labelled, and nobody would know."""
         scenes(place / "inbox" / "train", make_corpus, 1, 400)
         failed: dict[str, str] = {}
-        assert arrived(str(place / "ws"), str(place / "inbox"), 0, failed) == []
+        inbox = InboxOptions(inbox=str(place / "inbox"))
+        assert arrived(str(place / "ws"), inbox, failed) == []
         assert failed == {}
         [line] = [line for line in caplog.messages if "dump from elsewhere" in line]
         assert "folder=train" in line

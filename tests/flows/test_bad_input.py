@@ -122,7 +122,7 @@ class TestMistakes:
         config = corpus / "stego.toml"
         for text, expected in (
             ("[head]\nstep = 3", "head has no option 'step'"),
-            ("[heads]\nsteps = 3", "expected the sections corpus, pretrain, features"),
+            ("[heads]\nsteps = 3", "expected the sections corpus, inbox, pretrain, features"),
             ("steps 3", "not TOML"),
         ):
             config.write_text(text)

@@ -136,8 +136,8 @@ def test_backfill_of_one_clip_and_of_an_inbox(
         f"tuesday/t{second:06d}.000.png" for second in range(3)
     ]
     write_scene(finished / "inbox/wednesday/a.avi", 2, 40)
-    main(["backfill", *workspace, "--inbox", str(finished / "inbox")])
-    assert len(masks(finished, "wednesday")) == 2
+    main(["backfill", *workspace, "--inbox", str(finished / "inbox"), "--fps", str(RATE)])
+    assert len(masks(finished, "wednesday")) == 2 * RATE
     records = {p: p.stat().st_mtime_ns for p in (finished / "ws").rglob("records/*.json")}
     main(["backfill", *workspace, "--inbox", str(finished / "inbox")])
     main(["backfill", *workspace, "--images", str(finished / "new/tuesday.mp4")])

@@ -145,7 +145,9 @@ class TestDeployed:
     def test_no_place_is_empty(self, setup: Setup) -> None:
         images = deployment(setup, "pipeline/full")["parameters"]["options"]["corpus"]["images"]
         assert images == "demo/workspace-corpus/images"
-        assert deployment(setup, "backfill/nightly")["parameters"]["inbox"].endswith("/inbox")
+        assert deployment(setup, "backfill/nightly")["parameters"]["inbox"]["inbox"].endswith(
+            "/inbox"
+        )
 
     def test_the_schedule_is_off(self, setup: Setup) -> None:
         (schedule,) = deployment(setup, "backfill/nightly")["schedules"]

@@ -63,6 +63,7 @@ def reasons(workspace: Workspace) -> dict[str, str]:
         ("mp4", "libx264"),
         ("mkv", "libx264"),
         ("avi", "mpeg4"),
+        ("avi", "libx264"),
         ("ts", "mpeg2video"),
         ("webm", "libvpx-vp9"),
         ("mpg", "mpeg2video"),
@@ -109,22 +110,23 @@ def test_a_clock_of_milliseconds_loses_no_frame(
     assert list(shown(cut(workspace, clip.parent, fps)).values()) == list(range(40))
 
 
+@pytest.mark.parametrize("ending", ["mp4", "avi", "mkv"])
 def test_stretches_fit_together(
-    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
 ) -> None:
-    clip = write_clip(tmp_path / "clips/long.mp4", 128, gop=25)
+    clip = write_clip(tmp_path / f"clips/long.{ending}", 128, gop=25)
     whole = shown(cut(Workspace.create(str(tmp_path / "whole")), clip.parent, 3))
     monkeypatch.setattr(stretches, "STRETCH_SECONDS", 1)
     monkeypatch.setattr(stretches, "STRETCH_BYTES", 1)
     options = CorpusOptions(images=str(clip.parent), fps=3)
     stage = frames.plan(workspace, "d", options)
     assert stage is not None
-    assert stage.shards == 12
+    assert stage.shards >= 12
     assert shown(cut(workspace, clip.parent, 3)) == whole
     table = pq.read_table(f"{workspace.storage.uri}/frames/d/frames.parquet").to_pydict()
     assert table["path"] == sorted(whole)
     assert table["seconds"] == pytest.approx([k / 3 for k in range(len(whole))])
-    assert set(table["clip"]) == {"long.mp4"}
+    assert set(table["clip"]) == {clip.name}
 
 
 def test_killed_and_started_again(
