@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 VOID = -1
 """Label of a pixel that counts nowhere."""
@@ -71,6 +70,8 @@ def match(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     Returns:
         (clusters,) int64: the class of each cluster, −1 for a cluster left over.
     """
+    from scipy.optimize import linear_sum_assignment  # a second, which most commands need not wait
+
     classes, clusters = linear_sum_assignment(counts, maximize=True)
     matched = np.full(counts.shape[1], -1, np.int64)
     matched[clusters] = classes
