@@ -12,7 +12,7 @@ import click
 from pydantic.fields import FieldInfo
 
 from flows import environment
-from stego_core.errors import StegoError
+from stego_core.errors import OptionError, StegoError
 
 if TYPE_CHECKING:
     from flows.menu import CommandSpec
@@ -149,16 +149,28 @@ def options_of(
     stored: Mapping[str, Mapping[str, Any]],
     given: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Options by section: flags over the file over what is current over defaults."""
+    """Options by section: flags over the file over what is current over defaults.
+
+    Raises:
+        OptionError: a flag belongs to a section that lacks what it cannot do without.
+    """
+    from flows.settings import SECTIONS
     from tasks.workspace.workspace import Workspace
 
     current = {}
     if command.continues:
         current = (Workspace.open(workspace).current_or_none() or {}).get("options", {})
-    return {
+    found = {
         section: section_options(section, given, stored, current, section in command.optional)
         for section in command.sections
     }
+    taken = {n for section, built in found.items() if built for n in SECTIONS[section].model_fields}
+    for section in command.optional:
+        fields = SECTIONS[section].model_fields
+        for name in fields.keys() & given.keys() - taken:
+            required = " and ".join(f"--{n}" for n, field in fields.items() if field.is_required())
+            raise OptionError(f"--{name.replace('_', '-')} needs {required}")
+    return found
 
 
 def section_options(

@@ -211,6 +211,18 @@ class TestInbox:
         said = refused(capsys, place, "backfill", *chosen)
         assert "give either --images, a dump, or --inbox, a folder of dumps" in said
 
+    @pytest.mark.parametrize(
+        ("chosen", "expected"),
+        [
+            (["--inbox", "in", "--labels", "l"], "--labels needs --images"),
+            (["--images", "im", "--quiet-minutes", "3"], "--quiet-minutes needs --inbox"),
+        ],
+    )
+    def test_an_option_of_the_other_is_not_passed_over(
+        self, place: Path, chosen: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert expected in refused(capsys, place, "backfill", *chosen)
+
 
 def test_a_workspace_that_ended_with_its_clusters_labels_with_the_defaults(
     place: Path, make_corpus: Callable[..., Path], no_report: None
