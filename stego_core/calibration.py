@@ -18,14 +18,30 @@ TOKENS, MOST_BATCHES = 46_464, 256
 KINDS = 6
 """Coarse kinds of patches. Real classes differ in size: eleven street classes are as diverse as
 five of one size (the probability that two patches are of one class is 0.21 on CamVid)."""
-ATTRACTING = Triple(1.1, 1.1, 0.25)
-"""Share of self, knn and random pairs that attract, in parts of the self, knn and again the self
-pairs that are of one kind (docs/calibration.md)."""
 RESTARTS, KEPT = 16, 4
 """k-means starts, and those of lowest inertia whose shares are averaged: one alone may be off by a
 fifth from seed to seed."""
 SAMPLE = 8192
 """Tokens that the kinds are found on."""
+
+
+class Attracting(NamedTuple):
+    """How many pairs attract, in parts of those that are of one kind.
+
+    Attributes:
+        self, knn, rand: of self, knn and random pairs, in parts of each.
+        rand_of_self: of random pairs, in parts of the self pairs; added to `rand`.
+    """
+
+    self: float
+    knn: float
+    rand: float
+    rand_of_self: float
+
+
+PLAIN, SHIFTED = Attracting(1, 1, 0.5, 0), Attracting(1.1, 1.1, 0, 0.25)
+"""For features as they are, and for those of a recipe that draws them together first
+(docs/calibration.md)."""
 
 
 class Tokens(NamedTuple):
@@ -47,29 +63,37 @@ class Measured(NamedTuple):
     shares: Triple
 
 
-def measure(batches: Sequence[tuple[Tokens, Tokens, Tokens]], seed: int) -> Measured:
+def measure(
+    batches: Sequence[tuple[Tokens, Tokens, Tokens]], seed: int, attracting: Attracting
+) -> Measured:
     """The shifts at which about as many pairs attract as are of one kind.
 
     Patches are sorted into a few coarse kinds by k-means on their features. That tells how often
-    two patches of one image, or of neighbours, are of one kind: often where a crop shows little,
-    seldom where it shows a whole street. The best starts of k-means are averaged. Pairs attract
-    where the centred correspondence F^SC exceeds b, so b is the quantile of F^SC that leaves this
-    share, times `ATTRACTING`, above it. Random pairs are there to repel: a part of the self pairs'
-    share attracts.
+    two patches of one image, of neighbours, or of random images are of one kind: often where a
+    crop shows little, seldom where it shows a whole street. The best starts of k-means are
+    averaged. Pairs attract where the centred correspondence F^SC exceeds b, so b is the quantile
+    of F^SC that leaves the wanted part of this share above it.
 
     Args:
         batches: of tokens as training draws them: pairs of self, knn and random images.
         seed: of the sample and of the k-means starts.
+        attracting: how many are wanted.
     """
     sortings = coarse_kinds(torch.cat([pairs[0].one.flatten(0, 1) for pairs in batches]), seed)
-    own, knn, rand = zip(*batches, strict=True)
-    of_self, of_knn = (
-        float(np.mean([same_kind(part, kinds) for part in pairs for kinds in sortings]))
-        for pairs in (own, knn)
+    kinds_of_pairs = list(zip(*batches, strict=True))
+    same = Triple(
+        *(
+            float(np.mean([same_kind(part, kinds) for part in pairs for kinds in sortings]))
+            for pairs in kinds_of_pairs
+        )
     )
-    found = zip(ATTRACTING, (of_self, of_knn, of_self), strict=True)
-    shares = Triple(*(min(1.0, part * share) for part, share in found))
-    return Measured(Triple(*map(exceeded_by, (own, knn, rand), shares)), shares)
+    wanted = (
+        attracting.self * same.self,
+        attracting.knn * same.knn,
+        attracting.rand * same.rand + attracting.rand_of_self * same.self,
+    )
+    shares = Triple(*(min(1.0, share) for share in wanted))
+    return Measured(Triple(*map(exceeded_by, kinds_of_pairs, shares)), shares)
 
 
 def exceeded_by(pairs: Sequence[Tokens], share: float) -> float:

@@ -14,7 +14,7 @@ from torch.nn.functional import normalize
 
 from stego_core import calibration
 from stego_core.batches import Batch, TrainingSet, draw_batch, step_generator
-from stego_core.calibration import Measured, Tokens
+from stego_core.calibration import Attracting, Measured, Tokens
 from stego_core.correspondence import batch_attractions, batch_terms
 from stego_core.head import Head
 from stego_core.shifts import Triple
@@ -35,6 +35,7 @@ class Recipe:
         seed: every draw of step t comes from (seed, t) alone, so a resumed run draws the same.
         weights: λ of the self, knn and random term.
         averaging: decay, in [0, 1), of the moving average of the head's weights; 0 keeps the last.
+        attracting: how many pairs attract where the shifts are measured.
     """
 
     steps: int
@@ -44,6 +45,7 @@ class Recipe:
     seed: int
     weights: Triple
     averaging: float = 0.0
+    attracting: Attracting = calibration.PLAIN
 
 
 @dataclass
@@ -176,7 +178,7 @@ def prepared(data: TrainingSet, recipe: Recipe, shifts: Triple, device: str, ste
 
 def measured_shifts(data: TrainingSet, recipe: Recipe) -> Measured:
     """The shifts that suit these features, from the batches of the first steps."""
-    return calibration.measure(first_pairs(data, recipe), recipe.seed)
+    return calibration.measure(first_pairs(data, recipe), recipe.seed, recipe.attracting)
 
 
 def first_pairs(data: TrainingSet, recipe: Recipe) -> list[tuple[Tokens, Tokens, Tokens]]:

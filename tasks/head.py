@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stego_core import batches, meanshift, training
+from stego_core import batches, calibration, meanshift, training
 from stego_core.batches import ImageReader, Images, TrainingSet
 from stego_core.errors import CapacityError
 from stego_core.shifts import Triple
@@ -25,7 +25,7 @@ from tasks.steps import Step
 from tasks.workspace import arrays, keys, tables
 from tasks.workspace.ledger import Folder, Record
 
-VERSION = 7
+VERSION = 8
 TITLE = "head"
 CHECKPOINT_STEPS = 200
 REPORT_STEPS = 20
@@ -143,6 +143,7 @@ def rounded(values: Iterable[float]) -> Triple:
 
 def recipe_of(options: HeadOptions) -> Recipe:
     """The core's recipe for these options."""
+    shifted = options.recipe == meanshift.RECIPE
     return Recipe(
         steps=options.steps,
         batch=options.batch,
@@ -150,7 +151,8 @@ def recipe_of(options: HeadOptions) -> Recipe:
         learning_rate=options.learning_rate,
         seed=options.seed,
         weights=options.calibration().weights,
-        averaging=AVERAGING if options.recipe == meanshift.RECIPE else 0.0,
+        averaging=AVERAGING if shifted else 0.0,
+        attracting=calibration.SHIFTED if shifted else calibration.PLAIN,
     )
 
 

@@ -7,7 +7,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from stego_core.calibration import ATTRACTING, KINDS, Tokens, coarse_kinds, measure, same_kind
+from stego_core.calibration import (
+    KINDS,
+    PLAIN,
+    SHIFTED,
+    Attracting,
+    Tokens,
+    coarse_kinds,
+    measure,
+    same_kind,
+)
 from stego_core.correspondence import attraction, distilled
 
 CHANNELS = 16
@@ -71,15 +80,16 @@ def test_fewer_tokens_than_kinds_are_kinds_of_their_own() -> None:
 @pytest.mark.parametrize("shown", [2, 4])
 def test_shares_follow_what_an_image_shows(shown: int) -> None:
     """Images of two kinds are of one kind in half of their pairs."""
-    measured = measure([drawn(seed, shown) for seed in range(12)], seed=0)
-    for part, share in zip(ATTRACTING, measured.shares, strict=True):
-        assert share == pytest.approx(part / shown, abs=0.03)
+    measured = measure([drawn(seed, shown) for seed in range(12)], 0, Attracting(1, 0.9, 0.5, 0.1))
+    assert measured.shares.self == pytest.approx(1 / shown, abs=0.03)
+    assert measured.shares.knn == pytest.approx(0.9 / shown, abs=0.03)
+    assert measured.shares.rand == pytest.approx(0.5 / KINDS + 0.1 / shown, abs=0.03)
 
 
 def test_as_many_pairs_attract_as_the_shares_say() -> None:
     """Attraction is told by the sign of the loss's slope in the code correspondence."""
     batches = [drawn(seed, 3, noise=0.4) for seed in range(6)]
-    measured = measure(batches, seed=0)
+    measured = measure(batches, 0, SHIFTED)
     for kind, shift in enumerate(measured.shifts):
         attracted = []
         for pairs in batches:
@@ -93,14 +103,14 @@ def test_as_many_pairs_attract_as_the_shares_say() -> None:
 
 def test_the_same_seed_measures_the_same_and_others_nearly_so() -> None:
     batches = [drawn(seed, 3, noise=0.3) for seed in range(6)]
-    first = measure(batches, seed=0)
-    assert measure(batches, seed=0) == first
-    assert measure(batches, seed=1).shifts == pytest.approx(first.shifts, abs=0.03)
+    first = measure(batches, 0, PLAIN)
+    assert measure(batches, 0, PLAIN) == first
+    assert measure(batches, 1, PLAIN).shifts == pytest.approx(first.shifts, abs=0.03)
 
 
 def test_constant_features_give_finite_shifts() -> None:
     """Nothing tells the patches apart: every pair is of one kind."""
     pairs = Tokens(*(torch.ones(4, 9, CHANNELS) for _ in range(2)))
-    measured = measure([(pairs, pairs, pairs)], seed=0)
-    assert measured.shares == (1, 1, ATTRACTING.rand)
+    measured = measure([(pairs, pairs, pairs)], 0, SHIFTED)
+    assert measured.shares == (1, 1, 0.25)
     assert all(math.isfinite(shift) for shift in measured.shifts)
