@@ -167,7 +167,7 @@ def options_of(
     taken = {n for section, built in found.items() if built for n in SECTIONS[section].model_fields}
     for section in command.optional:
         fields = SECTIONS[section].model_fields
-        for name in fields.keys() & given.keys() - taken:
+        for name in sorted(fields.keys() & given.keys() - taken):
             required = " and ".join(f"--{n}" for n, field in fields.items() if field.is_required())
             raise OptionError(f"--{name.replace('_', '-')} needs {required}")
     return found
