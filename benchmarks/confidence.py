@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from stego_core import metrics
+from stego_core.confidence import DOUBT
 from tasks import confidence, images
 from tasks.index import IndexReader
 from tasks.summary import Summary
@@ -32,34 +33,39 @@ class Judged(NamedTuple):
     Attributes:
         error: share of the labelled pixels that are wrong.
         pixels: error rate among the least certain tenth of the pixels, in parts of `error`.
+        doubtful: share of the pixels that are doubtful.
+        doubted: error rate among these.
         caught: share of the wrong pixels that lie in the least certain fifth of the images.
         possible: the largest share that any fifth of the images holds.
     """
 
     error: float
     pixels: float
+    doubtful: float
+    doubted: float
     caught: float
     possible: float
 
 
 def judged(
-    wrong: list[NDArray[np.bool_]], margins: list[NDArray[np.uint8]], certain: NDArray[np.float64]
+    wrong: list[NDArray[np.bool_]], margins: list[NDArray[np.uint8]], doubtful: NDArray[np.float64]
 ) -> Judged:
     """Judge margins.
 
     Args:
         wrong: of each image, (n,) which of its labelled pixels are wrong.
         margins: of each image, (n,) uint8 of the same pixels.
-        certain: (images,) mean margin of each.
+        doubtful: (images,) share of each one's pixels that are doubtful.
     """
-    every, error = np.concatenate(wrong), float(np.concatenate(wrong).mean())
-    order = np.argsort(np.concatenate(margins), kind="stable")
-    least = every[order[: round(LEAST_PIXELS * len(every))]].mean()
+    every, certain = np.concatenate(wrong), np.concatenate(margins)
+    error, least = every.mean(), certain.argsort(kind="stable")[: round(LEAST_PIXELS * len(every))]
+    doubted = certain < DOUBT
     counts = np.array([image.sum() for image in wrong])
     first = round(LEAST_IMAGES * len(counts))
-    caught = counts[np.argsort(certain, kind="stable")[:first]].sum() / counts.sum()
+    caught = counts[np.argsort(-doubtful, kind="stable")[:first]].sum() / counts.sum()
     possible = np.sort(counts)[::-1][:first].sum() / counts.sum()
-    return Judged(error, float(least / error), float(caught), float(possible))
+    figures = (error, every[least].mean() / error, doubted.mean(), every[doubted].mean())
+    return Judged(*map(float, (*figures, caught, possible)))
 
 
 def main() -> None:
@@ -72,8 +78,8 @@ def main() -> None:
     if folder is None or scored is None:
         sys.exit(f"dump {chosen.dump} has no scored masks; run `stego scores` first")
     index = IndexReader(summary.workspace, chosen.dump)
-    found, certain = [], []
-    for row in confidence.stream(folder, ("row", "image_id", "margin")):
+    found, doubtful = [], []
+    for row in confidence.stream(folder, ("row", "image_id", "doubtful")):
         (entry,) = index.entries(np.array([row["row"]]))
         labels = index.labels(entry)
         if labels is None:
@@ -85,19 +91,20 @@ def main() -> None:
         mask, margins = (images.decode_mask(folder.storage.read(path)) for path in paths)
         known = labels >= 0
         found.append((labels[known], mask[known], margins[known]))
-        certain.append(row["margin"])
+        doubtful.append(row["doubtful"])
     confusion = np.asarray(scored["confusion"]["stego"])
     for name, matched in (
         ("one to one", np.asarray(scored["matching"]["stego"])),
         ("many to one", metrics.majority_match(confusion)),
     ):
         wrong = [matched[mask] != labels for labels, mask, _ in found]
-        result = judged(wrong, [margins for _, _, margins in found], np.array(certain))
+        result = judged(wrong, [margins for _, _, margins in found], np.array(doubtful))
         caught, possible = 100 * result.caught, 100 * result.possible
         print(
             f"{name}: error {100 * result.error:.1f} %; least certain tenth of the pixels "
-            f"{result.pixels:.2f} × that; least certain fifth of the {len(found)} images holds "
-            f"{caught:.1f} % of the wrong pixels, of at most {possible:.1f} %"
+            f"{result.pixels:.2f} × that; {100 * result.doubtful:.1f} % are doubtful, "
+            f"{100 * result.doubted:.1f} % of these wrong; least certain fifth of the {len(found)} "
+            f"images holds {caught:.1f} % of the wrong pixels, of at most {possible:.1f} %"
         )
 
 

@@ -45,7 +45,13 @@ class Row(NamedTuple):
 
 
 class Doubtful(NamedTuple):
-    """An image that people should look at, all shares 0 to 1."""
+    """An image that people should look at, all shares 0 to 1.
+
+    Attributes:
+        dump, row, image_id, path: which image.
+        margin: mean margin of its pixels.
+        doubtful: share of its pixels that are doubtful.
+    """
 
     dump: str
     row: int
@@ -113,7 +119,9 @@ def kept(summary: Summary) -> list[tuple[str, Folder]]:
 
 
 def least_certain(summary: Summary, most: int) -> list[Doubtful]:
-    """The images with the smallest mean margin, over all dumps, least certain first.
+    """The images with most doubtful pixels for their size, over all dumps, least certain first.
+
+    Of equal shares, the smaller mean margin comes first: without a CRF all pixels are doubtful.
 
     Raises:
         WorkspaceError: there are no masks, or an earlier version made them.
@@ -127,7 +135,7 @@ def least_certain(summary: Summary, most: int) -> list[Doubtful]:
     found: list[Doubtful] = []
     for dump, folder in folders:
         found += [Doubtful(dump, **row) for row in stream(folder, Doubtful._fields[1:])]
-        found = sorted(found, key=lambda each: (each.margin, each.dump, each.row))[:most]
+        found = sorted(found, key=lambda each: (-each.doubtful, each.margin))[:most]
     return found
 
 

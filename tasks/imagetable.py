@@ -85,6 +85,11 @@ class ImageTable:
             {name: columns[name].tolist() for name in ("image_id", "path", "height", "width")},
         )
 
+    @property
+    def doubt(self) -> NDArray[np.float32]:
+        """(2, n) keys of `np.lexsort` by which the least certain images come first."""
+        return np.stack([self.margin, -self.doubtful])
+
     def share(self, members: Sequence[int] | None) -> NDArray[np.float32]:
         """(n,) share of some clusters together."""
         return np.asarray(self.shares[list(members or [])].sum(axis=0))

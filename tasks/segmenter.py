@@ -14,8 +14,8 @@ from tasks.workspace import keys, tables
 from tasks.workspace.storage import Storage
 from tasks.workspace.workspace import Workspace
 
-MASKS_VERSION = 3
-"""Raised whenever the same options would give other masks."""
+MASKS_VERSION = 4
+"""Raised whenever the same options would give other masks, margins or tables."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from flows.cli import main
 from flows.explorer import serve
 from flows.explorer.app import Explorer
 from flows.explorer.guard import Guard, is_loopback
+from stego_core.confidence import DOUBT
 from stego_core.errors import OptionError
 from tasks import classes
 from tasks.workspace import lease, remembered
@@ -365,3 +367,8 @@ def test_every_format_of_exports_is_offered() -> None:
     from tasks.exports.run import WRITERS
 
     assert set(FORMATS) == set(WRITERS)
+
+
+def test_the_page_and_the_tables_call_the_same_pixels_doubtful() -> None:
+    script = files("flows.explorer").joinpath("static", "paint.js").read_text()
+    assert f"const SURE = {DOUBT};" in script

@@ -258,8 +258,9 @@ class TestConfidence:
             pq.read_table(finished / "ws" / "masks" / key / dump / "confidence.parquet")
             for dump in ("train", "new")
         ]
-        every = sorted(value.as_py() for table in tables for value in table.column("margin"))
-        assert [each["margin"] for each in found] == every[:5]
+        rows = [row for table in tables for row in table.to_pylist()]
+        rows.sort(key=lambda row: (-row["doubtful"], row["margin"]))
+        assert [each["image_id"] for each in found] == [row["image_id"] for row in rows[:5]]
         stego("status", "--workspace", str(finished / "ws"), "--doubtful", "2")
         assert found[0]["path"] in capsys.readouterr().out
 

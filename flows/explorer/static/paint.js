@@ -68,8 +68,10 @@ export function paintLabels(canvas, ids, colours) {
   paint(canvas, ids, table);
 }
 
+const SURE = 250; // margins from here on are no doubt: DOUBT of stego_core/confidence.py
 const DOUBT = Array.from({ length: 256 }, (_, value) => {
-  const doubt = (1 - value / 255) ** 2; // small margins are what is looked for
+  // By orders of magnitude: most doubtful pixels lie just below SURE.
+  const doubt = Math.max(0, Math.log((256 - value) / (256 - SURE)) / Math.log(256 / (256 - SURE)));
   return [255, Math.round(70 + 120 * (1 - doubt)), 40, Math.round(230 * doubt)];
 });
 
