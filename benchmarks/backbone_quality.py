@@ -12,9 +12,7 @@
 """
 
 import argparse
-import json
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -174,18 +172,13 @@ def main() -> None:
     for name, values in precision.items():
         print(f"{'average precision, ' + name:<36}{np.mean(values):16.3f}")
     document = {
-        "benchmark": "backbone_quality",
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "scenes": chosen.scenes,
         "seed": chosen.seed,
         "demo": figures,
         "average_precision": precision,
         "machine": before,
     }
-    harness.RESULTS.mkdir(exist_ok=True)
-    path = harness.RESULTS / "backbone_quality.json"
-    path.write_text(json.dumps(document, indent=1) + "\n")
-    print(f"written: {path.relative_to(harness.ROOT)}")
+    harness.write("backbone_quality", document)
 
 
 if __name__ == "__main__":

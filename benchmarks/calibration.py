@@ -15,9 +15,7 @@ those after mean shift, and the grid's best setting again. Labels judge; they ch
 import argparse
 import itertools
 import json
-import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -241,12 +239,8 @@ def main() -> None:
         "options": {n: getattr(chosen, n) for n in ("steps", "seeds", "restarts", "every", "grid")},
         "images": len(work.images),
         "machine": harness.machine(),
-        "date": datetime.now(UTC).date().isoformat(),
     }
-    harness.RESULTS.mkdir(exist_ok=True)
-    path = harness.RESULTS / f"calibration-{chosen.name}.json"
-    path.write_text(json.dumps(document, indent=1) + "\n")
-    print(path, file=sys.stderr)
+    harness.write(f"calibration-{chosen.name}", document)
 
 
 if __name__ == "__main__":

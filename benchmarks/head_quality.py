@@ -10,10 +10,8 @@ There is no CRF: it would hide a part of the difference.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 import harness
@@ -124,7 +122,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--seeds", default="0", help="numbers, separated by commas")
     chosen = parser.parse_args()
-    before, view = harness.machine(), View(resolution=MasksOptions().resolution)
+    view = View(resolution=MasksOptions().resolution)
     summary = Summary(Workspace.open(chosen.workspace))
     keys, dumps = summary.current["keys"], summary.current["dumps"]
     features = FeatureRows(summary.workspace, keys["features"], tuple(dumps))
@@ -144,17 +142,9 @@ def main() -> None:
         for name, scores in figures[str(seed)].items():
             told = f"accuracy {scores['accuracy']:.1f}, mIoU {scores['miou']:.1f}"
             print(f"seed {seed}, {name}: {told}", flush=True)
-    document = {
-        "benchmark": "head_quality",
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "steps": chosen.steps,
-        "figures": figures,
-        "machine": before,
-    }
-    harness.RESULTS.mkdir(exist_ok=True)
-    path = harness.RESULTS / "head_quality.json"
-    path.write_text(json.dumps(document, indent=1) + "\n")
-    print(f"written: {path.relative_to(harness.ROOT)}")
+    harness.write(
+        "head_quality", {"steps": chosen.steps, "figures": figures, "machine": harness.machine()}
+    )
 
 
 if __name__ == "__main__":
