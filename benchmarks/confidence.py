@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from stego_core import metrics
-from stego_core.confidence import DOUBT
+from stego_core.confidence import SURE
 from tasks import confidence, images
 from tasks.index import IndexReader
 from tasks.summary import Summary
@@ -48,21 +48,21 @@ class Judged(NamedTuple):
 
 
 def judged(
-    wrong: list[NDArray[np.bool_]], margins: list[NDArray[np.uint8]], doubtful: NDArray[np.float64]
+    wrong: list[NDArray[np.bool_]], margins: list[NDArray[np.uint8]], doubt: NDArray[np.float64]
 ) -> Judged:
     """Judge margins.
 
     Args:
         wrong: of each image, (n,) which of its labelled pixels are wrong.
         margins: of each image, (n,) uint8 of the same pixels.
-        doubtful: (images,) share of each one's pixels that are doubtful.
+        doubt: (images,) of each.
     """
     every, certain = np.concatenate(wrong), np.concatenate(margins)
     error, least = every.mean(), certain.argsort(kind="stable")[: round(LEAST_PIXELS * len(every))]
-    doubted = certain < DOUBT
+    doubted = certain < SURE
     counts = np.array([image.sum() for image in wrong])
     first = round(LEAST_IMAGES * len(counts))
-    caught = counts[np.argsort(-doubtful, kind="stable")[:first]].sum() / counts.sum()
+    caught = counts[np.argsort(-doubt, kind="stable")[:first]].sum() / counts.sum()
     possible = np.sort(counts)[::-1][:first].sum() / counts.sum()
     figures = (error, every[least].mean() / error, doubted.mean(), every[doubted].mean())
     return Judged(*map(float, (*figures, caught, possible)))
@@ -78,8 +78,8 @@ def main() -> None:
     if folder is None or scored is None:
         sys.exit(f"dump {chosen.dump} has no scored masks; run `stego scores` first")
     index = IndexReader(summary.workspace, chosen.dump)
-    found, doubtful = [], []
-    for row in confidence.stream(folder, ("row", "image_id", "doubtful")):
+    found, doubt = [], []
+    for row in confidence.stream(folder, ("row", "image_id", "doubt")):
         (entry,) = index.entries(np.array([row["row"]]))
         labels = index.labels(entry)
         if labels is None:
@@ -91,14 +91,14 @@ def main() -> None:
         mask, margins = (images.decode_mask(folder.storage.read(path)) for path in paths)
         known = labels >= 0
         found.append((labels[known], mask[known], margins[known]))
-        doubtful.append(row["doubtful"])
+        doubt.append(row["doubt"])
     confusion = np.asarray(scored["confusion"]["stego"])
     for name, matched in (
         ("one to one", np.asarray(scored["matching"]["stego"])),
         ("many to one", metrics.majority_match(confusion)),
     ):
         wrong = [matched[mask] != labels for labels, mask, _ in found]
-        result = judged(wrong, [margins for _, _, margins in found], np.array(doubtful))
+        result = judged(wrong, [margins for _, _, margins in found], np.array(doubt))
         caught, possible = 100 * result.caught, 100 * result.possible
         print(
             f"{name}: error {100 * result.error:.1f} %; least certain tenth of the pixels "

@@ -15,11 +15,11 @@ from tasks.confidence import Doubtful
 def show_doubtful(found: Sequence[Doubtful]) -> None:
     """The images to look at first, in percent."""
     table = Table(title="least certain images first, percent")
-    for heading in ("dump", "image", "mean margin", "doubtful pixels"):
+    for heading in ("dump", "image", "doubt", "mean margin", "doubtful pixels"):
         table.add_column(heading, justify="left" if heading in {"dump", "image"} else "right")
     for each in found:
-        margin, share = (f"{100 * value:.1f}" for value in (each.margin, each.doubtful))
-        table.add_row(Text(each.dump), Text(each.path, overflow="fold"), margin, share)
+        figures = (f"{100 * value:.1f}" for value in (each.doubt, each.margin, each.doubtful))
+        table.add_row(Text(each.dump), Text(each.path, overflow="fold"), *figures)
     results.print(table)
 
 

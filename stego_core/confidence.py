@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-DOUBT = 250
-"""A pixel whose margin is below this, of 255, is doubtful. The CRF makes most pixels all but sure;
-small margins lie along outlines, which every image has, and regions that are wrong have 0.9 to
-0.98. About as many pixels are doubtful as are wrong (measured: docs/names.md)."""
+SURE = 250
+"""A pixel whose margin is below this, of 255, is doubtful."""
+MISSING = np.log((255.5 - np.arange(256)) / 255.5)
+"""log(1 − margin) of each margin; half a step from 1 where it is 255."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Confidence:
 
     Attributes:
         pixels: (K,) int64 of each class.
-        doubtful: (K,) int64, those of them whose margin is below DOUBT.
+        doubtful: (K,) int64, those of them whose margin is below SURE.
         margins: (K,) float64, sum of their margins, each 0 to 1.
     """
 
@@ -32,7 +32,7 @@ class Confidence:
         flat, weights = classes.ravel(), margins.ravel()
         return cls(
             np.bincount(flat, minlength=count),
-            np.bincount(flat[weights < DOUBT], minlength=count),
+            np.bincount(flat[weights < SURE], minlength=count),
             np.bincount(flat, weights, minlength=count) / 255,
         )
 
@@ -58,6 +58,19 @@ class Confidence:
         return float(self.margins.sum() / max(int(self.pixels.sum()), 1))
 
     @property
-    def doubt(self) -> float:
+    def doubtful_share(self) -> float:
         """Share of the pixels that are doubtful, 0 to 1."""
         return float(self.doubtful.sum() / max(int(self.pixels.sum()), 1))
+
+
+def doubt(margins: NDArray[np.uint8]) -> float:
+    """How doubtful an image is: the geometric mean of 1 − margin, above 0 to 1.
+
+    The CRF makes most pixels all but sure. The smallest margins lie along outlines, which every
+    image has; a region that is wrong has 0.9 to 0.98, which a mean of margins hardly notices and a
+    mean of logarithms does (measured: docs/names.md).
+
+    Args:
+        margins: (H, W) uint8.
+    """
+    return float(np.exp(MISSING[margins].mean()))

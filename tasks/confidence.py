@@ -18,6 +18,7 @@ IMAGE_COLUMNS = {
     "path": "string",
     "height": "int32",
     "width": "int32",
+    "doubt": "float",
     "margin": "float",
     "doubtful": "float",
 }
@@ -37,11 +38,13 @@ class Row(NamedTuple):
         row: in the dump's index.
         entry: of the index.
         sure: what its mask's margins add up to.
+        doubt: of the whole image.
     """
 
     row: int
     entry: Entry
     sure: Confidence
+    doubt: float
 
 
 class Doubtful(NamedTuple):
@@ -49,6 +52,7 @@ class Doubtful(NamedTuple):
 
     Attributes:
         dump, row, image_id, path: which image.
+        doubt: geometric mean of its pixels' 1 − margin.
         margin: mean margin of its pixels.
         doubtful: share of its pixels that are doubtful.
     """
@@ -57,6 +61,7 @@ class Doubtful(NamedTuple):
     row: int
     image_id: str
     path: str
+    doubt: float
     margin: float
     doubtful: float
 
@@ -91,8 +96,9 @@ def _values(row: Row, classes: int) -> dict[str, Any]:
     values: dict[str, Any] = {
         "row": row.row,
         **{name: row.entry[name] for name in ("image_id", "path", "height", "width")},
+        "doubt": row.doubt,
         "margin": sure.margin,
-        "doubtful": sure.doubt,
+        "doubtful": sure.doubtful_share,
     }
     for c in range(classes):
         pixels = int(sure.pixels[c])
@@ -119,9 +125,7 @@ def kept(summary: Summary) -> list[tuple[str, Folder]]:
 
 
 def least_certain(summary: Summary, most: int) -> list[Doubtful]:
-    """The images with most doubtful pixels for their size, over all dumps, least certain first.
-
-    Of equal shares, the smaller mean margin comes first: without a CRF all pixels are doubtful.
+    """The images of most doubt, over all dumps, least certain first.
 
     Raises:
         WorkspaceError: there are no masks, or an earlier version made them.
@@ -135,7 +139,7 @@ def least_certain(summary: Summary, most: int) -> list[Doubtful]:
     found: list[Doubtful] = []
     for dump, folder in folders:
         found += [Doubtful(dump, **row) for row in stream(folder, Doubtful._fields[1:])]
-        found = sorted(found, key=lambda each: (-each.doubtful, each.margin))[:most]
+        found = sorted(found, key=lambda each: -each.doubt)[:most]
     return found
 
 

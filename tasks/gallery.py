@@ -105,8 +105,8 @@ def page(
         dump: of which dump; None: of all, in order of arrival.
         cls: id of a class as shown; only images that show it, with what is merged into it.
         labelled: only images with a true label, or only those without.
-        order: "doubtful": the largest share of doubtful pixels first, of equal ones the smallest
-            mean margin; "index": as they were indexed; "class": the largest share of `cls` first.
+        order: "doubtful": the most doubtful first; "index": as they were indexed; "class": the
+            largest share of `cls` first.
         offset: images to pass over.
         limit: images at most.
 
@@ -124,10 +124,10 @@ def page(
     places = np.concatenate(found)
     if order != "index":
         keys = [
-            -table.share(members)[None, own] if order == "class" else table.doubt[:, own]
+            table.share(members)[own] if order == "class" else table.doubt[own]
             for table, own in zip(tables, found, strict=True)
         ]
-        by = np.lexsort(np.concatenate(keys, axis=1))
+        by = np.argsort(-np.concatenate(keys), kind="stable")
         owners, places = owners[by], places[by]
     part = slice(offset, offset + limit)
     chosen = zip(owners[part].tolist(), places[part].tolist(), strict=True)

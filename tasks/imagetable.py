@@ -27,6 +27,7 @@ class Item:
         path: of the image's file, below the dump's folder.
         height: pixels, as displayed.
         width: pixels, as displayed.
+        doubt: geometric mean of its pixels' 1 − margin.
         margin: mean margin of its pixels, 1 where all are sure.
         doubtful: share of its pixels that are doubtful.
         labelled: whether it has a true label.
@@ -39,6 +40,7 @@ class Item:
     path: str
     height: int
     width: int
+    doubt: float
     margin: float
     doubtful: float
     labelled: bool
@@ -53,7 +55,7 @@ class ImageTable:
         dump: which one.
         rows: (n,) int64 in its index.
         labelled: (n,) bool.
-        margin, doubtful: (n,) float32.
+        doubt, margin, doubtful: (n,) float32.
         shares: (K, n) float32, of each cluster of the pixels of each image.
         texts: the columns of strings and sizes.
     """
@@ -61,6 +63,7 @@ class ImageTable:
     dump: str
     rows: NDArray[np.int64]
     labelled: NDArray[np.bool_]
+    doubt: NDArray[np.float32]
     margin: NDArray[np.float32]
     doubtful: NDArray[np.float32]
     shares: NDArray[np.float32]
@@ -79,16 +82,12 @@ class ImageTable:
             index.dump,
             columns["row"],
             labelled[columns["row"]],
+            columns["doubt"],
             columns["margin"],
             columns["doubtful"],
             np.stack([columns[name] for name in shares]),
             {name: columns[name].tolist() for name in ("image_id", "path", "height", "width")},
         )
-
-    @property
-    def doubt(self) -> NDArray[np.float32]:
-        """(2, n) keys of `np.lexsort` by which the least certain images come first."""
-        return np.stack([self.margin, -self.doubtful])
 
     def share(self, members: Sequence[int] | None) -> NDArray[np.float32]:
         """(n,) share of some clusters together."""
@@ -109,6 +108,7 @@ class ImageTable:
             dump=self.dump,
             row=int(self.rows[place]),
             **{name: values[place] for name, values in self.texts.items()},
+            doubt=float(self.doubt[place]),
             margin=float(self.margin[place]),
             doubtful=float(self.doubtful[place]),
             labelled=bool(self.labelled[place]),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stego_core.confidence import Confidence
+from stego_core.confidence import Confidence, doubt
 from stego_core.errors import ImageError
 from stego_core.flicker import Flicker
 from stego_core.geometry import MAX_ASPECT
@@ -131,7 +131,7 @@ class MasksWork:
                 with watch("flicker"):
                     restless.add(row, image, found.classes)
                 sure = Confidence.of(found.classes, found.margins, len(centroids))
-                rows.append(confidence.Row(row, entry, sure))
+                rows.append(confidence.Row(row, entry, sure, doubt(found.margins)))
                 written.append(keys.digest(content))
                 size += len(content)
         if not self.baseline:

@@ -129,7 +129,7 @@ def least_certain(summary: Summary) -> list[page.GalleryItem]:
         return []
     found = confidence.least_certain(summary, DOUBTFUL)
     items = [(item, shown_images(summary, item.dump, [item.row])) for item in found]
-    return [replace(shown[0], doubtful=100 * item.doubtful) for item, shown in items if shown]
+    return [replace(shown[0], doubt=100 * item.doubt) for item, shown in items if shown]
 
 
 def shown_images(summary: Summary, dump: str, rows: Sequence[int]) -> list[page.GalleryItem]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stego_core.classes import Classes
-from stego_core.confidence import DOUBT
+from stego_core.confidence import doubt
 from stego_core.errors import OptionError
 from stego_core.regions import Region
 from tasks.exports.writer import LabelledImage, Target, Writer, legend
@@ -28,8 +28,8 @@ class LabelStudio(Writer):
 
     Local images are referred to as `/data/local-files/?d=PATH`, PATH below the document root that
     Label Studio serves; images elsewhere by their URI, which a source storage of the project
-    resolves. `score` of an image is the share of its pixels that are not doubtful, so that sorting
-    by it brings what `stego status --doubtful` lists; of a result the mean margin of its pixels.
+    resolves. `score` of an image is 1 − its doubt, so that sorting by it
+    brings what `stego status --doubtful` lists; of a result the mean margin of its pixels.
     """
 
     names = ("tasks.json", "config.xml")
@@ -64,7 +64,7 @@ class LabelStudio(Writer):
         """Add the image's task."""
         found = image.regions(self.chosen)
         results = [self._result(str(n), each, image.size) for n, each in enumerate(found, 1)]
-        score = float((image.margins >= DOUBT).mean())
+        score = 1 - doubt(image.margins)
         prediction = {"model_version": MODEL, "score": round(score, 4), "result": results}
         data = {
             IMAGE: reference(image.uri, self.root),

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stego_core.confidence import DOUBT, Confidence
+from stego_core.confidence import SURE, Confidence, doubt
 from stego_core.inference import margins
 
 
@@ -27,10 +27,10 @@ def test_confidence_adds_up_by_class() -> None:
     for number in range(4):
         own = certain[classes == number]
         assert sure.pixels[number] == len(own)
-        assert sure.doubtful[number] == (own < DOUBT).sum()
+        assert sure.doubtful[number] == (own < SURE).sum()
         np.testing.assert_allclose(sure.margins[number], (own / 255).sum())
     np.testing.assert_allclose(sure.margin, (certain / 255).mean())
-    np.testing.assert_allclose(sure.doubt, (certain < DOUBT).mean())
+    np.testing.assert_allclose(sure.doubtful_share, (certain < SURE).mean())
     np.testing.assert_allclose(sure.shares().sum(), 1)
 
 
@@ -45,3 +45,22 @@ def test_confidence_of_parts_is_that_of_the_whole() -> None:
     np.testing.assert_array_equal(total.doubtful, whole.doubtful)
     np.testing.assert_allclose(total.margins, whole.margins)
     assert Confidence.total([], 3).margin == 0
+
+
+def test_doubt_is_the_geometric_mean_of_what_margins_miss() -> None:
+    rng = np.random.default_rng(2)
+    certain = rng.integers(0, 255, (4, 5)).astype(np.uint8)
+    product = 1.0
+    for value in certain.ravel().tolist():
+        product *= (255.5 - value) / 255.5
+    np.testing.assert_allclose(doubt(certain), product ** (1 / certain.size))
+    assert doubt(np.zeros((2, 2), np.uint8)) == 1
+    assert 0 < doubt(np.full((2, 2), 255, np.uint8)) < 0.002
+
+
+def test_a_half_sure_region_is_more_doubtful_than_an_outline() -> None:
+    outline, region = (np.full((10, 10), 255, np.uint8) for _ in range(2))
+    outline[0] = 0
+    region[:5] = 240
+    assert outline.mean() < region.mean()
+    assert doubt(outline) < doubt(region)

@@ -20,7 +20,7 @@ from flows.cli import main
 from flows.explorer import serve
 from flows.explorer.app import Explorer
 from flows.explorer.guard import Guard, is_loopback
-from stego_core.confidence import DOUBT
+from stego_core.confidence import SURE
 from stego_core.errors import OptionError
 from tasks import classes
 from tasks.workspace import lease, remembered
@@ -371,4 +371,4 @@ def test_every_format_of_exports_is_offered() -> None:
 
 def test_the_page_and_the_tables_call_the_same_pixels_doubtful() -> None:
     script = files("flows.explorer").joinpath("static", "paint.js").read_text()
-    assert f"const SURE = {DOUBT};" in script
+    assert f"const SURE = {SURE};" in script

@@ -17,7 +17,7 @@ from PIL import Image
 import tasks.masks
 from flows import open_workspace
 from flows.cli import main
-from stego_core.confidence import DOUBT
+from stego_core.confidence import SURE, doubt
 
 pytestmark = [pytest.mark.usefixtures("prefect"), pytest.mark.timeout(400)]
 SCENES, NEW = 12, 4
@@ -240,7 +240,8 @@ class TestConfidence:
             margins = np.asarray(Image.open(found))
             assert margins.shape == mask.shape == (row["height"], row["width"])
             assert row["margin"] == pytest.approx(margins.mean() / 255, rel=1e-5)
-            assert row["doubtful"] == pytest.approx((margins < DOUBT).mean(), rel=1e-5)
+            assert row["doubt"] == pytest.approx(doubt(margins), rel=1e-5)
+            assert row["doubtful"] == pytest.approx((margins < SURE).mean(), rel=1e-5)
             for number in range(7):
                 own = margins[mask == number]
                 assert row[f"share_{number}"] == pytest.approx((mask == number).mean(), rel=1e-5)
@@ -259,7 +260,7 @@ class TestConfidence:
             for dump in ("train", "new")
         ]
         rows = [row for table in tables for row in table.to_pylist()]
-        rows.sort(key=lambda row: (-row["doubtful"], row["margin"]))
+        rows.sort(key=lambda row: -row["doubt"])
         assert [each["image_id"] for each in found] == [row["image_id"] for row in rows[:5]]
         stego("status", "--workspace", str(finished / "ws"), "--doubtful", "2")
         assert found[0]["path"] in capsys.readouterr().out

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from stego_core.confidence import Confidence
+from stego_core.confidence import Confidence, doubt
 from stego_core.palette import palette
 from tasks import confidence, corpus, images
 from tasks.index import IndexReader
@@ -73,7 +73,8 @@ def add_dump(workspace: Workspace, dump: str, folder: Path, masks: Masks) -> Non
         margins = margins_of(ids)
         path = confidence.map_path(place.path, entry["image_id"])
         place.storage.write(path, images.encode_margins(margins))
-        rows.append(confidence.Row(row, entry, Confidence.of(ids, margins, len(NAMES))))
+        sure = Confidence.of(ids, margins, len(NAMES))
+        rows.append(confidence.Row(row, entry, sure, doubt(margins)))
     confidence.write_part(place.storage, place.path, 0, rows, len(NAMES))
     confidence.join(place, 1, len(NAMES))
     place.finish({"stage": "masks", "invalid": invalid, "masks": len(rows)})

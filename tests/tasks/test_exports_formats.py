@@ -17,7 +17,7 @@ from scipy import ndimage
 from torchvision.datasets import VOCSegmentation
 
 from stego_core.classes import VOID
-from stego_core.confidence import DOUBT
+from stego_core.confidence import doubt
 from stego_core.errors import OptionError
 from tasks import classes, exports
 from tasks.exports.labelstudio import reference
@@ -277,7 +277,8 @@ class TestLabelStudio:
         for (name, ids, margins), task in zip(every_mask(), tasks, strict=True):
             assert f"{task['data']['dump']}/{task['data']['image_id']}" == name
             (prediction,) = task["predictions"]
-            assert prediction["score"] == pytest.approx((255 * margins >= DOUBT).mean(), abs=1e-4)
+            missing = doubt(np.rint(255 * margins).astype(np.uint8))
+            assert prediction["score"] == pytest.approx(1 - missing, abs=1e-4)
             parts = []
             for result in prediction["result"]:
                 value = result["value"]

@@ -57,13 +57,13 @@ class TestPage:
     def test_doubtful_images_come_first(self, workspace: Workspace) -> None:
         page = gallery.page(workspace)
         assert page.total == len(page.items) == 9
-        order = [(-item.doubtful, item.margin) for item in page.items]
-        assert order == sorted(order)
+        order = [item.doubt for item in page.items]
+        assert order == sorted(order, reverse=True)
         assert len(set(order)) > 1
         for item in page.items:
             sure = counted(workspace, item.dump, item.row)
             assert item.margin == pytest.approx(sure.margin, abs=1e-5)
-            assert item.doubtful == pytest.approx(sure.doubt, abs=1e-5)
+            assert item.doubtful == pytest.approx(sure.doubtful_share, abs=1e-5)
             assert (item.height, item.width) == gallery.mask(workspace, item.dump, item.row).shape
             assert item.share is None
 

@@ -105,7 +105,7 @@ def full_report() -> page.Report:
             page.Scores("day-2", 50.0, 20.0),
         ],
         gallery=[gallery_item(1), gallery_item(2), gallery_item(3, labelled=False)],
-        doubtful=[replace(gallery_item(4), doubtful=61.25)],
+        doubtful=[replace(gallery_item(4), doubt=61.25)],
         curves=training(),
         inertias=[10.5, 10.2, 10.9, 10.31],
         confusions=[confusion("day-1", 27), confusion("day-2", 5)],

@@ -98,7 +98,7 @@ const seen = new IntersectionObserver(
 function tile(item) {
   const canvas = el("canvas", { class: "mask", data: { dump: item.dump, row: item.row } });
   seen.observe(canvas);
-  const unsure = item.doubtful == null ? "" : `${percent(item.doubtful)} of its pixels are doubtful`;
+  const unsure = item.doubt == null ? "" : `doubt ${percent(item.doubt)}, ${percent(item.doubtful)} of its pixels are doubtful`;
   const picture = el("img", {
     src: api.picture("thumb", item.dump, item.row),
     alt: `${item.path}${unsure && `, ${unsure}`}`,
@@ -110,7 +110,7 @@ function tile(item) {
     { title: `${item.dump}/${item.path}, ${item.width}×${item.height}` },
     el("span", { class: "name" }, stem(item.path)),
     item.labelled ? el("span", { class: "tag", title: "has labels" }, "L") : null,
-    item.doubtful == null ? null : el("span", { class: "doubt", title: unsure }, percent(item.doubtful)),
+    item.doubt == null ? null : el("span", { class: "doubt", title: unsure }, percent(item.doubt)),
   );
   const href = link({ view: "image", dump: item.dump, row: item.row });
   return el("a", { class: "tile", href, data: { row: item.row } },

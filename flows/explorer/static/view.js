@@ -63,7 +63,7 @@ async function open(route, key) {
   $("#title").textContent = item.path;
   $("#title").title = `${dump}, row ${row}`;
   const facts = [dump, `${item.width}×${item.height}`];
-  if (item.margin != null) facts.push(`margin ${item.margin.toFixed(2)}`, `${percent(item.doubtful)} doubtful`);
+  if (item.margin != null) facts.push(`doubt ${percent(item.doubt)}`, `margin ${item.margin.toFixed(2)}`, `${percent(item.doubtful)} doubtful`);
   $("#facts").textContent = facts.join(" · ");
   document.title = `${stem(item.path)} · stego explore`;
   for (const name of ["mask", "margins", "labels", "heat"]) $(`#${name}`).hidden = true;
