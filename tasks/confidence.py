@@ -12,6 +12,8 @@ from tasks.workspace.ledger import Folder
 from tasks.workspace.storage import Storage
 
 TABLE = "confidence.parquet"
+SINCE = 4
+"""The version of masks since which the table has all these columns."""
 IMAGE_COLUMNS = {
     "row": "int64",
     "image_id": "string",
@@ -114,14 +116,15 @@ def join(folder: Folder, shards: int, classes: int) -> None:
     tables.join_tables(folder.storage, parts, f"{folder.path}/{TABLE}", columns(classes))
 
 
+def complete(folder: Folder) -> bool:
+    """Whether masks came with all that is told of their confidence; earlier versions told less."""
+    return bool(folder.manifest()["version"] >= SINCE)
+
+
 def kept(summary: Summary) -> list[tuple[str, Folder]]:
     """Dumps whose masks came with their confidence, and the folders of these masks."""
     folders = {dump: summary.folder("masks", dump) for dump in summary.dumps}
-    return [
-        (dump, folder)
-        for dump, folder in folders.items()
-        if folder and "margins" in folder.manifest()
-    ]
+    return [(dump, folder) for dump, folder in folders.items() if folder and complete(folder)]
 
 
 def least_certain(summary: Summary, most: int) -> list[Doubtful]:

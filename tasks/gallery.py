@@ -213,13 +213,12 @@ def _tables(workspace: Workspace, dump: str | None) -> list[ImageTable]:
 
 @remembered(16)
 def _table(workspace: Workspace, dump: str, folder: Folder) -> ImageTable:
-    try:
-        return ImageTable.read(folder, IndexReader(workspace, dump))
-    except FileNotFoundError:
+    if not confidence.complete(folder):
         raise WorkspaceError(
-            f"the masks of dump {dump} were made by a version that did not keep how sure they "
-            "are; run `stego masks` again"
-        ) from None
+            f"the masks of dump {dump} were made by an earlier version, which kept less of how "
+            "sure they are; run `stego masks` again"
+        )
+    return ImageTable.read(folder, IndexReader(workspace, dump))
 
 
 def _members(workspace: Workspace, cls: int | None) -> list[int] | None:

@@ -12,6 +12,7 @@ from stego_core.palette import palette
 from tasks import confidence, corpus, images
 from tasks.index import IndexReader
 from tasks.options import CorpusOptions
+from tasks.segmenter import MASKS_VERSION
 from tasks.steps import LoopExecutor
 from tasks.workspace.workspace import Workspace
 
@@ -77,4 +78,5 @@ def add_dump(workspace: Workspace, dump: str, folder: Path, masks: Masks) -> Non
         rows.append(confidence.Row(row, entry, sure, doubt(margins)))
     confidence.write_part(place.storage, place.path, 0, rows, len(NAMES))
     confidence.join(place, 1, len(NAMES))
-    place.finish({"stage": "masks", "invalid": invalid, "masks": len(rows)})
+    told = {"stage": "masks", "version": MASKS_VERSION, "invalid": invalid, "masks": len(rows)}
+    place.finish(told)

@@ -1,5 +1,6 @@
 """Pages of the gallery: by dump, by class as people see it, by doubt."""
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import pytest
 
 from stego_core.confidence import Confidence
 from stego_core.errors import InputError, OptionError, WorkspaceError
-from tasks import classes, gallery
+from tasks import classes, confidence, gallery
+from tasks.summary import Summary
 from tasks.workspace import remembered
 from tasks.workspace.workspace import Workspace
 from tests.tasks.explored import CLASSES, CLUSTERS, finished
@@ -115,18 +117,20 @@ class TestPage:
         with pytest.raises(OptionError, match="choose a class"):
             gallery.page(workspace, order="class")
 
-    def test_masks_without_confidence_say_so(self, workspace: Workspace) -> None:
-        (table,) = Path(workspace.storage.uri).glob("masks/*/later/confidence.parquet")
-        content = table.read_bytes()
-        table.unlink()
+    def test_masks_of_an_earlier_version_say_so(self, workspace: Workspace) -> None:
+        (manifest,) = Path(workspace.storage.uri).glob("masks/*/later/manifest.json")
+        content = manifest.read_bytes()
+        manifest.write_text(json.dumps({**json.loads(content), "version": 3}))
         try:
             with (
                 remembered.during("another version"),
                 pytest.raises(WorkspaceError, match="run `stego masks` again"),
             ):
                 gallery.page(workspace)
+            dumps = {each.dump for each in confidence.least_certain(Summary(workspace), 99)}
+            assert dumps == {"first"}
         finally:
-            table.write_bytes(content)
+            manifest.write_bytes(content)
 
 
 class TestPixels:
