@@ -18,8 +18,9 @@ def show_doubtful(found: Sequence[Doubtful]) -> None:
     for heading in ("dump", "image", "doubt", "mean margin", "doubtful pixels"):
         table.add_column(heading, justify="left" if heading in {"dump", "image"} else "right")
     for each in found:
-        figures = (f"{100 * value:.1f}" for value in (each.doubt, each.margin, each.doubtful))
-        table.add_row(Text(each.dump), Text(each.path, overflow="fold"), *figures)
+        margin, share = (f"{100 * value:.1f}" for value in (each.margin, each.doubtful))
+        doubt = f"{100 * each.doubt:.2f}"  # mostly a few percent and less
+        table.add_row(Text(each.dump), Text(each.path, overflow="fold"), doubt, margin, share)
     results.print(table)
 
 

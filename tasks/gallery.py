@@ -134,6 +134,16 @@ def page(
     return Page(len(places), [tables[owner].item(place, members) for owner, place in chosen])
 
 
+def item(workspace: Workspace, dump: str, row: int) -> Item | None:
+    """One image of a dump, and how sure its mask is; None where that is not known."""
+    folder = Summary(workspace).folder("masks", dump)
+    if folder is None or not confidence.complete(folder):
+        return None
+    table = _table(workspace, dump, folder)
+    (places,) = np.nonzero(table.rows == row)
+    return table.item(int(places[0]), None) if len(places) else None
+
+
 def image(workspace: Workspace, dump: str, row: int) -> NDArray[np.uint8]:
     """Pixels (H, W, 3) uint8 RGB of an image, as displayed.
 

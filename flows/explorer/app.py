@@ -119,8 +119,10 @@ class Explorer:
         return {"total": total, "items": [asdict(item) for item in items]}
 
     def item(self, request: Request) -> dict[str, Any]:
-        """One image: where it is, how large, whether it is labelled."""
-        return self.place(*self.named(request))
+        """One image: where it is, how large, whether it is labelled, how sure its mask is."""
+        place = self.place(*self.named(request))
+        item = gallery.item(self.workspace, *self.named(request))
+        return {**place, **(asdict(item) if item else {})}
 
     def prepare(self, request: Request) -> dict[str, Any]:
         """Have an image's features ready before somebody clicks on it."""

@@ -68,6 +68,7 @@ class TestPage:
             assert item.doubtful == pytest.approx(sure.doubtful_share, abs=1e-5)
             assert (item.height, item.width) == gallery.mask(workspace, item.dump, item.row).shape
             assert item.share is None
+            assert gallery.item(workspace, item.dump, item.row) == item
 
     def test_in_the_order_of_the_index_part_by_part(self, workspace: Workspace) -> None:
         whole = places(gallery.page(workspace, order="index"))
@@ -127,6 +128,7 @@ class TestPage:
                 pytest.raises(WorkspaceError, match="run `stego masks` again"),
             ):
                 gallery.page(workspace)
+            assert gallery.item(workspace, "later", 0) is None
             dumps = {each.dump for each in confidence.least_certain(Summary(workspace), 99)}
             assert dumps == {"first"}
         finally:

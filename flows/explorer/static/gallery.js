@@ -141,7 +141,3 @@ export async function beside(route, step) {
   const at = place();
   return at < 0 ? null : (list.items[at + step] ?? null);
 }
-
-/** What is known of an image of the list; undefined where it was not listed. */
-export const known = (dump, row) =>
-  list.items.find((each) => each.dump === dump && each.row === row);

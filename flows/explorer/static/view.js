@@ -4,7 +4,7 @@ import * as api from "./api.js";
 import { $, debounce, percent, stem, tell, toast } from "./dom.js";
 import { showShares } from "./classes.js";
 import { ask, clear as forget } from "./correspondence.js";
-import { beside, known } from "./gallery.js";
+import { beside } from "./gallery.js";
 import { cosine, greys, paintHeat, paintLabels, paintMargins, paintMask, sharesOf, hue } from "./paint.js";
 import { go, parsed } from "./route.js";
 import { fitted, moved } from "./zoom.js";
@@ -50,7 +50,7 @@ async function open(route, key) {
   forget();
   read(null);
   const { dump, row } = route;
-  const item = { ...(await api.get(`item/${encodeURIComponent(dump)}/${row}`)), ...known(dump, row) };
+  const item = await api.get(`item/${encodeURIComponent(dump)}/${row}`);
   if (view.key !== key) return;
   const photo = $("#photo");
   const arrived = new Promise((done) => {
@@ -63,7 +63,7 @@ async function open(route, key) {
   $("#title").textContent = item.path;
   $("#title").title = `${dump}, row ${row}`;
   const facts = [dump, `${item.width}×${item.height}`];
-  if (item.margin != null) facts.push(`doubt ${percent(item.doubt)}`, `margin ${item.margin.toFixed(2)}`, `${percent(item.doubtful)} doubtful`);
+  if (item.doubt != null) facts.push(`doubt ${percent(item.doubt)}`, `margin ${item.margin.toFixed(2)}`, `${percent(item.doubtful)} doubtful`);
   $("#facts").textContent = facts.join(" · ");
   document.title = `${stem(item.path)} · stego explore`;
   for (const name of ["mask", "margins", "labels", "heat"]) $(`#${name}`).hidden = true;
