@@ -139,7 +139,11 @@ def all_crops(inputs: dict[str, Any]) -> Any:
 
 
 def published_step(
-    head: Head, optimiser: torch.optim.Optimizer, maps: list[Tensor], generator: torch.Generator
+    head: Head,
+    optimiser: torch.optim.Optimizer,
+    maps: list[Tensor],
+    generator: torch.Generator,
+    shifts: Triple = SHIFTS,
 ) -> float:
     """One step on feature maps (B, h, w, C) of anchors and positives, as described in the paper."""
     codes = [head(each, dropped(head, each, generator)) for each in maps]
@@ -150,9 +154,9 @@ def published_step(
     )
     random = [correspondence.derangement(BATCH, generator) for _ in range(DRAWS)]
     partners = [(other[0][order], other[1][order]) for order in random]
-    loss = DEFAULT_WEIGHTS.self * pair_loss(anchor, anchor, SHIFTS.self)
-    loss = loss + DEFAULT_WEIGHTS.knn * pair_loss(anchor, positive, SHIFTS.knn)
-    negatives = [pair_loss(anchor, partner, SHIFTS.rand) for partner in partners]
+    loss = DEFAULT_WEIGHTS.self * pair_loss(anchor, anchor, shifts.self)
+    loss = loss + DEFAULT_WEIGHTS.knn * pair_loss(anchor, positive, shifts.knn)
+    negatives = [pair_loss(anchor, partner, shifts.rand) for partner in partners]
     loss = loss + DEFAULT_WEIGHTS.rand * torch.stack(negatives).mean()
     optimiser.zero_grad()
     loss.backward()

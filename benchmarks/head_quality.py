@@ -11,20 +11,20 @@ There is no CRF: it would hide a part of the difference.
 
 import argparse
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import harness
-import head as rows
+import head as published
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stego_core import geometry, inference, kmeans, metrics, training
-from stego_core.backbone import Backbone
+from stego_core import kmeans, metrics, training
 from stego_core.batches import TrainingSet
+from stego_core.crf import Crf
+from stego_core.errors import ImageError
 from stego_core.head import Head
-from stego_core.inference import View
+from stego_core.inference import Segmenter, View
 from stego_core.shifts import Triple
 from tasks import model
 from tasks.head import recipe_of, training_set
@@ -35,13 +35,15 @@ from tasks.summary import Summary
 from tasks.workspace.workspace import Workspace
 
 RESTARTS, TOKENS = 10, 200_000
+PARTS = 64
+"""Parts in which the crops' codes are made, to bound the memory."""
 FEATURE_MEMORY = 4096
 """MiB: the features stay in memory."""
 SPOKEN = 500
 """Steps between two lines of progress."""
 
-Labelled = list[tuple[NDArray[np.float32], NDArray[np.int64]]]
-"""Features (2, h, w, C) of an image and of its mirrored twin, and its labels (H, W)."""
+Labelled = list[tuple[NDArray[np.uint8], NDArray[np.int64]]]
+"""Images (H, W, 3) and their labels (H, W)."""
 
 
 def our_head(data: TrainingSet, channels: int, options: HeadOptions) -> tuple[Head, Triple]:
@@ -56,16 +58,16 @@ def our_head(data: TrainingSet, channels: int, options: HeadOptions) -> tuple[He
 
 def their_head(data: TrainingSet, channels: int, options: HeadOptions, shifts: Triple) -> Head:
     """A head trained as published."""
-    rows.SHIFTS = shifts
     generator = torch.Generator().manual_seed(options.seed)
     head = Head.create(channels, options.code_size, generator, options.dropout)
     optimiser = torch.optim.Adam(head.parameters(), lr=options.learning_rate)
+    size = (published.BATCH,)
     for step in range(options.steps):
-        anchors = torch.randint(len(data.rows), (rows.BATCH,), generator=generator).numpy()
-        ranks = torch.randint(data.positives.shape[1], (rows.BATCH,), generator=generator).numpy()
+        anchors = torch.randint(len(data.rows), size, generator=generator).numpy()
+        ranks = torch.randint(data.positives.shape[1], size, generator=generator).numpy()
         both = (data.rows[anchors], data.positives[anchors, ranks])
         maps = [torch.from_numpy(data.images(each).patches).float() for each in both]
-        rows.published_step(head, optimiser, maps, generator)
+        published.published_step(head, optimiser, maps, generator, shifts)
         spoken("reference", step)
     return head
 
@@ -75,40 +77,34 @@ def spoken(name: str, step: int) -> None:
         print(f"{name}: {step + 1} steps", file=sys.stderr)
 
 
-def labelled(index: IndexReader, backbone: Backbone, view: View) -> Iterator[Any]:
-    """What `Labelled` holds, of every labelled image."""
+def labelled(index: IndexReader) -> Labelled:
+    """The labelled images that can be read, and their labels."""
     entries = index.entries(np.arange(index.manifest["images"]))
-    for entry, image in index.images(entries):
-        labels = index.labels(entry)
-        if labels is None or not isinstance(image, np.ndarray):
-            continue
-        size = geometry.inference_size(*labels.shape, view.resolution, backbone.patch)
-        seen = geometry.resize(image, *size)
-        yield backbone.features(np.stack([seen, seen[:, ::-1]])), labels
+    found = ((image, index.labels(entry)) for entry, image in index.images(entries))
+    return [
+        (image, labels)
+        for image, labels in found
+        if labels is not None and not isinstance(image, ImageError)
+    ]
 
 
 @torch.inference_mode()
-def codes_of(head: Head, patches: NDArray[Any]) -> NDArray[np.float32]:
-    return np.asarray(head.eval()(torch.from_numpy(patches.astype(np.float32))).numpy())
-
-
-def judged(
-    head: Head, data: TrainingSet, images: Labelled, classes: int, seed: int
-) -> dict[str, float]:
-    """Scores in percent, clusters matched one to one to the labels."""
-    parts = [data.images(part).patches for part in np.array_split(data.rows, 64) if len(part)]
-    every = np.concatenate([codes_of(head, part).reshape(-1, rows.DEPTH) for part in parts])
-    chosen = kmeans.drawn(every, TOKENS, np.random.default_rng(seed))
+def centroids_of(head: Head, data: TrainingSet, classes: int, seed: int) -> NDArray[np.float32]:
+    """Centroids (K, D) of the codes of all training crops."""
+    parts = (data.images(part).patches for part in np.array_split(data.rows, PARTS))
+    codes = np.concatenate([head(torch.from_numpy(p).float()).flatten(0, 2) for p in parts])
+    chosen = kmeans.drawn(codes, TOKENS, np.random.default_rng(seed))
     vectors = np.asarray(kmeans.unit(chosen), np.float32)
     runs = [kmeans.restart(vectors, classes, seed, number) for number in range(RESTARTS)]
-    centroids = kmeans.settled(vectors, runs[kmeans.best(runs)].centroids).centroids
+    return kmeans.settled(vectors, runs[kmeans.best(runs)].centroids).centroids
+
+
+def judged(segmenter: Segmenter, images: Labelled) -> dict[str, float]:
+    """Scores in percent, clusters matched one to one to the labels."""
+    classes = len(segmenter.centroids)
     confusion = metrics.Confusion.create(classes, classes)
-    for features, labels in images:
-        found = codes_of(head, features)
-        codes = (found[0] + found[1][:, ::-1]) / 2
-        whole = geometry.Window(0, 0, *labels.shape)
-        full = inference.upsampled(codes, labels.shape, whole)
-        confusion.add(labels, (full @ centroids.T).argmax(axis=-1))
+    for image, labels in images:
+        confusion.add(labels, segmenter(image))
     scored = metrics.scores(confusion.counts, metrics.match(confusion.counts))
     return {"accuracy": round(scored.accuracy, 2), "miou": round(scored.miou, 2)}
 
@@ -129,17 +125,18 @@ def main() -> None:
     data = training_set(features, keys["neighbors"], "stego", FEATURE_MEMORY)
     backbone = model.backbone(summary.workspace.storage, features.backbone(), "cpu")
     index = IndexReader(summary.workspace, chosen.dump)
-    images = list(labelled(index, backbone, view))
+    images = labelled(index)
     classes = len(index.manifest["taxonomy"]["classes"])
     figures: dict[str, Any] = {}
     for seed in map(int, chosen.seeds.split(",")):
         options = HeadOptions(recipe="stego", steps=chosen.steps, seed=seed)
         ours, shifts = our_head(data, backbone.channels, options)
         heads = {"ours": ours, "reference": their_head(data, backbone.channels, options, shifts)}
-        figures[str(seed)] = {
-            name: judged(head, data, images, classes, seed) for name, head in heads.items()
-        }
-        for name, scores in figures[str(seed)].items():
+        figures[str(seed)] = {}
+        for name, head in heads.items():
+            centroids = centroids_of(head.eval(), data, classes, seed)
+            segmenter = Segmenter(backbone, head, centroids, Crf(iterations=0), view)
+            scores = figures[str(seed)][name] = judged(segmenter, images)
             told = f"accuracy {scores['accuracy']:.1f}, mIoU {scores['miou']:.1f}"
             print(f"seed {seed}, {name}: {told}", flush=True)
     harness.write(

@@ -99,6 +99,7 @@ def prepare_worker(barrier: Any = None) -> None:
 
     keep_freed_memory()
 
+    # Records are handed over in memory, not through files: mypy refuses to replace a method.
     Folder.record = lambda self, record: None  # type: ignore[method-assign]
     if barrier is not None:
         torch.set_num_threads(1)
@@ -161,6 +162,7 @@ def main() -> None:
         barrier.wait(READY_SECONDS)
     prepare_worker()
     runner, marks = PlainRunner(pool), list[tuple[str, float]]()
+    # What `prepare_worker` keeps out of the folders.
     Folder.records = lambda self, shards: runner.held[self.path]  # type: ignore[method-assign]
     ready = time.time()
     with without_prefect(runner.run_stage, marks):

@@ -7,7 +7,7 @@ learns to say about one view of an image what a teacher, its own moving average,
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -114,9 +114,9 @@ class DinoNetwork(nn.Module):
         super().__init__()
         from timm.data import resolve_model_data_config
 
+        self.vit: Any = vit  # timm is untyped
         channels = int(vit.num_features)  # type: ignore[arg-type]  # timm's, not nn.Module's
         config = resolve_model_data_config(vit)
-        self.vit = vit
         self.images, self.patches = (
             ProjectionHead(channels, recipe.hidden, recipe.bottleneck, recipe.prototypes)
             for _ in range(2)
@@ -127,21 +127,23 @@ class DinoNetwork(nn.Module):
 
     def tokens(self, views: Tensor) -> Tensor:
         """Patch features (n, C, h, w) of views (n, 3, H, W) in [0, 1], after the last norm."""
-        sequence = self.vit.forward_features((views - self.mean) / self.std)  # type: ignore[operator]
+        sequence: Tensor = self.vit.forward_features((views - self.mean) / self.std)
         patches = sequence[:, self.vit.num_prefix_tokens :]
         side = math.isqrt(patches.shape[1])
-        return patches.transpose(1, 2).unflatten(2, (side, side))  # type: ignore[no-any-return]
+        return patches.transpose(1, 2).view(len(patches), -1, side, side)
 
     def of_images(self, tokens: Tensor) -> Tensor:
         """Prototype cosines (n, K) of images."""
-        return self.images(tokens.mean(dim=(2, 3)))  # type: ignore[no-any-return]
+        cosines: Tensor = self.images(tokens.mean(dim=(2, 3)))
+        return cosines
 
     def of_patches(self, tokens: Tensor, points: Tensor) -> Tensor:
         """Prototype cosines (n, p, K) at points (n, p, 2) in [-1, 1] of each view."""
         at = functional.grid_sample(
             tokens.float(), points[:, None], align_corners=False, padding_mode="border"
         )
-        return self.patches(at[:, :, 0].transpose(1, 2))  # type: ignore[no-any-return]
+        cosines: Tensor = self.patches(at[:, :, 0].transpose(1, 2))
+        return cosines
 
 
 def targets(cosines: Tensor, centre: Tensor, temperature: float) -> Tensor:

@@ -120,8 +120,8 @@ class Explorer:
 
     def item(self, request: Request) -> dict[str, Any]:
         """One image: where it is, how large, whether it is labelled, how sure its mask is."""
-        place = self.place(*self.named(request))
-        item = gallery.item(self.workspace, *self.named(request))
+        dump, row = self.named(request)
+        place, item = self.place(dump, row), gallery.item(self.workspace, dump, row)
         return {**place, **(asdict(item) if item else {})}
 
     def prepare(self, request: Request) -> dict[str, Any]:

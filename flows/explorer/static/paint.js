@@ -70,7 +70,7 @@ export function paintLabels(canvas, ids, colours) {
 
 const SURE = 250; // margins from here on are no doubt: SURE of stego_core/confidence.py
 const DOUBT = Array.from({ length: 256 }, (_, value) => {
-  // By orders of magnitude: most doubtful pixels lie just below SURE.
+  // On a logarithmic scale, as the doubt of an image is.
   const doubt = Math.max(0, Math.log((256 - value) / (256 - SURE)) / Math.log(256 / (256 - SURE)));
   return [255, Math.round(70 + 120 * (1 - doubt)), 40, Math.round(230 * doubt)];
 });

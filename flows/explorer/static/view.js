@@ -63,7 +63,10 @@ async function open(route, key) {
   $("#title").textContent = item.path;
   $("#title").title = `${dump}, row ${row}`;
   const facts = [dump, `${item.width}×${item.height}`];
-  if (item.doubt != null) facts.push(`doubt ${percent(item.doubt)}`, `margin ${item.margin.toFixed(2)}`, `${percent(item.doubtful)} doubtful`);
+  if (item.doubt != null) {
+    const margin = `margin ${item.margin.toFixed(2)}`;
+    facts.push(`doubt ${percent(item.doubt)}`, margin, `${percent(item.doubtful)} doubtful`);
+  }
   $("#facts").textContent = facts.join(" · ");
   document.title = `${stem(item.path)} · stego explore`;
   for (const name of ["mask", "margins", "labels", "heat"]) $(`#${name}`).hidden = true;
