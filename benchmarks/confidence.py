@@ -37,6 +37,8 @@ class Judged(NamedTuple):
         doubted: error rate among these.
         caught: share of the wrong pixels that lie in the least certain fifth of the images.
         possible: the largest share that any fifth of the images holds.
+        random: that share of a fifth drawn at random, its mean, and
+        spread: its standard deviation.
     """
 
     error: float
@@ -45,6 +47,8 @@ class Judged(NamedTuple):
     doubted: float
     caught: float
     possible: float
+    random: float
+    spread: float
 
 
 def judged(
@@ -65,7 +69,14 @@ def judged(
     caught = counts[np.argsort(-doubt, kind="stable")[:first]].sum() / counts.sum()
     possible = np.sort(counts)[::-1][:first].sum() / counts.sum()
     figures = (error, every[least].mean() / error, doubted.mean(), every[doubted].mean())
-    return Judged(*map(float, (*figures, caught, possible)))
+    return Judged(*map(float, (*figures, caught, possible, *by_chance(counts, first))))
+
+
+def by_chance(counts: NDArray[np.int64], first: int) -> tuple[float, float]:
+    """Mean and standard deviation of the share of all errors that `first` random images hold."""
+    number = len(counts)
+    left = (number - first) / max(number - 1, 1)  # drawn without replacement
+    return first / number, float(np.sqrt(first * left) * counts.std() / counts.sum())
 
 
 def main() -> None:
@@ -104,7 +115,8 @@ def main() -> None:
             f"{name}: error {100 * result.error:.1f} %; least certain tenth of the pixels "
             f"{result.pixels:.2f} × that; {100 * result.doubtful:.1f} % are doubtful, "
             f"{100 * result.doubted:.1f} % of these wrong; least certain fifth of the {len(found)} "
-            f"images holds {caught:.1f} % of the wrong pixels, of at most {possible:.1f} %"
+            f"images holds {caught:.1f} % of the wrong pixels, of at most {possible:.1f} %, "
+            f"a random one {100 * result.random:.1f} ± {100 * result.spread:.1f} %"
         )
 
 

@@ -1,15 +1,19 @@
 """Which pixels and images to look at first: margins between the two best classes, added up."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 SURE = 250
 """A pixel whose margin is below this, of 255, is doubtful."""
-MISSING = np.log((255.5 - np.arange(256)) / 255.5)
+LOG_DOUBT = np.log((255.5 - np.arange(256)) / 255.5)
 """log(1 − margin) of each margin; half a step from 1 where it is 255."""
+OWN = 2
+"""So much an image's own margins weigh in its doubt, beside 1 for those that its classes have in
+the whole dump (docs/names.md)."""
 
 
 @dataclass(frozen=True)
@@ -20,11 +24,13 @@ class Confidence:
         pixels: (K,) int64 of each class.
         doubtful: (K,) int64, those of them whose margin is below SURE.
         margins: (K,) float64, sum of their margins, each 0 to 1.
+        log_doubts: (K,) float64, sum of the logarithms of 1 − their margin.
     """
 
     pixels: NDArray[np.int64]
     doubtful: NDArray[np.int64]
     margins: NDArray[np.float64]
+    log_doubts: NDArray[np.float64]
 
     @classmethod
     def of(cls, classes: NDArray[np.uint8], margins: NDArray[np.uint8], count: int) -> "Confidence":
@@ -34,19 +40,32 @@ class Confidence:
             np.bincount(flat, minlength=count),
             np.bincount(flat[weights < SURE], minlength=count),
             np.bincount(flat, weights, minlength=count) / 255,
+            np.bincount(flat, LOG_DOUBT[weights], minlength=count).astype(np.float64),
         )
 
     @classmethod
     def total(cls, parts: Iterable["Confidence"], count: int) -> "Confidence":
         """Of several images together."""
-        result = cls(np.zeros(count, np.int64), np.zeros(count, np.int64), np.zeros(count))
+        pixels, values = np.zeros(count, np.int64), np.zeros(count)
+        result = cls(pixels, pixels, values, values)
         for part in parts:
             result = cls(
                 result.pixels + part.pixels,
                 result.doubtful + part.doubtful,
                 result.margins + part.margins,
+                result.log_doubts + part.log_doubts,
             )
         return result
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> "Confidence":
+        """Back from `document`; what an earlier version did not write is not a number."""
+        unknown = np.full(len(document["pixels"]), np.nan)
+        return cls(*(np.asarray(document.get(each.name, unknown)) for each in fields(cls)))
+
+    def document(self) -> dict[str, list[float]]:
+        """For records and manifests."""
+        return {each.name: getattr(self, each.name).tolist() for each in fields(self)}
 
     def shares(self) -> NDArray[np.float64]:
         """(K,) share of the pixels that each class has, 0 to 1."""
@@ -62,15 +81,30 @@ class Confidence:
         """Share of the pixels that are doubtful, 0 to 1."""
         return float(self.doubtful.sum() / max(int(self.pixels.sum()), 1))
 
+    @property
+    def own_doubt(self) -> float:
+        """Geometric mean of 1 − margin of all pixels, above 0 to 1."""
+        return float(np.exp(self.log_doubts.sum() / max(int(self.pixels.sum()), 1)))
 
-def doubt(margins: NDArray[np.uint8]) -> float:
-    """How doubtful an image is: the geometric mean of 1 − margin, above 0 to 1.
+
+def doubt(
+    own: NDArray[np.floating] | float, shares: NDArray[np.floating], dump: Confidence
+) -> NDArray[np.float64]:
+    """How doubtful images are, above 0 to 1: their own doubt, and that of their classes everywhere.
 
     The CRF makes most pixels all but sure, and the smallest margins lie along outlines, which
     every image has. A mean of logarithms also notices margins of 0.94 to 0.98, which are wrong
-    more than twice as often as larger ones (docs/names.md).
+    more than twice as often as larger ones. A class that is doubtful in the whole dump is often a
+    mixture, and wrong in an image that happens to be sure of it.
 
     Args:
-        margins: (H, W) uint8.
+        own: (...) geometric mean of 1 − margin of each image's pixels.
+        shares: (..., K) of its pixels that are of each class.
+        dump: of all its images.
+
+    Returns:
+        (...) geometric mean of 1 − margin of its pixels, weighted `OWN`, and of those that its
+        classes have in the dump, weighted 1.
     """
-    return float(np.exp(MISSING[margins].mean()))
+    usual = shares @ (dump.log_doubts / np.maximum(dump.pixels, 1))
+    return np.asarray(np.exp((OWN * np.log(own) + usual) / (OWN + 1)))

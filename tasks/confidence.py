@@ -3,7 +3,10 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from stego_core.confidence import Confidence
+import numpy as np
+from numpy.typing import NDArray
+
+from stego_core.confidence import Confidence, doubt
 from stego_core.errors import WorkspaceError
 from tasks.index import Entry
 from tasks.summary import Summary
@@ -12,7 +15,7 @@ from tasks.workspace.ledger import Folder
 from tasks.workspace.storage import Storage
 
 TABLE = "confidence.parquet"
-SINCE = 4
+SINCE = 5
 """The version of masks since which the table has all these columns."""
 IMAGE_COLUMNS = {
     "row": "int64",
@@ -29,10 +32,6 @@ CLASS_COLUMNS = ("share", "margin", "doubtful")
 pixels that are doubtful. The last two are null where the image has none of it."""
 
 
-SUMS = ("pixels", "doubtful", "margins")
-"""What records and the masks' manifest tell of each class."""
-
-
 class Row(NamedTuple):
     """One image of a dump.
 
@@ -40,13 +39,11 @@ class Row(NamedTuple):
         row: in the dump's index.
         entry: of the index.
         sure: what its mask's margins add up to.
-        doubt: of the whole image.
     """
 
     row: int
     entry: Entry
     sure: Confidence
-    doubt: float
 
 
 class Doubtful(NamedTuple):
@@ -54,7 +51,7 @@ class Doubtful(NamedTuple):
 
     Attributes:
         dump, row, image_id, path: which image.
-        doubt: geometric mean of its pixels' 1 − margin.
+        doubt: of its pixels and of its classes (`stego_core.confidence.doubt`).
         margin: mean margin of its pixels.
         doubtful: share of its pixels that are doubtful.
     """
@@ -66,11 +63,6 @@ class Doubtful(NamedTuple):
     doubt: float
     margin: float
     doubtful: float
-
-
-def sums(sure: Confidence) -> dict[str, list[float]]:
-    """Of each class: pixels, doubtful pixels, sum of the margins; for a record."""
-    return {name: getattr(sure, name).tolist() for name in SUMS}
 
 
 def map_path(masks_path: str, image_id: str) -> str:
@@ -87,7 +79,7 @@ def columns(classes: int) -> dict[str, str]:
 def write_part(
     storage: Storage, masks_path: str, shard: int, rows: Sequence[Row], classes: int
 ) -> None:
-    """Write one shard's rows."""
+    """Write one shard's rows, `doubt` being their own only: the others are not known yet."""
     entries = [_values(row, classes) for row in rows]
     values = {name: [entry[name] for entry in entries] for name in columns(classes)}
     tables.write_table(storage, _part(masks_path, shard), values, columns(classes))
@@ -98,7 +90,7 @@ def _values(row: Row, classes: int) -> dict[str, Any]:
     values: dict[str, Any] = {
         "row": row.row,
         **{name: row.entry[name] for name in ("image_id", "path", "height", "width")},
-        "doubt": row.doubt,
+        "doubt": sure.own_doubt,
         "margin": sure.margin,
         "doubtful": sure.doubtful_share,
     }
@@ -110,10 +102,16 @@ def _values(row: Row, classes: int) -> dict[str, Any]:
     return values
 
 
-def join(folder: Folder, shards: int, classes: int) -> None:
-    """Join the shards' parts into the dump's table."""
+def join(folder: Folder, shards: int, dump: Confidence) -> None:
+    """Join the shards' parts into the dump's table; `dump` is what all its margins add up to."""
     parts = [_part(folder.path, shard) for shard in range(shards)]
-    tables.join_tables(folder.storage, parts, f"{folder.path}/{TABLE}", columns(classes))
+    names = columns(len(dump.pixels))
+
+    def doubts(column: tables.Column) -> NDArray[np.float64]:
+        shares = [column(name) for name in names if name.startswith("share_")]
+        return doubt(column("doubt"), np.stack(shares, axis=-1), dump)
+
+    tables.join_tables(folder.storage, parts, f"{folder.path}/{TABLE}", names, {"doubt": doubts})
 
 
 def complete(folder: Folder) -> bool:

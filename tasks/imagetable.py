@@ -27,7 +27,7 @@ class Item:
         path: of the image's file, below the dump's folder.
         height: pixels, as displayed.
         width: pixels, as displayed.
-        doubt: geometric mean of its pixels' 1 − margin.
+        doubt: of its pixels and of its classes.
         margin: mean margin of its pixels, 1 where all are sure.
         doubtful: share of its pixels that are doubtful.
         labelled: whether it has a true label.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stego_core.confidence import Confidence, doubt
+from stego_core.confidence import Confidence
 from stego_core.errors import ImageError
 from stego_core.flicker import Flicker
 from stego_core.geometry import MAX_ASPECT
@@ -131,7 +131,7 @@ class MasksWork:
                 with watch("flicker"):
                     restless.add(row, image, found.classes)
                 sure = Confidence.of(found.classes, found.margins, len(centroids))
-                rows.append(confidence.Row(row, entry, sure, doubt(found.margins)))
+                rows.append(confidence.Row(row, entry, sure))
                 written.append(keys.digest(content))
                 size += len(content)
         if not self.baseline:
@@ -146,7 +146,7 @@ class MasksWork:
             coded.invalid,
             {
                 "masks": len(written),
-                **confidence.sums(sure),
+                **sure.document(),
                 "flicker": [restless.total.pairs, restless.total.still, restless.total.changed],
             },
         )
@@ -226,20 +226,19 @@ def tokens_at_once(options: MasksOptions, patch: int) -> int:
 def finish(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
     """Add up the pixels of each class, join the tables of confidence, and write the manifest."""
     records = stage.folder.records(stage.shards)
-    sums = {
-        name: np.sum([record.results[name] for record in records], axis=0)
-        for name in confidence.SUMS
-    }
+    count = len(records[0].results["pixels"])
+    parts = (Confidence.from_document(record.results) for record in records)
+    sure = Confidence.total(parts, count)
     masks = sum(record.results["masks"] for record in records)
     pairs = [Flicker(*record.results.get("flicker", ())) for record in records]
     restless = sum(pairs, Flicker())
     if stage.manifest["inputs"]["head"] != model.IDENTITY:
-        confidence.join(stage.folder, stage.shards, len(sums["pixels"]))
+        confidence.join(stage.folder, stage.shards, sure)
     return stage.finish(
         seconds,
         computed,
         masks=masks,
-        **{name: values.tolist() for name, values in sums.items()},
+        **sure.document(),
         flicker=restless.share,
         flicker_pairs=restless.pairs,
     )

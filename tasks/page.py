@@ -83,7 +83,7 @@ class GalleryItem:
     """One image and what became of it.
 
     `row` is its place in the dump; pictures are RGB (H, W, 3) uint8, labels None if not given;
-    `doubt` is the geometric mean of its pixels' 1 − margin in %, None where it is not told.
+    `doubt` is in %, None where it is not told.
     """
 
     dump: str

@@ -14,7 +14,7 @@ from tasks.workspace import keys, tables
 from tasks.workspace.storage import Storage
 from tasks.workspace.workspace import Workspace
 
-MASKS_VERSION = 4
+MASKS_VERSION = 5
 """Raised whenever the same options would give other masks, margins or tables."""
 
 

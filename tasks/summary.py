@@ -94,18 +94,13 @@ class Summary:
         return folder.manifest() if key and folder.finished else None
 
     def sure(self) -> Confidence:
-        """How sure the pixels of each cluster are, in all masks; its margins are not a number if
-        an earlier version made some, which did not keep them.
+        """How sure the pixels of each cluster are, in all masks; not a number what an earlier
+        version, which made some, did not keep.
         """
         clusters = self.whole("clusters")
-        count = class_count(clusters) if clusters else 0
-        parts = []
-        for dump in self.dumps:
-            if found := self.manifest("masks", dump):
-                doubtful, margins = found.get("doubtful", [0] * count), found.get("margins")
-                known = np.full(count, np.nan) if margins is None else np.asarray(margins)
-                parts.append(Confidence(np.asarray(found["pixels"]), np.asarray(doubtful), known))
-        return Confidence.total(parts, count)
+        found = [self.manifest("masks", dump) for dump in self.dumps]
+        parts = (Confidence.from_document(manifest) for manifest in found if manifest)
+        return Confidence.total(parts, class_count(clusters) if clusters else 0)
 
     def quarantine(self) -> list[dict[str, str]]:
         """Every image that some stage could not use: dump, path, stage, reason; no doubles."""

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stego_core.classes import Classes
-from stego_core.confidence import doubt
 from stego_core.errors import OptionError
 from stego_core.regions import Region
 from tasks.exports.writer import LabelledImage, Target, Writer, legend
@@ -64,7 +63,7 @@ class LabelStudio(Writer):
         """Add the image's task."""
         found = image.regions(self.chosen)
         results = [self._result(str(n), each, image.size) for n, each in enumerate(found, 1)]
-        score = 1 - doubt(image.margins)
+        score = 1 - image.doubt
         prediction = {"model_version": MODEL, "score": round(score, 4), "result": results}
         data = {
             IMAGE: reference(image.uri, self.root),

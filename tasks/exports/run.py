@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stego_core.confidence import Confidence
 from stego_core.errors import ImageError, InputError, OptionError, WorkspaceError
-from tasks import classes, clips
+from tasks import classes, clips, confidence
 from tasks.exports import place
 from tasks.exports.coco import Coco
 from tasks.exports.cvat import Cvat
@@ -152,8 +153,11 @@ def _sources(
                 f"dump {dump} has no current masks; label it with `stego masks --dumps {dump}`, or "
                 "name other dumps with --dumps"
             )
-        invalid = {int(row): why for row, why in folder.manifest()["invalid"].items()}
-        found.append(Source(IndexReader(summary.workspace, dump), folder.path, shown, invalid))
+        manifest = folder.manifest()
+        invalid = {int(row): why for row, why in manifest["invalid"].items()}
+        sure = Confidence.from_document(manifest) if confidence.complete(folder) else None
+        index = IndexReader(summary.workspace, dump)
+        found.append(Source(index, folder.path, shown, invalid, sure))
     return found
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from stego_core.classes import Classes
+from stego_core.confidence import Confidence, doubt
 from stego_core.errors import ImageError
 from stego_core.regions import Region, regions
 from tasks import confidence, images
@@ -34,12 +35,14 @@ class Source:
         masks: path of the folder of its masks.
         shown: (256,) uint8, the class that each stored id counts as.
         invalid: why rows of the index have no mask.
+        sure: what all its margins add up to; None where an earlier version made them.
     """
 
     index: IndexReader
     masks: str
     shown: NDArray[np.uint8]
     invalid: Mapping[int, str]
+    sure: Confidence | None
 
     @property
     def dump(self) -> str:
@@ -94,7 +97,16 @@ class LabelledImage:
         Raises:
             ImageError: there is no mask.
         """
-        return self.source.shown[self._read("mask", f"{self.source.masks}/{self._file}")]
+        return self.source.shown[self.clusters]
+
+    @cached_property
+    def clusters(self) -> NDArray[np.uint8]:
+        """(H, W) uint8 cluster ids.
+
+        Raises:
+            ImageError: there is no mask.
+        """
+        return self._read("mask", f"{self.source.masks}/{self.entry['image_id']}.png")
 
     @cached_property
     def margins(self) -> NDArray[np.uint8]:
@@ -105,6 +117,19 @@ class LabelledImage:
         """
         path = confidence.map_path(self.source.masks, str(self.entry["image_id"]))
         return self._read("map of confidence", path)
+
+    @property
+    def doubt(self) -> float:
+        """As the table of confidence has it, 0 to 1.
+
+        Raises:
+            ImageError: an earlier version made its mask.
+        """
+        dump = self.source.sure
+        if dump is None:
+            raise ImageError("its mask was made by an earlier version; make it with `stego masks`")
+        own = Confidence.of(self.clusters, self.margins, len(dump.pixels))
+        return float(doubt(own.own_doubt, own.shares(), dump))
 
     @cached_property
     def content(self) -> bytes:
@@ -128,10 +153,6 @@ class LabelledImage:
             ImageError: as `content`.
         """
         return images.decode(self.content, self._max_pixels)
-
-    @property
-    def _file(self) -> str:
-        return f"{self.entry['image_id']}.png"
 
     @property
     def _max_pixels(self) -> int:

@@ -1,8 +1,9 @@
 """Parquet tables and safetensors files."""
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ ROW_GROUP = 4096
 
 Columns = Mapping[str, str]
 """Names of a table's columns and their Arrow types, such as "string" or "int64"."""
+Column = Callable[[str], NDArray[Any]]
+"""Gives a table's column by its name."""
 
 
 def write_table(
@@ -31,10 +34,34 @@ def write_table(
     _write(storage, path, pa.table({name: values[name] for name in columns}, schema=schema))
 
 
-def join_tables(storage: Storage, parts: Sequence[str], path: str, columns: Columns) -> None:
-    """Write the rows of several Parquet files, in order, as one."""
+def join_tables(
+    storage: Storage,
+    parts: Sequence[str],
+    path: str,
+    columns: Columns,
+    settled: Mapping[str, Callable[[Column], NDArray[Any]]] | None = None,
+) -> None:
+    """Write the rows of several Parquet files, in order, as one.
+
+    Args:
+        storage: where they lie.
+        parts: the files.
+        path: of the new file.
+        columns: of all of them.
+        settled: columns whose values are made of all rows together, from columns by their names.
+    """
     tables = [read_table(storage, part) for part in parts]
-    _write(storage, path, pa.concat_tables([_schema(columns).empty_table(), *tables]))
+    table = pa.concat_tables([_schema(columns).empty_table(), *tables])
+    made = {name: values(partial(_column, table)) for name, values in (settled or {}).items()}
+    for name, values in made.items():
+        place = table.schema.get_field_index(name)
+        field = table.schema.field(place)
+        table = table.set_column(place, field, pa.array(values).cast(field.type))
+    _write(storage, path, table)
+
+
+def _column(table: pa.Table, name: str) -> NDArray[Any]:
+    return np.asarray(table[name].to_numpy())
 
 
 def _schema(columns: Columns) -> pa.Schema:

@@ -3,6 +3,7 @@
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from stego_core.confidence import SURE, Confidence, doubt
 from stego_core.inference import margins
@@ -44,18 +45,19 @@ def test_confidence_of_parts_is_that_of_the_whole() -> None:
     np.testing.assert_array_equal(total.pixels, whole.pixels)
     np.testing.assert_array_equal(total.doubtful, whole.doubtful)
     np.testing.assert_allclose(total.margins, whole.margins)
+    np.testing.assert_allclose(total.log_doubts, whole.log_doubts)
     assert Confidence.total([], 3).margin == 0
 
 
-def test_doubt_is_the_geometric_mean_of_what_margins_miss() -> None:
+def test_an_images_own_doubt_is_the_geometric_mean_of_what_margins_miss() -> None:
     rng = np.random.default_rng(2)
     certain = rng.integers(0, 255, (4, 5)).astype(np.uint8)
     product = 1.0
     for value in certain.ravel().tolist():
         product *= (255.5 - value) / 255.5
-    np.testing.assert_allclose(doubt(certain), product ** (1 / certain.size))
-    assert doubt(np.zeros((2, 2), np.uint8)) == 1
-    assert 0 < doubt(np.full((2, 2), 255, np.uint8)) < 0.002
+    np.testing.assert_allclose(own_doubt(certain), product ** (1 / certain.size))
+    assert own_doubt(np.zeros((2, 2), np.uint8)) == 1
+    assert 0 < own_doubt(np.full((2, 2), 255, np.uint8)) < 0.002
 
 
 def test_a_half_sure_region_is_more_doubtful_than_an_outline() -> None:
@@ -63,4 +65,41 @@ def test_a_half_sure_region_is_more_doubtful_than_an_outline() -> None:
     outline[0] = 0
     region[:5] = 240
     assert outline.mean() < region.mean()
-    assert doubt(outline) < doubt(region)
+    assert own_doubt(outline) < own_doubt(region)
+
+
+def own_doubt(certain: NDArray[np.uint8]) -> float:
+    """Of an image that is of one class."""
+    return Confidence.of(np.zeros_like(certain), certain, 1).own_doubt
+
+
+def test_doubt_weighs_an_image_and_its_classes_pixel_by_pixel() -> None:
+    rng = np.random.default_rng(3)
+    classes = rng.integers(0, 3, (4, 6, 7), np.uint8)
+    certain = rng.integers(0, 256, (4, 6, 7)).astype(np.uint8)
+    logs = np.log((255.5 - certain.astype(float)) / 255.5)
+    parts = [Confidence.of(ids, sure, 5) for ids, sure in zip(classes, certain, strict=True)]
+    dump = Confidence.total(parts, 5)
+    found = doubt(
+        np.array([part.own_doubt for part in parts]),
+        np.stack([part.shares() for part in parts]),
+        dump,
+    )
+    for image in range(4):
+        total = 0.0
+        for place in np.ndindex(6, 7):
+            everywhere = logs[classes == classes[(image, *place)]]
+            total += 2 * logs[(image, *place)] + everywhere.mean()
+        np.testing.assert_allclose(found[image], np.exp(total / (3 * 42)))
+
+
+def test_of_two_images_as_sure_the_one_of_a_doubtful_class_is_more_doubtful() -> None:
+    sure = np.full((4, 4), 250, np.uint8)
+    steady, shaky = (Confidence.of(np.full((4, 4), k, np.uint8), sure, 2) for k in range(2))
+    elsewhere = Confidence.of(np.ones((4, 4), np.uint8), np.full((4, 4), 100, np.uint8), 2)
+    dump = Confidence.total([steady, shaky, elsewhere], 2)
+    assert steady.own_doubt == shaky.own_doubt
+    assert doubt(steady.own_doubt, steady.shares(), dump) < doubt(
+        shaky.own_doubt, shaky.shares(), dump
+    )
+    np.testing.assert_allclose(doubt(steady.own_doubt, steady.shares(), dump), steady.own_doubt)

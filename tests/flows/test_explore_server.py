@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from explored import pipeline_on
 from PIL import Image
@@ -20,7 +21,7 @@ from flows.cli import main
 from flows.explorer import serve
 from flows.explorer.app import Explorer
 from flows.explorer.guard import Guard, is_loopback
-from stego_core.confidence import SURE, doubt
+from stego_core.confidence import SURE
 from stego_core.errors import OptionError
 from tasks import classes
 from tasks.workspace import lease, remembered
@@ -190,7 +191,10 @@ class TestReading:
         labels = explored / "train" / "labels" / item["path"]
         np.testing.assert_array_equal(sent, np.asarray(Image.open(labels)))
         margins = Image.open(io.BytesIO(asked.get("/api/margins/train/1").content))
-        assert item["doubt"] == pytest.approx(doubt(np.asarray(margins)), rel=1e-5)
+        key = json.loads((explored / "ws" / "current.json").read_text())["keys"]["masks"]
+        path = explored / "ws" / "masks" / key / "train" / "confidence.parquet"
+        table = pq.read_table(path).to_pydict()
+        assert item["doubt"] == pytest.approx(table["doubt"][table["row"].index(1)], rel=1e-5)
         assert margins.size == (item["width"], item["height"])
 
     def test_pictures_are_kept_by_the_browser(self, asked: TestClient) -> None:

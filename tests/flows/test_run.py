@@ -17,7 +17,7 @@ from PIL import Image
 import tasks.masks
 from flows import open_workspace
 from flows.cli import main
-from stego_core.confidence import SURE, doubt
+from stego_core.confidence import SURE
 
 pytestmark = [pytest.mark.usefixtures("prefect"), pytest.mark.timeout(400)]
 SCENES, NEW = 12, 4
@@ -229,18 +229,29 @@ class TestFinishedWorkspace:
 
 
 class TestConfidence:
+    def usual(self, finished: Path, key: str) -> np.ndarray:
+        """(7,) mean logarithm of 1 − margin of each class in the training dump."""
+        maps = sorted((finished / "ws" / "confidence" / key / "train").glob("*.png"))
+        classes = [np.asarray(Image.open(masks(finished, "train")[path.stem])) for path in maps]
+        margins = np.stack([np.asarray(Image.open(path)) for path in maps])
+        logs, own = np.log((255.5 - margins) / 255.5), np.stack(classes)
+        return np.array([logs[own == k].sum() / max((own == k).sum(), 1) for k in range(7)])
+
     def test_the_table_adds_up_the_maps(self, finished: Path) -> None:
         key = json.loads((finished / "ws" / "current.json").read_text())["keys"]["masks"]
         table = pq.read_table(finished / "ws" / "masks" / key / "train" / "confidence.parquet")
         rows = table.to_pylist()
         assert [row["row"] for row in rows] == list(range(SCENES))
+        usual = self.usual(finished, key)
         for row in rows:
             mask = np.asarray(Image.open(masks(finished, "train")[row["image_id"]]))
             found = finished / "ws" / "confidence" / key / "train" / f"{row['image_id']}.png"
             margins = np.asarray(Image.open(found))
             assert margins.shape == mask.shape == (row["height"], row["width"])
             assert row["margin"] == pytest.approx(margins.mean() / 255, rel=1e-5)
-            assert row["doubt"] == pytest.approx(doubt(margins), rel=1e-5)
+            logs = np.log((255.5 - margins) / 255.5)
+            expected = (2 * logs.mean() + usual[mask].mean()) / 3
+            assert row["doubt"] == pytest.approx(np.exp(expected), rel=1e-5)
             assert row["doubtful"] == pytest.approx((margins < SURE).mean(), rel=1e-5)
             for number in range(7):
                 own = margins[mask == number]

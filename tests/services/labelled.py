@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from stego_core.confidence import Confidence, doubt
+from stego_core.confidence import Confidence
 from stego_core.palette import palette
 from tasks import confidence, corpus, images
 from tasks.index import IndexReader
@@ -75,8 +75,9 @@ def add_dump(workspace: Workspace, dump: str, folder: Path, masks: Masks) -> Non
         path = confidence.map_path(place.path, entry["image_id"])
         place.storage.write(path, images.encode_margins(margins))
         sure = Confidence.of(ids, margins, len(NAMES))
-        rows.append(confidence.Row(row, entry, sure, doubt(margins)))
+        rows.append(confidence.Row(row, entry, sure))
     confidence.write_part(place.storage, place.path, 0, rows, len(NAMES))
-    confidence.join(place, 1, len(NAMES))
+    total = Confidence.total((row.sure for row in rows), len(NAMES))
+    confidence.join(place, 1, total)
     told = {"stage": "masks", "version": MASKS_VERSION, "invalid": invalid, "masks": len(rows)}
-    place.finish(told)
+    place.finish({**told, **total.document()})

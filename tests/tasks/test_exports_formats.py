@@ -10,16 +10,15 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from labelled import NAMES, add_dump, blobs, margins_of, save_photo, workspace_at
+from labelled import MASKS_KEY, NAMES, add_dump, blobs, margins_of, save_photo, workspace_at
 from PIL import Image
 from pycocotools.coco import COCO
 from scipy import ndimage
 from torchvision.datasets import VOCSegmentation
 
 from stego_core.classes import VOID
-from stego_core.confidence import doubt
 from stego_core.errors import OptionError
-from tasks import classes, exports
+from tasks import classes, confidence, exports
 from tasks.exports.labelstudio import reference
 from tasks.options import ExportOptions
 from tasks.workspace.storage import Storage
@@ -268,17 +267,23 @@ class TestCvat:
 class TestLabelStudio:
     @pytest.mark.parametrize("instances", [False, True])
     def test_its_own_reader_decodes_the_brushes(
-        self, exported: Callable[..., Path], instances: bool
+        self, workspace: Workspace, exported: Callable[..., Path], instances: bool
     ) -> None:
         brush = pytest.importorskip("label_studio_sdk.converter.brush")
         out = exported("labelstudio", instances=instances)
         tasks = json.loads((out / "tasks.json").read_text())
         numbers = {name: number for number, name in LABELS.items()}
+        doubts = {
+            f"{dump}/{row['image_id']}": row["doubt"]
+            for dump in MASKS
+            for row in confidence.stream(
+                workspace.folder("masks", MASKS_KEY, dump), ("image_id", "doubt")
+            )
+        }
         for (name, ids, margins), task in zip(every_mask(), tasks, strict=True):
             assert f"{task['data']['dump']}/{task['data']['image_id']}" == name
             (prediction,) = task["predictions"]
-            missing = doubt(np.rint(255 * margins).astype(np.uint8))
-            assert prediction["score"] == pytest.approx(1 - missing, abs=1e-4)
+            assert prediction["score"] == pytest.approx(1 - doubts[name], abs=1e-4)
             parts = []
             for result in prediction["result"]:
                 value = result["value"]

@@ -61,6 +61,19 @@ class TestTables:
         assert tables.read_table(storage, PATH).schema == SCHEMA
         assert tables.row_count(storage, PATH) == 0
 
+    def test_a_column_is_settled_when_all_rows_are_known(self, storage: Storage) -> None:
+        columns = {"name": "string", "share": "float"}
+        for name, share in (("a", 1.0), ("b", 3.0)):
+            tables.write_table(storage, name, {"name": [name], "share": [share]}, columns)
+
+        def relative(column: tables.Column) -> np.ndarray:
+            return column("share") / column("share").sum(dtype=np.float64)
+
+        tables.join_tables(storage, ["a", "b"], PATH, columns, {"share": relative})
+        found = tables.read_table(storage, PATH)
+        assert found.to_pylist() == [{"name": "a", "share": 0.25}, {"name": "b", "share": 0.75}]
+        assert str(found.schema.field("share").type) == "float"
+
     def test_a_damaged_part_is_named(self, storage: Storage) -> None:
         storage.write("a", b"rubbish")
         with pytest.raises(DamageError, match=r"^a in .* is damaged"):
