@@ -76,9 +76,9 @@ def run_on(executor: Any) -> Callable[..., None]:
 
 def worker_environment() -> dict[str, str]:
     """What Dask's workers are started with: one thread for each library."""
-    import distributed  # noqa: F401  # brings the setting
     from dask import config
 
+    importlib.import_module("distributed")  # brings the setting
     chosen = config.get("distributed.nanny.pre-spawn-environ")
     return {name: str(value) for name, value in chosen.items()}
 
@@ -162,7 +162,7 @@ def main() -> None:
         barrier.wait(READY_SECONDS)
     prepare_worker()
     runner, marks = PlainRunner(pool), list[tuple[str, float]]()
-    # What `prepare_worker` keeps out of the folders.
+    # What `prepare_worker` keeps out of the folders, and marked for the same reason.
     Folder.records = lambda self, shards: runner.held[self.path]  # type: ignore[method-assign]
     ready = time.time()
     with without_prefect(runner.run_stage, marks):

@@ -40,10 +40,12 @@ class ConvStem(PatchEmbed):  # type: ignore[misc]  # timm is untyped
         self.proj = nn.Sequential(*layers[:-2])
 
 
-@register_model  # type: ignore[untyped-decorator]  # timm is untyped
 def vit_pico_patch8_conv_64(pretrained: bool = False, **options: Any) -> VisionTransformer:
     """A ViT of a million parameters, patch 8, four blocks of 128 channels: 4 MB of weights."""
     for name in ("pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"):
         options.pop(name, None)
     shape = {"img_size": 64, "patch_size": 8, "embed_dim": 128, "depth": 4, "num_heads": 4}
     return VisionTransformer(**{**shape, "embed_layer": ConvStem, **options})
+
+
+register_model(vit_pico_patch8_conv_64)

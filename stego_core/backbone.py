@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -76,15 +77,20 @@ class Backbone:
         return torch.tensor(values, device=self.device)
 
 
+def _timm() -> Any:
+    """timm, which takes seconds to import, with our architectures among its own."""
+    import timm
+
+    import_module("stego_core.architectures")  # registers them
+    return timm
+
+
 def known_backbones() -> list[str]:
     """Architectures that `bare_model` builds, but for the few that pool before their last norm.
 
     Any of them may be followed by a dot and the tag of timm's weights.
     """
-    import timm
-
-    from stego_core import architectures  # noqa: F401  registers ours
-
+    timm = _timm()
     return [*timm.list_models("vit_*", module=PLAIN), *timm.list_models("deit*", module=PLAIN)]
 
 
@@ -115,10 +121,8 @@ def weight_bytes(name: str) -> int:
 
 
 def _built(name: str) -> nn.Module:
-    import timm
+    timm = _timm()
     from timm.layers import PatchEmbed
-
-    from stego_core import architectures  # noqa: F401  registers ours
 
     architecture = name.split(".", 1)[0]
     if architecture not in timm.list_models():

@@ -18,7 +18,7 @@ the whole dump (docs/names.md)."""
 
 @dataclass(frozen=True)
 class Confidence:
-    """How sure one image's mask is.
+    """How sure the mask of an image is, or those of a dump.
 
     Attributes:
         pixels: (K,) int64 of each class.

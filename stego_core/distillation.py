@@ -194,7 +194,7 @@ def _descend(state: DinoState, loss: Tensor, recipe: DinoRecipe, now: Rates) -> 
     matrices["lr"] = vectors["lr"] = now.learning_rate
     matrices["weight_decay"] = now.weight_decay
     state.optimiser.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]  # torch: untyped
+    torch.autograd.backward(loss)
     if state.step < recipe.frozen_steps:
         for head in (state.student.images, state.student.patches):
             head.prototypes.grad = None

@@ -74,7 +74,7 @@ def fit(
         log_probability = torch.log_softmax(inputs[rows] @ weight.T + bias, dim=-1)
         loss = -(targets[rows] * log_probability).sum(dim=-1).mean()
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]  # torch: untyped
+        torch.autograd.backward(loss)
         optimiser.step()
     return Probe(weight.detach().numpy(), bias.detach().numpy())
 
@@ -117,7 +117,7 @@ class PixelFit(NamedTuple):
         )
         loss = functional.cross_entropy(full, labels, ignore_index=VOID)
         self.optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]  # torch: untyped
+        torch.autograd.backward(loss)
         self.optimiser.step()
         return loss.item()
 

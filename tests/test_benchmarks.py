@@ -5,9 +5,11 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from importlib import import_module
+from itertools import combinations
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
@@ -55,6 +57,22 @@ def test_each_argument_of_the_list_is_known(load: Load, tmp_path: Path) -> None:
     bench = load("bench")
     groups = set(bench.arguments_of(bench.parsed([]), tmp_path))
     assert {name for each in bench.BENCHES for name in each.given} <= groups
+
+
+def test_a_random_fifth_is_the_mean_over_all_of_them(load: Load) -> None:
+    counts = np.array([7, 0, 12, 3, 3, 9])
+    shares = [sum(each) / counts.sum() for each in combinations(counts.tolist(), 2)]
+    found = load("confidence").by_chance(counts, 2)
+    np.testing.assert_allclose(found, (np.mean(shares), np.std(shares)))
+
+
+def test_errors_are_looked_for_where_margins_and_doubt_send_people(load: Load) -> None:
+    wrong = [np.array([True, True, False, False]), *[np.array([False] * 3 + [True])] * 4]
+    margins = [np.array([9, 249, 250, 255], np.uint8), *[np.full(4, 255, np.uint8)] * 4]
+    found = load("confidence").judged(wrong, margins, np.array([0.5, 0.1, 0.1, 0.2, 0.1]))
+    assert (found.error, found.caught, found.possible) == (6 / 20, 2 / 6, 2 / 6)
+    assert (found.doubtful, found.doubted) == (2 / 20, 1.0)
+    assert found.pixels == 1 / found.error  # the least certain tenth are two wrong pixels
 
 
 def test_growth_is_the_slope_on_log_log_axes(load: Load) -> None:

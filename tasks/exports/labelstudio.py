@@ -27,8 +27,8 @@ class LabelStudio(Writer):
 
     Local images are referred to as `/data/local-files/?d=PATH`, PATH below the document root that
     Label Studio serves; images elsewhere by their URI, which a source storage of the project
-    resolves. `score` of an image is 1 − its doubt, so that sorting by it
-    brings what `stego status --doubtful` lists; of a result the mean margin of its pixels.
+    resolves. `score` of an image is 1 − its doubt, so that sorting by it brings what
+    `stego status --doubtful` lists; of a result the mean margin of its pixels.
     """
 
     names = ("tasks.json", "config.xml")

@@ -180,7 +180,8 @@ def _distant(storage: Storage, path: str, name: str, mode: Any) -> zarr.Array[An
 
 def shard_rows(array: zarr.Array[Any]) -> int:
     """Rows of one shard."""
-    return int(array.shards[0])  # type: ignore[index]  # every array of ours is sharded
+    assert array.shards is not None  # every array of ours is sharded
+    return int(array.shards[0])
 
 
 def _opened(storage: Storage, path: str, name: str, mode: Any) -> zarr.Array[Any]:
