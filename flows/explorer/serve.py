@@ -12,6 +12,7 @@ from flows import console
 from flows.explorer.app import Explorer
 from flows.explorer.guard import is_loopback, is_wildcard
 from stego_core.errors import OptionError
+from tasks import machine
 from tasks.workspace.workspace import Workspace
 
 PORT = 8765
@@ -31,6 +32,7 @@ def serve(location: str, host: str, port: int, browser: bool) -> None:
         WorkspaceError: there is none.
         OptionError: the address cannot be listened on.
     """
+    machine.hold_threads()
     explorer = Explorer(Workspace.open(location))
     with listening(host, port) as server_socket:
         bound = int(server_socket.getsockname()[1])
