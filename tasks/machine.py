@@ -4,6 +4,7 @@ import math
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import cache
 
 import psutil
 import torch
@@ -14,6 +15,8 @@ from tasks import cgroups
 from tasks.options import ComputeOptions
 
 GIB = 2**30
+SAFE_SHARE = 0.9
+"""Of a worker's memory limit: at 0.95 Dask restarts it."""
 
 
 def cores() -> int:
@@ -31,6 +34,26 @@ def free_memory() -> int:
     free = int(psutil.virtual_memory().available)
     left = cgroups.free_memory()
     return free if left is None else min(free, left)
+
+
+@cache
+def resting() -> int:
+    """Bytes that this process held when it was first asked: its libraries."""
+    return int(psutil.Process().memory_info().rss)
+
+
+def budget(options: ComputeOptions) -> int:
+    """Bytes that a shard may take in this process, a worker or a loop of these options.
+
+    What the process keeps of earlier shards is its own to use again. Workers elsewhere have their
+    container to themselves.
+    """
+    kept = max(int(psutil.Process().memory_info().rss) - resting(), 0)
+    together = workers(options) if (options.cluster, options.executor) == ("local", "dask") else 1
+    free = free_memory() // together + kept
+    if options.memory_limit is None:
+        return free
+    return min(free, int(SAFE_SHARE * options.memory_limit) - resting())
 
 
 def hold_threads() -> None:

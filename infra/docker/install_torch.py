@@ -20,7 +20,8 @@ def main() -> str | None:
     problem = refusal(options.variant, options.index, options.wheels)
     if problem or options.dry_run:
         return problem
-    subprocess.run(command(options.variant, options.index, options.wheels), check=True)
+    if subprocess.run(command(options.variant, options.index, options.wheels)).returncode:
+        return "pip could not install torch and torchvision; its message stands above"
     probe = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True)
     if probe.returncode:
         cause = probe.stderr.strip().splitlines()[-1]

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
+DEEP = 3
+"""Parts of a path below which the folder around it is no folder of the system."""
 LINE = re.compile(r"^(?:global|:env:|install)\.([\w-]+)='(.*)'$")
 
 
@@ -37,8 +39,12 @@ def merged(listed: str) -> dict[str, str]:
 
 
 def folders(settings: dict[str, str]) -> set[Path]:
-    """Folders of this machine that hold packages."""
-    keys = ("find-links", "index-url", "extra-index-url")
-    words = " ".join(settings.get(key, "") for key in keys).split()
-    paths = {Path(word.removeprefix("file://")) for word in words}
-    return {path for path in paths if path.is_dir()}
+    """Folders of this machine that hold packages.
+
+    Pages of an index in a folder point to files beside it, so what is around it counts.
+    """
+    links = {Path(word.removeprefix("file://")) for word in settings.get("find-links", "").split()}
+    indexes = " ".join(settings.get(key, "") for key in ("index-url", "extra-index-url")).split()
+    pages = {Path(word.removeprefix("file://")) for word in indexes if word.startswith("file://")}
+    around = {page.parent if len(page.parts) > DEEP else page for page in pages}
+    return {path for path in links | around if path.is_dir()}
