@@ -26,7 +26,7 @@ def cores() -> int:
     """
     quota = cgroups.processors()
     count = system.cpu_count() if quota is None else min(system.cpu_count(), math.ceil(quota))
-    return max(count, 1)
+    return max(int(count), 1)
 
 
 def free_memory() -> int:
