@@ -62,7 +62,7 @@ class Retries(Table):
     times: int = Field(3, ge=0, le=50)
     delay_seconds: int = Field(60, ge=10)
     lost_seconds: int = Field(600, ge=LEAST_LOST_SECONDS)
-    pending_seconds: int = Field(900, ge=60)
+    pending_seconds: int = Field(900, ge=LEAST_LOST_SECONDS)
 
 
 class Notify(Table):

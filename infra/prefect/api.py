@@ -6,6 +6,7 @@ import os
 from http import HTTPStatus
 from typing import Any
 from urllib.error import HTTPError
+from urllib.parse import quote
 from urllib.request import Request, urlopen
 
 
@@ -30,7 +31,12 @@ def found(url: str, path: str) -> Any:
 
 
 def ensure(url: str, path: str, name: str, create: dict[str, Any]) -> None:
-    """Create what does not exist yet; what exists stays as the person has set it."""
+    """Create what does not exist yet; what exists stays as the person has set it.
+
+    Asked first: the server logs a conflict as an error of its own.
+    """
+    if found(url, f"{path}{quote(name)}") is not None:
+        return
     try:
         call(url, path, {"name": name, **create})
     except HTTPError as error:
