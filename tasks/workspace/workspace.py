@@ -14,6 +14,8 @@ from tasks.workspace.storage import Storage
 FORMAT = 1
 """Raised when an older workspace can no longer be read."""
 ROOT_FILE, CURRENT_FILE = "workspace.json", "current.json"
+WEIGHTS_FILE = "weights.safetensors"
+"""Of a backbone, stored or trained here."""
 EXPORTS = "exports"
 """Folder of exports: the only one that no stage writes."""
 DUMP_NAME = re.compile(r"\w[\w.-]{0,99}")
