@@ -83,6 +83,10 @@ class Head(Table):
 
 OPTIONS = tuple(name for name in SECTIONS if name != "export")
 """The tables that hold the options of stages, as in a file of `stego run --config`."""
+FIRST = ("images", "labels", "taxonomy")
+"""What pipeline/full has as fields of its own, so that its form begins with them."""
+ELSEWHERE = ("corpus", "inbox", "pretrain")
+"""Tables that are no options of pipeline/full as they are."""
 
 
 class Deployment(Head):
@@ -93,11 +97,15 @@ class Deployment(Head):
     def places(self) -> dict[str, Any]:
         """What prefect.yaml asks for by name: only what the file says, tables as they are."""
         given = self.options
-        own = ("inbox", "pretrain")
+        corpus = given.get("corpus", {})
+        first = {name: corpus[name] for name in FIRST if name in corpus}
+        rest = {name: value for name, value in corpus.items() if name not in FIRST}
+        options = {name: table for name, table in given.items() if name not in ELSEWHERE}
         return {
             **given,
+            **first,
             "workspace": self.workspace,
-            "options": {name: table for name, table in given.items() if name not in own},
+            "options": {**options, **({"corpus": rest} if rest else {})},
             "cron": self.schedule.cron,
             "timezone": self.schedule.timezone,
             "code": str(ROOT / self.code),

@@ -90,7 +90,13 @@ def gpu_turn(stage: Stage, options: ComputeOptions) -> Iterator[None]:
 
 
 @flow(name="corpus", flow_run_name="corpus {dump}", task_runner=RUNNER)
-def corpus_flow(workspace: str, dump: str, options: CorpusOptions, like: str | None = None) -> None:
+def corpus_flow(
+    workspace: str,
+    dump: str,
+    options: CorpusOptions,
+    like: str | None = None,
+    compute_options: ComputeOptions = LOOP,
+) -> None:
     """Index a dump: list its images, check each, freeze the list, quarantine what is broken.
 
     Labels without a taxonomy mean what those of the dump `like` mean.
@@ -100,7 +106,8 @@ def corpus_flow(workspace: str, dump: str, options: CorpusOptions, like: str | N
     def finish(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
         return corpus.finish(place, stage, seconds, computed)
 
-    run_stage(corpus.plan(place, dump, options, like), LOOP, finish)
+    stage = corpus.plan(place, dump, options, like, compute_options)
+    run_stage(stage, compute_options, finish)
     artifacts.corpus_tables(place, dump)
 
 

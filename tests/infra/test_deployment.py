@@ -68,7 +68,7 @@ class TestDeployed:
         assert step["prefect.deployments.steps.set_working_directory"]["directory"] == str(ROOT)
 
     def test_places_come_from_the_file(self, setup: Setup) -> None:
-        images = deployment(setup, "pipeline/full")["parameters"]["options"]["corpus"]["images"]
+        images = deployment(setup, "pipeline/full")["parameters"]["images"]
         inbox = deployment(setup, "backfill/nightly")["parameters"]["inbox"]["inbox"]
         assert (images, inbox) == (f"{setup.folder}/images", f"{setup.folder}/inbox")
 
