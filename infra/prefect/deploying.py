@@ -41,7 +41,7 @@ def deploy(url: str, environment: dict[str, str]) -> None:
             "a file that STEGO_DEPLOYMENT names, and unset it"
         )
     file, path = read()
-    wanted = [resolved(one, file.places()) for one in documents(file.places())]
+    wanted = [resolved(one) for one in documents(file.places())]
     block = notifier(url, file.notify.block)
     say(f"{path}: workspace {file.workspace}")
     ensure_pool(url)
@@ -75,7 +75,7 @@ def documents(places: dict[str, Any]) -> list[dict[str, Any]]:
     return filled
 
 
-def resolved(one: dict[str, Any], places: dict[str, Any]) -> dict[str, Any]:
+def resolved(one: dict[str, Any]) -> dict[str, Any]:
     """A deployment as Prefect's API takes it, its parameters checked by the flow itself.
 
     Raises:
@@ -183,7 +183,7 @@ def update(url: str, one: dict[str, Any], held: dict[str, Any], record: Record) 
 def places(parameters: dict[str, Any]) -> str:
     """What a deployment points to, in a few words."""
     options = parameters.get("options", {})
-    corpus = options.get("corpus") or parameters.get("corpus") or {}
+    corpus = parameters.get("corpus") or parameters
     compute = options.get("compute") or parameters.get("compute_options") or {}
     features = options.get("features") or {}
     shown = {
