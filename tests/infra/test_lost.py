@@ -89,3 +89,21 @@ def test_processes_of_this_machine_are_seen(monkeypatch: pytest.MonkeyPatch) -> 
     assert "mine" in found.runs
     assert "here-9" in found.workers
     assert "mine" not in Machine("url", "pool").runs
+
+
+@pytest.mark.parametrize(
+    ("state", "age", "over"),
+    [
+        ("CRASHED", 0, True),
+        ("SCHEDULED", 0, True),  # it is tried again
+        ("COMPLETED", 0, False),  # the server may not have heard of its tasks' ends
+        ("COMPLETED", 600, True),
+        ("FAILED", 600, True),
+        ("RUNNING", 600, False),
+        ("PAUSED", 600, False),
+    ],
+)
+def test_when_nothing_inside_a_run_is_under_way(state: str, age: float, over: bool) -> None:
+    from lost import ended
+
+    assert ended(run(state, None, age=age)) == over
