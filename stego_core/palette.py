@@ -47,9 +47,16 @@ def coloured(classes: NDArray[np.integer], colours: NDArray[np.uint8]) -> NDArra
     return table[np.where(classes < 0, len(colours), classes)]
 
 
+BLENDED_ROWS = 64
+"""Rows that are blended at once."""
+
+
 def overlay(
     image: NDArray[np.uint8], colours: NDArray[np.uint8], opacity: float = 0.5
 ) -> NDArray[np.uint8]:
     """The colours (H, W, 3) blended over the image (H, W, 3) uint8."""
-    mixed = image * (1 - opacity) + colours * opacity
-    return mixed.round().astype(np.uint8)
+    blended = np.empty(image.shape, np.uint8)
+    for top in range(0, image.shape[0], BLENDED_ROWS):  # floats of a large image would not fit
+        rows = slice(top, top + BLENDED_ROWS)
+        blended[rows] = (image[rows] * (1 - opacity) + colours[rows] * opacity).round()
+    return blended

@@ -84,8 +84,9 @@ def decode(content: bytes, max_pixels: int, upright: bool = True) -> NDArray[np.
     """
     with _opened(content, max_pixels) as image:
         image.load()
-        shown = ImageOps.exif_transpose(image) if upright else image
-        return np.ascontiguousarray(np.asarray(_to_rgb(shown)))
+        if upright:
+            ImageOps.exif_transpose(image, in_place=True)  # a copy less of a large image
+        return np.ascontiguousarray(np.asarray(_to_rgb(image)))
 
 
 def shrunk(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
@@ -158,7 +159,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         shown = image.convert("RGBA")
         white = Image.new("RGBA", shown.size, (255, 255, 255, 255))
         return Image.alpha_composite(white, shown).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def encode_mask(classes: NDArray[np.uint8], colours: NDArray[np.uint8]) -> bytes:
