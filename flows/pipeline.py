@@ -6,6 +6,7 @@ from prefect import flow
 
 from flows import stages
 from flows.frames import indexed
+from flows.outage import told_apart
 from flows.session import session
 from flows.settings import FormOptions, RunOptions, built
 from stego_core.errors import OptionError
@@ -17,6 +18,7 @@ from tasks.workspace.workspace import Workspace
 
 
 @flow(name="pipeline", flow_run_name="pipeline {workspace}")
+@told_apart
 def pipeline(
     *,
     images: str | None = None,

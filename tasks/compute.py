@@ -149,7 +149,8 @@ class DaskExecutor:
             place = connection.name(self.address)
             raise OutageError(
                 f"the Dask scheduler at {place} has had no worker for "
-                f"{connection.PATIENCE_SECONDS} s; start some with `dask worker {place}` and {AGAIN}"
+                f"{connection.PATIENCE_SECONDS} s; start some with `dask worker {place}` and "
+                f"{AGAIN}"
             )
 
     def _lost(self, reason: str) -> str:
