@@ -43,6 +43,7 @@ def session(workspace: str, storage: StorageOptions, run: ComputeOptions) -> Ite
     """
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
+    from flows import record
     from tasks import compute  # torch and Dask take seconds, and not every command needs them
 
     # The flow's own heartbeats tell that it lives. Each stage would wait up to a second for the
