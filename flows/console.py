@@ -112,6 +112,11 @@ def say(message: str) -> None:
         console.print(Text(message), soft_wrap=True)
 
 
+def show(message: str) -> None:
+    """Say what is for the person alone and for no log, such as an address that holds a token."""
+    console.print(Text(message), soft_wrap=True)
+
+
 def tell(text: str) -> None:
     """Print plain text as a result, such as a JSON document."""
     sys.stdout.write(text + "\n")

@@ -81,10 +81,12 @@ class Head(Table):
     notify: Notify = Notify()
 
 
-FIELDS = ("images", "labels", "taxonomy")
-"""Options of the corpus that are fields of their own in the form of pipeline/full."""
 OPTIONS = tuple(name for name in SECTIONS if name != "export")
 """The tables that hold the options of stages, as in a file of `stego run --config`."""
+FIRST = ("images", "labels", "taxonomy")
+"""What pipeline/full has as fields of its own, so that its form begins with them."""
+ELSEWHERE = ("corpus", "inbox", "pretrain")
+"""Tables that are no options of pipeline/full as they are."""
 
 
 class Deployment(Head):
@@ -95,15 +97,15 @@ class Deployment(Head):
     def places(self) -> dict[str, Any]:
         """What prefect.yaml asks for by name: only what the file says, tables as they are."""
         given = self.options
-        own = ("inbox", "pretrain", "corpus")
-        fields = {name: given["corpus"][name] for name in FIELDS if name in given["corpus"]}
-        further = {n: value for n, value in given["corpus"].items() if n not in FIELDS}
-        options = {name: table for name, table in given.items() if name not in own}
+        corpus = given.get("corpus", {})
+        first = {name: corpus[name] for name in FIRST if name in corpus}
+        rest = {name: value for name, value in corpus.items() if name not in FIRST}
+        options = {name: table for name, table in given.items() if name not in ELSEWHERE}
         return {
             **given,
-            **fields,
+            **first,
             "workspace": self.workspace,
-            "options": {**options, **({"corpus": further} if further else {})},
+            "options": {**options, **({"corpus": rest} if rest else {})},
             "cron": self.schedule.cron,
             "timezone": self.schedule.timezone,
             "code": str(ROOT / self.code),

@@ -28,7 +28,7 @@ TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 class JsonLines(JsonFormatter):
-    """A record as one JSON object: time, level, logger, event, our fields, and which run it is of."""
+    """A record as one JSON object: time, level, logger, event, our fields, which run it is of."""
 
     def __init__(self) -> None:
         """No further settings."""
@@ -113,12 +113,14 @@ class LogFile(RotatingFileHandler):
         except OSError:
             return None
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+    def handleError(self, record: logging.LogRecord) -> None:
         """Say once that lines are lost, and go on."""
         if not self.failed:
             self.failed = True
             reason = sys.exc_info()[1]
-            console.say(f"warning: {self.baseFilename} cannot be written ({reason}); lines are lost")
+            console.say(
+                f"warning: {self.baseFilename} cannot be written ({reason}); lines are lost"
+            )
 
     def close(self) -> None:
         """Close what can be closed: a full disk refuses the last lines once more."""
@@ -231,5 +233,3 @@ def in_a_worker() -> None:
                 lines.setFormatter(JsonLines())
                 logger.removeHandler(handler)
                 logger.addHandler(lines)
-
-

@@ -31,6 +31,8 @@ class Run:
         stages: seconds of each stage that was computed.
         dumps: those that were labelled.
         labelled: images whose masks were computed by this run.
+        report_url: address at which a web server shows the workspace's files.
+        found: what the run achieved, as `figures` tells it.
     """
 
     command: str
@@ -40,6 +42,8 @@ class Run:
     stages: dict[str, float] = field(default_factory=dict)
     dumps: list[str] = field(default_factory=list)
     labelled: int = 0
+    report_url: str | None = None
+    found: dict[str, Any] = field(default_factory=dict)
 
     @property
     def seconds(self) -> float:
@@ -48,6 +52,12 @@ class Run:
 
 
 _current: ContextVar[Run | None] = ContextVar("run", default=None)
+_counts: ContextVar[bool] = ContextVar("counts", default=False)
+
+
+def current() -> Run | None:
+    """The run under way."""
+    return _current.get()
 
 
 def current_id() -> str:
@@ -80,20 +90,28 @@ def recorded(command: str, workspace: str) -> Iterator[Run]:
         _current.reset(token)
 
 
-def stage_ended(title: str, seconds: float, labelled: int = 0) -> None:
-    """A stage of the run under way was computed; `labelled` images got their masks."""
+def stage_ended(title: str, seconds: float, rows: int) -> None:
+    """A stage of the run under way computed so many rows."""
     metrics.STAGE_SECONDS.labels(metrics.stage(title)).observe(seconds)
     run = _current.get()
-    if run is not None:
-        run.stages[title] = round(run.stages.get(title, 0.0) + seconds, 1)
-        run.labelled += labelled
+    if run is None:
+        return
+    run.stages[title] = round(run.stages.get(title, 0.0) + seconds, 1)
+    if _counts.get():
+        run.labelled += rows
 
 
-def dump_labelled(dump: str) -> None:
-    """The run under way saw to the masks of a dump."""
+@contextmanager
+def labelling(dump: str) -> Iterator[None]:
+    """What stages compute in the block are this dump's masks, not those of a rival."""
     run = _current.get()
     if run is not None and dump not in run.dumps:
         run.dumps.append(dump)
+    token = _counts.set(True)
+    try:
+        yield
+    finally:
+        _counts.reset(token)
 
 
 def _fields(run: Run) -> dict[str, Any]:
@@ -102,7 +120,7 @@ def _fields(run: Run) -> dict[str, Any]:
         "workspace": without_password(run.workspace),
         "seconds": round(run.seconds, 1),
         "stages": run.stages,
-        **figures(run),
+        **run.found,
     }
 
 

@@ -39,11 +39,14 @@ def connected(address: Any, topic: str) -> Client:
             client.subscribe_topic(topic, heard)
             return client
         except OutageError:
-            if not isinstance(address, str) or time.monotonic() > deadline:
+            if not isinstance(address, str):
+                raise  # ours, in this process: nobody will start it again
+            if not told:
+                text = f"waiting for the Dask scheduler at {address}"
+                log.warning(text, seconds=PATIENCE_SECONDS)
+                told = True
+            if time.monotonic() > deadline:
                 raise
-        if not told:
-            told = True
-            log.warning(f"waiting for the Dask scheduler at {address}", seconds=PATIENCE_SECONDS)
         stop.check()
         time.sleep(RETRY_SECONDS)
 

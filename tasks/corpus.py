@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from stego_core.errors import ImageError, InputError
 from stego_core.taxonomy import Taxonomy
-from tasks import clips, images
+from tasks import clips, images, machine
 from tasks.index import IndexReader
 from tasks.listing import (
     CLIP_COLUMNS,
@@ -21,7 +21,8 @@ from tasks.listing import (
     read_file,
     taxonomy_document,
 )
-from tasks.options import CorpusOptions
+from tasks.options import ComputeOptions, CorpusOptions
+from tasks.room import Room
 from tasks.stage import Stage, Stopwatch
 from tasks.steps import Step
 from tasks.workspace import keys, tables
@@ -59,6 +60,7 @@ class CorpusWork:
     max_pixels: int
     listed: int
     has_clips: bool = False
+    compute: ComputeOptions = field(default_factory=ComputeOptions)
 
     def steps(self) -> Sequence[Step]:
         """One step: images are read by threads, the table is written."""
@@ -70,8 +72,9 @@ class CorpusWork:
         first, last = shard * SHARD_IMAGES, min((shard + 1) * SHARD_IMAGES, self.listed)
         folder = self.workspace.corpus(self.dump)
         rows = tables.read_rows(folder.storage, f"{folder.path}/{LISTING}", np.arange(first, last))
+        room = Room(machine.budget(self.compute))
         with watch("read"), ThreadPoolExecutor(THREADS) as pool:
-            described = list(pool.map(self._describe, rows))
+            described = list(pool.map(lambda row: self._describe(row, room), rows))
         good = [entry for entry in described if "reason" not in entry]
         refuse_problems([entry["problem"] for entry in good if "problem" in entry])
         bad = [{"path": e["path"], "reason": e["reason"]} for e in described if "reason" in e] + [
@@ -101,14 +104,15 @@ class CorpusWork:
         folder.record(record)
         return record
 
-    def _describe(self, row: dict[str, Any]) -> dict[str, Any]:
+    def _describe(self, row: dict[str, Any], room: Room) -> dict[str, Any]:
         """One image's entry: its size and digest, or the reason why it cannot be used."""
         source, path = self.images, row["path"]
         if row.get("clip") is not None:
             source, path = self.workspace.storage, clips.frame_path(self.dump, path)
         try:
             content = read_file(source, path)
-            height, width = images.decode(content, self.max_pixels).shape[:2]
+            with room.for_decoding(path, content, self.max_pixels):
+                height, width = images.decode(content, self.max_pixels).shape[:2]
         except ImageError as error:
             return {"path": row["path"], "reason": str(error)}
         return {
@@ -119,17 +123,20 @@ class CorpusWork:
             "bytes": len(content),
             "digest": keys.digest(content),
             **{name: row[name] for name in CLIP_COLUMNS if name in row},
-            **self._describe_label(row, (height, width)),
+            **self._describe_label(row, (height, width), room),
         }
 
-    def _describe_label(self, row: dict[str, Any], size: tuple[int, int]) -> dict[str, Any]:
+    def _describe_label(
+        self, row: dict[str, Any], size: tuple[int, int], room: Room
+    ) -> dict[str, Any]:
         """The label's entry: an unreadable one is quarantined, a wrong one is a problem."""
         entry: dict[str, Any] = {"label": None, "label_digest": None, "highest_label": -1}
         if row["label"] is None or self.labels is None:
             return entry
         try:
             content = read_file(self.labels, row["label"])
-            stored = images.decode_labels(content, self.max_pixels)
+            with room.for_decoding(row["label"], content, self.max_pixels):
+                stored = images.decode_labels(content, self.max_pixels)
         except ImageError as error:
             return {**entry, "label": row["label"], "label_reason": f"label: {error}"}
         entry = {**entry, "label": row["label"], "label_digest": keys.digest(content)}
@@ -158,7 +165,11 @@ def refuse_problems(problems: Sequence[str]) -> None:
 
 
 def plan(
-    workspace: Workspace, dump: str, options: CorpusOptions, like: str | None = None
+    workspace: Workspace,
+    dump: str,
+    options: CorpusOptions,
+    like: str | None = None,
+    compute: ComputeOptions | None = None,
 ) -> Stage | None:
     """List the images and freeze the list; None if the dump is already complete.
 
@@ -201,6 +212,7 @@ def plan(
         options.max_pixels,
         count,
         frames is not None,
+        compute or ComputeOptions(),
     )
     shards = -(-count // SHARD_IMAGES)
     manifest = {"stage": "corpus", "dump": dump, **pins}

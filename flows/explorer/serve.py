@@ -14,6 +14,7 @@ from flows.explorer.listening import MOST_CONNECTIONS, Connection, listening
 from flows.explorer.login import PARAMETER, Login
 from flows.explorer.opening import opened
 from stego_core.errors import OptionError
+from tasks import machine
 from tasks.workspace.storage import Storage
 from tasks.workspace.workspace import Workspace
 
@@ -44,6 +45,7 @@ def serve(
         OptionError: the address cannot be listened on.
         InputError: an export root is no place for files.
     """
+    machine.hold_threads()
     workspace = Workspace.open(location)
     with listening(host, port) as server_socket, ExitStack() as ending:
         bound, number = server_socket.getsockname()[:2]
@@ -53,7 +55,7 @@ def serve(
         login = Login(number)
         address = f"http://{_shown(host, bound)}:{number}/"
         _warn(f"{host}:{number}", bound, explorer)
-        console.say(f"{location}: {address}?{PARAMETER}={login.token}  (Ctrl-C ends it)")
+        console.show(f"{location}: {address}?{PARAMETER}={login.token}  (Ctrl-C ends it)")
         if browser:
             ending.enter_context(opened(f"{address}?{PARAMETER}={login.token}"))
         explorer.searching.start()
