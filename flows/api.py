@@ -1,11 +1,13 @@
 """The Python interface: open a finished workspace, label an image."""
 
+import operator
 from dataclasses import dataclass
+from typing import SupportsIndex, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stego_core.classes import Classes
+from stego_core.classes import VOID, Classes
 from stego_core.errors import InputError
 from stego_core.inference import Segmenter
 from tasks import classes, machine
@@ -13,6 +15,22 @@ from tasks.options import MasksOptions
 from tasks.segmenter import segmenter_spec
 from tasks.summary import Summary
 from tasks.workspace.workspace import Workspace
+
+NO_CLASS = "no class"
+
+
+class Names(list[str]):
+    """Names of K classes by their ids; the id 255 of pixels that belong to no class has one too."""
+
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: SupportsIndex | slice) -> str | list[str]:
+        """The name of an id that `OpenWorkspace.label` gives."""
+        if not isinstance(index, slice) and operator.index(index) == VOID:
+            return NO_CLASS
+        return super().__getitem__(index)
 
 
 @dataclass(frozen=True)
@@ -28,9 +46,9 @@ class OpenWorkspace:
     classes: Classes
 
     @property
-    def names(self) -> list[str]:
+    def names(self) -> "Names":
         """The name of each class id, as given with `stego name` or found from labels."""
-        return self.classes.names()
+        return Names(self.classes.names())
 
     def label(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Class ids (H, W) uint8 of an RGB image (H, W, 3) uint8 of any size; see `names`.

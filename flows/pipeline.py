@@ -4,7 +4,7 @@ from typing import Any
 
 from prefect import flow
 
-from flows import stages
+from flows import artifacts, record, stages
 from flows.frames import indexed
 from flows.outage import told_apart
 from flows.session import session
@@ -53,7 +53,9 @@ def pipeline(
         keys, tables = trained(workspace, [name], options)
         settle(workspace, keys, tables, options)
         labelled(workspace, name, keys, options.masks, options.scores, options.compute)
-        return {"keys": keys, "report": stages.report_flow(workspace)}
+        report = stages.report_flow(workspace)
+        artifacts.run_pages(Workspace.open(workspace), report)
+        return {"keys": keys, "report": report}
 
 
 def corpus_of(options: CorpusOptions, **given: str | None) -> CorpusOptions:
@@ -139,7 +141,8 @@ def labelled(
     run: ComputeOptions,
 ) -> None:
     """Masks of a dump, and its scores where it has labels."""
-    keys["masks"] = stages.masks_flow(workspace, dump, keys["clusters"], mask_options, run)
+    with record.labelling(dump):
+        keys["masks"] = stages.masks_flow(workspace, dump, keys["clusters"], mask_options, run)
     place = Workspace.open(workspace)
     place.settle(keys={**place.current()["keys"], **keys})
     scored(workspace, dump, keys, mask_options, score_options, run)

@@ -1,16 +1,14 @@
 """One Prefect flow per stage: plan it, compute its missing partitions, finish it."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 from prefect import flow
-from prefect.concurrency.sync import concurrency
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows import artifacts
+from flows import artifacts, logs, record, streams
+from flows.session import gpu_turn
 from stego_core.errors import InputError
 from tasks import (
     clusters,
@@ -50,6 +48,8 @@ PARTITIONS_AT_ONCE = 4
 """Partitions under way: enough that no worker idles while another partition ends."""
 DEFAULT_CLASSES = 16
 LOOP = ComputeOptions(executor="loop")
+streams.survive()  # here, before any flow starts: its stream is a pipe to a worker
+logs.in_a_worker()
 RUNNER: Any = ThreadPoolTaskRunner(max_workers=PARTITIONS_AT_ONCE)
 
 
@@ -63,30 +63,18 @@ def run_stage(stage: Stage | None, options: ComputeOptions, finish: Finish | Non
     with (
         compute.executor(options),
         progressing(stage) as progress,
-        gpu_turn(stage, options),
+        gpu_turn(any(step.gpu for step in stage.work.steps()), options),
         stop.on_request(),
     ):
         futures = [
             compute_partition.submit(stage.title, stage.work, stage.folder, part, options)
             for part in partitions
         ]
-        artifacts.follow(progress, futures)
+        before = progress.done
+        artifacts.follow(stage.folder.storage.uri, progress, futures)
     seconds, computed = time.perf_counter() - begun, sum(len(part.shards) for part in partitions)
     (finish or Stage.finish)(stage, seconds, computed)
-
-
-@contextmanager
-def gpu_turn(stage: Stage, options: ComputeOptions) -> Iterator[None]:
-    """Wait for the global limit `gpu`, where there is one, if the stage will use a GPU.
-
-    Held for the whole stage: acquiring it for each item would stall two seconds each time.
-    """
-    wanted = any(step.gpu for step in stage.work.steps())
-    if wanted and compute.has_gpu(options):
-        with concurrency("gpu", occupy=1):
-            yield
-    else:
-        yield
+    record.stage_ended(stage.title, seconds, stage.items - before)
 
 
 @flow(name="corpus", flow_run_name="corpus {dump}", task_runner=RUNNER)

@@ -408,6 +408,12 @@ class StorageOptions(Options):
         ge=0,
         description="Seconds to queue behind another run that writes the same workspace.",
     )
+    report_url: str | None = Field(
+        None,
+        pattern=r"^https?://",
+        description="Address at which a web server shows the workspace's files, such as "
+        "https://reports.example.org/ws; links to reports begin with it.",
+    )
 
 
 class ComputeOptions(Options):
