@@ -32,11 +32,33 @@ class CorpusOptions(ReadOptions):
         description="Folder or URI of images and videos, searched recursively, or one video."
     )
     labels: str | None = Field(
-        None, description="Folder or URI of label images: same relative path and stem."
+        None,
+        description="Folder or URI of label images (same relative path and stem, perhaps the "
+        "images' own folder), or a COCO JSON file.",
     )
     taxonomy: str | None = Field(
-        None, description="JSON file of class names, void id and optional fine-to-coarse table."
+        None,
+        description="JSON file of class names, void id, and where wanted colours or a "
+        "fine-to-coarse table.",
     )
+    image_suffix: str | None = Field(
+        None,
+        description="What the name of an image has beyond what it shares with its label, such as "
+        "_leftImg8bit.",
+    )
+    label_suffix: str | None = Field(
+        None,
+        description="What the name of a label has beyond it, such as _gtFine_labelIds; other "
+        "files under --labels are then no labels. Without --labels they lie among the images.",
+    )
+    pages: Literal["first", "all"] = Field(
+        "first", description="Of TIFFs with several pages: the first, or each as an image."
+    )
+
+    def suffixes(self) -> dict[str, str]:
+        """The suffixes that are given."""
+        given = {"image_suffix": self.image_suffix, "label_suffix": self.label_suffix}
+        return {name: suffix for name, suffix in given.items() if suffix}
 
 
 class InboxOptions(ReadOptions):

@@ -16,11 +16,12 @@ from PIL import Image
 from stego_core.errors import ImageError, InputError, WorkspaceError
 from tasks import clips, corpus, frames, stretches
 from tasks.index import IndexReader
-from tasks.listing import arrived_later, default_dump
+from tasks.listing import default_dump
 from tasks.options import CorpusOptions
 from tasks.stage import Stage
 from tasks.steps import LoopExecutor
 from tasks.summary import Summary
+from tasks.unchanged import arrived_later
 from tasks.workspace.storage import Storage
 from tasks.workspace.workspace import Workspace
 from tests.tasks.clip_files import HEIGHT, WIDTH, painted, shown, write_clip, write_sound
