@@ -9,11 +9,14 @@ from flows.frames import indexed
 from flows.session import session
 from flows.settings import PipelineOptions, RunOptions, built
 from stego_core.errors import OptionError
-from tasks import model, scores
+from tasks import enough, model, scores
 from tasks.listing import default_dump
+from tasks.log import Log
 from tasks.options import ComputeOptions, MasksOptions, ScoresOptions
 from tasks.summary import class_count
 from tasks.workspace.workspace import Workspace
+
+log = Log(__name__)
 
 
 @flow(name="pipeline", flow_run_name="pipeline {workspace}")
@@ -31,10 +34,25 @@ def pipeline(workspace: str, options: PipelineOptions, dump: str | None = None) 
     name = dump or default_dump(options.corpus.images)
     with session(workspace, options.storage, options.compute):
         indexed(workspace, name, options.corpus, options.compute)
+        require_enough(workspace, [name], options)
         keys, tables = trained(workspace, [name], options)
         settle(workspace, keys, tables, options)
         labelled(workspace, name, keys, options.masks, options.scores, options.compute)
         return {"keys": keys, "report": stages.report_flow(workspace)}
+
+
+def require_enough(workspace: str, dumps: list[str], options: RunOptions) -> None:
+    """Refuse, before any image is embedded, what so many images cannot give.
+
+    Raises:
+        CapacityError: there are too few.
+    """
+    place = Workspace.open(workspace)
+    images = sum(int(place.corpus(dump).manifest()["images"]) for dump in dumps)
+    settled = stages.with_classes(place, dumps, options.clusters)
+    remarks = enough.require_enough(images, options.features, options.neighbors, settled)
+    for remark in remarks:
+        log.warning(remark)
 
 
 def trained(

@@ -11,7 +11,9 @@ from prefect.concurrency.sync import concurrency
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import artifacts
+from flows.settings import built
 from stego_core.errors import InputError
+from stego_core.taxonomy import require_classes
 from tasks import (
     clusters,
     compute,
@@ -49,6 +51,7 @@ from tasks.workspace.workspace import Workspace
 PARTITIONS_AT_ONCE = 4
 """Partitions under way: enough that no worker idles while another partition ends."""
 DEFAULT_CLASSES = 16
+LEAST_CLASSES = 2
 LOOP = ComputeOptions(executor="loop")
 RUNNER: Any = ThreadPoolTaskRunner(max_workers=PARTITIONS_AT_ONCE)
 
@@ -195,8 +198,10 @@ def with_classes(
     for dump in dumps:
         taxonomy = IndexReader(workspace, dump).manifest["taxonomy"]
         if taxonomy is not None:
-            return options.model_copy(update={"classes": len(taxonomy["classes"])})
-    return options.model_copy(update={"classes": DEFAULT_CLASSES})
+            count = len(taxonomy["classes"])
+            require_classes(count, f"the taxonomy of dump {dump}")
+            return built("clusters", {**options.model_dump(), "classes": max(count, LEAST_CLASSES)})
+    return built("clusters", {**options.model_dump(), "classes": DEFAULT_CLASSES})
 
 
 @flow(name="masks", flow_run_name="masks {dump}", task_runner=RUNNER)

@@ -203,6 +203,11 @@ class PretrainOptions(Options):
         defaults = {name: type(self).model_fields[name].default for name in indifferent}
         return self.model_copy(update=defaults)
 
+    @model_validator(mode="after")
+    def _spans_are_spans(self) -> "PretrainOptions":
+        self.check_spans()
+        return self
+
     def span(self, name: str) -> tuple[float, float]:
         """Two numbers of an option such as "0.4,1".
 
@@ -227,6 +232,14 @@ class PretrainOptions(Options):
         require_patches("--global-size", self.global_size, patch, LEAST_GLOBAL)
         if self.local_views:
             require_patches("--local-size", self.local_size, patch, LEAST_LOCAL)
+        self.check_spans()
+
+    def check_spans(self) -> None:
+        """Refuse two numbers that are no span.
+
+        Raises:
+            OptionError: names the option.
+        """
         for name in ("window", "global_scale", "local_scale"):
             least, greatest = self.span(name)
             if not 0 < least <= greatest <= 1:
@@ -277,6 +290,11 @@ class HeadOptions(Options):
     dropout: float = Field(0.1, ge=0, lt=1, description="Probability of dropping a channel.")
     seed: int = Field(0, ge=0, description="Seed of weights and draws.")
 
+    @model_validator(mode="after")
+    def _shifts_mean_something(self) -> "HeadOptions":
+        self.calibration()
+        return self
+
     def calibration(self) -> Calibration:
         """What `shifts` means.
 
@@ -284,9 +302,12 @@ class HeadOptions(Options):
             OptionError: it means nothing.
         """
         try:
-            return calibration([float(number) for number in self.shifts.split(",")])
+            numbers = [float(number) for number in self.shifts.split(",")]
         except ValueError:
             return calibration(self.shifts)
+        if not all(math.isfinite(number) for number in numbers):
+            raise OptionError(f"--shifts {self.shifts} are not three finite numbers")
+        return calibration(numbers)
 
 
 class ClustersOptions(Options):
@@ -372,6 +393,11 @@ class ScoresOptions(Options):
         description="Seeds such as 0,1,2,3,4: head, clusters, masks and scores are also made from "
         "each of them, and the spread of the figures is told.",
     )
+
+    @model_validator(mode="after")
+    def _seeds_are_numbers(self) -> "ScoresOptions":
+        self.seed_list()
+        return self
 
     def seed_list(self) -> list[int]:
         """The seeds, each once, in the order given.

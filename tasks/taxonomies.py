@@ -21,6 +21,9 @@ def load_taxonomy(location: str | None) -> Taxonomy | None:
         return Taxonomy.parse(json.loads(Storage(folder).read(name)))
     except FileNotFoundError:
         raise InputError(f"the taxonomy {location} does not exist") from None
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"the taxonomy {location} cannot be read: {reason}") from None
     except ValueError as error:
         raise InputError(f"the taxonomy {location} is not JSON: {error}") from None
 

@@ -19,15 +19,15 @@ NAMED_FILES = 5
 SHOWN = 80
 """Characters of a pin that a message shows."""
 PINNED = {
-    "images_uri": "images,",
-    "labels_uri": "labels,",
-    "taxonomy": "taxonomy,",
-    "max_pixels": "--max-pixels,",
-    "fps": "--fps,",
-    "pages": "--pages,",
-    "image_suffix": "--image-suffix,",
-    "label_suffix": "--label-suffix,",
-    "frames": "frames of videos,",
+    "images_uri": "--images",
+    "labels_uri": "--labels",
+    "taxonomy": "--taxonomy",
+    "max_pixels": "--max-pixels",
+    "fps": "--fps",
+    "pages": "--pages",
+    "image_suffix": "--image-suffix",
+    "label_suffix": "--label-suffix",
+    "frames": "set of frames",
 }
 """What a person calls what a dump is made from."""
 
@@ -41,12 +41,12 @@ def begin(folder: Folder, dump: str, pins: Mapping[str, Any]) -> None:
     differing = folder.differing(pins)
     if differing and (folder.finished or folder.path.startswith(f"{clips.STAGE}/")):
         told = [
-            f"{PINNED.get(name, name)} {_shown(old)}, now {_shown(new)}"
+            f"another {PINNED.get(name, name)}: {_shown(old)} then, {_shown(new)} now"
             for name, (old, new) in differing.items()
         ]
         raise WorkspaceError(
-            f"dump {dump} was made with other {'; '.join(told)}; a dump is immutable, so give a "
-            "name for the new one with --dump"
+            f"dump {dump} was made with {'; with '.join(told)}; a dump is immutable, so name the "
+            "new one with --dump"
         )
     if differing:
         folder.clear()
