@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tasks import progress
+from tasks.leftout import Told
 from tasks.log import Log
 from tasks.progress import Event
 from tasks.summary import METHODS
@@ -256,6 +257,9 @@ def show_status(document: dict[str, Any]) -> None:
     for dump, counts in document["dumps"].items():
         table.add_row(Text(dump), *(_count(counts[name]) for name in names))
     results.print(table)
+    for dump, counts in document["dumps"].items():
+        for line in Told.of(counts).lines():
+            results.print(Text(f"{dump}: {line}"), soft_wrap=True)
     for row in document["quarantine"][:20]:
         results.print(Text(f"quarantined  {row['dump']}/{row['path']}: {row['reason']}"))
     if len(document["quarantine"]) > 20:

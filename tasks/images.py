@@ -10,10 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from stego_core.errors import DamageError, ImageError
+from tasks import formats
 
-FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM", "AVIF")
-"""Decoders that may see a user's bytes, whatever their name: EPS would start Ghostscript."""
-EXTENSIONS = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm"}
 FULL_SCALE = {"I;16": 65535, "I;16B": 65535, "I;16L": 65535, "I": 65535}
 """Largest value of the modes that hold more than 8 bits a channel."""
 PACKED = {"L;2": 85, "L;4": 17}
@@ -60,7 +58,7 @@ def stored(content: bytes, max_pixels: int) -> Stored:
     Raises:
         ImageError: not an image, or of more than `max_pixels` pixels.
     """
-    with _opened(content, max_pixels) as image:
+    with opened(content, max_pixels) as image:
         orientation = image.getexif().get(ORIENTATION_TAG, 1)
         return Stored(str(image.format), orientation if orientation in TURNED_BACK else 1)
 
@@ -82,7 +80,7 @@ def decode(content: bytes, max_pixels: int, upright: bool = True) -> NDArray[np.
     Raises:
         ImageError: not an image, truncated, empty, or of more than `max_pixels` pixels.
     """
-    with _opened(content, max_pixels) as image:
+    with opened(content, max_pixels) as image:
         image.load()
         if upright:
             ImageOps.exif_transpose(image, in_place=True)  # a copy less of a large image
@@ -105,12 +103,13 @@ def decode_labels(content: bytes, max_pixels: int) -> NDArray[np.int32]:
     Raises:
         ImageError: not an image, truncated, or with colour channels.
     """
-    with _opened(content, max_pixels) as image:
+    with opened(content, max_pixels) as image:
         packing = raw_mode(image)
         image.load()
         if image.mode not in {"L", "P", "1", *FULL_SCALE}:
             raise ImageError(
-                f"label has mode {image.mode}; expected one channel of ids (grey or palette)"
+                f"label has mode {image.mode}; expected one channel of ids (grey or palette), or a "
+                'taxonomy with "colours"'
             )
         values = np.asarray(image).astype(np.int32)
         return values // PACKED.get(packing, 1)
@@ -124,12 +123,12 @@ def raw_mode(image: Image.Image) -> str:
 
 
 @contextmanager
-def _opened(content: bytes, max_pixels: int) -> Iterator[Image.Image]:
+def opened(content: bytes, max_pixels: int) -> Iterator[Image.Image]:
     """The image of these bytes, with every way to be broken told in one sentence."""
     if not content:
         raise ImageError("the file is empty (0 bytes)")
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        with Image.open(io.BytesIO(content), formats=formats.decoders()) as image:
             width, height = image.size
             if width * height > max_pixels:
                 raise ImageError(
@@ -138,7 +137,7 @@ def _opened(content: bytes, max_pixels: int) -> Iterator[Image.Image]:
                 )
             yield image
     except UnidentifiedImageError:
-        raise ImageError("not an image: no decoder knows these bytes") from None
+        raise ImageError(formats.refusal(content)) from None
     except ImageError:
         raise
     except Exception as error:  # damaged files make decoders fail in ways of their own

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from stego_core.errors import CapacityError
-from tasks.images import FORMATS
+from tasks import formats
 
 GIB = 2**30
 PICTURE_BYTES, CLEAR_BYTES, DEEP_BYTES = 18, 32, 40
@@ -44,7 +44,7 @@ class Header(NamedTuple):
 def header(content: bytes) -> Header | None:
     """The header of an image file; None where there is none, which its decoder will tell."""
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        with Image.open(io.BytesIO(content), formats=formats.decoders()) as image:
             return Header(*image.size, image.mode, image.has_transparency_data)
     except Exception:  # damaged files make decoders fail in ways of their own
         return None
