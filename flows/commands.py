@@ -168,6 +168,7 @@ def _results(workspace: str, report: str) -> None:
                 f"warning: {len(left_out)} files beside dump {dump} came later and are not in it "
                 f"({left_out[0]}, …); label them with `stego backfill --dump NAME`"
             )
+    console.show_values(workspace)
     if document["quarantine"]:
         console.say(f"{len(document['quarantine'])} files are quarantined; see the report")
     console.show_scores(document)
@@ -188,11 +189,13 @@ def corpus(
     workspace: str, dump: str | None, corpus: CorpusOptions, compute: ComputeOptions
 ) -> Shown:
     """Index a dump."""
+    from flows import console
     from flows.frames import indexed
     from tasks.listing import default_dump
 
-    indexed(workspace, dump or default_dump(corpus.images), corpus, compute)
-    return None
+    name = dump or default_dump(corpus.images)
+    indexed(workspace, name, corpus, compute, continuing=True)
+    return lambda: console.show_values(workspace, name)
 
 
 def features(

@@ -90,17 +90,24 @@ def gpu_turn(stage: Stage, options: ComputeOptions) -> Iterator[None]:
 
 
 @flow(name="corpus", flow_run_name="corpus {dump}", task_runner=RUNNER)
-def corpus_flow(workspace: str, dump: str, options: CorpusOptions, like: str | None = None) -> None:
+def corpus_flow(
+    workspace: str,
+    dump: str,
+    options: CorpusOptions,
+    like: str | None = None,
+    continuing: bool = False,
+) -> None:
     """Index a dump: list its images, check each, freeze the list, quarantine what is broken.
 
-    Labels without a taxonomy mean what those of the dump `like` mean.
+    Labels without a taxonomy mean what those of the dump `like` mean; numbers of a dump that is
+    `continuing` the workspace's others mean what they mean there.
     """
     place = Workspace.create(workspace)
 
     def finish(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
         return corpus.finish(place, stage, seconds, computed)
 
-    run_stage(corpus.plan(place, dump, options, like), LOOP, finish)
+    run_stage(corpus.plan(place, dump, options, like, continuing), LOOP, finish)
     artifacts.corpus_tables(place, dump)
 
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from stego_core.errors import ImageError, InputError
+from stego_core.errors import ImageError, InputError, WorkspaceError
 from stego_core.taxonomy import Taxonomy
-from tasks import clips, images
+from stego_core.valuerange import parsed_bands
+from tasks import clips, images, rendering, tallies, values
 from tasks.index import IndexReader
 from tasks.listing import (
     CLIP_COLUMNS,
@@ -21,13 +22,16 @@ from tasks.listing import (
     read_file,
     taxonomy_document,
 )
-from tasks.options import CorpusOptions
+from tasks.log import Log
+from tasks.options import CorpusOptions, ReadOptions
 from tasks.stage import Stage, Stopwatch
 from tasks.steps import Step
 from tasks.workspace import keys, tables
 from tasks.workspace.ledger import Folder, Record
 from tasks.workspace.storage import Storage
 from tasks.workspace.workspace import Workspace
+
+log = Log(__name__)
 
 VERSION = 2
 SHARD_IMAGES = 128
@@ -59,6 +63,7 @@ class CorpusWork:
     max_pixels: int
     listed: int
     has_clips: bool = False
+    bands: tuple[int, ...] | None = None
 
     def steps(self) -> Sequence[Step]:
         """One step: images are read by threads, the table is written."""
@@ -72,6 +77,9 @@ class CorpusWork:
         rows = tables.read_rows(folder.storage, f"{folder.path}/{LISTING}", np.arange(first, last))
         with watch("read"), ThreadPoolExecutor(THREADS) as pool:
             described = list(pool.map(self._describe, rows))
+        found = tallies.by_form(e["tally"] for e in described if "tally" in e)
+        documents, tensors = tallies.packed(found)
+        content = tables.write_tensors(folder.storage, values_file(folder, shard), tensors)
         good = [entry for entry in described if "reason" not in entry]
         refuse_problems([entry["problem"] for entry in good if "problem" in entry])
         bad = [{"path": e["path"], "reason": e["reason"]} for e in described if "reason" in e] + [
@@ -90,6 +98,8 @@ class CorpusWork:
             keys.digest(keys.canonical([[e[name] for name in PINNED] for e in good])),
             watch.seconds,
             results={
+                "values": documents,
+                "values_digest": keys.digest(content),
                 "indexed": len(good),
                 "labelled": sum(e["label_digest"] is not None for e in good),
                 "pixels": sum(e["height"] * e["width"] for e in good),
@@ -108,7 +118,8 @@ class CorpusWork:
             source, path = self.workspace.storage, clips.frame_path(self.dump, path)
         try:
             content = read_file(source, path)
-            height, width = images.decode(content, self.max_pixels).shape[:2]
+            with rendering.opened(content, self.max_pixels, self.bands) as found:
+                tally, (height, width) = tallies.Tally.of(found), found.displayed
         except ImageError as error:
             return {"path": row["path"], "reason": str(error)}
         return {
@@ -116,6 +127,7 @@ class CorpusWork:
             "path": row["path"],
             "height": height,
             "width": width,
+            "tally": tally,
             "bytes": len(content),
             "digest": keys.digest(content),
             **{name: row[name] for name in CLIP_COLUMNS if name in row},
@@ -158,11 +170,16 @@ def refuse_problems(problems: Sequence[str]) -> None:
 
 
 def plan(
-    workspace: Workspace, dump: str, options: CorpusOptions, like: str | None = None
+    workspace: Workspace,
+    dump: str,
+    options: CorpusOptions,
+    like: str | None = None,
+    continuing: bool = False,
 ) -> Stage | None:
     """List the images and freeze the list; None if the dump is already complete.
 
-    Labels that come without a taxonomy mean what those of the dump `like` mean.
+    Labels that come without a taxonomy mean what those of the dump `like` mean. A dump that is
+    `continuing` what the workspace holds has numbers that mean what they mean there.
 
     Raises:
         InputError: there are no images, the taxonomy cannot be used, or files of the finished
@@ -182,6 +199,7 @@ def plan(
         "taxonomy": taxonomy_document(taxonomy),
         "max_pixels": options.max_pixels,
         "version": VERSION,
+        **options.model_dump(include={"bands", "value_range"}, exclude_defaults=True),
     }
     folder.plan(pins)
     if folder.finished:
@@ -192,6 +210,9 @@ def plan(
         listing, kinds = listed(source, labels, frames), columns(frames is not None)
         tables.write_table(folder.storage, f"{folder.path}/{LISTING}", listing, kinds)
     count = tables.row_count(folder.storage, f"{folder.path}/{LISTING}")
+    before = values.before(workspace, dump) if continuing else []
+    manifests = [workspace.corpus(name).manifest() for name in before]
+    bands = parsed_bands(options.bands) or values.bands_of(manifests)
     work = CorpusWork(
         workspace,
         dump,
@@ -201,9 +222,12 @@ def plan(
         options.max_pixels,
         count,
         frames is not None,
+        bands,
     )
     shards = -(-count // SHARD_IMAGES)
-    manifest = {"stage": "corpus", "dump": dump, **pins}
+    manifest = {"stage": "corpus", "dump": dump, **pins, "values_before": before}
+    if bands is not None:
+        manifest["bands"] = ",".join(map(str, bands))
     return Stage(folder, f"corpus {dump}", "images", count, shards, work, manifest)
 
 
@@ -229,11 +253,16 @@ def finish(workspace: Workspace, stage: Stage, seconds: float, computed: int) ->
             f"none of the {stage.items} images can be used; the first: {first['path']}: "
             f"{first['reason']}; give readable images as another --dump"
         )
-    index_digest = keys.digest(keys.canonical([record.checksum for record in records]))
+    decided = decide(workspace, stage, records)
+    checksums: list[Any] = [record.checksum for record in records]
+    if (pictured := decided.pins()) is not None:
+        checksums.append(pictured)
+    index_digest = keys.digest(keys.canonical(checksums))
     return stage.finish(
         seconds,
         computed,
         index=index_digest,
+        values=decided.document(),
         sequence=len(workspace.dumps()),
         images=total["indexed"],
         labelled=total["labelled"],
@@ -244,9 +273,45 @@ def finish(workspace: Workspace, stage: Stage, seconds: float, computed: int) ->
     )
 
 
+def decide(workspace: Workspace, stage: Stage, records: Sequence[Record]) -> values.Decided:
+    """What the numbers of a dump's files mean, and tell of it.
+
+    Raises:
+        WorkspaceError: an earlier version began to index it.
+    """
+    found: list[tallies.Tally] = []
+    for record in records:
+        if "values" not in record.results:
+            raise WorkspaceError(
+                f"{stage.folder.path} was begun by an earlier version; remove that folder and run "
+                "the same command again"
+            )
+        path = values_file(stage.folder, record.shard)
+        tensors = tables.read_tensors(stage.folder.storage, path)
+        found = tallies.by_form([*found, *tallies.unpacked(record.results["values"], tensors)])
+    before = [
+        each
+        for dump in stage.manifest["values_before"]
+        for each in values.renderings(workspace.corpus(dump).manifest())
+    ]
+    options = {name: stage.manifest.get(name) for name in ("bands", "value_range")}
+    given = {name: value for name, value in options.items() if value is not None}
+    decided = values.decided(found, ReadOptions(**given), before)
+    for line in decided.told:
+        log.info("values", dump=stage.manifest["dump"], told=line)
+    for line in decided.warnings:
+        log.warning(line, dump=stage.manifest["dump"])
+    return decided
+
+
 def index_columns(has_clips: bool) -> dict[str, str]:
     """Names and types of the index's columns."""
     return {**INDEX_COLUMNS, **(CLIP_COLUMNS if has_clips else {})}
+
+
+def values_file(folder: Folder, shard: int) -> str:
+    """Where the counts of one shard's numbers lie."""
+    return f"{folder.path}/parts/values-{shard:06d}.safetensors"
 
 
 def part_file(folder: Folder, name: str, shard: int) -> str:

@@ -152,7 +152,7 @@ def image(workspace: Workspace, dump: str, row: int) -> NDArray[np.uint8]:
         ImageError: it cannot be read any more, or is not what was indexed.
     """
     index = IndexReader(workspace, dump)
-    return index.image(index.entry(row))
+    return index.image(index.entry(row)).pixels
 
 
 def mask(workspace: Workspace, dump: str, row: int) -> NDArray[np.uint8]:

@@ -8,9 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stego_core.errors import ImageError, InputError, WorkspaceError
+from stego_core.rendering import Picture
 from stego_core.taxonomy import Taxonomy
-from tasks import clips, images
+from tasks import clips, images, values
 from tasks.prefetch import ahead
+from tasks.rendering import Renderer
 from tasks.workspace import keys, tables
 from tasks.workspace.remembered import remembered
 from tasks.workspace.storage import Storage
@@ -22,7 +24,6 @@ FETCHES_AHEAD = 4
 DECODED_AHEAD = 1
 """Images that are decoded meanwhile; a large one takes much memory."""
 Entry = dict[str, Any]
-Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,8 @@ class IndexReader:
         path = f"{self.workspace.corpus(self.dump).path}/{INDEX}"
         return tables.stream_column(self.workspace.storage, path, name)
 
-    def images(self, entries: Iterable[Entry]) -> Iterator[tuple[Entry, Pixels | ImageError]]:
-        """Pixels (H, W, 3) uint8 of entries, in order; files are fetched and decoded ahead.
+    def images(self, entries: Iterable[Entry]) -> Iterator[tuple[Entry, Picture | ImageError]]:
+        """Pictures of entries, in order; files are fetched and decoded ahead.
 
         An entry that cannot be read any more, or is not what was indexed, comes with the reason.
         """
@@ -81,17 +82,31 @@ class IndexReader:
         for (entry, _), image in ahead(fetched, self._decoded, DECODED_AHEAD):
             yield entry, image
 
-    def _decoded(self, fetched: tuple[Entry, bytes | ImageError]) -> Pixels | ImageError:
+    def _decoded(self, fetched: tuple[Entry, bytes | ImageError]) -> Picture | ImageError:
         _, content = fetched
         if isinstance(content, ImageError):
             return content
         try:
-            return images.decode(content, self.manifest["max_pixels"])
+            return self.picture(content)
         except ImageError as error:
             return error
 
-    def image(self, entry: Entry) -> Pixels:
-        """Pixels (H, W, 3) uint8 of an entry.
+    def picture(self, content: bytes) -> Picture:
+        """What the bytes of one of its files show, as displayed.
+
+        Of dumps from before the corpus decided what numbers mean, it is as it was then: sixteen
+        bits at full scale, white behind transparent parts, and data everywhere.
+
+        Raises:
+            ImageError: they cannot be decoded, or none of the pixels holds data.
+        """
+        manifest = self.manifest
+        if "values" not in manifest:
+            return Picture(images.decode(content, manifest["max_pixels"]))
+        return _renderer(self.workspace, self.dump).picture(content, manifest["max_pixels"])
+
+    def image(self, entry: Entry) -> Picture:
+        """An entry's picture.
 
         Raises:
             ImageError: it cannot be read any more, or is not what was indexed.
@@ -159,6 +174,11 @@ class IndexReader:
 @remembered(16)
 def _manifest(workspace: Workspace, dump: str) -> dict[str, Any]:
     return workspace.corpus(dump).manifest()
+
+
+@remembered(16)
+def _renderer(workspace: Workspace, dump: str) -> Renderer:
+    return values.renderer(_manifest(workspace, dump)["values"])
 
 
 def _read(storage: Storage, path: str, digest: str) -> bytes:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tasks import classes
+from tasks import classes, values
 from tasks.summary import METHODS, Summary
 
 SCORE_NAMES = (
@@ -29,6 +29,7 @@ def document(summary: Summary) -> dict[str, Any]:
             "masks": masks.get("masks", 0),
             "flicker": masks.get("flicker"),
             "drift": summary.current.get("drift", {}).get(dump),
+            "values": values.told(corpus),
         }
         scored = summary.scores(dump)
         if scored:
