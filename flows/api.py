@@ -1,7 +1,7 @@
 """The Python interface: open a finished workspace, label an image."""
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePath, PurePosixPath
 
 import numpy as np
@@ -38,7 +38,7 @@ class OpenWorkspace:
 
     segmenter: Segmenter
     classes: Classes
-    renderer: Renderer = Renderer(())
+    renderer: Renderer = field(default_factory=lambda: Renderer(()))
 
     @property
     def names(self) -> list[str]:

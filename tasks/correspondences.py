@@ -263,9 +263,8 @@ def _code_space(workspace: Workspace, clusters: str, sample: int) -> CodeSpace:
             own = head(features.to(machine.device("auto")))[0].cpu().numpy()
         height, width = own.shape[:2]
         order = generator.permutation(height * width)
-        there = np.asarray(
-            (image.features.reshape(height * width, -1) != 0).any(axis=1)
-        )  # the others hold no data
+        tokens = image.features.reshape(height * width, -1)
+        there = np.asarray((tokens != 0).any(axis=1))  # the others hold no data
         for token in order[there[order]][:each].tolist():
             down, across = divmod(token, width)
             codes.append(own[down, across])

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from stego_core.errors import ImageError
 from stego_core.rendering import (
+    ORDINARY,
     Block,
     Form,
     Picture,
@@ -19,6 +20,10 @@ from stego_core.rendering import (
     rendered,
 )
 from tasks import images, photos
+
+
+PIXELS_AT_ONCE = 2**20
+"""Of a decoded picture whose numbers are looked at."""
 
 
 class Source(NamedTuple):
@@ -31,6 +36,8 @@ class Source(NamedTuple):
         stated: least and greatest value, as its metadata state them; None where they do not.
         one_unit: whether its bands are of one unit.
         blocks: makes its numbers, from the top.
+        ordinary: of a file whose numbers are levels already, all of it, decoded, its orientation
+            applied; transparent pixels are no data.
     """
 
     form: Form
@@ -40,6 +47,7 @@ class Source(NamedTuple):
     stated: Span | None
     one_unit: bool
     blocks: Callable[[], Iterator[Block]]
+    ordinary: Picture | None = None
 
     @property
     def displayed(self) -> images.Size:
@@ -92,7 +100,18 @@ def opened(
 def _photo(content: bytes, max_pixels: int, bands: Sequence[int] | None, upright: bool) -> Source:
     photo = photos.decoded(content, max_pixels, bands, upright)
     _, height, width = photo.block.values.shape
-    return Source(photo.form, height, width, 1, None, True, lambda: iter([photo.block]))
+    ordinary = None
+    if photo.form == ORDINARY:
+        ordinary = Picture(photo.block.values.transpose(1, 2, 0), photo.block.valid)
+    step = max(PIXELS_AT_ONCE // width, 1)
+
+    def blocks() -> Iterator[Block]:
+        for top in range(0, height, step):
+            rows = slice(top, min(top + step, height))
+            valid = None if photo.block.valid is None else photo.block.valid[rows]
+            yield Block(top, rows.stop, photo.block.values[:, rows], valid)
+
+    return Source(photo.form, height, width, 1, None, True, blocks, ordinary)
 
 
 def stored(content: bytes, max_pixels: int) -> images.Stored:
@@ -147,6 +166,10 @@ def shown(source: Source, rendering: Rendering) -> Picture:
     Raises:
         ImageError: it is damaged, or none of its pixels holds data.
     """
+    if source.ordinary is not None and rendering.identity:
+        if source.ordinary.valid is not None and not source.ordinary.valid.any():
+            raise ImageError("none of its pixels holds data")
+        return filled(np.ascontiguousarray(source.ordinary.pixels), source.ordinary.valid)
     pixels = np.empty((source.height, source.width, 3), np.uint8)
     valid = np.ones((source.height, source.width), np.bool_)
     for block in source.blocks():

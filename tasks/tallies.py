@@ -1,5 +1,6 @@
 """What the numbers of a dump's files are, form by form: counts that add up in any order."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
@@ -8,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stego_core.errors import ImageError
-from stego_core.rendering import Block, Form, Rendering, Span, form_of
+from stego_core.rendering import Block, Form, Picture, Rendering, Span, form_of
 from stego_core.valuecounts import Counts, on_levels, summed
 from tasks import rendering
 
+SAMPLE_PIXELS = 2**20
+"""Pixels of an ordinary picture that are looked at, about."""
 ALPHA_STEPS = 65535
 """Transparency is counted in so many steps, whatever its type."""
 
@@ -55,6 +58,8 @@ class Tally:
         Raises:
             ImageError: it is damaged, or none of its pixels holds data.
         """
+        if source.ordinary is not None:
+            return _ordinary(source, source.ordinary)
         form, bands = source.form, len(source.form.shown)
         nothing = (Counts.none(form.whole),) * bands
         seen, under, alpha, blank = nothing, nothing, Counts.none(whole=True), 0
@@ -99,6 +104,22 @@ class Tally:
         spans = [span[::-1] if made.form.inverted else span for span in made.ranges]
         bands = zip(self.values(made.alpha), spans, strict=True)
         return summed([on_levels(counts, span) for counts, span in bands])
+
+
+def _ordinary(source: rendering.Source, picture: Picture) -> Tally:
+    """Of a file whose numbers are levels: they decide nothing, so some of its pixels will do."""
+    size, valid = source.height * source.width, picture.valid
+    step = math.ceil(math.sqrt(max(size / SAMPLE_PIXELS, 1)))
+    drawn = picture.pixels[::step, ::step]
+    drawn = drawn.reshape(-1, 3) if valid is None else drawn[valid[::step, ::step]]
+    blank = 0 if valid is None else size - int(np.count_nonzero(valid))
+    if blank == size:
+        raise ImageError("none of its pixels holds data")
+    seen = tuple(Counts.of(channel, whole=True) for channel in drawn.T)
+    nothing, some = Counts.none(whole=True), int(blank > 0)
+    return Tally(
+        source.form, 1, size, blank, some, 0, some, None, True, seen, (nothing,) * 3, nothing
+    )
 
 
 class _Counted(NamedTuple):
