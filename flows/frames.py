@@ -34,4 +34,4 @@ def indexed(
     place.corpus(dump)  # refuses what cannot be a dump's name
     if frames.wanted(place, dump, options):
         frames_flow(workspace, dump, options, compute_options)
-    stages.corpus_flow(workspace, dump, options, like, continuing)
+    stages.corpus_flow(workspace, dump, options, like, compute_options, continuing)

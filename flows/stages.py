@@ -95,6 +95,7 @@ def corpus_flow(
     dump: str,
     options: CorpusOptions,
     like: str | None = None,
+    compute_options: ComputeOptions = LOOP,
     continuing: bool = False,
 ) -> None:
     """Index a dump: list its images, check each, freeze the list, quarantine what is broken.
@@ -107,7 +108,8 @@ def corpus_flow(
     def finish(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
         return corpus.finish(place, stage, seconds, computed)
 
-    run_stage(corpus.plan(place, dump, options, like, continuing), LOOP, finish)
+    stage = corpus.plan(place, dump, options, like, compute_options, continuing)
+    run_stage(stage, compute_options, finish)
     artifacts.corpus_tables(place, dump)
 
 

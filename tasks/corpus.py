@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from stego_core.errors import ImageError, InputError, WorkspaceError
 from stego_core.taxonomy import Taxonomy
 from stego_core.valuerange import parsed_bands
-from tasks import clips, images, rendering, tallies, values
+from tasks import clips, images, machine, rendering, tallies, values
 from tasks.index import IndexReader
 from tasks.listing import (
     CLIP_COLUMNS,
@@ -23,7 +23,8 @@ from tasks.listing import (
     taxonomy_document,
 )
 from tasks.log import Log
-from tasks.options import CorpusOptions, ReadOptions
+from tasks.options import ComputeOptions, CorpusOptions, ReadOptions
+from tasks.room import Room
 from tasks.stage import Stage, Stopwatch
 from tasks.steps import Step
 from tasks.workspace import keys, tables
@@ -63,6 +64,7 @@ class CorpusWork:
     max_pixels: int
     listed: int
     has_clips: bool = False
+    compute: ComputeOptions = field(default_factory=ComputeOptions)
     bands: tuple[int, ...] | None = None
 
     def steps(self) -> Sequence[Step]:
@@ -75,8 +77,9 @@ class CorpusWork:
         first, last = shard * SHARD_IMAGES, min((shard + 1) * SHARD_IMAGES, self.listed)
         folder = self.workspace.corpus(self.dump)
         rows = tables.read_rows(folder.storage, f"{folder.path}/{LISTING}", np.arange(first, last))
+        room = Room(machine.budget(self.compute))
         with watch("read"), ThreadPoolExecutor(THREADS) as pool:
-            described = list(pool.map(self._describe, rows))
+            described = list(pool.map(lambda row: self._describe(row, room), rows))
         found = tallies.by_form(e["tally"] for e in described if "tally" in e)
         documents, tensors = tallies.packed(found)
         content = tables.write_tensors(folder.storage, values_file(folder, shard), tensors)
@@ -111,14 +114,17 @@ class CorpusWork:
         folder.record(record)
         return record
 
-    def _describe(self, row: dict[str, Any]) -> dict[str, Any]:
+    def _describe(self, row: dict[str, Any], room: Room) -> dict[str, Any]:
         """One image's entry: its size and digest, or the reason why it cannot be used."""
         source, path = self.images, row["path"]
         if row.get("clip") is not None:
             source, path = self.workspace.storage, clips.frame_path(self.dump, path)
         try:
             content = read_file(source, path)
-            with rendering.opened(content, self.max_pixels, self.bands) as found:
+            with (
+                room.for_decoding(path, content, self.max_pixels),
+                rendering.opened(content, self.max_pixels, self.bands) as found,
+            ):
                 tally, (height, width) = tallies.Tally.of(found), found.displayed
         except ImageError as error:
             return {"path": row["path"], "reason": str(error)}
@@ -131,17 +137,20 @@ class CorpusWork:
             "bytes": len(content),
             "digest": keys.digest(content),
             **{name: row[name] for name in CLIP_COLUMNS if name in row},
-            **self._describe_label(row, (height, width)),
+            **self._describe_label(row, (height, width), room),
         }
 
-    def _describe_label(self, row: dict[str, Any], size: tuple[int, int]) -> dict[str, Any]:
+    def _describe_label(
+        self, row: dict[str, Any], size: tuple[int, int], room: Room
+    ) -> dict[str, Any]:
         """The label's entry: an unreadable one is quarantined, a wrong one is a problem."""
         entry: dict[str, Any] = {"label": None, "label_digest": None, "highest_label": -1}
         if row["label"] is None or self.labels is None:
             return entry
         try:
             content = read_file(self.labels, row["label"])
-            stored = images.decode_labels(content, self.max_pixels)
+            with room.for_decoding(row["label"], content, self.max_pixels):
+                stored = images.decode_labels(content, self.max_pixels)
         except ImageError as error:
             return {**entry, "label": row["label"], "label_reason": f"label: {error}"}
         entry = {**entry, "label": row["label"], "label_digest": keys.digest(content)}
@@ -174,6 +183,7 @@ def plan(
     dump: str,
     options: CorpusOptions,
     like: str | None = None,
+    compute: ComputeOptions | None = None,
     continuing: bool = False,
 ) -> Stage | None:
     """List the images and freeze the list; None if the dump is already complete.
@@ -222,6 +232,7 @@ def plan(
         options.max_pixels,
         count,
         frames is not None,
+        compute or ComputeOptions(),
         bands,
     )
     shards = -(-count // SHARD_IMAGES)

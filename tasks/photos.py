@@ -1,11 +1,12 @@
 """Pictures of eight bits a channel, and grey ones of more, as Pillow reads them."""
 
+import io
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, TiffImagePlugin
 
 from stego_core.errors import ImageError
 from stego_core.rendering import ORDINARY, Block, Form
@@ -13,6 +14,7 @@ from tasks import images
 
 TIFFS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 PNG, JPEG2000 = b"\x89PNG\r\n\x1a\n", (b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")
+ORIENTATION = 274
 DEEP = {
     "I;16": "uint16",
     "I;16L": "uint16",
@@ -94,3 +96,22 @@ def is_raster(content: bytes) -> bool:
     if content[:4] in TIFFS or content.startswith(JPEG2000):
         return True
     return content.startswith(PNG) and content[12:16] == b"IHDR" and content[24:25] == b"\x10"
+
+
+def tiff_tags(content: bytes) -> dict[int, Any]:
+    """Tags of a TIFF's first directory by number; none where it is damaged."""
+    try:
+        big = content[2:3] == b"+" or content[3:4] == b"+"
+        directory = TiffImagePlugin.ImageFileDirectory_v2(content[: 16 if big else 8])
+        file = io.BytesIO(content)
+        file.seek(directory.next)
+        directory.load(file)
+        return {number: directory[number] for number in directory}
+    except Exception:  # whatever it is, GDAL has read it: it is laid out as no other program does
+        return {}
+
+
+def tiff_orientation(tags: dict[int, Any]) -> int:
+    """EXIF's orientation, 1 to 8."""
+    stated = tags.get(ORIENTATION, 1)
+    return int(stated) if stated in range(1, 9) else 1

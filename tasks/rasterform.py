@@ -1,13 +1,11 @@
 """What the metadata of a raster file say of its numbers: bands, bits, transparency, ranges."""
 
-import io
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import TiffImagePlugin
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.io import DatasetReader
 
@@ -21,7 +19,7 @@ NAMES = {
 }
 """What bands are called that become red, green and blue: by name, or as Sentinel-2 and Landsat 8
 number them."""
-PHOTOMETRIC, ORIENTATION, EXTRA_SAMPLES = 262, 274, 338
+PHOTOMETRIC, EXTRA_SAMPLES = 262, 338
 RANGE_TAGS = ((340, 341), (280, 281))
 """SMinSampleValue and SMaxSampleValue, MinSampleValue and MaxSampleValue."""
 COMPRESSION = 259
@@ -30,25 +28,6 @@ COMMON = {1, 2, 3, 4, 5, 6, 7, 8, 32771, 32773, 32946}
 WHITE_IS_ZERO, SEPARATED, YCBCR, LAB = 0, 5, 6, (8, 9, 10)
 ASSOCIATED = 1
 """Of ExtraSamples: colours were multiplied by the transparency."""
-
-
-def tiff_tags(content: bytes) -> dict[int, Any]:
-    """Tags of a TIFF's first directory by number; none where it is damaged."""
-    try:
-        big = content[2:3] == b"+" or content[3:4] == b"+"
-        directory = TiffImagePlugin.ImageFileDirectory_v2(content[: 16 if big else 8])
-        file = io.BytesIO(content)
-        file.seek(directory.next)
-        directory.load(file)
-        return {number: directory[number] for number in directory}
-    except Exception:  # whatever it is, GDAL has read it: it is laid out as no other program does
-        return {}
-
-
-def tiff_orientation(tags: dict[int, Any]) -> int:
-    """EXIF's orientation, 1 to 8."""
-    stated = tags.get(ORIENTATION, 1)
-    return int(stated) if stated in range(1, 9) else 1
 
 
 class RasterForm:

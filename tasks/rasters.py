@@ -18,8 +18,8 @@ from rasterio.windows import Window
 
 from stego_core.errors import ImageError
 from stego_core.rendering import Block
-from tasks.photos import PNG, TIFFS
-from tasks.rasterform import RasterForm, tiff_orientation, tiff_tags
+from tasks.photos import PNG, TIFFS, tiff_orientation, tiff_tags
+from tasks.rasterform import RasterForm
 
 Bands = NDArray[Any]
 Mask = NDArray[np.bool_]

@@ -21,7 +21,6 @@ from stego_core.rendering import (
 )
 from tasks import images, photos
 
-
 PIXELS_AT_ONCE = 2**20
 """Of a decoded picture whose numbers are looked at."""
 
@@ -122,9 +121,7 @@ def stored(content: bytes, max_pixels: int) -> images.Stored:
     """
     if content[:4] not in photos.TIFFS:
         return images.stored(content, max_pixels)
-    from tasks import rasterform
-
-    return images.Stored("TIFF", rasterform.tiff_orientation(rasterform.tiff_tags(content)))
+    return images.Stored("TIFF", photos.tiff_orientation(photos.tiff_tags(content)))
 
 
 @dataclass(frozen=True)

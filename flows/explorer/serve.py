@@ -14,6 +14,7 @@ from flows.explorer.listening import MOST_CONNECTIONS, Connection, listening
 from flows.explorer.login import PARAMETER, Login
 from flows.explorer.opening import opened
 from stego_core.errors import OptionError
+from tasks import machine
 from tasks.workspace.storage import Storage
 from tasks.workspace.workspace import Workspace
 
@@ -44,6 +45,7 @@ def serve(
         OptionError: the address cannot be listened on.
         InputError: an export root is no place for files.
     """
+    machine.hold_threads()
     workspace = Workspace.open(location)
     with listening(host, port) as server_socket, ExitStack() as ending:
         bound, number = server_socket.getsockname()[:2]

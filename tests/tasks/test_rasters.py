@@ -189,7 +189,7 @@ def test_fewer_than_eight_bits(bits: int) -> None:
 def test_jpeg_inside(compress: str) -> None:
     for photometric in ("YCBCR", "RGB"):
         content = tiff(BANDS, compress=compress, photometric=photometric, JPEG_QUALITY=95)
-        assert np.abs(picture(content).pixels.astype(int) - RGB).mean() < 6
+        assert np.abs(picture(content).pixels.astype(int) - RGB).mean() < 12
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "P", "CMYK", "1", "YCbCr"])
@@ -376,12 +376,12 @@ class TestBands:
         np.testing.assert_array_equal(picture(content).pixels, RGB)
 
     def test_of_several_units(self) -> None:
-        bands = np.stack([BANDS[0] * 3.0, BANDS[1] * 30.0, BANDS[2] * 300.0]).astype(np.float32)
+        bands = (BANDS + 100.0) * np.array([3.0, 30.0, 300.0]).reshape(3, 1, 1)
 
         def measure(file: Any) -> None:
             file.units = ("m", "K", "Pa")
 
-        found = picture(tiff(bands + 500, after=measure)).pixels
+        found = picture(tiff(bands.astype(np.float32), after=measure)).pixels
         for band in range(3):
             own = BANDS[band].astype(float)
             stretched = (own - own.min()) * 255 / (own.max() - own.min())
