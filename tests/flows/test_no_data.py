@@ -37,10 +37,10 @@ def write(path: Path, rgb: np.ndarray, missing: np.ndarray) -> None:
 
 
 def hole(number: int) -> np.ndarray:
-    """A third of some images, a ragged corner of others, nothing of the rest."""
+    """Half of some images, a ragged corner of others, nothing of the rest."""
     found = np.zeros((HEIGHT, WIDTH), np.bool_)
     if number % 3 == 0:
-        found[:, : WIDTH // 3] = True
+        found[:, : WIDTH // 2] = True
     elif number % 3 == 1:
         found |= np.add.outer(np.arange(HEIGHT), np.arange(WIDTH)) < 61
     return found
