@@ -3,7 +3,7 @@
 import logging
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -231,18 +231,12 @@ def show_imported(workspace: str, found: "Imported") -> None:
     results.print(Text(f"use it: {use}"), soft_wrap=True)
 
 
-def show_values(workspace: str, dump: str | None = None) -> None:
-    """How the numbers of dumps' files became colours, and what counts as no data."""
-    from tasks import status
-    from tasks.summary import Summary
-    from tasks.workspace.workspace import Workspace
-
-    _show_values(status.document(Summary(Workspace.open(workspace))), dump)
-
-
-def _show_values(document: dict[str, Any], only: str | None = None) -> None:
+def show_values(document: dict[str, Any], dumps: Collection[str] | None = None) -> None:
+    """How the numbers of some dumps' files, by default of all, became colours, and what counts as
+    no data.
+    """
     for dump, counts in document["dumps"].items():
-        if only not in {None, dump}:
+        if dumps is not None and dump not in dumps:
             continue
         line = "; ".join(counts["values"]["told"])
         results.print(Text(f"values {dump}: {line}"), soft_wrap=True)
@@ -274,7 +268,7 @@ def show_status(document: dict[str, Any]) -> None:
     for dump, counts in document["dumps"].items():
         table.add_row(Text(dump), *(_count(counts[name]) for name in names))
     results.print(table)
-    _show_values(document)
+    show_values(document)
     for row in document["quarantine"][:20]:
         results.print(Text(f"quarantined  {row['dump']}/{row['path']}: {row['reason']}"))
     if len(document["quarantine"]) > 20:
