@@ -145,7 +145,8 @@ def label_dump(workspace: str, dump: str, options: CorpusOptions, run: ComputeOp
     place = Workspace.open(workspace)
     current = place.current()
     keys, chosen, trained_on = dict(current["keys"]), current["options"], current["dumps"]
-    indexed(workspace, dump, options, run, like=trained_on[0] if trained_on else None)
+    like = trained_on[0] if trained_on else None
+    indexed(workspace, dump, options, run, like, continuing=True)
     if trained_on:
         placed(workspace, dump, current, run)
     labelled(

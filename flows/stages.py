@@ -87,17 +87,19 @@ def corpus_flow(
     options: CorpusOptions,
     like: str | None = None,
     compute_options: ComputeOptions = LOOP,
+    continuing: bool = False,
 ) -> None:
     """Index a dump: list its images, check each, freeze the list, quarantine what is broken.
 
-    Labels without a taxonomy mean what those of the dump `like` mean.
+    Labels without a taxonomy mean what those of the dump `like` mean; numbers of a dump that is
+    `continuing` the workspace's others mean what they mean there.
     """
     place = Workspace.create(workspace)
 
     def finish(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
         return corpus.finish(place, stage, seconds, computed)
 
-    stage = corpus.plan(place, dump, options, like, compute_options)
+    stage = corpus.plan(place, dump, options, like, compute_options, continuing)
     run_stage(stage, compute_options, finish)
     artifacts.corpus_tables(place, dump)
 

@@ -9,15 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from stego_core.errors import ImageError, InputError
+from stego_core.errors import ImageError, InputError, WorkspaceError
 from stego_core.taxonomy import Taxonomy
-from tasks import clips, cocolabels, images, labels, machine, pages
+from stego_core.valuerange import parsed_bands
+from tasks import clips, cocolabels, images, labels, machine, pages, rendering, tallies, values
 from tasks.frozen import COCO, frozen
 from tasks.index import IndexReader, drawn_label
 from tasks.labels import Tally
 from tasks.leftout import Told
 from tasks.listing import CLIP_COLUMNS, LISTING, PAGE_COLUMNS, read_file
-from tasks.options import ComputeOptions, CorpusOptions
+from tasks.log import Log
+from tasks.options import ComputeOptions, CorpusOptions, ReadOptions
 from tasks.room import Room
 from tasks.stage import Stage, Stopwatch
 from tasks.steps import Step
@@ -27,6 +29,8 @@ from tasks.workspace import keys, tables
 from tasks.workspace.ledger import Folder, Record
 from tasks.workspace.storage import Storage
 from tasks.workspace.workspace import Workspace
+
+log = Log(__name__)
 
 VERSION = 2
 SHARD_IMAGES = 128
@@ -61,6 +65,7 @@ class CorpusWork:
     every_page: bool = False
     coco: bool = False
     compute: ComputeOptions = field(default_factory=ComputeOptions)
+    bands: tuple[int, ...] | None = None
 
     def steps(self) -> Sequence[Step]:
         """One step: images are read by threads, the table is written."""
@@ -75,6 +80,9 @@ class CorpusWork:
         room = Room(machine.budget(self.compute))
         with watch("read"), ThreadPoolExecutor(THREADS) as pool:
             described = list(pool.map(lambda row: self._describe(row, room), rows))
+        found = tallies.by_form(e["tally"] for e in described if "tally" in e)
+        documents, tensors = tallies.packed(found)
+        content = tables.write_tensors(folder.storage, values_file(folder, shard), tensors)
         good = [entry for entry in described if "reason" not in entry]
         refuse_problems([entry["problem"] for entry in good if "problem" in entry])
         bad = [{"path": e["path"], "reason": e["reason"]} for e in described if "reason" in e] + [
@@ -93,6 +101,8 @@ class CorpusWork:
             keys.digest(keys.canonical([[e[name] for name in PINNED] for e in good])),
             watch.seconds,
             results={
+                "values": documents,
+                "values_digest": keys.digest(content),
                 "indexed": len(good),
                 "labelled": sum(e["label_digest"] is not None for e in good),
                 "pixels": sum(e["height"] * e["width"] for e in good),
@@ -124,8 +134,11 @@ class CorpusWork:
         try:
             content = read_file(source, path)
             shown = content if row.get("page") is None else pages.page_file(content, row["page"])
-            with room.for_decoding(path, shown, self.max_pixels):
-                height, width = images.decode(shown, self.max_pixels).shape[:2]
+            with (
+                room.for_decoding(path, shown, self.max_pixels),
+                rendering.opened(shown, self.max_pixels, self.bands) as found,
+            ):
+                tally, (height, width) = tallies.Tally.of(found), found.displayed
         except ImageError as error:
             return {"path": row["path"], "reason": str(error)}
         extra = {**CLIP_COLUMNS, **PAGE_COLUMNS}
@@ -134,6 +147,7 @@ class CorpusWork:
             "path": row["path"],
             "height": height,
             "width": width,
+            "tally": tally,
             "bytes": len(content),
             "digest": keys.digest(content),
             "further": {} if row.get("page") is not None else pages.further(path, content),
@@ -219,10 +233,12 @@ def plan(
     options: CorpusOptions,
     like: str | None = None,
     compute: ComputeOptions | None = None,
+    continuing: bool = False,
 ) -> Stage | None:
     """List the images and freeze the list; None if the dump is already complete.
 
-    Labels that come without a taxonomy mean what those of the dump `like` mean.
+    Labels that come without a taxonomy mean what those of the dump `like` mean. A dump that is
+    `continuing` what the workspace holds has numbers that mean what they mean there.
 
     Raises:
         InputError: there are no images, the taxonomy cannot be used, or files of the finished
@@ -246,6 +262,7 @@ def plan(
         "version": VERSION,
         **({"pages": options.pages} if every_page else {}),
         **options.suffixes(),
+        **options.model_dump(include={"bands", "value_range"}, exclude_defaults=True),
     }
     begin(folder, dump, pins)
     if folder.finished:
@@ -253,6 +270,9 @@ def plan(
         return None
     found = frozen(workspace, dump, options, taxonomy, frames)
     count = tables.row_count(folder.storage, f"{folder.path}/{LISTING}")
+    before = values.before(workspace, dump) if continuing else []
+    manifests = [workspace.corpus(name).manifest() for name in before]
+    bands = parsed_bands(options.bands) or values.bands_of(manifests)
     work = CorpusWork(
         workspace,
         dump,
@@ -265,15 +285,19 @@ def plan(
         every_page,
         found.coco is not None,
         compute or ComputeOptions(),
+        bands,
     )
     shards = -(-count // SHARD_IMAGES)
     manifest = {
         "stage": "corpus",
         "dump": dump,
         **pins,
+        "values_before": before,
         **found.manifest(),
         **found.told.document(),
     }
+    if bands is not None:
+        manifest["bands"] = ",".join(map(str, bands))
     return Stage(folder, f"corpus {dump}", "images", count, shards, work, manifest)
 
 
@@ -306,7 +330,11 @@ def finish(workspace: Workspace, stage: Stage, seconds: float, computed: int) ->
             f"none of the {stage.items} images can be used; the first: {first['path']}: "
             f"{first['reason']}; give readable images"
         )
-    index_digest = keys.digest(keys.canonical([record.checksum for record in records]))
+    decided = decide(workspace, stage, records)
+    checksums: list[Any] = [record.checksum for record in records]
+    if (pictured := decided.pins()) is not None:
+        checksums.append(pictured)
+    index_digest = keys.digest(keys.canonical(checksums))
     told = Told.of(stage.manifest)
     for kind, found in further([r.results.get("further", {}) for r in records]).items():
         told.count(kind, found["count"], found["example"])
@@ -316,6 +344,7 @@ def finish(workspace: Workspace, stage: Stage, seconds: float, computed: int) ->
         computed,
         **told.document(),
         index=index_digest,
+        values=decided.document(),
         sequence=len(workspace.dumps()),
         images=total["indexed"],
         labelled=total["labelled"],
@@ -375,6 +404,37 @@ def further(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return total
 
 
+def decide(workspace: Workspace, stage: Stage, records: Sequence[Record]) -> values.Decided:
+    """What the numbers of a dump's files mean, and tell of it.
+
+    Raises:
+        WorkspaceError: an earlier version began to index it.
+    """
+    found: list[tallies.Tally] = []
+    for record in records:
+        if "values" not in record.results:
+            raise WorkspaceError(
+                f"{stage.folder.path} was begun by an earlier version; remove that folder and run "
+                "the same command again"
+            )
+        path = values_file(stage.folder, record.shard)
+        tensors = tables.read_tensors(stage.folder.storage, path)
+        found = tallies.by_form([*found, *tallies.unpacked(record.results["values"], tensors)])
+    before = [
+        each
+        for dump in stage.manifest["values_before"]
+        for each in values.renderings(workspace.corpus(dump).manifest())
+    ]
+    options = {name: stage.manifest.get(name) for name in ("bands", "value_range")}
+    given = {name: value for name, value in options.items() if value is not None}
+    decided = values.decided(found, ReadOptions(**given), before)
+    for line in decided.told:
+        log.info("values", dump=stage.manifest["dump"], told=line)
+    for line in decided.warnings:
+        log.warning(line, dump=stage.manifest["dump"])
+    return decided
+
+
 def index_columns(has_clips: bool, every_page: bool = False) -> dict[str, str]:
     """Names and types of the index's columns."""
     return {
@@ -382,6 +442,11 @@ def index_columns(has_clips: bool, every_page: bool = False) -> dict[str, str]:
         **(CLIP_COLUMNS if has_clips else {}),
         **(PAGE_COLUMNS if every_page else {}),
     }
+
+
+def values_file(folder: Folder, shard: int) -> str:
+    """Where the counts of one shard's numbers lie."""
+    return f"{folder.path}/parts/values-{shard:06d}.safetensors"
 
 
 def part_file(folder: Folder, name: str, shard: int) -> str:
