@@ -41,7 +41,7 @@ def deployment(setup: Setup, name: str) -> Any:
     return setup.api(f"/deployments/name/{name}")
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 class TestDeployed:
     def test_says_where_it_is(self, setup: Setup) -> None:
         assert f"export PREFECT_API_URL={setup.url}" in setup.said
@@ -121,7 +121,7 @@ def nightly_schedules(setup: Setup) -> dict[str, Any]:
     return {one["slug"]: one for one in deployment(setup, "backfill/nightly")["schedules"]}
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 class TestDeployAgain:
     def test_a_refused_file_changes_nothing(self, setup: Setup) -> None:
         before = settled(setup)
@@ -199,7 +199,7 @@ class TestDeployAgain:
         assert f"backfill/nightly: workspace {setup.workspace}2 → {setup.workspace};" in said
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 class TestRuns:
     def test_everything_goes_on_after_a_kill(self, setup: Setup) -> None:
         os.kill(setup.pid("server"), signal.SIGKILL)
@@ -235,10 +235,10 @@ class TestRuns:
         child = {"flow_id": flow, "parent_task_run_id": task["id"]}
         child = setup.api("/flow_runs/", child)["id"]
         enter(setup, f"/flow_runs/{child}", "RUNNING")
-        said = setup.good("worker")
-        assert "Its process is gone" in said
-        found = setup.api(f"/flow_runs/{run}")
-        assert found["state"]["type"] in ("CRASHED", "SCHEDULED")  # or already to be tried again
+        setup.good("worker")  # or the one that runs already, a moment before
+        states = setup.api(f"/flow_run_states/?flow_run_id={run}")
+        (crash,) = [one for one in states if one["type"] == "CRASHED"]
+        assert "Its process is gone" in crash["message"]
         assert setup.api(f"/flow_runs/{child}")["state"]["type"] == "CRASHED"
         assert setup.api(f"/task_runs/{task['id']}")["state"]["type"] == "CRASHED"
         limit = deployment(setup, "pipeline/full")["global_concurrency_limit"]
@@ -291,10 +291,11 @@ def test_the_services_of_the_server_log_no_error(setup: Setup) -> None:
     lines = log.read_text().splitlines()
     assert sum("Scheduling perpetual service" in line for line in lines) >= 12
     assert any(re.search("Scheduled [1-9]", line) for line in lines)  # the scheduler works
-    errors = [line for line in lines if " | ERROR " in line or " | CRITICAL " in line]
-    # On SQLite a consumer of events may meet a lock; Prefect hands the event to it again.
-    locked = "database is locked" in log.read_text() and setup.database == "sqlite"
-    assert [line for line in errors if not (locked and "Failed in consume_loop" in line)] == []
+    records = re.split(r"\n(?=\d\d:\d\d:\d\d\.\d+ \|)", log.read_text())
+    errors = [record for record in records if re.match(r"\S+ \| (ERROR|CRITICAL) ", record)]
+    # On SQLite a writer may meet another's lock; Prefect tries again. PostgreSQL has no such thing.
+    met = "database is locked" if setup.database == "sqlite" else "nothing"
+    assert [record for record in errors if met not in record] == []
 
 
 @pytest.fixture
