@@ -12,7 +12,6 @@ from itertools import islice
 from typing import Any
 from uuid import uuid4
 
-import torch
 from dask import config
 from distributed import Client, Nanny, Scheduler, SpecCluster, get_worker, wait
 from distributed.scheduler import KilledWorker
@@ -167,7 +166,7 @@ def has_gpu(options: ComputeOptions) -> bool:
     with executor(options) as made:
         if isinstance(made, DaskExecutor):
             return made.has_gpu()
-    return machine.device(options.device) == "cuda"
+    return machine.is_cuda(machine.device(options.device))
 
 
 def precision(choice: str, options: ComputeOptions) -> str:
@@ -267,7 +266,7 @@ def _dask(options: ComputeOptions) -> Iterator[DaskExecutor]:
 
 def _local(options: ComputeOptions) -> SpecCluster:
     """Worker processes of one thread each; where there are GPUs, one worker for each of them."""
-    gpus = torch.cuda.device_count() if machine.device(options.device) == "cuda" else 0
+    gpus = machine.gpus(machine.device(options.device))
     place = {"host": "127.0.0.1"}
     worker = {"nthreads": 1, "memory_limit": options.memory_limit or 0, **place}
     return SpecCluster(

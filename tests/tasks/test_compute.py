@@ -296,7 +296,9 @@ class TestDevice:
     def test_one_that_is_there(self) -> None:
         assert machine.device("cpu") == "cpu"
 
-    @pytest.mark.parametrize("choice", ["cuda:99", "nonsense", "", "mps:7", "hpu", "privateuseone"])
+    @pytest.mark.parametrize(
+        "choice", ["cuda:99", "nonsense", "", "mps:7", "hpu", "privateuseone", "meta"]
+    )
     def test_one_that_is_not(self, choice: str) -> None:
         with pytest.raises(OptionError, match=f"device '{choice}' cannot be used") as caught:
             machine.device(choice)
