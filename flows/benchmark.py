@@ -33,7 +33,8 @@ def prepare_flow(
     source = DataSet.at(data, benchmarks.named(name))
     stage = prepare.plan(place, dump, source, split, cut, limit)
     stages.run_stage(stage, compute_options, prepare.finish)
-    stages.corpus_flow(workspace, dump, prepare.corpus_options(place, dump))
+    squares = prepare.corpus_options(place, dump)
+    stages.corpus_flow(workspace, dump, squares, compute_options=compute_options)
 
 
 @flow(name="benchmark", flow_run_name="benchmark {name} {workspace}")
@@ -79,5 +80,6 @@ def benchmark(
         pipeline.labelled(workspace, val, keys, run.masks, run.scores, run.compute)
         report = stages.report_flow(workspace, comparison.place(facts, limit))
         outcome = comparison.write(Workspace.open(workspace), facts, [train, val], notes)
-        artifacts.benchmark_table(outcome)
+        artifacts.benchmark_table(Workspace.open(workspace), outcome)
+        artifacts.run_pages(Workspace.open(workspace), report)
     return {**outcome, "report": report}

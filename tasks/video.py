@@ -290,7 +290,8 @@ class Clip:
 
 def _matrix(frame: VideoFrame) -> Sequence[int]:
     """The display matrix of a frame: see `upright`."""
-    found: Any = frame.side_data.get(Type.DISPLAYMATRIX)
+    side_data: Any = frame.side_data
+    found = side_data.get(Type.DISPLAYMATRIX)
     return AS_STORED if found is None else tuple(np.frombuffer(found, np.int32).tolist())
 
 
