@@ -20,7 +20,7 @@ from tasks import connection, machine, progress, stop
 from tasks.connection import AGAIN
 from tasks.log import Log
 from tasks.options import ComputeOptions
-from tasks.remote import TOPIC, Remote
+from tasks.remote import ONE_THREAD, TOPIC, Remote
 from tasks.steps import Executor, LoopExecutor, Step
 from tasks.workspace import remembered, s3
 
@@ -242,6 +242,18 @@ def _dask(options: ComputeOptions) -> Iterator[DaskExecutor]:
         yield made
 
 
+class _Nanny(Nanny):  # type: ignore[misc]
+    """Starts a worker whose libraries compute on one thread.
+
+    Dask leaves what the environment says of threads, and with it the bytes of a shard.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        for environment in (self.pre_spawn_env, self.env):
+            environment.update(ONE_THREAD)
+
+
 def _local(options: ComputeOptions) -> SpecCluster:
     """Worker processes of one thread each; where there are GPUs, one worker for each of them."""
     gpus = machine.gpus(machine.device(options.device))
@@ -255,7 +267,7 @@ def _local(options: ComputeOptions) -> SpecCluster:
         },
         workers={
             number: {
-                "cls": Nanny,
+                "cls": _Nanny,
                 "options": {**worker, "resources": {GPU: 1} if number < gpus else {}},
             }
             for number in range(max(machine.workers(options), gpus))
