@@ -48,6 +48,10 @@ test: $(INSTALLED) ## run the tests but for the long ones
 test-long: $(INSTALLED) ## kills, several workers, PostgreSQL, the wheel, the demo: some minutes
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m long
 
+.PHONY: test-kernels
+test-kernels: $(INSTALLED) ## the tests under the arithmetic of other processors (TESTS="tests/core tests/tasks")
+	$(BIN)/python tests/services/kernels.py $(or $(TESTS),tests/core tests/tasks)
+
 .PHONY: chaos
 chaos: $(INSTALLED) ## kill worker, scheduler, server and driver 20 times in a run
 	STEGO_CHAOS_KILLS=20 $(BIN)/python -m pytest tests/chaos
