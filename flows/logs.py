@@ -22,6 +22,8 @@ Form = Literal["text", "json"]
 VARIABLE = "STEGO_LOG_FORMAT"
 """Environment variable that says the form where no `--log-format` does, as in deployments."""
 OWN = ("flows", "tasks", "stego_core")
+TOLD_OTHERWISE = {"flows.record", "flows.cli"}
+"""Loggers that say how a run ended; people get the error itself, in one sentence."""
 FILE_BYTES, OLD_FILES = 10 * 2**20, 4
 """A log file is put aside at this size; of those that were put aside so many stay."""
 TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -181,7 +183,7 @@ def _opened(path: Path, required: bool) -> LogFile | None:
 def _show(stack: ExitStack) -> None:
     """Our own warnings on the terminal."""
     shown = RichHandler(logging.WARNING, console.console, show_time=False, show_path=False)
-    shown.addFilter(lambda line: line.name != record.__name__)  # people get the error itself
+    shown.addFilter(lambda line: line.name not in TOLD_OTHERWISE)
     for name in OWN:
         _add(stack, logging.getLogger(name), shown)
 
