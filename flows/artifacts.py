@@ -91,7 +91,7 @@ def corpus_tables(workspace: Workspace, dump: str) -> None:
             quarantine,
             key("quarantine", place, dump),
             f"{len(quarantine)} files of the dump {dump} could not be used",
-            index.folder.storage.full(index.folder.path),
+            workspace.storage.full(workspace.corpus(dump).path),
         )
 
 

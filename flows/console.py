@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tasks import progress
+from tasks.leftout import Told
 from tasks.log import Log
 from tasks.progress import Event
 from tasks.summary import METHODS
@@ -232,6 +233,19 @@ def show_imported(workspace: str, found: "Imported") -> None:
     results.print(Text(f"use it: {use}"), soft_wrap=True)
 
 
+def show_values(document: dict[str, Any], dumps: Collection[str] | None = None) -> None:
+    """How the numbers of some dumps' files, by default of all, became colours, and what counts as
+    no data.
+    """
+    for dump, counts in document["dumps"].items():
+        if dumps is not None and dump not in dumps:
+            continue
+        line = "; ".join(counts["values"]["told"])
+        results.print(Text(f"values {dump}: {line}"), soft_wrap=True)
+        for warning in counts["values"]["warnings"]:
+            results.print(Text(f"warning {dump}: {warning}", style="yellow"), soft_wrap=True)
+
+
 def show_status(document: dict[str, Any]) -> None:
     """A person's view of `stego status`."""
     backbone = document["backbone"]
@@ -256,6 +270,10 @@ def show_status(document: dict[str, Any]) -> None:
     for dump, counts in document["dumps"].items():
         table.add_row(Text(dump), *(_count(counts[name]) for name in names))
     results.print(table)
+    for dump, counts in document["dumps"].items():
+        for line in Told.of(counts).lines():
+            results.print(Text(f"{dump}: {line}"), soft_wrap=True)
+    show_values(document)
     for row in document["quarantine"][:20]:
         results.print(Text(f"quarantined  {row['dump']}/{row['path']}: {row['reason']}"))
     if len(document["quarantine"]) > 20:

@@ -153,8 +153,9 @@ def logging_to(path: Path, form: Form = "text", required: bool = False) -> Itera
         OptionError: the file is required and cannot be opened.
     """
     with ExitStack() as stack:
-        everywhere = [file] if (file := _opened(path, required)) else []
-        if file:
+        everywhere: list[logging.Handler] = []
+        if file := _opened(path, required):
+            everywhere.append(file)
             file.setFormatter(JsonLines() if form == "json" else logging.Formatter(TEXT))
             stack.callback(file.close)
         if form == "json" and not console.console.is_terminal:

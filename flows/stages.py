@@ -9,7 +9,9 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import artifacts, logs, record, streams
 from flows.session import gpu_turn
+from flows.settings import built
 from stego_core.errors import InputError
+from stego_core.taxonomy import require_classes
 from tasks import (
     clusters,
     compute,
@@ -47,6 +49,7 @@ from tasks.workspace.workspace import Workspace
 PARTITIONS_AT_ONCE = 4
 """Partitions under way: enough that no worker idles while another partition ends."""
 DEFAULT_CLASSES = 16
+LEAST_CLASSES = 2
 LOOP = ComputeOptions(executor="loop")
 streams.survive()  # here, before any flow starts: its stream is a pipe to a worker
 logs.in_a_worker()
@@ -84,17 +87,19 @@ def corpus_flow(
     options: CorpusOptions,
     like: str | None = None,
     compute_options: ComputeOptions = LOOP,
+    continuing: bool = False,
 ) -> None:
     """Index a dump: list its images, check each, freeze the list, quarantine what is broken.
 
-    Labels without a taxonomy mean what those of the dump `like` mean.
+    Labels without a taxonomy mean what those of the dump `like` mean; numbers of a dump that is
+    `continuing` the workspace's others mean what they mean there.
     """
     place = Workspace.create(workspace)
 
     def finish(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
         return corpus.finish(place, stage, seconds, computed)
 
-    stage = corpus.plan(place, dump, options, like, compute_options)
+    stage = corpus.plan(place, dump, options, like, compute_options, continuing)
     run_stage(stage, compute_options, finish)
     artifacts.corpus_tables(place, dump)
 
@@ -190,8 +195,15 @@ def with_classes(
     for dump in dumps:
         taxonomy = IndexReader(workspace, dump).manifest["taxonomy"]
         if taxonomy is not None:
-            return options.model_copy(update={"classes": len(taxonomy["classes"])})
-    return options.model_copy(update={"classes": DEFAULT_CLASSES})
+            count = len(taxonomy["classes"])
+            require_classes(count, f"the taxonomy of dump {dump}")
+            break
+    else:
+        count = DEFAULT_CLASSES
+    settled: ClustersOptions = built(
+        "clusters", {**options.model_dump(), "classes": max(count, LEAST_CLASSES)}
+    )
+    return settled
 
 
 @flow(name="masks", flow_run_name="masks {dump}", task_runner=RUNNER)

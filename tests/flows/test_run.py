@@ -302,6 +302,27 @@ class TestNames:
         stego("name", "--workspace", str(named / "ws"), "--history")
         assert "4 " in capsys.readouterr().out.splitlines()[3]
 
+    def test_the_example_of_the_readme_as_printed(
+        self,
+        finished: Path,
+        named: Path,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        self.name(named, capsys, "0,1,2,3,4,5", "--into", "6")
+        self.name(named, capsys, "6", "--ignore")
+        image = next((finished / "new" / "images").glob("*.png"))
+        Image.open(image).convert("RGB").save(named / "a.jpg")
+        readme = (Path(__file__).parents[2] / "README.md").read_text()
+        example = readme.split("In Python:\n\n```python\n")[1].split("```")[0]
+        monkeypatch.chdir(named)
+        exec(compile(example, "README.md", "exec"), {})
+        assert capsys.readouterr().out == "['no class']\n"
+        opened = open_workspace("ws")
+        of_path = opened.label(named / "a.jpg")
+        assert np.array_equal(of_path, opened.label(Image.open(named / "a.jpg")))
+        assert [opened.names[i] for i in (6, 255)] == [opened.names[-1], "no class"]
+
     def test_every_output_honours_them(
         self,
         finished: Path,
