@@ -146,8 +146,8 @@ def form(given: str | None) -> Form:
 def logging_to(path: Path, form: Form = "text", required: bool = False) -> Iterator[None]:
     """Send every library's lines to a file; our own warnings also to the terminal.
 
-    As JSON, all lines also go to stderr where that is no terminal. A file that cannot be opened
-    is done without, and told, unless somebody asked for it.
+    As JSON, our lines and libraries' warnings go to stderr too where that is no terminal. A file
+    that cannot be opened is done without, and told, unless somebody asked for it.
 
     Raises:
         OptionError: the file is required and cannot be opened.
@@ -161,6 +161,7 @@ def logging_to(path: Path, form: Form = "text", required: bool = False) -> Itera
         if form == "json" and not console.console.is_terminal:
             lines = logging.StreamHandler(sys.stderr)
             lines.setFormatter(JsonLines())
+            lines.addFilter(_wanted)
             everywhere.append(lines)
             stack.enter_context(console.speaking_in_records())
         else:
@@ -168,6 +169,11 @@ def logging_to(path: Path, form: Form = "text", required: bool = False) -> Itera
         _listen(stack, everywhere)
         stack.enter_context(_warnings())
         yield
+
+
+def _wanted(line: logging.LogRecord) -> bool:
+    """Our own lines, and libraries' warnings: each request of theirs is in the file."""
+    return line.levelno >= logging.WARNING or line.name.partition(".")[0] in OWN
 
 
 def _opened(path: Path, required: bool) -> LogFile | None:
