@@ -7,7 +7,7 @@ from typing import Any
 from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows import artifacts, logs, record, streams
+from flows import artifacts, logs, record
 from flows.classcount import with_classes
 from flows.session import gpu_turn
 from stego_core.errors import InputError
@@ -47,7 +47,6 @@ from tasks.workspace.workspace import Workspace
 PARTITIONS_AT_ONCE = 4
 """Partitions under way: enough that no worker idles while another partition ends."""
 LOOP = ComputeOptions(executor="loop")
-streams.survive()  # here, before any flow starts: its stream is a pipe to a worker
 logs.in_a_worker()
 RUNNER: Any = ThreadPoolTaskRunner(max_workers=PARTITIONS_AT_ONCE)
 
