@@ -1,12 +1,15 @@
 """Log lines: JSON on request, files that rotate, nothing left behind on the loggers."""
 
+import io
 import json
 import logging
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect.logging.handlers import PrefectConsoleHandler
 
 from flows import console, logs, record
 from flows.logs import LogFile, logging_to
@@ -93,6 +96,36 @@ class TestJson:
         monkeypatch.setenv("STEGO_LOG_FORMAT", "xml")
         with pytest.raises(OptionError, match="'xml' is not known; expected text or json"):
             logs.form(None)
+
+
+class TestAWorker:
+    @pytest.fixture(autouse=True)
+    def restored(self) -> Iterator[None]:
+        names = ["", *logging.root.manager.loggerDict]
+        before = {name: list(logging.getLogger(name).handlers) for name in names}
+        yield
+        for name, handlers in before.items():
+            logging.getLogger(name).handlers[:] = handlers
+
+    def spoken(self) -> str:
+        stream = io.StringIO()
+        logger = logging.getLogger("prefect.test_worker")
+        logger.addHandler(PrefectConsoleHandler(stream, level=logging.WARNING))
+        logs.in_a_worker()
+        logger.warning("[red]a warning")
+        logger.removeHandler(logger.handlers[-1])
+        return stream.getvalue()
+
+    def test_prints_objects_where_it_is_told_to(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("STEGO_LOG_FORMAT", "json")
+        monkeypatch.setenv("PREFECT__FLOW_RUN_ID", "a-run")
+        line = json.loads(self.spoken())
+        assert (line["event"], line["level"]) == ("[red]a warning", "WARNING")
+
+    def test_prints_text_otherwise(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("STEGO_LOG_FORMAT", raising=False)
+        monkeypatch.setenv("PREFECT__FLOW_RUN_ID", "a-run")
+        assert self.spoken() == "[red]a warning\n"
 
 
 class TestFile:
