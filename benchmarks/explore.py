@@ -12,7 +12,6 @@ disk.
 """
 
 import argparse
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -193,7 +192,7 @@ def main() -> None:
 def measure(chosen: argparse.Namespace, before: dict[str, Any], folder: Path) -> None:
     import plain
 
-    from tasks import compute, correspondences, gallery, maps, patches
+    from tasks import compute, correspondences, gallery, machine, maps, patches
     from tasks.options import ComputeOptions
     from tasks.workspace.workspace import Workspace
 
@@ -206,7 +205,7 @@ def measure(chosen: argparse.Namespace, before: dict[str, Any], folder: Path) ->
     pages = [
         timed(gallery.page, workspace, None, cls, None, "class", 60)[0] for cls in range(CLASSES)
     ]
-    workers = ComputeOptions(workers=os.cpu_count())
+    workers = ComputeOptions(workers=machine.cores())
     with compute.executor(workers) as executor:
         for stage, finish in patches.stages(workspace):
             if stage is not None:

@@ -190,9 +190,10 @@ def machine() -> dict[str, Any]:
     import psutil
     import torch
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    from tasks.machine import cores
+
     return {
-        "cores": cores,
+        "cores": cores(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "processor": platform.machine(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,

@@ -181,7 +181,9 @@ def upload(folder: Path, uri: str) -> str:
 
 
 def main() -> None:
-    cores = os.cpu_count() or 1
+    from tasks import machine
+
+    cores = machine.cores()
     made = harness.parser(__doc__, images=24, workers=max(cores - 1, 1))
     made.add_argument("--keep-cache", action="store_true", help="leave the page cache alone")
     made.add_argument("--most", type=int, default=0, help="also list the objects asked for most")

@@ -45,11 +45,13 @@ MIB = 2**20
 
 def main(module: ModuleType) -> None:
     """The command line of a row."""
+    from tasks.machine import cores
+
     parser = argparse.ArgumentParser(
         description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--repeats", type=int, default=3, help="of each side")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of each side")
+    parser.add_argument("--threads", type=int, default=cores(), help="of each side")
     parser.add_argument("--scratch", type=Path, help="where temporary files go")
     module.add_arguments(parser)
     chosen = parser.parse_args()

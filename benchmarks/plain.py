@@ -166,7 +166,7 @@ def main() -> None:
     Folder.records = lambda self, shards: runner.held[self.path]  # type: ignore[method-assign]
     ready = time.time()
     with without_prefect(runner.run_stage, marks):
-        pipeline.fn(spec["workspace"], options, spec["dump"])
+        pipeline.fn(workspace=spec["workspace"], options=options, dump=spec["dump"])
     if pool is not None:
         pool.close()
         pool.join()  # only processes that were waited for count in the processor time

@@ -7,10 +7,11 @@ from prefect import flow
 
 from flows import stages
 from flows.frames import indexed
+from flows.outage import told_apart
 from flows.pipeline import labelled, settle, trained
 from flows.session import connected, session
 from flows.settings import RunOptions, built
-from stego_core.errors import InputError, OptionError, StegoError
+from stego_core.errors import InputError, OptionError, OutageError, StegoError
 from tasks.leftout import is_clip, is_image
 from tasks.listing import default_dump
 from tasks.log import Log
@@ -30,6 +31,7 @@ log = Log(__name__)
 
 
 @flow(name="backfill", flow_run_name="backfill {workspace}")
+@told_apart
 def backfill(
     workspace: str,
     images: CorpusOptions | None = None,
@@ -53,6 +55,7 @@ def backfill(
 
     Raises:
         InputError: some dumps could not be labelled; the others were.
+        OutageError: the same, and trying again may help.
     """
     if (images is None) == (inbox is None):
         raise OptionError("give either --images, a dump, or --inbox, a folder of dumps")
@@ -61,6 +64,7 @@ def backfill(
         failed: dict[str, str] = {}
         dumps = [images] if images else arrived(workspace, inbox, failed) if inbox else []
         done: list[str] = []
+        failure: type[StegoError] = InputError
         report = None
         if dumps:
             Workspace.open(workspace).current()  # before a claim is laid on it
@@ -74,10 +78,12 @@ def backfill(
                         if images:
                             raise
                         failed[name] = str(error)
+                        if isinstance(error, OutageError):
+                            failure = OutageError
                 report = stages.report_flow(workspace)
     if failed:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
-        raise InputError(f"{len(failed)} dumps of the inbox were not labelled: {reasons}")
+        raise failure(f"{len(failed)} dumps of the inbox were not labelled: {reasons}")
     log.info("backfill finished", workspace=workspace, dumps=len(done), labelled=",".join(done))
     return {"dumps": done, "report": report}
 
@@ -177,6 +183,7 @@ def _has_features(place: Workspace, keys: dict[str, str], dump: str) -> bool:
 
 
 @flow(name="retrain", flow_run_name="retrain {workspace}")
+@told_apart
 def retrain(
     workspace: str,
     dumps: list[str] | None = None,

@@ -33,7 +33,8 @@ def prepare_flow(
     source = DataSet.at(data, benchmarks.named(name))
     stage = prepare.plan(place, dump, source, split, cut, limit)
     stages.run_stage(stage, compute_options, prepare.finish)
-    stages.corpus_flow(workspace, dump, prepare.corpus_options(place, dump))
+    squares = prepare.corpus_options(place, dump)
+    stages.corpus_flow(workspace, dump, squares, compute_options=compute_options)
 
 
 @flow(name="benchmark", flow_run_name="benchmark {name} {workspace}")

@@ -33,7 +33,7 @@ def run(workspace: str, dump: str | None, **sections: Any) -> Shown:
 
     from flows.pipeline import pipeline
 
-    outcome = pipeline(workspace, options, dump)
+    outcome = pipeline(workspace=workspace, options=options, dump=dump)
     return lambda: _results(workspace, outcome["report"])
 
 
@@ -86,7 +86,7 @@ def demo(workspace: str, scenes: int | None, compute: ComputeOptions) -> Shown:
     corpus = Storage.at(workspace + "-corpus")
     demo_corpus.write_corpus(corpus, scenes or DEMO_SCENES, seed=0)
     options = PipelineOptions(**demo_corpus.sections(corpus), compute=compute)
-    outcome = pipeline(workspace, options, "scenes")
+    outcome = pipeline(workspace=workspace, options=options, dump="scenes")
 
     def show() -> None:
         _results(workspace, outcome["report"])

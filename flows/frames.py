@@ -37,7 +37,7 @@ def indexed(
     place.corpus(dump)  # refuses what cannot be a dump's name
     if frames.wanted(place, dump, options):
         frames_flow(workspace, dump, options, compute_options)
-    stages.corpus_flow(workspace, dump, options, like=like)
+    stages.corpus_flow(workspace, dump, options, like, compute_options)
     tell(place, dump)
 
 

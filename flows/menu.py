@@ -114,6 +114,17 @@ RESAMPLING = click.Option(
 PORT = click.Option(["--port"], type=int, help="Port; 0 for any free one. [default: 8765]")
 HOST = click.Option(["--host"], help="Address to listen on. [default: 127.0.0.1]")
 NO_BROWSER = click.Option(["--no-browser"], is_flag=True, help="Do not open the page.")
+EXPORT_ROOT = click.Option(
+    ["--export-root"],
+    multiple=True,
+    help="Folder or URI below which the page may export; may be repeated. "
+    "[default: exports/ in the workspace]",
+)
+ALLOW_CHANGES = click.Option(
+    ["--allow-changes"],
+    is_flag=True,
+    help="Let other machines change classes and export, where --host lets them in.",
+)
 FILE = click.Argument(["file"])
 BACKBONE = click.Option(
     ["--backbone"], help="timm's name of the checkpoint's backbone; default: told by its shapes."
@@ -181,7 +192,7 @@ COMMANDS = (
         "Look at images, masks and correspondences in the browser, and name classes there.",
         results.explore,
         (),
-        [PORT, HOST, NO_BROWSER],
+        [PORT, HOST, NO_BROWSER, EXPORT_ROOT, ALLOW_CHANGES],
     ),
     CommandSpec(
         "name",

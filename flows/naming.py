@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from flows.api import open_workspace
 from stego_core.classes import Classes, Proposal, accepted
 from stego_core.errors import OptionError
 from tasks import classes as stored
@@ -132,6 +131,8 @@ def proposed(
     """A name for each cluster, from a few labelled images or, without them, the dumps' labels."""
     if images is None:
         return Proposals(from_scores(Summary(Workspace.open(workspace)), taxonomy))
+    from flows.api import open_workspace  # torch takes seconds
+
     corpus = CorpusOptions(images=images, labels=labels, taxonomy=taxonomy)
     opened = open_workspace(workspace, device)
     found, unusable = from_labelled(corpus, opened.segmenter, len(opened.segmenter.centroids))

@@ -6,6 +6,7 @@ from prefect import flow
 
 from flows import artifacts, stages
 from flows.frames import indexed
+from flows.outage import told_apart
 from flows.session import session
 from tasks import machine, model, pretrain
 from tasks.listing import default_dump
@@ -35,6 +36,7 @@ def pretrain_flow(
 
 
 @flow(name="pretraining", flow_run_name="pretraining {workspace}")
+@told_apart
 def pretraining(
     workspace: str,
     corpus: CorpusOptions,

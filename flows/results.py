@@ -1,6 +1,7 @@
 """Commands on what a workspace holds: `stego status`, `name`, `export`, `explore`."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -91,12 +92,20 @@ def export(workspace: str, kind: str, out: str, dumps: str | None, export: Expor
     return export_masks(workspace, kind, out, dumps, export)
 
 
-def explore(workspace: str, port: int | None, host: str | None, no_browser: bool | None) -> Shown:
+def explore(
+    workspace: str,
+    port: int | None,
+    host: str | None,
+    no_browser: bool | None,
+    export_root: Sequence[str],
+    allow_changes: bool | None,
+) -> Shown:
     """The page that shows a workspace."""
     from flows.explorer import serve
 
     chosen = serve.PORT if port is None else port
-    serve.serve(workspace, host or "127.0.0.1", chosen, not no_browser)
+    where, browser = host or "127.0.0.1", not no_browser
+    serve.serve(workspace, where, chosen, browser, export_root, bool(allow_changes))
     return None
 
 

@@ -93,7 +93,13 @@ def gpu_turn(stage: Stage, options: ComputeOptions) -> Iterator[None]:
 
 
 @flow(name="corpus", flow_run_name="corpus {dump}", task_runner=RUNNER)
-def corpus_flow(workspace: str, dump: str, options: CorpusOptions, like: str | None = None) -> None:
+def corpus_flow(
+    workspace: str,
+    dump: str,
+    options: CorpusOptions,
+    like: str | None = None,
+    compute_options: ComputeOptions = LOOP,
+) -> None:
     """Index a dump: list its images, check each, freeze the list, quarantine what is broken.
 
     Labels without a taxonomy mean what those of the dump `like` mean.
@@ -103,7 +109,8 @@ def corpus_flow(workspace: str, dump: str, options: CorpusOptions, like: str | N
     def finish(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
         return corpus.finish(place, stage, seconds, computed)
 
-    run_stage(corpus.plan(place, dump, options, like), LOOP, finish)
+    stage = corpus.plan(place, dump, options, like, compute_options)
+    run_stage(stage, compute_options, finish)
     artifacts.corpus_tables(place, dump)
 
 
@@ -195,13 +202,16 @@ def with_classes(
     """The options with K as given (or left to the codes), else the taxonomy's, else the default."""
     if options.classes is not None:
         return options
+    count = DEFAULT_CLASSES
     for dump in dumps:
         taxonomy = IndexReader(workspace, dump).manifest["taxonomy"]
         if taxonomy is not None:
             count = len(taxonomy["classes"])
             require_classes(count, f"the taxonomy of dump {dump}")
-            return built("clusters", {**options.model_dump(), "classes": max(count, LEAST_CLASSES)})
-    return built("clusters", {**options.model_dump(), "classes": DEFAULT_CLASSES})
+            break
+    settled = {**options.model_dump(), "classes": max(count, LEAST_CLASSES)}
+    found: ClustersOptions = built("clusters", settled)
+    return found
 
 
 @flow(name="masks", flow_run_name="masks {dump}", task_runner=RUNNER)

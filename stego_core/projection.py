@@ -26,8 +26,11 @@ class Plane(NamedTuple):
         values = vectors.astype(np.float64)
         mean = values.mean(axis=0)
         _, spread, axes = np.linalg.svd(values - mean, full_matrices=False)
+        # Rounding leaves of an axis that the vectors lack what differs between processors.
+        rounding = np.linalg.norm(values) * max(values.shape) * np.finfo(np.float64).eps
+        spread = np.where(spread > rounding, spread, 0)
         plane = np.zeros((2, values.shape[1]))
-        plane[: len(axes)] = axes[:2]
+        plane[: len(axes)] = axes[:2] * (spread[:2, None] > 0)
         largest = np.take_along_axis(plane, np.abs(plane).argmax(axis=1)[:, None], axis=1)
         plane *= np.where(largest < 0, -1, 1)  # an axis has no direction of its own
         total = float((spread**2).sum())

@@ -248,6 +248,7 @@ def executor(options: ComputeOptions) -> Iterator[Executor]:
         with _opening:
             made = _open.get(options)
             if made is None:
+                machine.hold_threads()
                 made = LoopExecutor()
                 if options.executor == "dask":
                     made = stack.enter_context(_dask(options))

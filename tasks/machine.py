@@ -1,23 +1,77 @@
-"""This machine: its torch device, its threads, and whether a plan fits its memory."""
+"""This machine or container: torch device, processors, threads, and whether a plan fits memory."""
 
-import os
+import math
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import cache
 
 import psutil
 import torch
+from dask import system
 
 from stego_core.errors import CapacityError, OptionError
+from tasks import cgroups
 from tasks.options import ComputeOptions
 
 GIB = 2**30
+SAFE_SHARE = 0.9
+"""Of a worker's memory limit: at 0.95 Dask restarts it."""
+
+
+def cores() -> int:
+    """Processors that this process may use: affinity and quotas of its container count.
+
+    Part of a processor counts as one, as with Dask.
+    """
+    quota = cgroups.processors()
+    count = system.cpu_count() if quota is None else min(system.cpu_count(), math.ceil(quota))
+    return max(count, 1)
+
+
+def free_memory() -> int:
+    """Bytes that this process can still take: what the machine and its container have left."""
+    free = int(psutil.virtual_memory().available)
+    left = cgroups.free_memory()
+    return free if left is None else min(free, left)
+
+
+@cache
+def resting() -> int:
+    """Bytes that this process held when it was first asked: its libraries."""
+    return int(psutil.Process().memory_info().rss)
+
+
+def budget(options: ComputeOptions) -> int:
+    """Bytes that a shard may take in this process, a worker or a loop of these options.
+
+    What the process keeps of earlier shards is its own to use again. Workers elsewhere have their
+    container to themselves.
+    """
+    kept = max(int(psutil.Process().memory_info().rss) - resting(), 0)
+    together = workers(options) if (options.cluster, options.executor) == ("local", "dask") else 1
+    free = free_memory() // together + kept
+    if options.memory_limit is None:
+        return free
+    return min(free, int(SAFE_SHARE * options.memory_limit) - resting())
+
+
+def hold_threads() -> None:
+    """Let no library use more threads than there are processors.
+
+    By themselves they count those of the machine: a container with a quota would then be throttled.
+    """
+    torch.set_num_threads(min(torch.get_num_threads(), cores()))
+    faiss = sys.modules.get("faiss")
+    if faiss is not None:
+        faiss.omp_set_num_threads(min(faiss.omp_get_max_threads(), cores()))
 
 
 @contextmanager
 def threads(count: int | None) -> Iterator[None]:
     """Torch on so many threads, by default one per core, until the end of the block."""
     before = torch.get_num_threads()
-    torch.set_num_threads(count or os.cpu_count() or 1)
+    torch.set_num_threads(count or cores())
     try:
         yield
     finally:
@@ -74,7 +128,7 @@ def worker_device(options: ComputeOptions) -> str:
 
 def workers(options: ComputeOptions) -> int:
     """Local worker processes that these options ask for."""
-    return options.workers or os.cpu_count() or 1
+    return options.workers or cores()
 
 
 def require_free(what: str, needed: int) -> None:
@@ -83,7 +137,7 @@ def require_free(what: str, needed: int) -> None:
     Raises:
         CapacityError: it needs more bytes than are free; says both numbers.
     """
-    free = psutil.virtual_memory().available
+    free = free_memory()
     if needed > free:
         raise CapacityError(
             f"{what} needs about {needed / GIB:.1f} GiB of memory while it is loaded, and "
@@ -105,7 +159,7 @@ def require_memory(title: str, per_worker: int, options: ComputeOptions) -> None
     if options.cluster != "local":
         return
     count = workers(options) if options.executor == "dask" else 1
-    free = psutil.virtual_memory().available
+    free = free_memory()
     if options.memory_limit and per_worker > options.memory_limit:
         raise CapacityError(
             f"{title} needs about {per_worker / GIB:.1f} GiB on each worker, and --memory-limit "

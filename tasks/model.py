@@ -23,7 +23,7 @@ from tasks import hub, machine
 from tasks.workspace import keys, tables
 from tasks.workspace.ledger import Folder
 from tasks.workspace.storage import Storage
-from tasks.workspace.workspace import Workspace
+from tasks.workspace.workspace import WEIGHTS_FILE, Workspace
 
 UNTRAINED, BUNDLED, TIMM = "untrained", "bundled", "timm"
 """Values of `--weights` that are not files."""
@@ -34,7 +34,7 @@ LOADING = 3
 """So many times its weights a backbone takes while it is loaded: stored, as tensors, built."""
 NESTS = ("state_dict", "model", "teacher", "student")
 HUB_FILE, BUNDLED_FILE = "model.safetensors", "scenes.safetensors"
-WEIGHTS_FILE, HEAD_FILE = "weights.safetensors", "head.safetensors"
+HEAD_FILE = "head.safetensors"
 
 
 @dataclass(frozen=True)

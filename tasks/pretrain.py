@@ -20,7 +20,7 @@ from tasks import checkpoints, machine
 from tasks.collapse import ALARM_STEPS, Alarm
 from tasks.decoded import ImageCache
 from tasks.index import IndexReader
-from tasks.model import WEIGHTS_FILE, BackboneSpec
+from tasks.model import BackboneSpec
 from tasks.options import ComputeOptions, PretrainOptions
 from tasks.prefetch import ahead
 from tasks.progress import Progress
@@ -28,7 +28,7 @@ from tasks.stage import Stage, Stopwatch
 from tasks.steps import Step
 from tasks.workspace import keys, tables
 from tasks.workspace.ledger import Folder, Record
-from tasks.workspace.workspace import Workspace
+from tasks.workspace.workspace import WEIGHTS_FILE, Workspace
 
 VERSION = 1
 TITLE = "pretrain"

@@ -13,7 +13,7 @@ from tasks import clips
 from tasks.index import QUARANTINE, IndexReader
 from tasks.workspace import tables
 from tasks.workspace.ledger import Folder
-from tasks.workspace.workspace import Workspace
+from tasks.workspace.workspace import WEIGHTS_FILE, Workspace
 
 PREPARED = "prepared"
 """Where the squares of published data sets lie, by dump."""
@@ -133,8 +133,6 @@ class Summary:
 
     def pretrained(self) -> list[dict[str, Any]]:
         """Every backbone that was trained here: name, where its weights are, figures."""
-        from tasks.model import WEIGHTS_FILE  # torch takes seconds
-
         keys = self.workspace.storage.names("pretrain")
         folders = [self.workspace.folder("pretrain", key) for key in keys]
         return [

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from flows.explorer.guard import READING
@@ -34,6 +34,10 @@ class Missing(InputError):
     """What was asked for is not there."""
 
 
+class Forbidden(OptionError):
+    """What this server was not started for."""
+
+
 def answering(endpoint: Callable[[Request], Any]) -> Endpoint:
     """An endpoint whose errors are sentences; runs in a thread, as it may block."""
 
@@ -48,7 +52,10 @@ def changing(model: type[B], endpoint: Callable[[B], Any]) -> AsyncEndpoint:
     """An endpoint that a change is sent to."""
 
     async def answer(request: Request) -> Response:
-        content = await request.body()
+        try:
+            content = await request.body()
+        except ClientDisconnect:
+            return Response(status_code=400)
 
         def work() -> Any:
             return endpoint(parsed(model, content))
@@ -62,7 +69,8 @@ def _answer(request: Request, work: Callable[[], Any]) -> Response:
     try:
         found = work()
     except StegoError as error:
-        return JSONResponse({"error": str(error)}, status(error, request.method), FRESH)
+        sentence = str(error).encode("utf-8", "backslashreplace").decode()  # half characters
+        return JSONResponse({"error": sentence}, status(error, request.method), FRESH)
     except Exception as error:  # not the user's to mend
         log.warning("the explorer failed", path=request.url.path, cause=repr(error))
         log.logger.info("traceback", exc_info=True)
@@ -72,7 +80,11 @@ def _answer(request: Request, work: Callable[[], Any]) -> Response:
 
 
 def status(error: StegoError, method: str) -> int:
-    """The HTTP status of an error: 404 what is not there, 400 what cannot be, 409 what clashes."""
+    """The HTTP status of an error: 404 what is not there, 400 what cannot be, 409 what clashes,
+    403 what is not allowed.
+    """
+    if isinstance(error, Forbidden):
+        return 403
     if isinstance(error, Missing | ImageError):
         return 404
     if isinstance(error, InputError):

@@ -1,6 +1,5 @@
 """The explorer's web application: what each address answers."""
 
-import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from functools import partial
@@ -15,8 +14,7 @@ from starlette.routing import Route
 
 from flows.explorer import naming
 from flows.explorer.answers import Missing, answering, choice, kept, share, whole
-from flows.explorer.exporting import Exporting
-from flows.explorer.guard import Guard
+from flows.explorer.exporting import Exporting, Roots
 from flows.explorer.searching import Searching
 from tasks import gallery, pictures
 from tasks.index import IndexReader
@@ -42,20 +40,29 @@ class Explorer:
         workspace: which one.
         searching: the index of patches.
         exporting: exports.
+        editable: whether the classes may be changed.
         version: of the workspace's state, as last looked at.
     """
 
-    def __init__(self, workspace: Workspace) -> None:
-        """Show this workspace; `searching` is to be started."""
+    def __init__(
+        self, workspace: Workspace, roots: Roots | None = None, editable: bool = True
+    ) -> None:
+        """Show this workspace; `searching` is to be started.
+
+        Args:
+            workspace: which one.
+            roots: where exports may go; None for a folder inside the workspace.
+            editable: whether the classes may be changed.
+        """
         self.workspace = workspace
         self.searching = Searching(workspace)
-        self.exporting = Exporting(workspace)
-        self.token = secrets.token_urlsafe(24)
+        self.exporting = Exporting(workspace, roots or Roots((workspace.exports,)))
+        self.editable = editable
         self.version = ""
         self.renew()
 
-    def application(self, host: str, port: int) -> Guard:
-        """The guarded web application."""
+    def application(self) -> Starlette:
+        """The web application; it lets everybody in, so it wants a guard."""
         reading: dict[str, Endpoint] = {
             "overview": self.overview,
             "index": lambda _: self.searching.document(),
@@ -74,8 +81,8 @@ class Explorer:
             "labels/{dump}/{row}": self.picture(PNG, labels, VIEW_SIDE),
         }
         routes = [Route(f"/api/{path}", answering(answer)) for path, answer in reading.items()]
-        changes = [*naming.routes(self.workspace), *self.exporting.routes()]
-        return Guard(Starlette(routes=[*_static(), *routes, *changes]), host, port, self.token)
+        changes = [*naming.routes(self.workspace, self.editable), *self.exporting.routes()]
+        return Starlette(routes=[*_static(), *routes, *changes])
 
     def renew(self) -> None:
         """Look at the workspace's state; what was remembered of another one is dropped.
@@ -98,7 +105,7 @@ class Explorer:
         self.renew()
         self.searching.look()
         found = gallery.overview(self.workspace)
-        return {**found, "token": self.token, "version": self.version}
+        return {**found, "editable": self.editable, "version": self.version}
 
     def page(self, request: Request) -> dict[str, Any]:
         """Some images of the gallery."""

@@ -1,24 +1,25 @@
-"""Who may ask: Host, Origin and token of every request, and the headers of every answer.
+"""What reaches the application: Host, Origin, cookie and form of every request; answers' headers.
 
-A page of another site may not read a thing here, not by DNS rebinding (Host), not by a request from
-its own scripts or pictures (Origin, Sec-Fetch-Site), and may not change a thing (token, JSON).
+Who lacks the cookie (see `login`) reads and changes nothing. A page of another site may not use the
+cookie of somebody's browser: not by DNS rebinding (Host), not by a request from its own scripts or
+pictures (Origin, Sec-Fetch-Site, SameSite), and a change is JSON.
 """
 
 import ipaddress
 import re
-import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-TOKEN_HEADER = "x-stego-token"
+from flows.explorer.login import Login
+from flows.explorer.refusal import AGAIN, ELSEWHERE, UNKNOWN, Refusal, page_policy
+
 LONGEST_BODY = 64 * 1024
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 HOST = re.compile(r"(?P<name>\[[^\[\]]+\]|[^:\[\]]+)(?::(?P<port>\d{1,5}))?")
 READING = {"GET", "HEAD"}
+CHANGING = {"POST"}
 POLICY = "; ".join(
     (
         "default-src 'none'",
@@ -34,88 +35,85 @@ POLICY = "; ".join(
     )
 )
 HEADERS = {
-    "content-security-policy": POLICY,
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
     "referrer-policy": "no-referrer",
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
 }
-
-
-class Refusal(Exception):
-    """A request that is not answered: a status and a sentence."""
-
-    def __init__(self, status: int, sentence: str) -> None:
-        """Refuse with this status and sentence."""
-        super().__init__(sentence)
-        self.status = status
+REFUSAL_POLICY = page_policy()
 
 
 @dataclass(frozen=True)
 class Guard:
-    """ASGI middleware that lets this server's own page in and nobody else.
+    """ASGI middleware that lets in who has the cookie, asking from this server's own page.
 
     Attributes:
         app: what answers.
         host: that the server was told to listen on.
-        port: that it listens on.
-        token: that its page knows and other sites do not.
+        bound: the address of that host.
+        login: what makes a request one of its page.
     """
 
     app: ASGIApp
     host: str
-    port: int
-    token: str = field(repr=False)
+    bound: str
+    login: Login
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or refuse."""
-        if scope["type"] == "lifespan":
-            await self.app(scope, receive, send)
+        if scope["type"] != "http":
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.close", "code": 1008})
             return
+        headers = Headers(scope=scope)
+        try:
+            self.check_origin(scope, headers)
+            entrance = self.login.entrance(scope, headers)
+            if entrance is None:
+                self.check_cookie(scope, headers)
+                check_form(scope, headers)
+            answer, policy = entrance or self.app, POLICY
+        except Refusal as refusal:
+            refusal.headers.update(_ended(headers))
+            answer, policy = refusal.answer(headers), REFUSAL_POLICY
 
         async def answering(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(HEADERS)
+                own = {**HEADERS, "content-security-policy": policy}
+                MutableHeaders(scope=message).update(own)
             await send(message)
 
-        try:
-            self.check(scope)
-        except Refusal as refusal:
-            answer = JSONResponse({"error": str(refusal)}, refusal.status)
-            await answer(scope, receive, answering)
-            return
-        await self.app(scope, receive, answering)
+        await answer(scope, receive, answering)
 
-    def check(self, scope: Scope) -> None:
-        """Let a request pass.
+    def check_origin(self, scope: Scope, headers: Headers) -> None:
+        """Let requests pass that are for this server and do not come from another site's page.
 
         Raises:
-            Refusal: it comes from elsewhere, or would change something without saying so.
+            Refusal: another host is meant, or another site asks.
         """
-        if scope["type"] != "http":
-            raise Refusal(400, "only HTTP is spoken here")
-        headers = Headers(scope=scope)
-        host = headers.get("host", "")
-        if not self.serves(host):
-            raise Refusal(421, f"this server is not {host!r}; open the address that it printed")
-        if headers.get("origin") not in (None, f"http://{host}"):
-            raise Refusal(403, "requests of other sites are refused")
-        if headers.get("sec-fetch-site") in ("cross-site", "same-site") and not (
-            headers.get("sec-fetch-mode") == "navigate" and scope["path"] == "/"
+        hosts, path = headers.getlist("host"), scope["path"]
+        if len(hosts) != 1 or not self.serves(hosts[0]):
+            named = " and ".join(hosts)[:100]
+            raise Refusal(421, f"this server is not {named!r}; open the address that it printed")
+        if not path.startswith("/"):
+            raise Refusal(400, "an address here begins with /")
+        if any(origin != f"http://{hosts[0]}" for origin in headers.getlist("origin")):
+            raise Refusal(403, ELSEWHERE)
+        if _from_elsewhere(headers) and not (
+            scope["method"] in READING and path == "/" and _is_navigation(headers)
         ):
-            raise Refusal(403, "requests of other sites are refused")
-        if scope["method"] not in READING:
-            self._check_change(headers)
+            raise Refusal(403, ELSEWHERE)
 
-    def _check_change(self, headers: Mapping[str, str]) -> None:
-        if headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
-            raise Refusal(415, "a change is sent as application/json")
-        if not secrets.compare_digest(headers.get(TOKEN_HEADER, "").encode(), self.token.encode()):
-            raise Refusal(403, "the page is of an earlier start of this server; reload it")
-        length = headers.get("content-length", "")
-        if not length.isdecimal() or int(length) > LONGEST_BODY:
-            raise Refusal(413, f"a change is at most {LONGEST_BODY} bytes and says how long it is")
+    def check_cookie(self, scope: Scope, headers: Headers) -> None:
+        """Let requests pass that have the cookie.
+
+        Raises:
+            Refusal: it lacks the cookie.
+        """
+        if not self.login.admits(headers):
+            reload = _from_elsewhere(headers) and scope["query_string"] != AGAIN.encode()
+            raise Refusal(401, UNKNOWN, {"www-authenticate": "Token"}, reload)
 
     def serves(self, host: str) -> bool:
         """Whether a Host header names this server.
@@ -124,23 +122,67 @@ class Guard:
         can be turned into that.
         """
         parts = HOST.fullmatch(host.lower())
-        if parts is None or (parts["port"] or "80") != str(self.port):
+        if parts is None or (parts["port"] or "80") != str(self.login.port):
             return False
-        if parts["name"] in {*LOOPBACK, self.host.lower(), f"[{self.host.lower()}]"}:
+        own = {each.lower() for each in (self.host, self.bound)}
+        if parts["name"] in {*LOOPBACK, *own, *(f"[{each}]" for each in own)}:
             return True
-        return is_wildcard(self.host) and _address(parts["name"].strip("[]")) is not None
+        return is_wildcard(self.bound) and _address(parts["name"].strip("[]")) is not None
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a server on that host."""
-    address = _address(host)
-    return host.lower() == "localhost" or (address is not None and address.is_loopback)
+def check_form(scope: Scope, headers: Headers) -> None:
+    """Let requests pass that only read, or say in due form what they change.
+
+    Raises:
+        Refusal: it is neither.
+    """
+    method = scope["method"]
+    if method not in READING | CHANGING:
+        raise Refusal(405, f"{method[:20]} is not answered here", {"allow": "GET, HEAD, POST"})
+    if method in READING:
+        return
+    if headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
+        raise Refusal(415, "a change is sent as application/json")
+    length = headers.get("content-length", "")
+    if _is_chunked(headers) or not _is_at_most(length, LONGEST_BODY):
+        raise Refusal(413, f"a change is at most {LONGEST_BODY} bytes and says how long it is")
 
 
-def is_wildcard(host: str) -> bool:
-    """Whether a server on that host listens on every address."""
-    address = _address(host)
-    return address is not None and address.is_unspecified
+def _from_elsewhere(headers: Headers) -> bool:
+    """Whether a page of another site, or of another port of this host, made a browser ask."""
+    return headers.get("sec-fetch-site") in ("cross-site", "same-site")
+
+
+def _is_navigation(headers: Headers) -> bool:
+    """Whether a browser would show the answer as a page of its own."""
+    mode, dest = headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest", "document")
+    return mode == "navigate" and dest == "document"
+
+
+def _is_chunked(headers: Headers) -> bool:
+    return "transfer-encoding" in headers
+
+
+def _is_at_most(length: str, most: int) -> bool:
+    return length.isdecimal() and len(length) < 12 and int(length) <= most
+
+
+def _ended(headers: Headers) -> dict[str, str]:
+    """Ends the connection of a refused request whose body might never end."""
+    small = _is_at_most(headers.get("content-length", "0"), 2 * LONGEST_BODY)
+    return {} if small and not _is_chunked(headers) else {"connection": "close"}
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this machine can reach a server on that address."""
+    found = _address(address)
+    return found is not None and found.is_loopback
+
+
+def is_wildcard(address: str) -> bool:
+    """Whether a server on that address listens on every one."""
+    found = _address(address)
+    return found is not None and found.is_unspecified
 
 
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -1,57 +1,74 @@
 """Changes of the classes, as the page sends them."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
 from starlette.routing import Route
 
-from flows.explorer.answers import Body, changing
+from flows.explorer.answers import Body, Forbidden, changing
 from stego_core.classes import Classes
 from stego_core.errors import WorkspaceError
 from tasks import classes, gallery
 from tasks.classes import Named
 from tasks.workspace.workspace import Workspace
 
+Id = Annotated[int, Field(ge=0, le=255)]
+Ids = Annotated[list[Id], Field(max_length=256)]
+FORBIDDEN = (
+    "classes cannot be changed here: this server is reached from other machines; start `stego "
+    "explore` with --allow-changes, or without --host"
+)
+LONGEST = 1000
+"""Characters of a name that are looked at; the error for those that are too long tells the name."""
+
 
 class Stamped(Body):
     """A change of the classes that the page has: `stamp` says which."""
 
-    stamp: str
+    stamp: str = Field(max_length=64)
 
 
 class Rename(Stamped):
     """Another name of a class."""
 
-    id: int
-    name: str
+    id: Id
+    name: str = Field(max_length=LONGEST)
 
 
 class Recolour(Stamped):
     """Another colour of a class."""
 
-    id: int
-    colour: str
+    id: Id
+    colour: str = Field(max_length=16)
 
 
 class Merge(Stamped):
     """Classes that count as another one; `into` None takes them apart."""
 
-    ids: list[int]
-    into: int | None
+    ids: Ids
+    into: Id | None
 
 
 class Ignore(Stamped):
     """Classes whose pixels belong to none, or to them again."""
 
-    ids: list[int]
+    ids: Ids
     ignored: bool
 
 
-def routes(workspace: Workspace) -> list[Route]:
-    """Where changes of a workspace's classes are sent; each answers with the classes."""
+def routes(workspace: Workspace, allowed: bool) -> list[Route]:
+    """Where changes of a workspace's classes are sent; each answers with the classes, or with a
+    refusal where changes are not allowed.
+    """
+
+    def current(stamp: str) -> Named:
+        if not allowed:
+            raise Forbidden(FORBIDDEN)
+        return require(workspace, stamp)
 
     def edited(sent: Stamped, change: Callable[[Classes], Classes], what: str) -> dict[str, Any]:
-        now = require(workspace, sent.stamp).classes
+        now = current(sent.stamp).classes
         after = change(now)
         classes.edit(workspace, after, f"{what} {differing(now, after)}", sent.stamp)
         return gallery.overview(workspace)
@@ -71,7 +88,7 @@ def routes(workspace: Workspace) -> list[Route]:
         return edited(sent, lambda now: now.ignoring(sent.ids, sent.ignored), what)
 
     def undo(sent: Stamped) -> dict[str, Any]:
-        require(workspace, sent.stamp)
+        current(sent.stamp)
         classes.undo(workspace)
         return gallery.overview(workspace)
 

@@ -1,24 +1,34 @@
-"""Serving the page on this machine until Ctrl-C."""
+"""Serving the page until Ctrl-C, to whoever has the address that is printed."""
 
-import errno
-import socket
-import threading
-import webbrowser
-from contextlib import suppress
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
 
 import uvicorn
 
 from flows import console
 from flows.explorer.app import Explorer
-from flows.explorer.guard import is_loopback, is_wildcard
+from flows.explorer.exporting import Roots
+from flows.explorer.guard import Guard, is_loopback, is_wildcard
+from flows.explorer.listening import MOST_CONNECTIONS, Connection, listening
+from flows.explorer.login import PARAMETER, Login
+from flows.explorer.opening import opened
 from stego_core.errors import OptionError
+from tasks import machine
+from tasks.workspace.storage import Storage
 from tasks.workspace.workspace import Workspace
 
 PORT = 8765
-HIGHEST_PORT = 65535
 
 
-def serve(location: str, host: str, port: int, browser: bool) -> None:
+def serve(
+    location: str,
+    host: str,
+    port: int,
+    browser: bool,
+    export_roots: Sequence[str] = (),
+    allow_changes: bool = False,
+) -> None:
     """Show a workspace until Ctrl-C or SIGTERM.
 
     Args:
@@ -26,40 +36,45 @@ def serve(location: str, host: str, port: int, browser: bool) -> None:
         host: to listen on.
         port: to listen on; 0 for a free one.
         browser: whether to open the page in the user's browser.
+        export_roots: folders or URIs below which exports may go; none: inside the workspace.
+        allow_changes: whether exports and edits of the classes are allowed to those who come from
+            other machines. `export_roots` allow them exports.
 
     Raises:
         WorkspaceError: there is none.
         OptionError: the address cannot be listened on.
+        InputError: an export root is no place for files.
     """
-    explorer = Explorer(Workspace.open(location))
-    with listening(host, port) as server_socket:
-        bound = int(server_socket.getsockname()[1])
-        address = f"http://{_shown(host)}:{bound}/"
-        if not is_loopback(host):
-            console.say(
-                f"warning: everybody who can reach {host}:{bound} can see these images and rename "
-                "classes; leave out --host to serve this machine alone"
-            )
-        console.say(f"{location}: {address}  (Ctrl-C ends it)")
+    machine.hold_threads()
+    workspace = Workspace.open(location)
+    with listening(host, port) as server_socket, ExitStack() as ending:
+        bound, number = server_socket.getsockname()[:2]
+        trusted = allow_changes or is_loopback(bound)
+        roots = places(workspace, export_roots, trusted)
+        explorer = Explorer(workspace, roots, editable=trusted)
+        login = Login(number)
+        address = f"http://{_shown(host, bound)}:{number}/"
+        _warn(f"{host}:{number}", bound, explorer)
+        console.say(f"{location}: {address}?{PARAMETER}={login.token}  (Ctrl-C ends it)")
         if browser:
-            threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+            ending.enter_context(opened(f"{address}?{PARAMETER}={login.token}"))
         explorer.searching.start()
-        try:
-            with suppress(KeyboardInterrupt):
-                server(explorer, host, bound).run(sockets=[server_socket])
-        finally:
-            explorer.searching.stop()
+        ending.callback(explorer.searching.stop)
+        with suppress(KeyboardInterrupt):
+            server(explorer, login, host, bound).run(sockets=[server_socket])
 
 
-def server(explorer: Explorer, host: str, port: int) -> uvicorn.Server:
+def server(explorer: Explorer, login: Login, host: str, bound: str) -> uvicorn.Server:
     """A server of an explorer, to be run with a socket that is bound."""
     config = uvicorn.Config(
-        explorer.application(host, port),
+        Guard(explorer.application(), host, bound, login),
+        http=Connection,
+        ws="none",
+        backlog=MOST_CONNECTIONS,
         log_config=None,
-        log_level="warning",
+        log_level="error",  # what strangers send fills no log
         access_log=False,
         lifespan="off",
-        ws="none",
         proxy_headers=False,
         server_header=False,
         timeout_graceful_shutdown=1,
@@ -67,29 +82,43 @@ def server(explorer: Explorer, host: str, port: int) -> uvicorn.Server:
     return uvicorn.Server(config)
 
 
-def listening(host: str, port: int) -> socket.socket:
-    """A socket that listens.
+def places(workspace: Workspace, given: Sequence[str], trusted: bool) -> Roots:
+    """Where exports may go.
 
     Raises:
-        OptionError: the host is not this machine's, or the port cannot be had.
+        InputError: a place is none, carries a password, or cannot be reached.
+        OptionError: a place is a file.
     """
-    if not 0 <= port <= HIGHEST_PORT:
-        raise OptionError(f"port {port} is none; give one from 1 to {HIGHEST_PORT}, or 0")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=128)
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise OptionError(
-                f"port {port} of {host} is in use; give another one with --port, or --port 0 for "
-                "any that is free"
-            ) from None
-        reason = error.strerror or str(error)
-        raise OptionError(f"{host}:{port} cannot be listened on: {reason}") from None
+    found = tuple(Storage.at(each) for each in dict.fromkeys(given))
+    for each in found:
+        if each.is_local and Path(each.uri).exists() and not Path(each.uri).is_dir():
+            raise OptionError(f"--export-root {each.uri} is no folder; give a folder or a URI")
+        each.exists("")  # says so now where it cannot be reached
+    return Roots(found or (workspace.exports,), allowed=trusted or bool(found))
 
 
-def _shown(host: str) -> str:
+def _warn(shown: str, bound: str, explorer: Explorer) -> None:
+    """Say what other machines may do, where they can reach the server."""
+    if is_loopback(bound):
+        return
+    may = [
+        word
+        for word, allowed in (
+            ("see these images", True),
+            ("change the classes", explorer.editable),
+            ("export", explorer.exporting.roots.allowed),
+        )
+        if allowed
+    ]
+    console.say(
+        f"warning: {shown} is reached from other machines: whoever has the address below, or reads "
+        f"along on the network (nothing is encrypted), can {' and '.join(may)}; leave out --host "
+        "to serve this machine alone, and use an SSH tunnel from others"
+    )
+
+
+def _shown(host: str, bound: str) -> str:
     """The host as people open it."""
-    if is_wildcard(host):
-        return "127.0.0.1" if ":" not in host else "[::1]"
+    if is_wildcard(bound):
+        return "127.0.0.1" if ":" not in bound else "[::1]"
     return f"[{host}]" if ":" in host else host

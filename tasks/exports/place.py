@@ -76,5 +76,11 @@ def _earlier(out: Storage) -> str | None:
     return None
 
 
+def below(out: Storage, other: Storage) -> bool:
+    """Whether a place lies in another one and is not the same."""
+    own, theirs = _folder(out.uri), _folder(other.uri)
+    return own != theirs and own.startswith(theirs)
+
+
 def _folder(uri: str) -> str:
     return uri.rstrip("/").replace("s3a://", "s3://", 1) + "/"

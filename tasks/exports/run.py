@@ -84,7 +84,7 @@ def export(
     sources = _sources(summary, dumps, named.classes.shown())
     total = sum(int(source.index.manifest["images"]) for source in sources)
     shown = Progress(f"export {kind}", total, "images", tell=progress)
-    place.claim(out, kind, writer_class.names, _taken(workspace, sources))
+    place.claim(out, kind, writer_class.names, _taken(workspace, sources, out))
     with Scratch() as scratch:
         left_out = LeftOut(scratch.file("skipped"))
         with Uploads(out) as uploads:
@@ -161,13 +161,14 @@ def _sources(
     return found
 
 
-def _taken(workspace: Workspace, sources: Sequence[Source]) -> dict[str, str]:
-    """Places that an export must not be mixed with."""
+def _taken(workspace: Workspace, sources: Sequence[Source], out: Storage) -> dict[str, str]:
+    """Places that an export must not be mixed with; a workspace has folders in exports/ for it."""
     images = {
         f"the images of dump {source.dump}": str(source.index.manifest["images_uri"])
         for source in sources
     }
-    return {"the workspace": workspace.storage.uri, **images}
+    own = {} if place.below(out, workspace.exports) else {"the workspace": workspace.storage.uri}
+    return {**own, **images}
 
 
 def _write(

@@ -4,7 +4,7 @@ import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -82,14 +82,31 @@ def read_table(storage: Storage, path: str) -> pa.Table:
     """
     content = io.BytesIO(storage.read(path))
     with _damage(storage, path):
-        return pq.read_table(content, page_checksum_verification=True)
+        return _parquet(content).read(use_threads=False)
 
 
 @contextmanager
 def _opened(storage: Storage, path: str) -> Iterator[pq.ParquetFile]:
     """A Parquet file for reading parts of, whose pages are checked."""
     with storage.opened(path) as file, _damage(storage, path):
-        yield pq.ParquetFile(file, page_checksum_verification=True)
+        yield _parquet(file)
+
+
+def _parquet(file: BinaryIO) -> pq.ParquetFile:
+    """A Parquet file that the calling thread alone reads, `use_threads=False` at each read.
+
+    Arrow's own threads let go of the file some time after a read has returned. Where Python ends
+    meanwhile, its lock ends such a thread inside a C++ destructor, and the process aborts:
+    "terminate called without an active exception".
+    """
+    return pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=False)
+
+
+def _row_group(
+    parquet: pq.ParquetFile, group: int, columns: Sequence[str] | None = None
+) -> pa.Table:
+    names = None if columns is None else list(columns)
+    return parquet.read_row_group(group, columns=names, use_threads=False)
 
 
 @contextmanager
@@ -122,7 +139,7 @@ def read_rows(storage: Storage, path: str, rows: NDArray[np.int64]) -> list[dict
 @remembered(4)
 def _group(storage: Storage, path: str, group: int) -> pa.Table:
     with _opened(storage, path) as parquet:
-        return parquet.read_row_group(group)
+        return _row_group(parquet, group)
 
 
 def row_count(storage: Storage, path: str) -> int:
@@ -135,13 +152,13 @@ def stream_column(storage: Storage, path: str, column: str) -> Iterator[list[Any
     """One column, a row group at a time, so that memory does not grow with the table."""
     with _opened(storage, path) as parquet:
         for group in range(parquet.num_row_groups):
-            yield parquet.read_row_group(group, columns=[column]).column(column).to_pylist()
+            yield _row_group(parquet, group, [column]).column(column).to_pylist()
 
 
 def read_columns(storage: Storage, path: str, columns: Sequence[str]) -> dict[str, NDArray[Any]]:
     """Some columns of a table as arrays; strings as objects, None where there is none."""
     with _opened(storage, path) as parquet:
-        table = parquet.read(columns=list(columns))
+        table = parquet.read(columns=list(columns), use_threads=False)
         return {name: table.column(name).to_numpy() for name in columns}
 
 
@@ -149,7 +166,7 @@ def stream_rows(storage: Storage, path: str, columns: Sequence[str]) -> Iterator
     """Rows as dictionaries of some columns, a row group at a time."""
     with _opened(storage, path) as parquet:
         for group in range(parquet.num_row_groups):
-            yield from parquet.read_row_group(group, columns=list(columns)).to_pylist()
+            yield from _row_group(parquet, group, columns).to_pylist()
 
 
 def write_tensors(storage: Storage, path: str, tensors: Mapping[str, NDArray[Any]]) -> bytes:

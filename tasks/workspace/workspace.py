@@ -14,6 +14,10 @@ from tasks.workspace.storage import Storage
 FORMAT = 1
 """Raised when an older workspace can no longer be read."""
 ROOT_FILE, CURRENT_FILE = "workspace.json", "current.json"
+WEIGHTS_FILE = "weights.safetensors"
+"""Of a backbone, stored or trained here."""
+EXPORTS = "exports"
+"""Folder of exports: the only one that no stage writes."""
 DUMP_NAME = re.compile(r"\w[\w.-]{0,99}")
 
 
@@ -62,6 +66,11 @@ class Workspace:
                 f"of stego-flows reads {FORMAT}; use the version that made it, or a new workspace"
             )
         return self
+
+    @property
+    def exports(self) -> Storage:
+        """Where exports go that are given no other place, each into a folder of its own."""
+        return Storage(self.storage.full(EXPORTS))
 
     def _root(self) -> dict[str, Any] | None:
         return self._document(ROOT_FILE)

@@ -25,10 +25,15 @@ def test_the_same_whichever_way_the_vectors_are_ordered() -> None:
     np.testing.assert_allclose(Plane.of(vectors).axes, Plane.of(vectors[::-1]).axes, atol=1e-9)
 
 
-@pytest.mark.parametrize("count", [1, 2])
-def test_fewer_vectors_than_axes(count: int) -> None:
-    vectors = np.eye(count, 3)
+@pytest.mark.parametrize("scale", [1, 0.1, 1e-3, 70])
+@pytest.mark.parametrize(("count", "rank"), [(1, 0), (2, 1), (9, 0), (9, 1)])
+def test_fewer_axes_than_two_are_zero(count: int, rank: int, scale: float) -> None:
+    rng = np.random.default_rng(0)
+    vectors = scale * (rng.normal(size=5) + rng.normal(size=(count, 1)) * rng.normal(size=5))
+    vectors = vectors if rank else vectors[:1].repeat(count, axis=0)
     plane = Plane.of(vectors)
     assert plane.explained == pytest.approx(1)
+    assert np.linalg.norm(plane.axes, axis=1) == pytest.approx([rank, 0])
     assert np.isfinite(plane.points(vectors)).all()
-    assert not plane.points(vectors)[:, 1].any()
+    assert not plane.axes[rank:].any()
+    assert not plane.points(vectors)[:, rank:].any()

@@ -13,6 +13,8 @@ from flags import QUICK, TINY
 from flows.cli import main
 from flows.explorer import serve
 from flows.explorer.app import Explorer
+from flows.explorer.listening import listening
+from flows.explorer.login import Login
 from tasks.workspace import remembered
 from tasks.workspace.workspace import Workspace
 
@@ -132,23 +134,30 @@ def copied(explored: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspac
 
 
 class Served(NamedTuple):
-    """A running server."""
+    """A running server: its address without the token, and what lets in."""
 
     explorer: Explorer
     address: str
+    login: Login
+
+    @property
+    def printed(self) -> str:
+        """The address as the command prints it."""
+        return f"{self.address}?token={self.login.token}"
 
 
 @pytest.fixture(scope="module")
 def served(copied: Workspace) -> Iterator[Served]:
     with remembered.during("served"):
         explorer = Explorer(copied)
-        with serve.listening("127.0.0.1", 0) as server_socket:
+        with listening("127.0.0.1", 0) as server_socket:
             port = server_socket.getsockname()[1]
-            server = serve.server(explorer, "127.0.0.1", port)
+            login = Login(port)
+            server = serve.server(explorer, login, "127.0.0.1", "127.0.0.1")
             thread = threading.Thread(target=server.run, args=([server_socket],), daemon=True)
             thread.start()
             explorer.searching.start()
-            yield Served(explorer, f"http://127.0.0.1:{port}/")
+            yield Served(explorer, f"http://127.0.0.1:{port}/", login)
             server.should_exit = True
             thread.join(10)
             explorer.searching.stop()
@@ -158,6 +167,7 @@ def served(copied: Workspace) -> Iterator[Served]:
 def page(browser: Any, served: Served, copied: Workspace) -> Iterator[Page]:
     """The page; afterwards nothing may have gone wrong in the browser, and names are as found."""
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    browser.get(served.printed)
     browser.get_log("browser")
     yield Page(browser, served.address, copied)
     severe = [line["message"] for line in browser.get_log("browser") if line["level"] == "SEVERE"]

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from urllib.request import urlopen
+from urllib.request import HTTPCookieProcessor, build_opener
 
 import pytest
 from explored import LOOK, Page
@@ -120,15 +120,19 @@ class TestRest:
         page.until("return location.hash.startsWith('#/image/train/')")
         page.see("#heat")
 
-    def test_export(self, page: Page, tmp_path: Path) -> None:
+    def test_export(self, page: Page, copied: Workspace) -> None:
         page.open()
         page.see(".tile")
         page.click("#export-open")
         page.until("return document.querySelector('#export-kind').value == 'masks'")
-        page.see("#export [name=out]").send_keys(str(tmp_path / "out"))
+        assert page.see("#export-name").get_attribute("value") == "masks"
+        place = Path(copied.storage.uri, "exports")
+        assert f"goes to {place}/masks " in page.text("#export-target")
+        page.see("#export-name").clear()
+        page.see("#export-name").send_keys("summer/first")
         page.click("#export [type=submit]")
         page.until("return document.querySelector('#export-said').className == 'done'")
-        assert len(list((tmp_path / "out").rglob("s00*.png"))) >= 6
+        assert len(list((place / "summer" / "first").rglob("s00*.png"))) >= 6
 
     def test_phone(self, page: Page) -> None:
         for link in ("#/gallery", "#/image/train/2?y=40&x=20", "#/codes"):
@@ -189,9 +193,10 @@ def test_the_command_serves_until_it_is_interrupted(
     while "http" not in line:
         line = running.stderr.readline()
         assert line, "it ended"
-    address = re.search(r"http://127\.0\.0\.1:\d+/", line)
+    address = re.search(r"http://127\.0\.0\.1:\d+/\?token=\S{43}", line)
     assert address is not None
-    with urlopen(address[0]) as answer:
+    opener = build_opener(HTTPCookieProcessor())  # the address is left for one without the token
+    with opener.open(address[0]) as answer:
         assert b"stego explore" in answer.read()
     running.send_signal(how)
     out, error = running.communicate(timeout=60)

@@ -143,7 +143,7 @@ class TestDeployed:
         assert step["prefect.deployments.steps.set_working_directory"]["directory"] == str(ROOT)
 
     def test_no_place_is_empty(self, setup: Setup) -> None:
-        images = deployment(setup, "pipeline/full")["parameters"]["options"]["corpus"]["images"]
+        images = deployment(setup, "pipeline/full")["parameters"]["images"]
         assert images == "demo/workspace-corpus/images"
         assert deployment(setup, "backfill/nightly")["parameters"]["inbox"]["inbox"].endswith(
             "/inbox"

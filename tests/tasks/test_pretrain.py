@@ -30,7 +30,7 @@ from tasks.progress import Event, listening
 from tasks.stage import Stage
 from tasks.steps import LoopExecutor
 from tasks.workspace import keys
-from tasks.workspace.workspace import Workspace
+from tasks.workspace.workspace import WEIGHTS_FILE, Workspace
 
 PICO = "vit_pico_patch8_conv_64"
 IMAGES, STEPS = 5, 7
@@ -115,7 +115,7 @@ def undisturbed(shared: Place) -> Iterator[tuple[dict[str, Any], Path, list[Even
 
 
 def weights_in(path: Path) -> Weights:
-    return dict(safetensors.numpy.load_file(path / model.WEIGHTS_FILE))
+    return dict(safetensors.numpy.load_file(path / WEIGHTS_FILE))
 
 
 def start_of(place: Place) -> Weights:
@@ -304,10 +304,10 @@ class TestOutcome:
         self, shared: Place, undisturbed: tuple[dict[str, Any], Path, list[Event]]
     ) -> None:
         manifest, path, _ = undisturbed
-        content = (path / model.WEIGHTS_FILE).read_bytes()
+        content = (path / WEIGHTS_FILE).read_bytes()
         assert manifest["digest"] == keys.digest(content)
         built = backbone.bare_model(PICO)
-        backbone.load_weights(built, model.from_file(str(path / model.WEIGHTS_FILE)))
+        backbone.load_weights(built, model.from_file(str(path / WEIGHTS_FILE)))
         loaded = {name: value.numpy() for name, value in built.state_dict().items()}
         assert distance(loaded, weights_in(path)) == 0
         assert distance(loaded, start_of(shared)) > 1e-5
@@ -350,7 +350,7 @@ class TestOutcome:
         assert 0 < manifest["information"] < math.log(16)
         assert not manifest["collapsed"]
         told = pretrain.outcome(shared.workspace, "dump", shared.spec, OPTIONS)
-        assert told["weights"] == str(path / model.WEIGHTS_FILE)
+        assert told["weights"] == str(path / WEIGHTS_FILE)
         assert told["key"] == path.name
         assert told["backbone"] == PICO
         assert {name: told[name] for name in ("loss", "quality")} == {
@@ -433,7 +433,7 @@ class TestResume:
         killed_at(5, monkeypatch, stage)
         kept = sorted((path / "checkpoints").iterdir())
         assert [int(file.stem) for file in kept] == [4, 5]
-        assert not (path / model.WEIGHTS_FILE).exists()
+        assert not (path / WEIGHTS_FILE).exists()
         assert stage.folder.missing(1) == [0]
         if torn:
             kept[-1].write_bytes(kept[-1].read_bytes()[:-7])
@@ -447,7 +447,7 @@ class TestResume:
         assert len(skipped) == int(torn)
         expected, whole, _ = undisturbed
         assert manifest["digest"] == expected["digest"]
-        for name in ("curve.parquet", "quality.parquet", model.WEIGHTS_FILE):
+        for name in ("curve.parquet", "quality.parquet", WEIGHTS_FILE):
             assert (path / name).read_bytes() == (whole / name).read_bytes(), name
 
     def test_progress_counts_steps_however_checkpoints_fall(
@@ -475,7 +475,7 @@ class TestAstray:
         said = str(caught.value)
         assert "went astray" in said
         assert "lower --learning-rate" in said
-        assert not (path / model.WEIGHTS_FILE).exists()
+        assert not (path / WEIGHTS_FILE).exists()
         assert not stage.folder.recorded()
 
     def test_weights_that_are_no_numbers_are_never_stored(self, own: Place) -> None:
@@ -483,7 +483,7 @@ class TestAstray:
         stage, path = own.begun(varied(steps=1, warmup=0).model_copy(update=ASTRAY))
         with pytest.raises(TrainingError, match="--learning-rate"):
             compute(stage)
-        assert not (path / model.WEIGHTS_FILE).exists()
+        assert not (path / WEIGHTS_FILE).exists()
 
     def test_images_that_all_look_alike_collapse_it(
         self, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch

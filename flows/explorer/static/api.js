@@ -1,7 +1,14 @@
 // What the server answers, and where its pictures lie.
 
-let token = "";
 let version = "";
+
+const UNKNOWN = 401;
+let refused = () => {};
+
+/** Call this where the server does not know this page: it was started again. */
+export function onRefused(listener) {
+  refused = listener;
+}
 
 export class ApiError extends Error {
   constructor(message, status) {
@@ -25,6 +32,7 @@ async function answer(request) {
     throw new ApiError("the server does not answer; is `stego explore` still running?", 0);
   }
   const body = await response.json().catch(() => ({}));
+  if (response.status === UNKNOWN) refused();
   if (!response.ok) throw new ApiError(body.error || `the server answers ${response.status}`, response.status);
   return body;
 }
@@ -36,7 +44,7 @@ export const post = (path, body = {}) =>
   answer(
     fetch(`/api/${path}`, {
       method: "POST",
-      headers: { "content-type": "application/json", "x-stego-token": token },
+      headers: { "content-type": "application/json" },
       body: JSON.stringify(body),
     }),
   );
@@ -44,7 +52,7 @@ export const post = (path, body = {}) =>
 /** What the workspace holds; what is asked for later is of this state. */
 export async function overview() {
   const found = await get("overview");
-  ({ token, version } = found);
+  ({ version } = found);
   return found;
 }
 

@@ -19,7 +19,7 @@ export function start() {
 }
 
 export function undo() {
-  if (store.overview.undo) change("classes/undo");
+  if (store.overview.undo && store.overview.editable) change("classes/undo");
 }
 
 /** Show these shares, of an image's classes; null for the workspace's. */
@@ -29,14 +29,16 @@ export function showShares(found) {
 }
 
 function render() {
-  const { revision, note, undo: undoable } = store.overview;
+  const { revision, note, undo: undoable, editable } = store.overview;
   const editing = $("#legend input.rename");
   if (editing) return; // the list comes anew when the name is settled
   for (const id of chosen) if (store.shown[id] !== id) chosen.delete(id);
   const focused = document.activeElement?.closest?.("#legend li") && place(document.activeElement);
   $("#revision").textContent = `revision ${revision}`;
   $("#revision").title = note || "";
-  $("#undo").disabled = !undoable;
+  $("#undo").disabled = !undoable || !editable;
+  $("#fixed").hidden = editable;
+  document.body.classList.toggle("fixed", !editable);
   const shown = kept();
   $("#legend").replaceChildren(...shown.map(row));
   const ignored = store.classes.filter((each) => each.ignored && each.merged_into == null);
@@ -70,6 +72,7 @@ function row(cls, at) {
     type: "color",
     class: "swatch",
     value: cls.colour,
+    disabled: !store.overview.editable,
     "aria-label": `Colour of ${cls.name}`,
     onchange: (event) => change("classes/recolour", { id: cls.id, colour: event.target.value }),
   });
@@ -130,7 +133,7 @@ function ignoredRow(cls) {
 /** Edit a name where it stands: Enter keeps it, Escape does not. */
 export function rename(id) {
   const label = $(`#legend li[data-id="${id}"] .name`);
-  if (!label) return;
+  if (!label || !store.overview.editable) return;
   const before = nameOf(id);
   const input = el("input", { class: "rename", value: before, maxLength: 100, "aria-label": `Name of ${before}` });
   let settled = false;

@@ -1,16 +1,22 @@
-// The export's dialog: format, place, dumps, progress.
+// The export's dialog: format, folder, dumps, progress.
 
 import * as api from "./api.js";
 import { $, el, tell } from "./dom.js";
 import { store } from "./store.js";
 
 const LOOK_MS = 700;
+const NOT_ALLOWED = "Nothing is exported from here: this server is reached from other machines. " +
+  "Start it with --export-root or --allow-changes, or without --host.";
 let timer = null;
+let roots = [];
+let allowed = true; // by how the server was started
+let suggested = ""; // the folder's name, until another one is typed
 
 export function start() {
   const dialog = $("#export");
   $("#export-open").addEventListener("click", open);
   $("#export-close").addEventListener("click", () => dialog.close());
+  for (const name of ["kind", "root", "name"]) $(`#export [name=${name}]`).addEventListener("input", target);
   dialog.addEventListener("close", () => clearTimeout(timer));
   $("#export-form").addEventListener("submit", (event) => {
     event.preventDefault();
@@ -30,13 +36,28 @@ function open() {
     $("#export-kind").replaceChildren(
       ...formats.map(([name, what]) => el("option", { value: name }, `${name}: ${what}`)),
     );
-    say(state);
+    ({ roots, allowed } = state);
+    $("#export-root").replaceChildren(...roots.map((place, at) => el("option", { value: String(at) }, place)));
+    $("#export-roots").hidden = roots.length < 2;
+    target();
+    say(allowed ? state : { state: "failed", sentence: NOT_ALLOWED });
   });
+}
+
+/** Say where the export goes; its folder is called as its format, unless it is given a name. */
+function target() {
+  const name = $("#export-name");
+  const kind = $("#export-kind").value;
+  if (name.value === suggested && document.activeElement !== name) name.value = suggested = kind;
+  const place = roots[Number($("#export-root").value)] ?? "";
+  $("#export-target").textContent = `goes to ${place}/${name.value.trim()} of the machine that serves this page`;
 }
 
 async function send() {
   const form = new FormData($("#export-form"));
-  say(await api.post("export", { kind: form.get("kind"), out: form.get("out"), dumps: form.getAll("dump") }));
+  const name = form.get("name").trim();
+  const root = Number(form.get("root"));
+  say(await api.post("export", { kind: form.get("kind"), name, root, dumps: form.getAll("dump") }));
   timer = setTimeout(look, LOOK_MS);
 }
 
@@ -54,6 +75,6 @@ function say({ state, sentence, done, total }) {
   else bar.removeAttribute("value");
   $("#export-said").textContent = running && total ? `${sentence}, ${done} of ${total}` : sentence;
   $("#export-said").className = state;
-  $("#export-form [type=submit]").disabled = running;
+  $("#export-form [type=submit]").disabled = running || !allowed;
   if (running) timer = setTimeout(look, LOOK_MS);
 }

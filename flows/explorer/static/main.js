@@ -18,6 +18,8 @@ const SECTIONS = { gallery: "#gallery", image: "#viewer", codes: "#codes" };
 
 async function start() {
   theme();
+  api.onRefused(() => $("#refused").open || $("#refused").showModal());
+  $("#reload").addEventListener("click", () => location.reload());
   for (const part of [gallery, view, zoom, correspondence, classes, codes, exporting, keys]) part.start();
   $("#up").addEventListener("click", () => go({ view: "gallery" }));
   $("#opacity").addEventListener("input", (event) => setOpacity(event.target.value / 100));
@@ -105,5 +107,6 @@ document.addEventListener("click", (event) => {
   }
 });
 
+if (location.search) history.replaceState(null, "", `${location.pathname}${location.hash}`);
 if (!location.hash) history.replaceState(null, "", "#/gallery");
 start();
