@@ -220,7 +220,7 @@ class TestCoco:
 
     def test_a_category_that_the_taxonomy_lacks(self) -> None:
         file = CocoFile.parse(json.dumps(document(BOX)).encode(), "i.json")
-        with pytest.raises(InputError, match="has no class 'road', a category of i.json"):
+        with pytest.raises(InputError, match=r"has no class 'road', a category of i\.json"):
             self.meaning(file, Taxonomy("t", ("car", "sky", "tree")))
 
     @pytest.mark.parametrize(
