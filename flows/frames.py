@@ -28,16 +28,18 @@ def indexed(
     options: CorpusOptions,
     compute_options: ComputeOptions,
     like: str | None = None,
+    continuing: bool = False,
 ) -> None:
     """Index a dump, its videos' frames included.
 
-    Labels without a taxonomy mean what those of the dump `like` mean.
+    Labels without a taxonomy mean what those of the dump `like` mean; numbers of a dump that is
+    `continuing` the workspace's others mean what they mean there.
     """
     place = Workspace.create(workspace)
     place.corpus(dump)  # refuses what cannot be a dump's name
     if frames.wanted(place, dump, options):
         frames_flow(workspace, dump, options, compute_options)
-    stages.corpus_flow(workspace, dump, options, like, compute_options)
+    stages.corpus_flow(workspace, dump, options, like, compute_options, continuing)
     tell(place, dump)
 
 

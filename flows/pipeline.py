@@ -4,7 +4,7 @@ from typing import Any
 
 from prefect import flow
 
-from flows import stages
+from flows import artifacts, record, stages
 from flows.frames import indexed
 from flows.outage import told_apart
 from flows.session import session
@@ -57,21 +57,9 @@ def pipeline(
         keys, tables = trained(workspace, [name], options)
         settle(workspace, keys, tables, options)
         labelled(workspace, name, keys, options.masks, options.scores, options.compute)
-        return {"keys": keys, "report": stages.report_flow(workspace)}
-
-
-def require_enough(workspace: str, dumps: list[str], options: RunOptions) -> None:
-    """Refuse, before any image is embedded, what so many images cannot give.
-
-    Raises:
-        CapacityError: there are too few.
-    """
-    place = Workspace.open(workspace)
-    images = sum(int(place.corpus(dump).manifest()["images"]) for dump in dumps)
-    settled = stages.with_classes(place, dumps, options.clusters)
-    remarks = enough.require_enough(images, options.features, options.neighbors, settled)
-    for remark in remarks:
-        log.warning(remark)
+        report = stages.report_flow(workspace)
+        artifacts.run_pages(Workspace.open(workspace), report)
+        return {"keys": keys, "report": report}
 
 
 def corpus_of(options: CorpusOptions, **given: str | None) -> CorpusOptions:
@@ -86,6 +74,20 @@ def corpus_of(options: CorpusOptions, **given: str | None) -> CorpusOptions:
         raise OptionError("no images are given; say in `images` which folder or URI holds them")
     corpus: CorpusOptions = built("corpus", held)
     return corpus
+
+
+def require_enough(workspace: str, dumps: list[str], options: RunOptions) -> None:
+    """Refuse, before any image is embedded, what so many images cannot give.
+
+    Raises:
+        CapacityError: there are too few.
+    """
+    place = Workspace.open(workspace)
+    images = sum(int(place.corpus(dump).manifest()["images"]) for dump in dumps)
+    settled = stages.with_classes(place, dumps, options.clusters)
+    remarks = enough.require_enough(images, options.features, options.neighbors, settled)
+    for remark in remarks:
+        log.warning(remark)
 
 
 def trained(
@@ -157,7 +159,8 @@ def labelled(
     run: ComputeOptions,
 ) -> None:
     """Masks of a dump, and its scores where it has labels."""
-    keys["masks"] = stages.masks_flow(workspace, dump, keys["clusters"], mask_options, run)
+    with record.labelling(dump):
+        keys["masks"] = stages.masks_flow(workspace, dump, keys["clusters"], mask_options, run)
     place = Workspace.open(workspace)
     place.settle(keys={**place.current()["keys"], **keys})
     scored(workspace, dump, keys, mask_options, score_options, run)

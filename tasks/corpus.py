@@ -9,8 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stego_core.errors import ImageError, InputError
-from tasks import clips, images, labels, machine, pages
-from tasks.findings import alike, bad_label, further, refuse_problems, require_labels
+from stego_core.valuerange import parsed_bands
+from tasks import clips, labels, machine, pages, rendering, tallies, values
+from tasks.findings import (
+    alike,
+    bad_label,
+    decide,
+    further,
+    refuse_problems,
+    require_labels,
+    values_file,
+)
 from tasks.frozen import COCO, frozen
 from tasks.index import IndexReader
 from tasks.labelling import Labelling
@@ -56,8 +65,9 @@ class CorpusWork:
     max_pixels: int
     listed: int
     has_clips: bool = False
-    compute: ComputeOptions = field(default_factory=ComputeOptions)
     every_page: bool = False
+    compute: ComputeOptions = field(default_factory=ComputeOptions)
+    bands: tuple[int, ...] | None = None
 
     def steps(self) -> Sequence[Step]:
         """One step: images are read by threads, the table is written."""
@@ -72,6 +82,9 @@ class CorpusWork:
         room = Room(machine.budget(self.compute))
         with watch("read"), ThreadPoolExecutor(THREADS) as pool:
             described = list(pool.map(lambda row: self._describe(row, room), rows))
+        found = tallies.by_form(e["tally"] for e in described if "tally" in e)
+        documents, tensors = tallies.packed(found)
+        content = tables.write_tensors(folder.storage, values_file(folder, shard), tensors)
         good = [entry for entry in described if "reason" not in entry]
         refuse_problems([entry["problem"] for entry in good if "problem" in entry])
         bad = [{"path": e["path"], "reason": e["reason"]} for e in described if "reason" in e] + [
@@ -90,6 +103,8 @@ class CorpusWork:
             keys.digest(keys.canonical([[e[name] for name in PINNED] for e in good])),
             watch.seconds,
             results={
+                "values": documents,
+                "values_digest": keys.digest(content),
                 "indexed": len(good),
                 "labelled": sum(e["label_digest"] is not None for e in good),
                 "pixels": sum(e["height"] * e["width"] for e in good),
@@ -121,8 +136,11 @@ class CorpusWork:
         try:
             content = read_file(source, path)
             shown = content if row.get("page") is None else pages.page_file(content, row["page"])
-            with room.for_decoding(path, shown, self.max_pixels):
-                height, width = images.decode(shown, self.max_pixels).shape[:2]
+            with (
+                room.for_decoding(path, shown, self.max_pixels),
+                rendering.opened(shown, self.max_pixels, self.bands) as found,
+            ):
+                tally, (height, width) = tallies.Tally.of(found), found.displayed
         except ImageError as error:
             return {"path": row["path"], "reason": str(error)}
         extra = {**CLIP_COLUMNS, **PAGE_COLUMNS}
@@ -131,6 +149,7 @@ class CorpusWork:
             "path": row["path"],
             "height": height,
             "width": width,
+            "tally": tally,
             "bytes": len(content),
             "digest": keys.digest(content),
             "further": {} if row.get("page") is not None else pages.further(path, content),
@@ -145,10 +164,12 @@ def plan(
     options: CorpusOptions,
     like: str | None = None,
     compute: ComputeOptions | None = None,
+    continuing: bool = False,
 ) -> Stage | None:
     """List the images and freeze the list; None if the dump is already complete.
 
-    Labels that come without a taxonomy mean what those of the dump `like` mean.
+    Labels that come without a taxonomy mean what those of the dump `like` mean. A dump that is
+    `continuing` what the workspace holds has numbers that mean what they mean there.
 
     Raises:
         InputError: there are no images, the taxonomy cannot be used, or files of the finished
@@ -172,6 +193,7 @@ def plan(
         "version": VERSION,
         **({"pages": options.pages} if every_page else {}),
         **options.suffixes(),
+        **options.model_dump(include={"bands", "value_range"}, exclude_defaults=True),
     }
     begin(folder, dump, pins)
     if folder.finished:
@@ -179,6 +201,9 @@ def plan(
         return None
     found = frozen(workspace, dump, options, taxonomy, frames)
     count = tables.row_count(folder.storage, f"{folder.path}/{LISTING}")
+    before = values.before(workspace, dump) if continuing else []
+    manifests = [workspace.corpus(name).manifest() for name in before]
+    bands = parsed_bands(options.bands) or values.bands_of(manifests)
     work = CorpusWork(
         workspace,
         dump,
@@ -194,17 +219,21 @@ def plan(
         options.max_pixels,
         count,
         frames is not None,
-        every_page=every_page,
-        compute=compute or ComputeOptions(),
+        every_page,
+        compute or ComputeOptions(),
+        bands,
     )
     shards = -(-count // SHARD_IMAGES)
     manifest = {
         "stage": "corpus",
         "dump": dump,
         **pins,
+        "values_before": before,
         **found.manifest(),
         **found.told.document(),
     }
+    if bands is not None:
+        manifest["bands"] = ",".join(map(str, bands))
     return Stage(folder, f"corpus {dump}", "images", count, shards, work, manifest)
 
 
@@ -237,7 +266,11 @@ def finish(workspace: Workspace, stage: Stage, seconds: float, computed: int) ->
             f"none of the {stage.items} images can be used; the first: {first['path']}: "
             f"{first['reason']}; give readable images"
         )
-    index_digest = keys.digest(keys.canonical([record.checksum for record in records]))
+    decided = decide(workspace, stage, records)
+    checksums: list[Any] = [record.checksum for record in records]
+    if (pictured := decided.pins()) is not None:
+        checksums.append(pictured)
+    index_digest = keys.digest(keys.canonical(checksums))
     told = Told.of(stage.manifest)
     for kind, found in further([r.results.get("further", {}) for r in records]).items():
         told.count(kind, found["count"], found["example"])
@@ -247,6 +280,7 @@ def finish(workspace: Workspace, stage: Stage, seconds: float, computed: int) ->
         computed,
         **told.document(),
         index=index_digest,
+        values=decided.document(),
         sequence=len(workspace.dumps()),
         images=total["indexed"],
         labelled=total["labelled"],

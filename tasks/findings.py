@@ -1,16 +1,21 @@
-"""What a dump's files add up to: labels that do not fit, images that are alike, further pages."""
+"""What a dump's files add up to: labels that do not fit, alike images, pages, what numbers mean."""
 
 from collections.abc import Sequence
 from typing import Any
 
-from stego_core.errors import InputError
+from stego_core.errors import InputError, WorkspaceError
 from stego_core.taxonomy import Taxonomy
-from tasks import labels
+from tasks import labels, tallies, values
 from tasks.labels import Tally
 from tasks.listing import PAGE_COLUMNS
+from tasks.log import Log
+from tasks.options import ReadOptions
 from tasks.stage import Stage
 from tasks.workspace import tables
-from tasks.workspace.ledger import Record
+from tasks.workspace.ledger import Folder, Record
+from tasks.workspace.workspace import Workspace
+
+log = Log(__name__)
 
 
 def bad_label(entry: dict[str, Any]) -> dict[str, str]:
@@ -80,3 +85,40 @@ def further(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
             known = total.setdefault(kind, {"count": 0, "example": each["example"]})
             known["count"] += each["count"]
     return total
+
+
+def decide(workspace: Workspace, stage: Stage, records: Sequence[Record]) -> values.Decided:
+    """What the numbers of a dump's files mean, and tell of it.
+
+    Raises:
+        WorkspaceError: an earlier version began to index it.
+    """
+    found: list[tallies.Tally] = []
+    for record in records:
+        if "values" not in record.results:
+            stage.folder.clear()
+            raise WorkspaceError(
+                f"{stage.folder.path} was begun by an earlier version; run the same command again, "
+                "and it begins anew"
+            )
+        path = values_file(stage.folder, record.shard)
+        tensors = tables.read_tensors(stage.folder.storage, path)
+        found = tallies.by_form([*found, *tallies.unpacked(record.results["values"], tensors)])
+    before = [
+        each
+        for dump in stage.manifest["values_before"]
+        for each in values.renderings(workspace.corpus(dump).manifest())
+    ]
+    options = {name: stage.manifest.get(name) for name in ("bands", "value_range")}
+    given = {name: value for name, value in options.items() if value is not None}
+    decided = values.decided(found, ReadOptions(**given), before)
+    for line in decided.told:
+        log.info("values", dump=stage.manifest["dump"], told=line)
+    for line in decided.warnings:
+        log.warning(line, dump=stage.manifest["dump"])
+    return decided
+
+
+def values_file(folder: Folder, shard: int) -> str:
+    """Where the counts of one shard's numbers lie."""
+    return f"{folder.path}/parts/values-{shard:06d}.safetensors"

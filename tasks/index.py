@@ -8,10 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stego_core.errors import ImageError, InputError, WorkspaceError
+from stego_core.rendering import Picture
 from stego_core.taxonomy import Taxonomy
-from tasks import clips, images, pages
+from tasks import clips, images, pages, values
 from tasks.labels import class_ids
 from tasks.prefetch import ahead
+from tasks.rendering import Renderer
 from tasks.workspace import keys, tables
 from tasks.workspace.remembered import remembered
 from tasks.workspace.storage import Storage
@@ -23,7 +25,6 @@ FETCHES_AHEAD = 4
 DECODED_AHEAD = 1
 """Images that are decoded meanwhile; a large one takes much memory."""
 Entry = dict[str, Any]
-Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,8 @@ class IndexReader:
         path = f"{self.workspace.corpus(self.dump).path}/{INDEX}"
         return tables.stream_column(self.workspace.storage, path, name)
 
-    def images(self, entries: Iterable[Entry]) -> Iterator[tuple[Entry, Pixels | ImageError]]:
-        """Pixels (H, W, 3) uint8 of entries, in order; files are fetched and decoded ahead.
+    def images(self, entries: Iterable[Entry]) -> Iterator[tuple[Entry, Picture | ImageError]]:
+        """Pictures of entries, in order; files are fetched and decoded ahead.
 
         An entry that cannot be read any more, or is not what was indexed, comes with the reason.
         """
@@ -82,17 +83,31 @@ class IndexReader:
         for (entry, _), image in ahead(fetched, self._decoded, DECODED_AHEAD):
             yield entry, image
 
-    def _decoded(self, fetched: tuple[Entry, bytes | ImageError]) -> Pixels | ImageError:
+    def _decoded(self, fetched: tuple[Entry, bytes | ImageError]) -> Picture | ImageError:
         _, content = fetched
         if isinstance(content, ImageError):
             return content
         try:
-            return images.decode(content, self.manifest["max_pixels"])
+            return self.picture(content)
         except ImageError as error:
             return error
 
-    def image(self, entry: Entry) -> Pixels:
-        """Pixels (H, W, 3) uint8 of an entry.
+    def picture(self, content: bytes) -> Picture:
+        """What the bytes of one of its files show, as displayed.
+
+        Of dumps from before the corpus decided what numbers mean, it is as it was then: sixteen
+        bits at full scale, white behind transparent parts, and data everywhere.
+
+        Raises:
+            ImageError: they cannot be decoded, or none of the pixels holds data.
+        """
+        manifest = self.manifest
+        if "values" not in manifest:
+            return Picture(images.decode(content, manifest["max_pixels"]))
+        return _renderer(self.workspace, self.dump).picture(content, manifest["max_pixels"])
+
+    def image(self, entry: Entry) -> Picture:
+        """An entry's picture.
 
         Raises:
             ImageError: it cannot be read any more, or is not what was indexed.
@@ -174,6 +189,11 @@ def drawn_label(dump: str, image_id: str) -> str:
 @remembered(16)
 def _manifest(workspace: Workspace, dump: str) -> dict[str, Any]:
     return workspace.corpus(dump).manifest()
+
+
+@remembered(16)
+def _renderer(workspace: Workspace, dump: str) -> Renderer:
+    return values.renderer(_manifest(workspace, dump)["values"])
 
 
 def _read(storage: Storage, path: str, digest: str) -> bytes:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ByteSize, ConfigDict, Field, model_validator
 from stego_core.errors import OptionError
 from stego_core.geometry import require_patches
 from stego_core.shifts import Calibration, calibration
+from stego_core.valuerange import parsed_bands, parsed_range
 
 
 class Options(BaseModel):
@@ -23,6 +24,23 @@ class ReadOptions(Options):
         128_000_000, gt=0, description="Pixels above which an image is quarantined as a bomb."
     )
     fps: float = Field(1.0, gt=0, le=240, description="Frames per second taken from videos.")
+    bands: str | None = Field(
+        None,
+        description="Bands, from 1, that become red, green and blue, such as 4,3,2, or the one "
+        "that becomes grey; default: as the files say, else the first three or the first.",
+    )
+    value_range: str = Field(
+        "auto",
+        description="Values that become black and white. auto: eight bits as they are, all that "
+        "the files' bits hold where their values use it, else those of the whole corpus; file: as "
+        "the files state it, else all that their bits hold; or two numbers such as 0,3000.",
+    )
+
+    @model_validator(mode="after")
+    def _values_mean_something(self) -> "ReadOptions":
+        parsed_bands(self.bands)
+        parsed_range(self.value_range)
+        return self
 
 
 class CorpusOptions(ReadOptions):
@@ -455,6 +473,12 @@ class StorageOptions(Options):
         3600.0,
         ge=0,
         description="Seconds to queue behind another run that writes the same workspace.",
+    )
+    report_url: str | None = Field(
+        None,
+        pattern=r"^https?://",
+        description="Address at which a web server shows the workspace's files, such as "
+        "https://reports.example.org/ws; links to reports begin with it.",
     )
 
 

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stego_core.batches import step_generator
+from stego_core.batches import step_generator, with_data
 from stego_core.errors import InputError
 from stego_core.geometry import crop_windows, square_labels
 from stego_core.head import MeanShiftHead
+from stego_core.metrics import VOID
 from stego_core.probe import PixelFit
 from tasks import checkpoints, machine, model
 from tasks.index import IndexReader
@@ -139,7 +140,11 @@ class PixelProbeWork:
             draw = torch.randint(len(labelled.usable), (self.batch,), generator=generator).numpy()
             rows = labelled.usable[draw]
             labels = np.stack([labelled.of(int(row)) for row in rows])
-            return Batch(patches(rows), labels, generator)
+            features = patches(rows)
+            if (there := with_data(features)) is not None:
+                patch = labels.shape[1] // there.shape[1]
+                labels[~there.repeat(patch, axis=1).repeat(patch, axis=2)] = VOID
+            return Batch(features, labels, generator)
 
         with watch("infer"):
             for step, batch in ahead(range(begun, self.steps_to_do), prepared, BATCHES_AHEAD):

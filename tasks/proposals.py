@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from stego_core.classes import Proposal, proposals
 from stego_core.errors import ImageError, InputError, OptionError
 from stego_core.metrics import Confusion
+from stego_core.rendering import Picture
 from stego_core.taxonomy import Taxonomy
 from tasks import classes, clips, images
 from tasks.index import IndexReader
@@ -24,8 +25,10 @@ from tasks.workspace.storage import Storage
 log = Log(__name__)
 COMPARED = 50
 """Images of a dump whose masks before and after a retraining are compared."""
-Segment = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
-"""Turns an image (H, W, 3) uint8 into cluster ids (H, W) uint8."""
+Segment = Callable[[Picture], NDArray[np.uint8]]
+"""Turns a picture into cluster ids (H, W) uint8, 255 where there is no data."""
+Read = Callable[[bytes, int], Picture]
+"""Turns an image file, of so many pixels at most, into a picture; raises ImageError."""
 
 
 def from_scores(summary: Summary, taxonomy: str | None = None) -> list[Proposal]:
@@ -117,12 +120,13 @@ def _stored_mask(folder: Folder, image_id: str) -> NDArray[np.uint8] | None:
 
 
 def from_labelled(
-    options: CorpusOptions, segment: Segment, clusters: int
+    options: CorpusOptions, read: Read, segment: Segment, clusters: int
 ) -> tuple[list[Proposal], list[str]]:
     """Names from labelled images that need not be of any dump.
 
     Args:
         options: images, labels and taxonomy.
+        read: reads an image file.
         segment: labels an image with the clusters.
         clusters: their number.
 
@@ -146,8 +150,8 @@ def from_labelled(
         if label is None:
             continue
         try:
-            image = images.decode(read_file(source, path), options.max_pixels)
-            ids = _ids(labels, label, image, taxonomy, options.max_pixels)
+            image = read(read_file(source, path), options.max_pixels)
+            ids = _ids(labels, label, image.pixels, taxonomy, options.max_pixels)
         except (ImageError, InputError) as error:
             unusable.append(f"{path}: {error}")
             continue

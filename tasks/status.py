@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tasks import classes
+from tasks import classes, values
 from tasks.leftout import Told
 from tasks.summary import METHODS, Summary
 
@@ -31,6 +31,7 @@ def document(summary: Summary) -> dict[str, Any]:
             "masks": masks.get("masks", 0),
             "flicker": masks.get("flicker"),
             "drift": summary.current.get("drift", {}).get(dump),
+            "values": values.told(corpus),
         }
         scored = summary.scores(dump)
         if scored:

@@ -170,6 +170,22 @@ class Storage:
             with open(self.full(path), "rb") as file:
                 os.fsync(file.fileno())
 
+    def signed(self, path: str, seconds: int, kind: str) -> str | None:
+        """An address at which whoever has it may read a file for so long; None if there is none.
+
+        Args:
+            path: of the file.
+            seconds: until the address expires.
+            kind: media type that the service announces.
+        """
+        if self.is_local:
+            return None
+        named = {"ResponseContentType": kind} if s3.is_s3(self.uri) else {}
+        try:
+            return str(_filesystem(self.uri).sign(self.full(path), expiration=seconds, **named))
+        except (NotImplementedError, AttributeError, ValueError, OSError, *s3.NO_ACCESS):
+            return None  # the protocol has no such addresses, or nobody said who signs
+
     def exists(self, path: str) -> bool:
         """Whether the file or folder is there now, whatever was there before."""
         filesystem = _filesystem(self.uri)

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from stego_core.errors import ImageError, InputError, WorkspaceError
+from stego_core.rendering import Picture
 from tasks import clips, corpus, frames, stretches
 from tasks.index import IndexReader
 from tasks.listing import default_dump
@@ -269,9 +270,9 @@ class TestMixedFolders:
             ("day/a.mp4/t000001.000", "day/a.mp4", 1.0),
             ("photo", None, None),
         ]
-        for _, pixels in reader.images(entries):
-            assert isinstance(pixels, np.ndarray)
-            assert pixels.shape == (HEIGHT, WIDTH, 3)
+        for _, picture in reader.images(entries):
+            assert isinstance(picture, Picture)
+            assert picture.pixels.shape == (HEIGHT, WIDTH, 3)
 
     def test_labels_belong_to_frames(
         self, workspace: Workspace, folder: Path, tmp_path: Path

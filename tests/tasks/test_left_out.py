@@ -108,7 +108,7 @@ class TestKinds:
         (tmp_path / "in").mkdir()
         photo().save(tmp_path / f"in/a.{ending}", kind)
         reader, _ = indexed(tmp_path, images=tmp_path / "in")
-        assert reader.image(entries(reader)[0]).shape[:2] == SIZE
+        assert reader.image(entries(reader)[0]).pixels.shape[:2] == SIZE
 
 
 class TestTold:
@@ -246,7 +246,7 @@ class TestPages:
         reader, told = indexed(tmp_path, images=tmp_path / "in", pages="all")
         found = entries(reader)
         assert [e["image_id"] for e in found] == ["a/p0001", "a/p0002", "a/p0003", "b"]
-        shades = [int(reader.image(entry).max()) for entry in found[:3]]
+        shades = [int(reader.image(entry).pixels.max()) for entry in found[:3]]
         assert shades == [10, 20, 30]
         assert kinds(told) == {}
 
@@ -274,7 +274,7 @@ class TestDumps:
         put(tmp_path / "in", a__png=photo(), b__png=photo())
         reader, _ = indexed(tmp_path, images=tmp_path / "in/a.png")
         assert [entry["path"] for entry in entries(reader)] == ["a.png"]
-        assert reader.image(entries(reader)[0]).shape[:2] == SIZE
+        assert reader.image(entries(reader)[0]).pixels.shape[:2] == SIZE
 
     def test_another_place_under_the_same_name_asks_for_another_name(self, tmp_path: Path) -> None:
         for name in ("one", "two"):
