@@ -32,10 +32,10 @@ backbone: $(INSTALLED) ## train the demo's bundled backbone anew, from generated
 server: $(INSTALLED) ## an own Prefect server in the background (PORT=4200, DATABASE=sqlite)
 	@$(BIN)/python infra/prefect/services.py server
 
-worker: $(INSTALLED) ## a worker in the background that runs what the server schedules
+worker: $(INSTALLED) ## a worker in the background, kept alive; closes lost runs
 	@$(BIN)/python infra/prefect/services.py worker
 
-deploy: $(INSTALLED) ## create or update the deployments of prefect.yaml, and the automation
+deploy: $(INSTALLED) ## create or update what infra/deployment.toml says; tells what changes
 	@$(BIN)/python infra/prefect/services.py deploy
 
 stop: ## end worker and server

@@ -1,14 +1,16 @@
 """The Python interface: open a finished workspace, label an image."""
 
 import io
+import operator
 from dataclasses import dataclass, field
 from pathlib import PurePath, PurePosixPath
+from typing import SupportsIndex, overload
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from stego_core.classes import Classes
+from stego_core.classes import VOID, Classes
 from stego_core.errors import InputError
 from stego_core.inference import Segmenter
 from stego_core.rendering import Picture
@@ -24,6 +26,21 @@ from tasks.workspace.workspace import Workspace
 MAX_PIXELS: int = CorpusOptions.model_fields["max_pixels"].default
 Labelled = NDArray[np.uint8] | Picture | Image.Image | str | PurePath
 """What can be labelled."""
+NO_CLASS = "no class"
+
+
+class Names(list[str]):
+    """Names of K classes by their ids; the id 255 of pixels that belong to no class has one too."""
+
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: SupportsIndex | slice) -> str | list[str]:
+        """The name of an id that `OpenWorkspace.label` gives."""
+        if not isinstance(index, slice) and operator.index(index) == VOID:
+            return NO_CLASS
+        return super().__getitem__(index)
 
 
 @dataclass(frozen=True)
@@ -41,9 +58,9 @@ class OpenWorkspace:
     renderer: Renderer = field(default_factory=lambda: Renderer(()))
 
     @property
-    def names(self) -> list[str]:
+    def names(self) -> "Names":
         """The name of each class id, as given with `stego name` or found from labels."""
-        return self.classes.names()
+        return Names(self.classes.names())
 
     def label(self, image: Labelled) -> NDArray[np.uint8]:
         """Class ids (H, W) uint8 of an image of any size; see `names`.

@@ -157,8 +157,8 @@ def retrain(
 def _results(workspace: str, report: str, dumps: Sequence[str] = ()) -> None:
     from flows import console
     from tasks import status
-    from tasks.listing import arrived_later
     from tasks.summary import Summary
+    from tasks.unchanged import arrived_later
     from tasks.workspace.workspace import Workspace
 
     summary = Summary(Workspace.open(workspace))

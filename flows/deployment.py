@@ -170,14 +170,18 @@ def _texts(values: Any) -> Iterator[str]:
 def _sentence(error: ValidationError) -> str:
     """What is wrong first, in one sentence."""
     first = error.errors()[0]
-    where = [str(part) for part in first["loc"] if part != "options"]
+    where = [str(part) for part in first["loc"]]
+    if where[0] == "options" and len(where) > 1:
+        del where[0]
     name = ".".join(where)
     if first["type"] == "extra_forbidden":
         return f"{name} is not known; expected {', '.join(_known(where[:-1]))}"
     if first["type"] == "missing":
         return f"{name} is missing"
     message = first["msg"].removeprefix("Value error, ")
-    return f"{name}: {message[0].lower()}{message[1:]} (found {first['input']!r})"
+    found = repr(first["input"])
+    shown = "" if "://" in found else f" (found {found})"  # the address of a webhook is a secret
+    return f"{name}: {message[0].lower()}{message[1:]}{shown}"
 
 
 def _known(table: list[str]) -> list[str]:

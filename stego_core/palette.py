@@ -47,6 +47,10 @@ def coloured(classes: NDArray[np.integer], colours: NDArray[np.uint8]) -> NDArra
     return table[np.where((classes < 0) | (classes >= len(colours)), len(colours), classes)]
 
 
+BLENDED_ROWS = 64
+"""Rows that are blended at once."""
+
+
 def overlay(
     image: NDArray[np.uint8],
     colours: NDArray[np.uint8],
@@ -57,8 +61,10 @@ def overlay(
 
     Where (H, W) is not `covered`, the image is seen as it is; None: it is everywhere.
     """
-    mixed = image * (1 - opacity) + colours * opacity
-    blended: NDArray[np.uint8] = mixed.round().astype(np.uint8)
+    blended = np.empty(image.shape, np.uint8)
+    for top in range(0, image.shape[0], BLENDED_ROWS):  # floats of a large image would not fit
+        rows = slice(top, top + BLENDED_ROWS)
+        blended[rows] = (image[rows] * (1 - opacity) + colours[rows] * opacity).round()
     if covered is not None:
         blended[~covered] = image[~covered]
     return blended

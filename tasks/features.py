@@ -14,6 +14,7 @@ from tasks import machine, model
 from tasks.draw import drawn_rows
 from tasks.index import IndexReader
 from tasks.options import LEAST_CROP, FeaturesOptions
+from tasks.room import reading_memory
 from tasks.stage import Stage, Stopwatch
 from tasks.steps import Step
 from tasks.workspace import arrays, keys
@@ -182,7 +183,9 @@ def plan(
         "crops": crops,
     }
     shards = arrays.shard_count(len(images), shard_images)
-    # Whole shard in memory, once more while Zarr encodes it.
+    # Whole shard in memory, once more while Zarr encodes it; images before that, one of them also
+    # as Pillow resizes it.
     memory = 3 * shard_rows * row_bytes + model.memory(spec, max(crops, CPU_CROPS) * grid * grid)
+    memory += reading_memory(corpus["largest"]) + 4 * corpus["largest"]
     title = f"features {dump}"
     return Stage(folder, title, "crops", rows, shards, work, manifest, memory)

@@ -10,10 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from stego_core.errors import DamageError, ImageError
+from tasks import formats
 
-FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM", "AVIF")
-"""Decoders that may see a user's bytes, whatever their name: EPS would start Ghostscript."""
-EXTENSIONS = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm"}
 FULL_SCALE = {"I;16": 65535, "I;16B": 65535, "I;16L": 65535, "I": 65535}
 """Largest value of the modes that hold more than 8 bits a channel."""
 PACKED = {"L;2": 85, "L;4": 17}
@@ -100,8 +98,9 @@ def decode(content: bytes, max_pixels: int, upright: bool = True) -> NDArray[np.
     """
     with opened(content, max_pixels) as image:
         image.load()
-        shown = ImageOps.exif_transpose(image) if upright else image
-        return np.ascontiguousarray(np.asarray(to_rgb(shown)))
+        if upright:
+            ImageOps.exif_transpose(image, in_place=True)  # a copy less of a large image
+        return np.ascontiguousarray(np.asarray(to_rgb(image)))
 
 
 def shrunk(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
@@ -125,7 +124,8 @@ def decode_labels(content: bytes, max_pixels: int) -> NDArray[np.int32]:
         image.load()
         if image.mode not in {"L", "P", "1", *FULL_SCALE}:
             raise ImageError(
-                f"label has mode {image.mode}; expected one channel of ids (grey or palette)"
+                f"label has mode {image.mode}; expected one channel of ids (grey or palette), or a "
+                'taxonomy with "colours"'
             )
         values = np.asarray(image).astype(np.int32)
         return values // PACKED.get(packing, 1)
@@ -144,11 +144,11 @@ def opened(content: bytes, max_pixels: int) -> Iterator[Image.Image]:
     if not content:
         raise ImageError("the file is empty (0 bytes)")
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        with Image.open(io.BytesIO(content), formats=formats.decoders()) as image:
             require_size(*image.size, max_pixels)
             yield image
     except UnidentifiedImageError:
-        raise ImageError("not an image: no decoder knows these bytes") from None
+        raise ImageError(formats.refusal(content)) from None
     except ImageError:
         raise
     except Exception as error:  # damaged files make decoders fail in ways of their own
@@ -185,7 +185,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
         shown = image.convert("RGBA")
         white = Image.new("RGBA", shown.size, (255, 255, 255, 255))
         return Image.alpha_composite(white, shown).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _from_lab(image: Image.Image) -> Image.Image:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from stego_core.errors import ImageError, InputError, WorkspaceError
 from stego_core.rendering import Picture
 from stego_core.taxonomy import Taxonomy
-from tasks import clips, images, values
+from tasks import clips, images, pages, values
+from tasks.labels import class_ids
 from tasks.prefetch import ahead
 from tasks.rendering import Renderer
 from tasks.workspace import keys, tables
@@ -117,18 +118,21 @@ class IndexReader:
         return image
 
     def content(self, entry: Entry) -> bytes:
-        """The bytes of an entry's file.
+        """The bytes of an entry's file; of a file with several pages only that page.
 
         Raises:
             ImageError: it cannot be read any more, or is not what was indexed.
         """
-        return _read(*self.file(entry), entry["digest"])
+        content = _read(*self.file(entry), entry["digest"])
+        page = entry.get("page")
+        return content if page is None else pages.page_file(content, page)
 
     def file(self, entry: Entry) -> tuple[Storage, str]:
         """Where an entry's image file lies: a video's frame in the workspace, others outside."""
         if entry.get("clip") is not None:
             return self.workspace.storage, clips.frame_path(self.dump, entry["path"])
-        return Storage(self.manifest["images_uri"]), entry["path"]
+        manifest = self.manifest
+        return Storage(manifest.get("images_root") or manifest["images_uri"]), entry["path"]
 
     def _content(self, entry: Entry) -> bytes | ImageError:
         try:
@@ -144,8 +148,14 @@ class IndexReader:
         """
         if entry["label_digest"] is None:
             return None
-        content = _read(Storage(self.manifest["labels_uri"]), entry["label"], entry["label_digest"])
-        return self.taxonomy().apply(images.decode_labels(content, self.manifest["max_pixels"]))
+        manifest, taxonomy = self.manifest, self.taxonomy()
+        if manifest.get("coco"):
+            path = drawn_label(self.dump, entry["image_id"])
+            content = _read(self.workspace.storage, path, entry["label_digest"])
+            return class_ids(content, manifest["max_pixels"], taxonomy.drawn())
+        place = Storage(manifest.get("labels_root") or manifest["labels_uri"])
+        content = _read(place, entry["label"], entry["label_digest"])
+        return class_ids(content, manifest["max_pixels"], taxonomy, entry.get("page"))
 
     def stated_taxonomy(self) -> Taxonomy | None:
         """The taxonomy that the dump was given; None without."""
@@ -169,6 +179,11 @@ class IndexReader:
         path = f"{self.workspace.corpus(self.dump).path}/{QUARANTINE}"
         rows: list[dict[str, str]] = tables.read_table(self.workspace.storage, path).to_pylist()
         return rows
+
+
+def drawn_label(dump: str, image_id: str) -> str:
+    """Where a label that was drawn lies in the workspace."""
+    return f"corpus/{dump}/labels/{image_id}.png"
 
 
 @remembered(16)

@@ -52,6 +52,14 @@ class DumpCounts:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """A sentence on what of a dump's place became no image, or on the dump as a whole."""
+
+    dump: str
+    sentence: str
+
+
+@dataclass(frozen=True)
 class Quarantined:
     """One image that could not be used, the stage that gave up on it, and why."""
 
@@ -191,6 +199,7 @@ class Report:
     backbone: Backbone
     keys: Mapping[str, str]
     dumps: Sequence[DumpCounts] = ()
+    left_out: Sequence[LeftOut] = ()
     quarantine: Sequence[Quarantined] = ()
     quarantine_total: int | None = None
     classes: Sequence[ClassShare] = ()

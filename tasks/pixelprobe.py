@@ -98,8 +98,8 @@ class LabelledRows:
     def of(self, row: int) -> NDArray[np.int64]:
         """Class ids (side, side) int64 of a row's crop, void −1."""
         number, place, crop = self.rows.place(row)
-        path, digest = self.labels[number][int(self.drawn[number][place])]
-        ids = self.readers[number].labels({"label": path, "label_digest": digest})
+        (entry,) = self.readers[number].entries(self.drawn[number][[place]])
+        ids = self.readers[number].labels(entry)
         assert ids is not None  # only labelled rows are asked for
         window = crop_windows(ids.shape[0], ids.shape[1], self.crops == 5)[crop]
         return square_labels(ids[window.slices], self.side).astype(np.int64)

@@ -16,6 +16,7 @@ from stego_core.geometry import crop_windows, square
 from stego_core.palette import coloured, overlay
 from tasks import classes, confidence, images, page, values
 from tasks.index import IndexReader
+from tasks.leftout import Told
 from tasks.rows import FeatureRows
 from tasks.summary import Summary
 from tasks.workspace import arrays, tables
@@ -61,6 +62,11 @@ def gathered(summary: Summary) -> page.Report:
         ),
         keys=summary.keys,
         dumps=[counts(summary, dump) for dump in summary.dumps],
+        left_out=[
+            page.LeftOut(dump, line)
+            for dump in summary.dumps
+            for line in Told.of(summary.workspace.corpus(dump).manifest()).lines()
+        ],
         quarantine=[
             page.Quarantined(row["dump"], row["path"], row["stage"], row["reason"])
             for row in quarantine[:QUARANTINE_ROWS]

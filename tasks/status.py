@@ -3,6 +3,7 @@
 from typing import Any
 
 from tasks import classes, values
+from tasks.leftout import Told
 from tasks.summary import METHODS, Summary
 
 SCORE_NAMES = (
@@ -22,6 +23,7 @@ def document(summary: Summary) -> dict[str, Any]:
         counts = ("images", "labelled", "quarantined", "megapixels")
         dumps[dump] = {
             **{name: corpus[name] for name in counts},
+            **Told.of(corpus).document(),
             "stages": {
                 stage: summary.folder(stage, dump) is not None
                 for stage in ("features", "neighbors", "masks")

@@ -3,20 +3,40 @@
 import base64
 import json
 import os
+import time
 from http import HTTPStatus
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import quote
 from urllib.request import Request, urlopen
 
+WAITS = (0.5, 1.0, 2.0, 4.0)
+"""Seconds between the tries of a request."""
+TIMEOUT_SECONDS = 60
+
 
 def call(url: str, path: str, body: Any = None, method: str | None = None) -> Any:
-    """Ask the API; with a body it is a POST unless a method is given."""
+    """Ask the API; with a body it is a POST unless a method is given.
+
+    A server that is too busy says so (503: its database is locked) and is asked again.
+    """
     headers = {"Content-Type": "application/json"}
     if user := os.environ.get("PREFECT_API_AUTH_STRING"):
         headers["Authorization"] = "Basic " + base64.b64encode(user.encode()).decode()
     data = None if body is None else json.dumps(body).encode()
-    with urlopen(Request(url + path, data, headers, method=method), timeout=30) as answer:
+    request = Request(url + path, data, headers, method=method)
+    for wait in WAITS:
+        try:
+            return _answer(request)
+        except HTTPError as error:
+            if error.code != HTTPStatus.SERVICE_UNAVAILABLE:
+                raise
+        time.sleep(wait)
+    return _answer(request)
+
+
+def _answer(request: Request) -> Any:
+    with urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
         return json.loads(answer.read() or b"null")
 
 

@@ -8,7 +8,7 @@ import yaml
 from api import call, ensure, found
 from automating import automate, notifier
 from background import ROOT, ServiceError, say
-from merging import merged
+from merging import Merged, merged
 from record import Record
 
 POOL = "stego"
@@ -41,7 +41,7 @@ def deploy(url: str, environment: dict[str, str]) -> None:
             "a file that STEGO_DEPLOYMENT names, and unset it"
         )
     file, path = read()
-    wanted = [resolved(one, file.places()) for one in documents(file.places())]
+    wanted = [resolved(one) for one in documents(file.places())]
     block = notifier(url, file.notify.block)
     say(f"{path}: workspace {file.workspace}")
     ensure_pool(url)
@@ -75,26 +75,22 @@ def documents(places: dict[str, Any]) -> list[dict[str, Any]]:
     return filled
 
 
-def resolved(one: dict[str, Any], places: dict[str, Any]) -> dict[str, Any]:
+def resolved(one: dict[str, Any]) -> dict[str, Any]:
     """A deployment as Prefect's API takes it, its parameters checked by the flow itself.
 
     Raises:
         ServiceError: the flow refuses a parameter.
     """
-    from prefect.exceptions import ParameterTypeError
     from prefect.flows import load_flow_from_entrypoint
     from prefect.utilities.callables import parameter_schema
 
     flow = load_flow_from_entrypoint(one["entrypoint"])
-    try:
-        flow.validate_parameters(one["parameters"])
-    except ParameterTypeError as error:
-        said = " ".join(str(error).split())
-        raise ServiceError(f"{flow.name}/{one['name']} refuses its parameters: {said}") from None
+    if said := refusal(flow, one["parameters"]):
+        raise ServiceError(f"{flow.name}/{one['name']} refuses its parameters: {said}")
     limit = one["concurrency_limit"]
     return {
         "name": one["name"],
-        "flow": flow.name,
+        "flow": flow,
         "parameters": one["parameters"],
         "schedules": one.get("schedules", []),
         "description": one["description"],
@@ -109,9 +105,22 @@ def resolved(one: dict[str, Any], places: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def refusal(flow: Any, parameters: dict[str, Any]) -> str | None:
+    """Why a flow would not start with these parameters."""
+    from prefect.exceptions import ParameterTypeError, SignatureMismatchError
+
+    from stego_core.errors import StegoError
+
+    try:
+        flow.validate_parameters(parameters)
+    except (ParameterTypeError, SignatureMismatchError, StegoError) as error:
+        return " ".join(str(error).split())
+    return None
+
+
 def title(one: dict[str, Any]) -> str:
     """FLOW/NAME."""
-    return f"{one['flow']}/{one['name']}"
+    return f"{one['flow'].name}/{one['name']}"
 
 
 def bring(url: str, one: dict[str, Any]) -> str:
@@ -136,7 +145,7 @@ def bring(url: str, one: dict[str, Any]) -> str:
 
 def create(url: str, one: dict[str, Any]) -> str:
     """A new deployment, with its schedules as prefect.yaml has them."""
-    flow = call(url, "/flows/", {"name": one["flow"]})["id"]
+    flow = call(url, "/flows/", {"name": one["flow"].name})["id"]
     schedules = [
         {"slug": each["slug"], "schedule": timing(each), "active": each["active"]}
         for each in one["schedules"]
@@ -157,6 +166,8 @@ def update(url: str, one: dict[str, Any], held: dict[str, Any], record: Record) 
     last = record.values
     settings = merged(wanted, last.get("settings", {}), now)
     given = merged(one["parameters"], last.get("parameters", {}), held["parameters"], True)
+    if said := refusal(one["flow"], given.values):  # of a flow that took other parameters
+        given = Merged(one["parameters"], [f"parameters anew, for those there: {said}"], [])
     body = {key: one[key] for key in OWN if one[key] != held[key]}
     changes = [*given.changes, *settings.changes, *(f"{key} is new" for key in body)]
     body |= {key: settings.values[key] for key in SETTINGS if settings.values.get(key) != now[key]}
@@ -172,7 +183,7 @@ def update(url: str, one: dict[str, Any], held: dict[str, Any], record: Record) 
 def places(parameters: dict[str, Any]) -> str:
     """What a deployment points to, in a few words."""
     options = parameters.get("options", {})
-    corpus = options.get("corpus") or parameters.get("corpus") or {}
+    corpus = parameters.get("corpus") or parameters
     compute = options.get("compute") or parameters.get("compute_options") or {}
     features = options.get("features") or {}
     shown = {

@@ -26,8 +26,9 @@ def close_lost(url: str, pool: str) -> list[str]:
     """
     told = []
     if call(url, f"/work_pools/{pool}")["type"] == "process":
-        machine = Machine(url, pool)
-        for run in unfinished(url, {"work_pools": {"name": {"any_": [pool]}}}):
+        runs = unfinished(url, {"work_pools": {"name": {"any_": [pool]}}})
+        machine = Machine(url, pool)  # afterwards: of these runs, none has yet to start
+        for run in runs:
             if (state := machine.verdict(run)) and unchanged(url, run):
                 call(url, f"/flow_runs/{run['id']}/set_state", {"state": state, "force": False})
                 told.append(f"run {run['name']}: {state['message']}")
@@ -101,8 +102,7 @@ class Machine:
         worker = run["labels"].get("prefect.worker.name", "")
         if self.has(run) or worker in self.online:
             return None
-        began = run["state"]["type"] == "PENDING"
-        if began:
+        if run["state"]["type"] == "PENDING":
             recent = seconds_since(run["state"]["timestamp"]) < GRACE_SECONDS
             if recent and self.online:
                 return None  # one of them may just be about to tell its name
@@ -147,8 +147,14 @@ def close(url: str, kind: str, identity: str) -> None:
 
 
 def ended(run: dict[str, Any]) -> bool:
-    """Whether nothing of a flow run is under way: it is final, or waits for its start."""
-    return run["state"]["type"] not in (*UNFINISHED, "PAUSED")
+    """Whether nothing of a flow run is under way: it was lost, or ended a while ago.
+
+    The server hears of the end of task runs some seconds after that of their flow run.
+    """
+    if run["state"]["type"] in (*UNFINISHED, "PAUSED"):
+        return False
+    lost = run["state"]["type"] in ("CRASHED", "SCHEDULED")
+    return lost or seconds_since(run["state"]["timestamp"]) > GRACE_SECONDS
 
 
 def parents_of(url: str, tasks: list[str]) -> dict[str, dict[str, Any]]:

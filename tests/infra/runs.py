@@ -25,7 +25,7 @@ def stage(folder: str) -> None:
 
 @flow(name="backfill")
 def long_run(folder: str) -> None:
-    """Note the process, then be at work; `starts` has a line for each start, `ends` for each end."""
+    """Note the process in `starts`, be at work, note it in `ends`."""
     note(folder, "starts")
     stage(folder)
     note(folder, "ends")

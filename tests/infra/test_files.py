@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
+from flows.deployment import OPTIONS
+
 ROOT = Path(__file__).parents[2]
 INFRA = ROOT / "infra"
 DOCKERFILES = ("Dockerfile", "Dockerfile.gpu")
@@ -19,7 +21,13 @@ PLACEHOLDER = re.compile(r"{{\s*([\w.-]+)\s*}}")
 
 def texts() -> list[Path]:
     found = {path for ending in WRITTEN for path in INFRA.glob(f"*/{ending}")}
-    return [*sorted(found), INFRA / "README.md", ROOT / "prefect.yaml", ROOT / ".dockerignore"]
+    return [
+        *sorted(found),
+        INFRA / "README.md",
+        INFRA / "deployment.toml",
+        ROOT / "prefect.yaml",
+        ROOT / ".dockerignore",
+    ]
 
 
 def template(name: str) -> Any:
@@ -47,10 +55,10 @@ class TestDeployments:
     def test_schedules_are_off(self, deployment: Any) -> None:
         assert not any(schedule["active"] for schedule in deployment.get("schedules", []))
 
-    def test_placeholders_have_a_default(self, deployment: Any) -> None:
-        steps = [next(iter(step.values())) for step in self.document["build"]]
-        known = {f"{step['id']}.stdout" for step in steps}
-        assert set(PLACEHOLDER.findall(json.dumps(deployment["parameters"]))) <= known
+    def test_placeholders_stand_for_what_the_file_says(self, deployment: Any) -> None:
+        known = {f"file.{name}" for name in (*OPTIONS, "options", "workspace", "cron", "timezone")}
+        given = json.dumps([deployment["parameters"], deployment.get("schedules", [])])
+        assert set(PLACEHOLDER.findall(given)) <= known
 
     def test_entry_points_name_modules(self, deployment: Any) -> None:
         module, _, function = deployment["entrypoint"].rpartition(".")
@@ -129,10 +137,3 @@ def test_the_cluster_announces_its_gpus() -> None:
     assert "GPU=1" not in workers["stego-dask-cpu"]["containers"][0]["args"]
     for pod in workers.values():
         assert pod["securityContext"]["runAsNonRoot"]
-
-
-def test_the_automation_names_a_deployment() -> None:
-    automation = template("automation.json")
-    (action,) = automation["actions"]
-    assert action["deployment_id"] == "retrain/on-drift"
-    assert automation["trigger"]["expect"] == ["stego.drift"]

@@ -17,11 +17,12 @@ from stego_core.errors import ImageError, InputError, WorkspaceError
 from stego_core.rendering import Picture
 from tasks import clips, corpus, frames, stretches
 from tasks.index import IndexReader
-from tasks.listing import arrived_later, default_dump
+from tasks.listing import default_dump
 from tasks.options import CorpusOptions
 from tasks.stage import Stage
 from tasks.steps import LoopExecutor
 from tasks.summary import Summary
+from tasks.unchanged import arrived_later
 from tasks.workspace.storage import Storage
 from tasks.workspace.workspace import Workspace
 from tests.tasks.clip_files import HEIGHT, WIDTH, painted, shown, write_clip, write_sound
@@ -311,7 +312,9 @@ class TestMixedFolders:
 
     def test_another_rate_is_another_dump(self, workspace: Workspace, folder: Path) -> None:
         cut(workspace, folder)
-        with pytest.raises(WorkspaceError, match="begun from another fps"):
+        with pytest.raises(
+            WorkspaceError, match=r"made with another --fps: 1\.0 then, 2\.0 now; .* --dump"
+        ):
             frames.plan(workspace, "d", CorpusOptions(images=str(folder), fps=2))
 
     def test_a_dump_of_images_stays_one(self, workspace: Workspace, tmp_path: Path) -> None:
