@@ -32,10 +32,10 @@ backbone: $(INSTALLED) ## train the demo's bundled backbone anew, from generated
 server: $(INSTALLED) ## an own Prefect server in the background (PORT=4200, DATABASE=sqlite)
 	@$(BIN)/python infra/prefect/services.py server
 
-worker: $(INSTALLED) ## a worker in the background that runs what the server schedules
+worker: $(INSTALLED) ## a worker in the background, kept alive; closes lost runs
 	@$(BIN)/python infra/prefect/services.py worker
 
-deploy: $(INSTALLED) ## create or update the deployments of prefect.yaml, and the automation
+deploy: $(INSTALLED) ## create or update what infra/deployment.toml says; tells what changes
 	@$(BIN)/python infra/prefect/services.py deploy
 
 stop: ## end worker and server
@@ -47,6 +47,10 @@ test: $(INSTALLED) ## run the tests but for the long ones
 .PHONY: test-long
 test-long: $(INSTALLED) ## kills, several workers, PostgreSQL, the wheel, the demo: some minutes
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m long
+
+.PHONY: test-kernels
+test-kernels: $(INSTALLED) ## the tests under the arithmetic of other processors (TESTS="tests/core tests/tasks")
+	$(BIN)/python tests/services/kernels.py $(or $(TESTS),tests/core tests/tasks)
 
 .PHONY: chaos
 chaos: $(INSTALLED) ## kill worker, scheduler, server and driver 20 times in a run

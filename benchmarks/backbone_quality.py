@@ -52,7 +52,8 @@ def demo_scores(folder: Path, chosen: argparse.Namespace, weights: str) -> Figur
     sections["head"] = sections["head"].model_copy(update={"seed": chosen.seed})
     sections["clusters"] = ClustersOptions(seed=chosen.seed)
     workspace = str(folder / weights)
-    pipeline(workspace, PipelineOptions(**sections, compute=ComputeOptions()), DUMP)
+    options = PipelineOptions(**sections, compute=ComputeOptions())
+    pipeline(workspace=workspace, options=options, dump=DUMP)
     scores = status.document(Summary(Workspace.open(workspace)))["scores"][DUMP]
     return {
         method: {"accuracy": scores[f"{prefix}accuracy"], "miou": scores[f"{prefix}miou"]}

@@ -5,14 +5,15 @@ from typing import Any
 
 from prefect import flow
 
-from flows import stages
+from flows import artifacts, stages
 from flows.frames import indexed
+from flows.outage import told_apart
 from flows.pipeline import labelled, settle, trained
 from flows.session import connected, session
 from flows.settings import RunOptions, built
-from stego_core.errors import InputError, OptionError, StegoError
-from tasks.clips import is_clip
-from tasks.listing import check_unchanged, default_dump, is_image
+from stego_core.errors import InputError, OptionError, OutageError, StegoError
+from tasks.leftout import is_clip, is_image
+from tasks.listing import default_dump
 from tasks.log import Log
 from tasks.options import (
     ComputeOptions,
@@ -22,6 +23,7 @@ from tasks.options import (
     StorageOptions,
 )
 from tasks.summary import Summary
+from tasks.unchanged import check_unchanged
 from tasks.workspace.storage import Storage
 from tasks.workspace.workspace import Workspace
 
@@ -29,6 +31,7 @@ log = Log(__name__)
 
 
 @flow(name="backfill", flow_run_name="backfill {workspace}")
+@told_apart
 def backfill(
     workspace: str,
     images: CorpusOptions | None = None,
@@ -40,18 +43,19 @@ def backfill(
     """Label new dumps with the current head and clusters; costs their own size only.
 
     Args:
-        workspace: path or URI of a finished workspace.
-        images: the images of one new dump, or
-        inbox: the place whose every new folder is a dump.
-        dump: name of the one dump in the workspace; default: the last part of its path.
-        compute_options: where the work runs.
-        storage_options: how object storage is reached.
+        workspace: Folder or URI of a finished workspace.
+        images: These are the images of one new dump; give either this or `inbox`.
+        inbox: This is the place whose every new folder is a dump.
+        dump: Name of the one dump in the workspace. By default it is the last part of its path.
+        compute_options: These say where the work runs.
+        storage_options: These say how object storage is reached.
 
     Returns:
         the dumps that were labelled, the report's place; None where nothing was new.
 
     Raises:
         InputError: some dumps could not be labelled; the others were.
+        OutageError: the same, and trying again may help.
     """
     if (images is None) == (inbox is None):
         raise OptionError("give either --images, a dump, or --inbox, a folder of dumps")
@@ -60,6 +64,7 @@ def backfill(
         failed: dict[str, str] = {}
         dumps = [images] if images else arrived(workspace, inbox, failed) if inbox else []
         done: list[str] = []
+        failure: type[StegoError] = InputError
         report = None
         if dumps:
             Workspace.open(workspace).current()  # before a claim is laid on it
@@ -73,10 +78,13 @@ def backfill(
                         if images:
                             raise
                         failed[name] = str(error)
+                        if isinstance(error, OutageError):
+                            failure = OutageError
                 report = stages.report_flow(workspace)
+                artifacts.run_pages(Workspace.open(workspace), report)
     if failed:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
-        raise InputError(f"{len(failed)} dumps of the inbox were not labelled: {reasons}")
+        raise failure(f"{len(failed)} dumps of the inbox were not labelled: {reasons}")
     log.info("backfill finished", workspace=workspace, dumps=len(done), labelled=",".join(done))
     return {"dumps": done, "report": report}
 
@@ -137,7 +145,8 @@ def label_dump(workspace: str, dump: str, options: CorpusOptions, run: ComputeOp
     place = Workspace.open(workspace)
     current = place.current()
     keys, chosen, trained_on = dict(current["keys"]), current["options"], current["dumps"]
-    indexed(workspace, dump, options, run, like=trained_on[0] if trained_on else None)
+    like = trained_on[0] if trained_on else None
+    indexed(workspace, dump, options, run, like, continuing=True)
     if trained_on:
         placed(workspace, dump, current, run)
     labelled(
@@ -176,6 +185,7 @@ def _has_features(place: Workspace, keys: dict[str, str], dump: str) -> bool:
 
 
 @flow(name="retrain", flow_run_name="retrain {workspace}")
+@told_apart
 def retrain(
     workspace: str,
     dumps: list[str] | None = None,
@@ -186,11 +196,11 @@ def retrain(
     """Train a new head on the dumps that are there by now, with the options of the last run.
 
     Args:
-        workspace: path or URI of a finished workspace.
-        dumps: names of those to train on; default: all of them.
-        relabel: label every dump anew; otherwise only those that come later.
-        compute_options: where the work runs.
-        storage_options: how object storage is reached.
+        workspace: Folder or URI of a finished workspace.
+        dumps: Names of the dumps to train on. By default these are all of them.
+        relabel: Every dump is labelled anew; otherwise only those that come later.
+        compute_options: These say where the work runs.
+        storage_options: These say how object storage is reached.
 
     Returns:
         keys of all stages, the report's place.
@@ -215,4 +225,6 @@ def retrain(
             settle(workspace, keys, tables, options)
             for name in there if relabel else ():
                 labelled(workspace, name, keys, options.masks, options.scores, run)
-            return {"keys": keys, "report": stages.report_flow(workspace)}
+            report = stages.report_flow(workspace)
+            artifacts.run_pages(place, report)
+            return {"keys": keys, "report": report}

@@ -4,37 +4,91 @@ from typing import Any
 
 from prefect import flow
 
-from flows import stages
+from flows import artifacts, record, stages
+from flows.classcount import with_classes
 from flows.frames import indexed
+from flows.outage import told_apart
 from flows.session import session
-from flows.settings import PipelineOptions, RunOptions, built
+from flows.settings import FormOptions, RunOptions, built
 from stego_core.errors import OptionError
-from tasks import model, scores
+from tasks import enough, model, scores
 from tasks.listing import default_dump
-from tasks.options import ComputeOptions, MasksOptions, ScoresOptions
+from tasks.log import Log
+from tasks.options import ComputeOptions, CorpusOptions, MasksOptions, ScoresOptions
 from tasks.summary import class_count
 from tasks.workspace.workspace import Workspace
 
+log = Log(__name__)
+
 
 @flow(name="pipeline", flow_run_name="pipeline {workspace}")
-def pipeline(workspace: str, options: PipelineOptions, dump: str | None = None) -> dict[str, Any]:
+@told_apart
+def pipeline(
+    *,
+    images: str | None = None,
+    workspace: str,
+    labels: str | None = None,
+    taxonomy: str | None = None,
+    dump: str | None = None,
+    options: FormOptions | None = None,
+) -> dict[str, Any]:
     """Label every pixel of a folder of images, from nothing to the report.
 
     Args:
-        workspace: path or URI.
-        options: all options.
-        dump: the images' name in the workspace; default: the last part of their path.
+        images: Folder or URI of images and videos, searched recursively. Like the next ones, it
+            wins over the field of the same name in `options.corpus`.
+        workspace: Folder or URI that holds all outcomes; it is made if there is none.
+        labels: Folder or URI of label images of the same relative path and stem. They only score.
+        taxonomy: JSON file of the labels' class names.
+        dump: Name of the images in the workspace. By default it is the last part of their path.
+        options: All other options, by stage. Each has a default that works without tuning.
 
     Returns:
         keys of all stages, the report's place.
+
+    Raises:
+        OptionError: no images are given.
     """
-    name = dump or default_dump(options.corpus.images)
+    options = options or FormOptions()
+    corpus = corpus_of(options.corpus, images=images, labels=labels, taxonomy=taxonomy)
+    name = dump or default_dump(corpus.images)
     with session(workspace, options.storage, options.compute):
-        indexed(workspace, name, options.corpus, options.compute)
+        indexed(workspace, name, corpus, options.compute)
+        require_enough(workspace, [name], options)
         keys, tables = trained(workspace, [name], options)
         settle(workspace, keys, tables, options)
         labelled(workspace, name, keys, options.masks, options.scores, options.compute)
-        return {"keys": keys, "report": stages.report_flow(workspace)}
+        report = stages.report_flow(workspace)
+        artifacts.run_pages(Workspace.open(workspace), report)
+        return {"keys": keys, "report": report}
+
+
+def corpus_of(options: CorpusOptions, **given: str | None) -> CorpusOptions:
+    """The corpus of a run: its own fields over what its options say.
+
+    Raises:
+        OptionError: no images are given.
+    """
+    held = options.model_dump(exclude_unset=True)
+    held |= {name: value for name, value in given.items() if value}
+    if not held.get("images"):
+        raise OptionError("no images are given; say in `images` which folder or URI holds them")
+    corpus: CorpusOptions = built("corpus", held)
+    return corpus
+
+
+def require_enough(workspace: str, dumps: list[str], options: RunOptions) -> None:
+    """Refuse, before any image is embedded, what so many images cannot give.
+
+    Raises:
+        CapacityError: there are too few.
+    """
+    place = Workspace.open(workspace)
+    images = sum(int(place.corpus(dump).manifest()["images"]) for dump in dumps)
+    settled = with_classes(place, dumps, options.clusters)
+    remarks = enough.require_enough(images, options.features, options.neighbors, settled)
+    for remark in remarks:
+        log.warning(remark)
 
 
 def trained(
@@ -106,7 +160,8 @@ def labelled(
     run: ComputeOptions,
 ) -> None:
     """Masks of a dump, and its scores where it has labels."""
-    keys["masks"] = stages.masks_flow(workspace, dump, keys["clusters"], mask_options, run)
+    with record.labelling(dump):
+        keys["masks"] = stages.masks_flow(workspace, dump, keys["clusters"], mask_options, run)
     place = Workspace.open(workspace)
     place.settle(keys={**place.current()["keys"], **keys})
     scored(workspace, dump, keys, mask_options, score_options, run)

@@ -39,10 +39,24 @@ class RunOptions(Options):
     compute: ComputeOptions = Field(default_factory=lambda: ComputeOptions())
 
 
-class PipelineOptions(RunOptions):
+class FurtherOptions(CorpusOptions):
+    """What is known about images that are named elsewhere."""
+
+    images: str | None = Field(  # type: ignore[assignment]
+        None, description="Leave this empty where the field `images` of the run says which images."
+    )
+
+
+class FormOptions(RunOptions):
+    """Every option of a run, as a form shows them below its images."""
+
+    corpus: FurtherOptions = Field(default_factory=lambda: FurtherOptions())
+
+
+class PipelineOptions(FormOptions):
     """Every option of a run on a folder of images."""
 
-    corpus: CorpusOptions
+    corpus: CorpusOptions  # type: ignore[assignment]
 
 
 SECTIONS: dict[str, type[Options]] = {

@@ -1,16 +1,15 @@
 """One Prefect flow per stage: plan it, compute its missing partitions, finish it."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 from prefect import flow
-from prefect.concurrency.sync import concurrency
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows import artifacts
+from flows import artifacts, logs, record
+from flows.classcount import with_classes
+from flows.session import gpu_turn
 from stego_core.errors import InputError
 from tasks import (
     clusters,
@@ -29,7 +28,6 @@ from tasks import (
     scores,
     stop,
 )
-from tasks.index import IndexReader
 from tasks.options import (
     ClustersOptions,
     ComputeOptions,
@@ -48,8 +46,8 @@ from tasks.workspace.workspace import Workspace
 
 PARTITIONS_AT_ONCE = 4
 """Partitions under way: enough that no worker idles while another partition ends."""
-DEFAULT_CLASSES = 16
 LOOP = ComputeOptions(executor="loop")
+logs.in_a_worker()
 RUNNER: Any = ThreadPoolTaskRunner(max_workers=PARTITIONS_AT_ONCE)
 
 
@@ -63,30 +61,18 @@ def run_stage(stage: Stage | None, options: ComputeOptions, finish: Finish | Non
     with (
         compute.executor(options),
         progressing(stage) as progress,
-        gpu_turn(stage, options),
+        gpu_turn(any(step.gpu for step in stage.work.steps()), options),
         stop.on_request(),
     ):
         futures = [
             compute_partition.submit(stage.title, stage.work, stage.folder, part, options)
             for part in partitions
         ]
-        artifacts.follow(progress, futures)
+        before = progress.done
+        artifacts.follow(stage.folder.storage.uri, progress, futures)
     seconds, computed = time.perf_counter() - begun, sum(len(part.shards) for part in partitions)
     (finish or Stage.finish)(stage, seconds, computed)
-
-
-@contextmanager
-def gpu_turn(stage: Stage, options: ComputeOptions) -> Iterator[None]:
-    """Wait for the global limit `gpu`, where there is one, if the stage will use a GPU.
-
-    Held for the whole stage: acquiring it for each item would stall two seconds each time.
-    """
-    wanted = any(step.gpu for step in stage.work.steps())
-    if wanted and compute.has_gpu(options):
-        with concurrency("gpu", occupy=1):
-            yield
-    else:
-        yield
+    record.stage_ended(stage.title, seconds, stage.items - before)
 
 
 @flow(name="corpus", flow_run_name="corpus {dump}", task_runner=RUNNER)
@@ -96,17 +82,19 @@ def corpus_flow(
     options: CorpusOptions,
     like: str | None = None,
     compute_options: ComputeOptions = LOOP,
+    continuing: bool = False,
 ) -> None:
     """Index a dump: list its images, check each, freeze the list, quarantine what is broken.
 
-    Labels without a taxonomy mean what those of the dump `like` mean.
+    Labels without a taxonomy mean what those of the dump `like` mean; numbers of a dump that is
+    `continuing` the workspace's others mean what they mean there.
     """
     place = Workspace.create(workspace)
 
     def finish(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
         return corpus.finish(place, stage, seconds, computed)
 
-    stage = corpus.plan(place, dump, options, like, compute_options)
+    stage = corpus.plan(place, dump, options, like, compute_options, continuing)
     run_stage(stage, compute_options, finish)
     artifacts.corpus_tables(place, dump)
 
@@ -191,19 +179,6 @@ def clusters_flow(
         run_stage(restarts, compute_options, clusters.finish_restarts)
         run_stage(clusters.plan(rows, head_key, settled), compute_options, clusters.finish)
     return key
-
-
-def with_classes(
-    workspace: Workspace, dumps: list[str], options: ClustersOptions
-) -> ClustersOptions:
-    """The options with K as given (or left to the codes), else the taxonomy's, else the default."""
-    if options.classes is not None:
-        return options
-    for dump in dumps:
-        taxonomy = IndexReader(workspace, dump).manifest["taxonomy"]
-        if taxonomy is not None:
-            return options.model_copy(update={"classes": len(taxonomy["classes"])})
-    return options.model_copy(update={"classes": DEFAULT_CLASSES})
 
 
 @flow(name="masks", flow_run_name="masks {dump}", task_runner=RUNNER)

@@ -3,21 +3,65 @@
 import base64
 import json
 import os
-import socket
+import time
+from http import HTTPStatus
 from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import quote
 from urllib.request import Request, urlopen
 
-LOST = "Its worker ended. Start the run again with the same parameters: finished shards are kept."
+WAITS = (0.5, 1.0, 2.0, 4.0)
+"""Seconds between the tries of a request."""
+TIMEOUT_SECONDS = 60
 
 
 def call(url: str, path: str, body: Any = None, method: str | None = None) -> Any:
-    """Ask the API; with a body it is a POST unless a method is given."""
+    """Ask the API; with a body it is a POST unless a method is given.
+
+    A server that is too busy says so (503: its database is locked) and is asked again.
+    """
     headers = {"Content-Type": "application/json"}
     if user := os.environ.get("PREFECT_API_AUTH_STRING"):
         headers["Authorization"] = "Basic " + base64.b64encode(user.encode()).decode()
     data = None if body is None else json.dumps(body).encode()
-    with urlopen(Request(url + path, data, headers, method=method), timeout=30) as answer:
+    request = Request(url + path, data, headers, method=method)
+    for wait in WAITS:
+        try:
+            return _answer(request)
+        except HTTPError as error:
+            if error.code != HTTPStatus.SERVICE_UNAVAILABLE:
+                raise
+        time.sleep(wait)
+    return _answer(request)
+
+
+def _answer(request: Request) -> Any:
+    with urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
         return json.loads(answer.read() or b"null")
+
+
+def found(url: str, path: str) -> Any:
+    """What lies at that path; None where there is nothing."""
+    try:
+        return call(url, path)
+    except HTTPError as error:
+        if error.code != HTTPStatus.NOT_FOUND:
+            raise
+        return None
+
+
+def ensure(url: str, path: str, name: str, create: dict[str, Any]) -> None:
+    """Create what does not exist yet; what exists stays as the person has set it.
+
+    Asked first: the server logs a conflict as an error of its own.
+    """
+    if found(url, f"{path}{quote(name)}") is not None:
+        return
+    try:
+        call(url, path, {"name": name, **create})
+    except HTTPError as error:
+        if error.code != HTTPStatus.CONFLICT:
+            raise
 
 
 def healthy(url: str) -> bool:
@@ -31,32 +75,3 @@ def healthy(url: str) -> bool:
 def workers(url: str, pool: str) -> list[str]:
     """Names of the pool's workers that the server has heard of."""
     return [one["name"] for one in call(url, f"/work_pools/{pool}/workers/filter", {})]
-
-
-def close_lost(url: str, pool: str) -> None:
-    """Mark as crashed what was running in processes of this machine that are gone.
-
-    Their worker would have done so, but ended with them; the server never notices, and the
-    next run of the deployment would wait for minutes. A run does not say on which machine it
-    is: nothing is done for a pool that other machines have served too.
-    """
-    if not all(name.startswith(f"{socket.gethostname()}-") for name in workers(url, pool)):
-        return
-    unfinished = {"state": {"type": {"any_": ["PENDING", "RUNNING"]}}}
-    wanted = {"flow_runs": unfinished, "work_pools": {"name": {"any_": [pool]}}}
-    for run in call(url, "/flow_runs/filter", wanted):
-        pid = run["infrastructure_pid"] or ""
-        if pid.isdigit() and not alive(int(pid)):
-            state = {"type": "CRASHED", "name": "Crashed", "message": LOST}
-            call(url, f"/flow_runs/{run['id']}/set_state", {"state": state, "force": False})
-
-
-def alive(pid: int) -> bool:
-    """Whether there is a process of that number."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

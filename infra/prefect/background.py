@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,6 +22,12 @@ ERROR = re.compile(r"[\w.]+(Error|Exception|Refused)\b.*: ?")
 
 class ServiceError(Exception):
     """What a person has to mend; shown as one sentence."""
+
+
+def say(message: str) -> None:
+    """Tell the person."""
+    sys.stdout.write(message + "\n")
+    sys.stdout.flush()
 
 
 def folder() -> Path:

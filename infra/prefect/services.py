@@ -1,37 +1,27 @@
 """An own Prefect server and worker in the background: `server`, `worker`, `deploy`, `stop`."""
 
-import json
 import os
 import socket
-import subprocess
 import sys
-import time
-from http import HTTPStatus
 from pathlib import Path
-from typing import Any
 from urllib.error import HTTPError, URLError
-from urllib.parse import SplitResult, quote, urlsplit
+from urllib.parse import SplitResult, urlsplit
 
-from api import call, close_lost, healthy, workers
-from background import ROOT, Service, ServiceError, folder
+import deploying
+from api import healthy, workers
+from background import Service, ServiceError, folder, say
+from deploying import POOL, ensure_pool
+from keeper import worker_name
+from lost import close_lost
 
 HOST = "127.0.0.1"
-POOL = "stego"
-LIMITS = {"gpu": 1}
-"""Global concurrency limits: how many runs may hold each at once."""
-AUTOMATION = Path(__file__).with_name("automation.json")
+KEEPER = Path(__file__).with_name("keeper.py")
 PREFECT = [sys.executable, "-m", "prefect", "--no-prompt"]
 HIDDEN = "***"
 SQLITE = "sqlite"
 LEASES = "prefect.server.concurrency.lease_storage.filesystem"
 DATABASE_SETTING = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
 DATABASE_FORM = "postgresql+asyncpg://user@host:5432/database"
-
-
-def say(message: str) -> None:
-    """Tell the person."""
-    sys.stdout.write(message + "\n")
-    sys.stdout.flush()
 
 
 def settings(**more: str) -> dict[str, str]:
@@ -141,89 +131,36 @@ def start_server(service: Service, url: str, place: SplitResult | None) -> None:
 
 
 def worker() -> None:
-    """Start a worker of the pool and wait until the server has heard of it."""
+    """Start a worker of the pool and wait until the server has heard of it.
+
+    What an earlier worker of this machine left behind is closed first, at once.
+    """
     url = api_url()
     ensure_pool(url)
-    close_lost(url, POOL)
+    tell(close_lost(url, POOL))
     service = Service("worker")
     if found := service.running():
         if found.get("url", url) != url:
             raise ServiceError(f"the worker serves {found['url']}, not {url}; first: make stop")
     else:
-        name = f"{socket.gethostname()}-{time.time_ns()}"
-        command = [*PREFECT, "worker", "start", "--pool", POOL, "--name", name]
-        service.start([*command, "--install-policy", "never"], settings(PREFECT_API_URL=url), url)
+        name = worker_name()
+        command = [sys.executable, str(KEEPER), url, POOL, name]
+        service.start(command, settings(PREFECT_API_URL=url), url)
         service.wait(lambda: name in workers(url, POOL))
     say(f"a worker serves the pool {POOL!r} of {url}; its log: {service.log}")
 
 
-def ensure(url: str, path: str, name: str, create: dict[str, Any]) -> None:
-    """Create what does not exist yet; what exists stays as the person has set it."""
-    try:
-        call(url, path, {"name": name, **create})
-    except HTTPError as error:
-        if error.code != HTTPStatus.CONFLICT:
-            raise
-
-
-def ensure_pool(url: str) -> None:
-    """A work pool of processes; the worker completes its template."""
-    ensure(url, "/work_pools/", POOL, {"type": "process"})
+def tell(lines: list[str]) -> None:
+    """Say each line."""
+    for line in lines:
+        say(line)
 
 
 def deploy() -> None:
-    """Pool, limits, deployments and the automation; may be repeated."""
+    """Pool, limits, deployments and automations, as deployment.toml says; may be repeated."""
     url = api_url()
-    ensure_pool(url)
-    for name, limit in LIMITS.items():
-        ensure(url, "/v2/concurrency_limits/", name, {"limit": limit})
-    active = {one["id"] for one in schedules(url) if one["active"]}
-    result = subprocess.run(
-        [*PREFECT, "deploy", "--all"],
-        cwd=ROOT,
-        env=settings(PREFECT_API_URL=url),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-    )
-    if result.returncode:
-        said = [line.strip(" │") for line in (result.stdout + result.stderr).split("\n") if line]
-        raise ServiceError(f"prefect deploy failed: {' '.join(said[-3:])}")
-    for one in schedules(url):  # prefect deploy switches off what the person has switched on
-        if one["id"] in active:
-            place = f"/deployments/{one['deployment_id']}/schedules/{one['id']}"
-            kept = {"active": True, "parameters": one["parameters"]}
-            call(url, place, kept, method="PATCH")
-    automate(url)
-    for one in deployments(url):
-        flow = call(url, f"/flows/{one['flow_id']}")["name"]
-        say(f"deployed {flow}/{one['name']}: {one['description'].split('. ')[0].strip()}")
-
-
-def deployments(url: str) -> list[dict[str, Any]]:
-    """The deployments of the pool."""
-    wanted = {"work_pools": {"name": {"any_": [POOL]}}}
-    found: list[dict[str, Any]] = call(url, "/deployments/filter", wanted)
-    return found
-
-
-def schedules(url: str) -> list[dict[str, Any]]:
-    """The schedules of the pool's deployments."""
-    return [schedule for one in deployments(url) for schedule in one["schedules"]]
-
-
-def automate(url: str) -> None:
-    """Create or update the automation; its action's `deployment_id` is written FLOW/NAME."""
-    automation = json.loads(AUTOMATION.read_text())
-    for action in automation["actions"]:
-        name = quote(action["deployment_id"])
-        action["deployment_id"] = call(url, f"/deployments/name/{name}")["id"]
-    wanted = {"automations": {"name": {"any_": [automation["name"]]}}}
-    if found := call(url, "/automations/filter", wanted):
-        automation["enabled"] = found[0]["enabled"]
-        call(url, f"/automations/{found[0]['id']}", automation, method="PUT")
-    else:
-        call(url, "/automations/", automation)
+    os.environ.update(settings(PREFECT_API_URL=url))  # before Prefect is imported
+    deploying.deploy(url, dict(os.environ))
 
 
 def stop() -> None:
@@ -232,7 +169,7 @@ def stop() -> None:
         found = Service(name).running()
         say(f"the {name} " + ("is stopped" if Service(name).stop() else "was not running"))
         if name == "worker" and found and healthy(found["url"]):
-            close_lost(found["url"], POOL)
+            tell(close_lost(found["url"], POOL))
 
 
 def status() -> None:
@@ -254,6 +191,10 @@ def main(arguments: list[str]) -> int:
         COMMANDS[arguments[0]]()
     except ServiceError as error:
         sys.stderr.write(f"error: {error}\n")
+        return 2
+    except HTTPError as error:
+        said = error.read().decode(errors="replace")[:500]
+        sys.stderr.write(f"error: the Prefect server refused: {error}: {said}\n")
         return 2
     except (URLError, TimeoutError) as error:
         sys.stderr.write(f"error: the Prefect server gave up in the middle: {error}\n")

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
+from flows.deployment import OPTIONS
+
 ROOT = Path(__file__).parents[2]
 INFRA = ROOT / "infra"
 TEMPLATES = ("work-pool-docker.json", "work-pool-kubernetes.json")
@@ -17,7 +19,13 @@ PLACEHOLDER = re.compile(r"{{\s*([\w.-]+)\s*}}")
 
 def texts() -> list[Path]:
     found = {path for ending in WRITTEN for path in INFRA.glob(f"*/{ending}")}
-    return [*sorted(found), INFRA / "README.md", ROOT / "prefect.yaml", ROOT / ".dockerignore"]
+    return [
+        *sorted(found),
+        INFRA / "README.md",
+        INFRA / "deployment.toml",
+        ROOT / "prefect.yaml",
+        ROOT / ".dockerignore",
+    ]
 
 
 def template(name: str) -> Any:
@@ -45,10 +53,10 @@ class TestDeployments:
     def test_schedules_are_off(self, deployment: Any) -> None:
         assert not any(schedule["active"] for schedule in deployment.get("schedules", []))
 
-    def test_placeholders_have_a_default(self, deployment: Any) -> None:
-        steps = [next(iter(step.values())) for step in self.document["build"]]
-        known = {f"{step['id']}.stdout" for step in steps}
-        assert set(PLACEHOLDER.findall(json.dumps(deployment["parameters"]))) <= known
+    def test_placeholders_stand_for_what_the_file_says(self, deployment: Any) -> None:
+        known = {f"file.{name}" for name in (*OPTIONS, "options", "workspace", "cron", "timezone")}
+        given = json.dumps([deployment["parameters"], deployment.get("schedules", [])])
+        assert set(PLACEHOLDER.findall(given)) <= known
 
     def test_entry_points_name_modules(self, deployment: Any) -> None:
         module, _, function = deployment["entrypoint"].rpartition(".")
@@ -82,10 +90,3 @@ def test_credentials_of_jobs_come_from_a_secret() -> None:
     (container,) = job["spec"]["template"]["spec"]["containers"]
     assert container["envFrom"][0]["secretRef"]["name"] == "{{ credentials_secret }}"
     assert container["resources"]["limits"]["nvidia.com/gpu"] == "{{ gpus }}"
-
-
-def test_the_automation_names_a_deployment() -> None:
-    automation = template("automation.json")
-    (action,) = automation["actions"]
-    assert action["deployment_id"] == "retrain/on-drift"
-    assert automation["trigger"]["expect"] == ["stego.drift"]

@@ -14,13 +14,15 @@ import pytest
 from PIL import Image
 
 from stego_core.errors import ImageError, InputError, WorkspaceError
+from stego_core.rendering import Picture
 from tasks import clips, corpus, frames, stretches
 from tasks.index import IndexReader
-from tasks.listing import arrived_later, default_dump
+from tasks.listing import default_dump
 from tasks.options import CorpusOptions
 from tasks.stage import Stage
 from tasks.steps import LoopExecutor
 from tasks.summary import Summary
+from tasks.unchanged import arrived_later
 from tasks.workspace.storage import Storage
 from tasks.workspace.workspace import Workspace
 from tests.tasks.clip_files import HEIGHT, WIDTH, painted, shown, write_clip, write_sound
@@ -157,6 +159,52 @@ def test_frames_are_upright(
     assert np.abs(image.astype(int) - expected).mean() < 4
 
 
+FIRST = 77
+
+
+@pytest.mark.parametrize(
+    ("matrix", "expected"),
+    [
+        ((1, 0, 0, 0, 1, 0, 0, 0, 1), painted(FIRST)),
+        ((-1, 0, 0, 0, 1, 0, 0, 0, 1), np.fliplr(painted(FIRST))),
+        ((1, 0, 0, 0, -1, 0, 0, 0, 1), np.flipud(painted(FIRST))),
+        ((-1, 0, 0, 0, -1, 0, 0, 0, 1), np.rot90(painted(FIRST), 2)),
+        ((0, 1, 0, -1, 0, 0, 0, 0, 1), np.rot90(painted(FIRST), -1)),
+        ((0, -1, 0, 1, 0, 0, 0, 0, 1), np.rot90(painted(FIRST), 1)),
+        ((0, 1, 0, 1, 0, 0, 0, 0, 1), painted(FIRST).swapaxes(0, 1)),
+        ((0, -1, 0, -1, 0, 0, 0, 0, 1), np.rot90(painted(FIRST), 2).swapaxes(0, 1)),
+        ((0, 0, 0, 0, 0, 0, 0, 0, 0), painted(FIRST)),
+    ],
+)
+@pytest.mark.parametrize("ending", ["mp4", "mov"])
+def test_frames_are_mirrored_as_players_do(
+    workspace: Workspace, tmp_path: Path, ending: str, matrix: tuple[int, ...], expected: np.ndarray
+) -> None:
+    """As `ffplay` does it: hflip, vflip, transpose and their like from the display matrix."""
+    clip = write_clip(tmp_path / f"clips/a.{ending}", 3, matrix=matrix, first=FIRST)
+    image = np.asarray(Image.open(cut(workspace, clip.parent) / "a/t000000.000.jpg"))
+    assert image.shape == expected.shape
+    assert np.abs(image.astype(int) - expected).mean() < 4
+
+
+@pytest.mark.parametrize(
+    ("aspect", "size"), [((4, 3), (64, 128)), ((2, 3), (96, 96)), ((1, 1), (64, 96))]
+)
+@pytest.mark.parametrize("ending", ["mp4", "mkv"])
+def test_pixels_are_square(
+    workspace: Workspace,
+    tmp_path: Path,
+    ending: str,
+    aspect: tuple[int, int],
+    size: tuple[int, int],
+) -> None:
+    clip = write_clip(tmp_path / f"clips/a.{ending}", 3, aspect=Fraction(*aspect))
+    image = Image.open(cut(workspace, clip.parent) / "a/t000000.000.jpg")
+    assert (image.height, image.width) == size
+    expected = np.asarray(Image.fromarray(painted(0)).resize(image.size))
+    assert np.abs(np.asarray(image).astype(int) - expected).mean() < 6
+
+
 class TestBroken:
     def test_every_way_has_its_sentence(self, workspace: Workspace, tmp_path: Path) -> None:
         folder = tmp_path / "clips"
@@ -268,9 +316,9 @@ class TestMixedFolders:
             ("day/a.mp4/t000001.000", "day/a.mp4", 1.0),
             ("photo", None, None),
         ]
-        for _, pixels in reader.images(entries):
-            assert isinstance(pixels, np.ndarray)
-            assert pixels.shape == (HEIGHT, WIDTH, 3)
+        for _, picture in reader.images(entries):
+            assert isinstance(picture, Picture)
+            assert picture.pixels.shape == (HEIGHT, WIDTH, 3)
 
     def test_labels_belong_to_frames(
         self, workspace: Workspace, folder: Path, tmp_path: Path
@@ -310,7 +358,9 @@ class TestMixedFolders:
 
     def test_another_rate_is_another_dump(self, workspace: Workspace, folder: Path) -> None:
         cut(workspace, folder)
-        with pytest.raises(WorkspaceError, match="begun from another fps"):
+        with pytest.raises(
+            WorkspaceError, match=r"made with another --fps: 1\.0 then, 2\.0 now; .* --dump"
+        ):
             frames.plan(workspace, "d", CorpusOptions(images=str(folder), fps=2))
 
     def test_a_dump_of_images_stays_one(self, workspace: Workspace, tmp_path: Path) -> None:

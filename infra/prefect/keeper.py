@@ -1,0 +1,96 @@
+"""Keeps a worker alive, and closes lost runs while it does: what `make worker` starts."""
+
+import contextlib
+import ctypes
+import signal
+import socket
+import subprocess
+import sys
+import time
+from types import FrameType
+from typing import Any
+from urllib.error import URLError
+
+from background import say
+from lost import close_lost
+
+LOOK_SECONDS = 10
+LONGEST_WAIT_SECONDS = 60
+PDEATHSIG = 1
+"""Linux: PR_SET_PDEATHSIG of prctl."""
+
+
+class Keeper:
+    """One worker at a time, until somebody asks for the end."""
+
+    def __init__(self, url: str, pool: str, name: str) -> None:
+        """Nothing is started yet; `name` is that of the first worker."""
+        self.url, self.pool, self.name = url, pool, name
+        self.ending = False
+        self.worker: subprocess.Popen[bytes] | None = None
+
+    def end(self, number: int, frame: FrameType | None) -> None:
+        """Pass the signal on; the worker waits for its runs to say how they end."""
+        self.ending = True
+        if self.worker:
+            with contextlib.suppress(ProcessLookupError):
+                self.worker.send_signal(signal.SIGTERM)
+
+    def keep(self) -> None:
+        """Start a worker, look after lost runs, start another worker when it ends."""
+        wait = 1.0
+        while not self.ending:
+            begun = time.monotonic()
+            self.worker = subprocess.Popen(self.command(), preexec_fn=die_with_parent)
+            while self.worker.poll() is None:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self.worker.wait(LOOK_SECONDS)
+                if not self.ending:
+                    self.look()
+            if self.ending:
+                return
+            wait = 1.0 if time.monotonic() - begun > LONGEST_WAIT_SECONDS else 2 * wait
+            say(f"the worker ended with {self.worker.returncode}; another starts")
+            time.sleep(min(wait, LONGEST_WAIT_SECONDS))
+            self.name = worker_name()
+
+    def command(self) -> list[str]:
+        """Prefect's own worker."""
+        start = [sys.executable, "-m", "prefect", "--no-prompt", "worker", "start"]
+        return [*start, "--pool", self.pool, "--name", self.name, "--install-policy", "never"]
+
+    def look(self) -> None:
+        """Close lost runs; a server that is away or refuses is asked again next time."""
+        try:
+            for line in close_lost(self.url, self.pool):
+                say(line)
+        except (URLError, OSError, ValueError) as error:
+            say(f"lost runs could not be looked for: {error}")
+
+
+def worker_name() -> str:
+    """A name that tells the machine, and this worker from those before it."""
+    return f"{socket.gethostname()}-{time.time_ns()}"
+
+
+def die_with_parent() -> None:
+    """In the worker, on Linux: end when the keeper does, so that no second one starts beside it.
+
+    Runs have sessions of their own and go on.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PDEATHSIG, signal.SIGKILL)
+
+
+def main(arguments: list[str]) -> int:
+    """Keep the worker of URL, POOL and NAME."""
+    keeper = Keeper(*arguments)
+    handler: Any = keeper.end
+    signal.signal(signal.SIGTERM, handler)
+    signal.signal(signal.SIGINT, handler)
+    keeper.keep()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,77 @@
+"""Three-way merge of settings: the file now, the file at the last deploy, the server now."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+MISSING = "(nothing)"
+"""Stands in messages for what is not there."""
+
+
+class Merged(NamedTuple):
+    """What to store, and what to tell.
+
+    Attributes:
+        values: nested settings.
+        changes: `name: old → new` of what the file changes.
+        kept: `name: value` of what a person set and the file says otherwise.
+    """
+
+    values: dict[str, Any]
+    changes: list[str]
+    kept: list[str]
+
+
+def merged(
+    file: Mapping[str, Any],
+    last: Mapping[str, Any],
+    server: Mapping[str, Any],
+    file_wins: bool = False,
+) -> Merged:
+    """Take what the file changed since the last deploy, keep what a person changed on the server.
+
+    `file_wins`: what the file names is the file's, also where a person changed it.
+    """
+    found, before, now = _flat(file), _flat(last), _flat(server)
+    values: dict[tuple[str, ...], Any] = {}
+    changes, kept = [], []
+    for name in [*now, *(name for name in found if name not in now)]:
+        wanted, held, old = (side.get(name, MISSING) for side in (found, now, before))
+        untouched = held == old  # nobody but us has set it
+        theirs = file_wins and wanted != MISSING
+        chosen = wanted if wanted == held or untouched or theirs else held
+        if chosen != held:
+            changes.append(f"{'.'.join(name)} {_shown(held)} → {_shown(chosen)}")
+        elif wanted != held:
+            said = "" if wanted == MISSING else f" (the file: {_shown(wanted)})"
+            kept.append(f"{'.'.join(name)} {_shown(held)}{said}")
+        if chosen != MISSING:
+            values[name] = chosen
+    return Merged(_nested(values), changes, kept)
+
+
+def _flat(values: Mapping[str, Any], above: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
+    """Leaves by their path; a table that is empty, a list and null are leaves too."""
+    leaves: dict[tuple[str, ...], Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            leaves |= _flat(value, (*above, name))
+        else:
+            leaves[(*above, name)] = value
+    return leaves
+
+
+def _nested(leaves: Mapping[tuple[str, ...], Any]) -> dict[str, Any]:
+    """Leaves back in their tables; a table wins over a leaf of its name."""
+    values: dict[str, Any] = {}
+    for path, value in sorted(leaves.items(), key=lambda leaf: len(leaf[0])):
+        table = values
+        for part in path[:-1]:
+            if not isinstance(table.get(part), dict):
+                table[part] = {}
+            table = table[part]
+        table[path[-1]] = value
+    return values
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else str(value)

@@ -1,0 +1,109 @@
+"""Which runs count as lost, for workers and processes of this machine and of others."""
+
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "infra" / "prefect"))
+from lost import Machine
+
+LIVE, DEAD, ELSEWHERE, AWAY = "here-2", "here-1", "there-7", "there-3"
+
+
+def machine(online: set[str], alone: bool = False) -> Machine:
+    """A machine called `here`, with one process: that of the run `alive`."""
+    made = Machine.__new__(Machine)
+    made.host, made.runs, made.hidden, made.workers = "here", {"alive"}, {77}, {LIVE}
+    made.online, made.alone = online, alone
+    return made
+
+
+def run(
+    state: str, worker: str | None, name: str = "lost", age: float = 600, pid: str | None = None
+) -> dict[str, Any]:
+    labels = {"prefect.worker.name": worker} if worker else {}
+    moment = (datetime.now(UTC) - timedelta(seconds=age)).isoformat()
+    details = {"type": state, "timestamp": moment}
+    return {"id": name, "labels": labels, "state": details, "infrastructure_pid": pid}
+
+
+BOTH = {LIVE, ELSEWHERE}
+
+
+class TestVerdict:
+    @pytest.mark.parametrize("state", ["RUNNING", "CANCELLING"])
+    def test_its_worker_and_process_are_gone(self, state: str) -> None:
+        found = machine(BOTH).verdict(run(state, DEAD))
+        assert found is not None
+        assert found["type"] == "CRASHED"
+
+    @pytest.mark.parametrize("worker", [DEAD, AWAY, None])
+    def test_claimed_and_never_started(self, worker: str | None) -> None:
+        found = machine(BOTH).verdict(run("PENDING", worker))
+        assert found is not None
+        assert found["type"] == "SCHEDULED"
+
+    def test_claimed_a_moment_ago_with_no_worker_left(self) -> None:
+        assert machine(set()).verdict(run("PENDING", None, age=1))
+
+    @pytest.mark.parametrize(
+        "one",
+        [
+            run("RUNNING", DEAD, name="alive"),  # its worker was killed, it goes on
+            run("PENDING", DEAD, name="alive"),  # it is starting
+            run("RUNNING", LIVE),  # its worker will tell
+            run("PENDING", ELSEWHERE),
+            run("PENDING", None, age=1),  # its worker is about to tell its name
+            run("RUNNING", AWAY),  # its heartbeat tells
+            run("RUNNING", None),  # nobody knows where
+            run("RUNNING", DEAD, pid="77"),  # a process of another user
+        ],
+    )
+    def test_may_live(self, one: dict[str, Any]) -> None:
+        assert machine(BOTH).verdict(one) is None
+
+    def test_nobody_says_where_and_there_is_one_machine_only(self) -> None:
+        assert machine({LIVE}, alone=True).verdict(run("RUNNING", None))
+
+
+def test_processes_of_this_machine_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    import subprocess
+
+    import lost
+
+    monkeypatch.setattr(lost, "call", lambda *asked: [])
+    code = "import sys; print(flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, "--name", "here-9"],
+        env={"PREFECT__FLOW_RUN_ID": "mine"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout
+        process.stdout.readline()
+        found = Machine("url", "pool")
+        process.communicate()
+    assert "mine" in found.runs
+    assert "here-9" in found.workers
+    assert "mine" not in Machine("url", "pool").runs
+
+
+@pytest.mark.parametrize(
+    ("state", "age", "over"),
+    [
+        ("CRASHED", 0, True),
+        ("SCHEDULED", 0, True),  # it is tried again
+        ("COMPLETED", 0, False),  # the server may not have heard of its tasks' ends
+        ("COMPLETED", 600, True),
+        ("FAILED", 600, True),
+        ("RUNNING", 600, False),
+        ("PAUSED", 600, False),
+    ],
+)
+def test_when_nothing_inside_a_run_is_under_way(state: str, age: float, over: bool) -> None:
+    from lost import ended
+
+    assert ended(run(state, None, age=age)) == over
