@@ -54,7 +54,9 @@ def decoded(
     """
     with images.opened(content, max_pixels) as image:
         image.load()
-        shown = ImageOps.exif_transpose(image) if upright else image
+        if upright:
+            ImageOps.exif_transpose(image, in_place=True)  # a copy less of a large image
+        shown = image
         if shown.mode in DEEP:
             require_bands(1, bands)
             values = np.asarray(shown)[None]
