@@ -82,7 +82,7 @@ def labelled(index: IndexReader) -> Labelled:
     entries = index.entries(np.arange(index.manifest["images"]))
     found = ((image, index.labels(entry)) for entry, image in index.images(entries))
     return [
-        (image, labels)
+        (image.pixels, labels)
         for image, labels in found
         if labels is not None and not isinstance(image, ImageError)
     ]

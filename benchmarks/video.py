@@ -31,7 +31,7 @@ import psutil
 from PIL import Image
 
 from stego_core import metrics
-from tasks import compute, corpus, frames, images, masks
+from tasks import compute, corpus, formats, frames, images, masks
 from tasks.index import IndexReader
 from tasks.options import ComputeOptions, CorpusOptions, MasksOptions
 from tasks.stage import Finish, Stage
@@ -134,7 +134,7 @@ def speed(
     place: Workspace, clusters: str, chosen: argparse.Namespace, folder: Path
 ) -> dict[str, Any]:
     """Seconds of each stage on the clip, and minutes for an hour of it."""
-    files = sorted(path for path in chosen.images.iterdir() if path.suffix in images.EXTENSIONS)
+    files = sorted(path for path in chosen.images.iterdir() if path.suffix in formats.ENDINGS)
     clip = folder / "clip.mp4"
     write_clip(files, clip, chosen.seconds)
     options = CorpusOptions(images=str(clip))

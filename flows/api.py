@@ -1,18 +1,46 @@
 """The Python interface: open a finished workspace, label an image."""
 
-from dataclasses import dataclass
+import io
+import operator
+from dataclasses import dataclass, field
+from pathlib import PurePath, PurePosixPath
+from typing import SupportsIndex, overload
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from stego_core.classes import Classes
+from stego_core.classes import VOID, Classes
 from stego_core.errors import InputError
 from stego_core.inference import Segmenter
-from tasks import classes, machine
-from tasks.options import MasksOptions
+from stego_core.rendering import Picture
+from tasks import classes, machine, values
+from tasks.listing import read_file
+from tasks.options import CorpusOptions, MasksOptions
+from tasks.rendering import Renderer
 from tasks.segmenter import segmenter_spec
 from tasks.summary import Summary
+from tasks.workspace.storage import Storage
 from tasks.workspace.workspace import Workspace
+
+MAX_PIXELS: int = CorpusOptions.model_fields["max_pixels"].default
+Labelled = NDArray[np.uint8] | Picture | Image.Image | str | PurePath
+"""What can be labelled."""
+NO_CLASS = "no class"
+
+
+class Names(list[str]):
+    """Names of K classes by their ids; the id 255 of pixels that belong to no class has one too."""
+
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: SupportsIndex | slice) -> str | list[str]:
+        """The name of an id that `OpenWorkspace.label` gives."""
+        if not isinstance(index, slice) and operator.index(index) == VOID:
+            return NO_CLASS
+        return super().__getitem__(index)
 
 
 @dataclass(frozen=True)
@@ -22,30 +50,72 @@ class OpenWorkspace:
     Attributes:
         segmenter: backbone, head, centroids and CRF.
         classes: what people call the clusters, and which count as others.
+        renderer: how the numbers of its dumps' files become pictures.
     """
 
     segmenter: Segmenter
     classes: Classes
+    renderer: Renderer = field(default_factory=lambda: Renderer(()))
 
     @property
-    def names(self) -> list[str]:
+    def names(self) -> "Names":
         """The name of each class id, as given with `stego name` or found from labels."""
-        return self.classes.names()
+        return Names(self.classes.names())
 
-    def label(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Class ids (H, W) uint8 of an RGB image (H, W, 3) uint8 of any size; see `names`.
+    def label(self, image: Labelled) -> NDArray[np.uint8]:
+        """Class ids (H, W) uint8 of an image of any size; see `names`.
 
-        Clusters that were merged have the id of the one they count as; ignored ones have 255.
+        Clusters that were merged have the id of the one they count as; ignored ones have 255, and
+        so do pixels without data.
+
+        Args:
+            image: RGB (H, W, 3) uint8, an image of Pillow, or the path or URI of an image file.
 
         Raises:
-            InputError: the array is something else.
+            InputError: it is something else.
+            ImageError: the file cannot be read, or holds no data.
         """
+        return self.classes.shown()[self.clusters(self.picture(image))]
+
+    def clusters(self, picture: Picture) -> NDArray[np.uint8]:
+        """Cluster ids (H, W) uint8 of a picture, 255 where it holds no data."""
+        return self.segmenter(picture.pixels, picture.valid)
+
+    def picture(self, image: Labelled) -> Picture:
+        """What is labelled, as RGB; files as in the dumps that the head was trained on.
+
+        Raises:
+            InputError, ImageError: as `label`.
+        """
+        if isinstance(image, Picture):
+            return image
+        if isinstance(image, str | PurePath):
+            path = PurePosixPath(Storage.at(str(image)).uri)
+            return self.read(read_file(Storage(str(path.parent)), path.name))
+        if isinstance(image, Image.Image):
+            return self.read(_file(image))
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
             raise InputError(
                 f"an image of shape {image.shape} and dtype {image.dtype} was given; expected "
                 "(H, W, 3) uint8 RGB with at least one pixel"
             )
-        return self.classes.shown()[self.segmenter(image)]
+        return Picture(image)
+
+    def read(self, content: bytes, max_pixels: int = MAX_PIXELS) -> Picture:
+        """The picture of an image file that belongs to no dump.
+
+        Raises:
+            ImageError: it cannot be read, or holds no data.
+        """
+        return values.loose_picture(self.renderer, content, max_pixels)
+
+
+def _file(image: Image.Image) -> bytes:
+    """An image of Pillow as a file that holds the same."""
+    sink = io.BytesIO()
+    kept = image.mode in {"1", "L", "LA", "P", "RGB", "RGBA", "I;16"}
+    image.save(sink, "PNG" if kept else "TIFF")
+    return sink.getvalue()
 
 
 def open_workspace(location: str, device: str = "auto") -> OpenWorkspace:
@@ -61,4 +131,6 @@ def open_workspace(location: str, device: str = "auto") -> OpenWorkspace:
     options = MasksOptions(**summary.current["options"].get("masks", {}))
     spec = segmenter_spec(workspace, clusters, options)
     named = classes.current(workspace).classes
-    return OpenWorkspace(spec.build(machine.device(device)), named)
+    manifests = [workspace.corpus(dump).manifest() for dump in values.before(workspace)]
+    made = values.renderer_of(manifests)
+    return OpenWorkspace(spec.build(machine.device(device)), named, made)

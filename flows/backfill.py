@@ -5,15 +5,15 @@ from typing import Any
 
 from prefect import flow
 
-from flows import stages
+from flows import artifacts, stages
 from flows.frames import indexed
 from flows.outage import told_apart
 from flows.pipeline import labelled, settle, trained
 from flows.session import connected, session
 from flows.settings import RunOptions, built
 from stego_core.errors import InputError, OptionError, OutageError, StegoError
-from tasks.clips import is_clip
-from tasks.listing import check_unchanged, default_dump, is_image
+from tasks.leftout import is_clip, is_image
+from tasks.listing import default_dump
 from tasks.log import Log
 from tasks.options import (
     ComputeOptions,
@@ -23,6 +23,7 @@ from tasks.options import (
     StorageOptions,
 )
 from tasks.summary import Summary
+from tasks.unchanged import check_unchanged
 from tasks.workspace.storage import Storage
 from tasks.workspace.workspace import Workspace
 
@@ -80,6 +81,7 @@ def backfill(
                         if isinstance(error, OutageError):
                             failure = OutageError
                 report = stages.report_flow(workspace)
+                artifacts.run_pages(Workspace.open(workspace), report)
     if failed:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
         raise failure(f"{len(failed)} dumps of the inbox were not labelled: {reasons}")
@@ -143,7 +145,8 @@ def label_dump(workspace: str, dump: str, options: CorpusOptions, run: ComputeOp
     place = Workspace.open(workspace)
     current = place.current()
     keys, chosen, trained_on = dict(current["keys"]), current["options"], current["dumps"]
-    indexed(workspace, dump, options, run, like=trained_on[0] if trained_on else None)
+    like = trained_on[0] if trained_on else None
+    indexed(workspace, dump, options, run, like, continuing=True)
     if trained_on:
         placed(workspace, dump, current, run)
     labelled(
@@ -222,4 +225,6 @@ def retrain(
             settle(workspace, keys, tables, options)
             for name in there if relabel else ():
                 labelled(workspace, name, keys, options.masks, options.scores, run)
-            return {"keys": keys, "report": stages.report_flow(workspace)}
+            report = stages.report_flow(workspace)
+            artifacts.run_pages(place, report)
+            return {"keys": keys, "report": report}

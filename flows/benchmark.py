@@ -80,5 +80,6 @@ def benchmark(
         pipeline.labelled(workspace, val, keys, run.masks, run.scores, run.compute)
         report = stages.report_flow(workspace, comparison.place(facts, limit))
         outcome = comparison.write(Workspace.open(workspace), facts, [train, val], notes)
-        artifacts.benchmark_table(outcome)
+        artifacts.benchmark_table(Workspace.open(workspace), outcome)
+        artifacts.run_pages(Workspace.open(workspace), report)
     return {**outcome, "report": report}

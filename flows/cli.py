@@ -1,53 +1,70 @@
 """The command line: `stego run`, `backfill`, `segment`, `status`, and every stage by its name."""
 
+import logging
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, NoReturn, get_args
 
 import click
 from pydantic.fields import FieldInfo
 
-from flows import environment
-from stego_core.errors import OptionError, StegoError
+from flows import environment, streams
+from flows.ending import Ending, ending
+from stego_core.errors import DEFECT, MEND, OptionError
+from tasks.log import Log
 
 if TYPE_CHECKING:
     from flows.menu import CommandSpec
 
-EXIT_USER_ERROR = 2
 ALIASES = {"k": "--neighbors"}
 """Flags that read better than their option's name."""
+log = Log(__name__)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Entry point of `stego`; a user's mistake is one sentence and exit code 2."""
+    """Entry point of `stego`; however it ends, one sentence and an exit code tell how.
+
+    Exit codes: 2, mend your input; 75, try again later; 130, interrupted; 70, a defect of ours.
+    """
     environment.prepare()
+    if (sys.argv[1:] if arguments is None else arguments) == ["--version"]:
+        return _show_version()  # before the options' libraries are imported
+    if arguments is None:
+        logging.lastResort = None  # what Prefect says while the process ends stays unsaid
     before = signal.signal(signal.SIGTERM, _interrupted)
+    try:
+        with streams.lasting():
+            _run(arguments)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _run(arguments: list[str] | None) -> None:
     try:
         build().main(args=arguments, prog_name="stego", standalone_mode=False)
     except click.ClickException as error:
         error.show()
-        sys.exit(EXIT_USER_ERROR)
-    except click.exceptions.Exit as error:
-        sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        _stop("interrupted; run the same command again to go on: finished shards are kept", 130)
-    except StegoError as error:
-        _stop(str(error), EXIT_USER_ERROR)
-    except Exception as error:
-        if not _server_is_away(error):
-            raise
-        _stop(
-            f"the Prefect server at {os.environ['PREFECT_API_URL']} does not answer; start it "
-            "(`make server`) or unset PREFECT_API_URL, and run the same command again: finished "
-            "shards are kept",
-            EXIT_USER_ERROR,
-        )
-    finally:
-        signal.signal(signal.SIGTERM, before)
+        sys.exit(MEND)
+    except SystemExit:
+        raise
+    except BaseException as error:
+        end = ending(error)
+        if end.code == DEFECT:
+            sys.stderr.write(traceback.format_exc())  # there is no log file yet
+        _end(end)
+
+
+def _end(end: Ending) -> NoReturn:
+    from flows import console
+
+    if end.sentence:
+        console.fail(end.sentence)
+    sys.exit(end.code)
 
 
 def _interrupted(*_: object) -> None:
@@ -55,19 +72,11 @@ def _interrupted(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _server_is_away(error: Exception) -> bool:
-    """Whether an own Prefect server was asked for and cannot be reached."""
-    import httpx
+def _show_version(*_: object) -> None:
+    from flows import version
 
-    unreachable = isinstance(error, httpx.TransportError) or "Failed to reach API" in str(error)
-    return unreachable and bool(os.environ.get("PREFECT_API_URL"))
-
-
-def _stop(message: str, code: int) -> None:
-    from flows import console
-
-    console.fail(message)
-    sys.exit(code)
+    with streams.lasting():
+        sys.stdout.write("\n".join([*version.lines(), ""]))
 
 
 def build() -> click.Group:
@@ -75,6 +84,16 @@ def build() -> click.Group:
     from flows import menu
 
     group = click.Group("stego", help="A class for every pixel of any image corpus, unlabelled.")
+    group.params.append(
+        click.Option(
+            ["--version"],
+            is_flag=True,
+            is_eager=True,
+            expose_value=False,
+            callback=_version_asked,
+            help="Show the versions and exit.",
+        )
+    )
     for command in menu.COMMANDS:
         click_command = click.Command(
             command.name,
@@ -86,11 +105,25 @@ def build() -> click.Group:
     return group
 
 
+def _version_asked(context: click.Context, _: click.Parameter, asked: bool) -> None:
+    if asked:
+        _show_version()
+        context.exit()
+
+
 def _common() -> list[click.Parameter]:
     return [
         click.Option(["--workspace"], required=True, help="Folder or URI that holds all outcomes."),
         click.Option(["--config"], help="TOML file with a section per stage; flags win."),
-        click.Option(["--log-file"], help="Where libraries' log lines go."),
+        click.Option(
+            ["--log-file"], help="Where all log lines go. [default: stego.log in the workspace]"
+        ),
+        click.Option(
+            ["--log-format"],
+            type=click.Choice(["text", "json"]),
+            help="Of the log file, and of stderr where that is no terminal; json: one object a "
+            "line. [default: STEGO_LOG_FORMAT, else text]",
+        ),
     ]
 
 
@@ -123,24 +156,58 @@ def _flag(name: str, field: FieldInfo) -> click.Option:
 
 
 def _callback(command: "CommandSpec") -> Callable[..., None]:
-    def call(workspace: str, config: str | None, log_file: str | None, **values: Any) -> None:
-        from flows import console
-        from flows.session import alone, connected
-        from flows.settings import from_toml
+    def call(
+        workspace: str,
+        config: str | None,
+        log_file: str | None,
+        log_format: str | None,
+        **values: Any,
+    ) -> None:
+        from flows import logs
 
-        given = {name: value for name, value in values.items() if value is not None}
-        extra = {p.name: given.get(str(p.name)) for p in command.parameters}
+        place = log_path(workspace, log_file)
+        with logs.logging_to(place, logs.form(log_format), log_file is not None):
+            try:
+                _call(command, workspace, config, values)
+            except BaseException as error:
+                _end(_told(error, place))
+
+    return call
+
+
+def _told(error: BaseException, place: Path) -> Ending:
+    """How a command ends; the traceback of a defect goes to the log."""
+    end = ending(error)
+    if end.code != DEFECT or isinstance(error, SystemExit):
+        return end
+    log.exception("defect")
+    if not place.exists():
+        sys.stderr.write(traceback.format_exc())
+        return end
+    return Ending(
+        end.code, f"{end.sentence}; the traceback is in {place}: please report it with that file"
+    )
+
+
+def _call(
+    command: "CommandSpec", workspace: str, config: str | None, values: Mapping[str, Any]
+) -> None:
+    from flows import console, record
+    from flows.session import alone, connected
+    from flows.settings import from_toml
+
+    given = {name: value for name, value in values.items() if value is not None}
+    extra = {p.name: given.get(str(p.name)) for p in command.parameters}
+    with record.recorded(command.name, workspace):
         stored = from_toml(config) if config else {}
         storage = section_options("storage", given, stored)
         with connected(storage):
-            with console.logging_to(log_path(workspace, log_file)), console.showing_progress():
+            with console.showing_progress():
                 sections = options_of(command, workspace, stored, given)
                 with alone(workspace, storage) if command.writes else nullcontext():
                     show = command.run(workspace=workspace, **sections, **extra)
             if show:
                 show()
-
-    return call
 
 
 def options_of(

@@ -26,6 +26,7 @@ def run(workspace: str, dump: str | None, **sections: Any) -> Shown:
     """The whole pipeline."""
     from flows.settings import PipelineOptions
     from tasks import hub
+    from tasks.listing import default_dump
 
     options = PipelineOptions(**sections)
     if options.features.weights is None:
@@ -34,7 +35,8 @@ def run(workspace: str, dump: str | None, **sections: Any) -> Shown:
     from flows.pipeline import pipeline
 
     outcome = pipeline(workspace=workspace, options=options, dump=dump)
-    return lambda: _results(workspace, outcome["report"])
+    name = dump or default_dump(options.corpus.images)
+    return lambda: _results(workspace, outcome["report"], [name])
 
 
 def pretrain(
@@ -89,7 +91,7 @@ def demo(workspace: str, scenes: int | None, compute: ComputeOptions) -> Shown:
     outcome = pipeline(workspace=workspace, options=options, dump="scenes")
 
     def show() -> None:
-        _results(workspace, outcome["report"])
+        _results(workspace, outcome["report"], ["scenes"])
         console.say(demo_corpus.NOTE)
 
     return show
@@ -138,7 +140,7 @@ def backfill(
     outcome = backfill_flow(workspace, corpus, dump, inbox, compute, storage)
     if inbox and outcome["report"] is None:
         return lambda: console.say(f"nothing new under {inbox.inbox}")
-    return lambda: _results(workspace, outcome["report"])
+    return lambda: _results(workspace, outcome["report"], outcome["dumps"])
 
 
 def retrain(
@@ -152,11 +154,11 @@ def retrain(
     return lambda: _results(workspace, outcome["report"])
 
 
-def _results(workspace: str, report: str) -> None:
+def _results(workspace: str, report: str, dumps: Sequence[str] = ()) -> None:
     from flows import console
     from tasks import status
-    from tasks.listing import arrived_later
     from tasks.summary import Summary
+    from tasks.unchanged import arrived_later
     from tasks.workspace.workspace import Workspace
 
     summary = Summary(Workspace.open(workspace))
@@ -168,6 +170,7 @@ def _results(workspace: str, report: str) -> None:
                 f"warning: {len(left_out)} files beside dump {dump} came later and are not in it "
                 f"({left_out[0]}, …); label them with `stego backfill --dump NAME`"
             )
+    console.show_values(document, dumps)
     if document["quarantine"]:
         console.say(f"{len(document['quarantine'])} files are quarantined; see the report")
     console.show_scores(document)
@@ -188,11 +191,17 @@ def corpus(
     workspace: str, dump: str | None, corpus: CorpusOptions, compute: ComputeOptions
 ) -> Shown:
     """Index a dump."""
+    from flows import console
     from flows.frames import indexed
+    from tasks import status
     from tasks.listing import default_dump
+    from tasks.summary import Summary
+    from tasks.workspace.workspace import Workspace
 
-    indexed(workspace, dump or default_dump(corpus.images), corpus, compute)
-    return None
+    name = dump or default_dump(corpus.images)
+    indexed(workspace, name, corpus, compute, continuing=True)
+    summary = Summary(Workspace.open(workspace))
+    return lambda: console.show_values(status.document(summary), [name])
 
 
 def features(

@@ -1,15 +1,12 @@
-"""What the terminal shows: progress bars, warnings, tables of results; the rest goes to a log."""
+"""What the terminal shows: progress bars, sentences, tables of results."""
 
-import logging
+import sys
 import time
-import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.logging import RichHandler
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -22,48 +19,29 @@ from rich.table import Table
 from rich.text import Text
 
 from tasks import progress
+from tasks.leftout import Told
+from tasks.log import Log
 from tasks.progress import Event
 from tasks.summary import METHODS
 
 if TYPE_CHECKING:
     from tasks.published import Imported
 
-OWN = ("flows", "tasks", "stego_core")
+log = Log(__name__)
 console = Console(stderr=True, highlight=False)
 results = Console(highlight=False)
+_in_records = False
 
 
 @contextmanager
-def logging_to(path: Path) -> Iterator[None]:
-    """Send every library's lines to a file; our own warnings also to the terminal."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = logging.FileHandler(path, encoding="utf-8")
-    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    shown = RichHandler(logging.WARNING, console, show_time=False, show_path=False)
-    logging.captureWarnings(True)
-    root = logging.getLogger()
-    root.setLevel(logging.INFO)
-    root.addHandler(file)
-    names = [name for name in logging.root.manager.loggerDict if name.startswith("prefect")]
-    loggers = [logging.getLogger(name) for name in names]
-    closed = [logger for logger in loggers if not logger.propagate]
-    for logger in closed:
-        logger.addHandler(file)
-    for name in OWN:
-        logging.getLogger(name).addHandler(shown)
+def speaking_in_records() -> Iterator[None]:
+    """Until the end of the block, what is said to a person becomes log records instead."""
+    global _in_records
+    _in_records = True
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("default")
-            yield
+        yield
     finally:
-        logging.captureWarnings(False)
-        root.removeHandler(file)
-        root.addHandler(logging.NullHandler())  # what Prefect says while it ends stays unsaid
-        for logger in closed:
-            logger.removeHandler(file)
-        for name in OWN:
-            logging.getLogger(name).removeHandler(shown)
-        file.close()
+        _in_records = False
 
 
 class Bars:
@@ -74,23 +52,30 @@ class Bars:
         self.bars = bars
         self.tasks: dict[str, Any] = {}
         self.begun: dict[str, tuple[float, int]] = {}
+        self.ended: set[str] = set()
 
     def __call__(self, event: Event) -> None:
         """Move the stage's bar."""
-        if event.title not in self.tasks:
-            self.tasks[event.title] = self.bars.add_task(event.title, total=event.total, note="")
-            self.begun[event.title] = (time.monotonic(), event.done)
+        if event.stage in self.ended:
+            return  # a worker's word that came late
+        if event.stage not in self.tasks:
+            self.tasks[event.stage] = self.bars.add_task(event.title, total=event.total, note="")
+            self.begun[event.stage] = (time.monotonic(), event.done)
         note = f"{event.unit}  {event.note}"
-        self.bars.update(self.tasks[event.title], completed=event.done, note=note)
+        self.bars.update(self.tasks[event.stage], completed=event.done, note=note)
         if event.finished:
             self._end(event)
 
     def _end(self, event: Event) -> None:
-        started, before = self.begun.pop(event.title)
+        self.ended.add(event.stage)
+        started, before = self.begun.pop(event.stage)
         seconds = max(time.monotonic() - started, 1e-3)
         rate = (event.done - before) / seconds
-        self.bars.update(self.tasks.pop(event.title), note=f"{event.unit}  {rate:.1f}/s")
-        if not self.bars.console.is_terminal:
+        self.bars.update(self.tasks.pop(event.stage), note=f"{event.unit}  {rate:.1f}/s")
+        if _in_records:
+            counts = {"done": event.done, "total": event.total, "unit": event.unit}
+            log.info("stage shown", stage=event.title, **counts, seconds=round(seconds, 1))
+        elif not self.bars.console.is_terminal:
             line = f"{event.title}: {event.done}/{event.total} {event.unit}, {seconds:.0f} s"
             self.bars.console.print(line, markup=False)
 
@@ -114,12 +99,29 @@ def showing_progress() -> Iterator[None]:
 
 def fail(message: str) -> None:
     """Say what went wrong, in one sentence."""
-    console.print(Text.assemble(("error: ", "bold red"), message), soft_wrap=True)
+    if _in_records:
+        log.error(message)
+    else:
+        console.print(Text.assemble(("error: ", "bold red"), message), soft_wrap=True)
 
 
 def say(message: str) -> None:
     """Say something to the person."""
+    if _in_records:
+        log.info(message)
+    else:
+        console.print(Text(message), soft_wrap=True)
+
+
+def show(message: str) -> None:
+    """Say what is for the person alone and for no log, such as an address that holds a token."""
     console.print(Text(message), soft_wrap=True)
+
+
+def tell(text: str) -> None:
+    """Print plain text as a result, such as a JSON document."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
 
 
 def show_scores(document: dict[str, Any]) -> None:
@@ -231,6 +233,19 @@ def show_imported(workspace: str, found: "Imported") -> None:
     results.print(Text(f"use it: {use}"), soft_wrap=True)
 
 
+def show_values(document: dict[str, Any], dumps: Collection[str] | None = None) -> None:
+    """How the numbers of some dumps' files, by default of all, became colours, and what counts as
+    no data.
+    """
+    for dump, counts in document["dumps"].items():
+        if dumps is not None and dump not in dumps:
+            continue
+        line = "; ".join(counts["values"]["told"])
+        results.print(Text(f"values {dump}: {line}"), soft_wrap=True)
+        for warning in counts["values"]["warnings"]:
+            results.print(Text(f"warning {dump}: {warning}", style="yellow"), soft_wrap=True)
+
+
 def show_status(document: dict[str, Any]) -> None:
     """A person's view of `stego status`."""
     backbone = document["backbone"]
@@ -255,6 +270,10 @@ def show_status(document: dict[str, Any]) -> None:
     for dump, counts in document["dumps"].items():
         table.add_row(Text(dump), *(_count(counts[name]) for name in names))
     results.print(table)
+    for dump, counts in document["dumps"].items():
+        for line in Told.of(counts).lines():
+            results.print(Text(f"{dump}: {line}"), soft_wrap=True)
+    show_values(document)
     for row in document["quarantine"][:20]:
         results.print(Text(f"quarantined  {row['dump']}/{row['path']}: {row['reason']}"))
     if len(document["quarantine"]) > 20:

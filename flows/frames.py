@@ -2,10 +2,15 @@
 
 from prefect import flow
 
-from flows import stages
+from flows import console, stages
 from tasks import frames
+from tasks.index import IndexReader
+from tasks.leftout import Told
+from tasks.log import Log
 from tasks.options import ComputeOptions, CorpusOptions
 from tasks.workspace.workspace import Workspace
+
+log = Log(__name__)
 
 
 @flow(name="frames", flow_run_name="frames {dump}", task_runner=stages.RUNNER)
@@ -23,13 +28,29 @@ def indexed(
     options: CorpusOptions,
     compute_options: ComputeOptions,
     like: str | None = None,
+    continuing: bool = False,
 ) -> None:
     """Index a dump, its videos' frames included.
 
-    Labels without a taxonomy mean what those of the dump `like` mean.
+    Labels without a taxonomy mean what those of the dump `like` mean; numbers of a dump that is
+    `continuing` the workspace's others mean what they mean there.
     """
     place = Workspace.create(workspace)
     place.corpus(dump)  # refuses what cannot be a dump's name
     if frames.wanted(place, dump, options):
         frames_flow(workspace, dump, options, compute_options)
-    stages.corpus_flow(workspace, dump, options, like, compute_options)
+    stages.corpus_flow(workspace, dump, options, like, compute_options, continuing)
+    tell(place, dump)
+
+
+def tell(workspace: Workspace, dump: str) -> None:
+    """Say what of a dump's place became no image, and what else a person should know of it."""
+    manifest = workspace.corpus(dump).manifest()
+    lines = Told.of(manifest).lines()
+    if manifest["quarantined"]:
+        first = IndexReader(workspace, dump).quarantine()[0]
+        more = f"quarantined: {manifest['quarantined']:,}, the first {first['path']}"
+        lines.append(f"{more}: {first['reason']}")
+    for line in lines:
+        log.info(line, dump=dump)
+        console.say(line)

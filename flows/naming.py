@@ -135,7 +135,8 @@ def proposed(
 
     corpus = CorpusOptions(images=images, labels=labels, taxonomy=taxonomy)
     opened = open_workspace(workspace, device)
-    found, unusable = from_labelled(corpus, opened.segmenter, len(opened.segmenter.centroids))
+    clusters = len(opened.segmenter.centroids)
+    found, unusable = from_labelled(corpus, opened.read, opened.clusters, clusters)
     for reason in unusable:
         log.warning("image left out", reason=reason)
     return Proposals(found)

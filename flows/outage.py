@@ -1,9 +1,11 @@
-"""A run that an outage ended says so in its state, so that Prefect can start it again."""
+"""How a flow run ends: recorded, and told apart in its state where Prefect may start it again."""
 
 from collections.abc import Callable
 from functools import wraps
+from inspect import signature
 from typing import Any, TypeVar
 
+from flows import record
 from stego_core.errors import BusyError, OutageError
 
 STATE = "Outage"
@@ -13,15 +15,18 @@ Flow = TypeVar("Flow", bound=Callable[..., Any])
 
 
 def told_apart(function: Flow) -> Flow:
-    """Below `@flow`: end in the failed state "Outage" where trying again may help.
+    """Below `@flow`: record the run, and fail in the state "Outage" where trying again may help.
 
-    The exception is raised all the same for whoever called the flow.
+    The function has a parameter `workspace`. The exception is raised all the same for whoever
+    called the flow.
     """
 
     @wraps(function)
     def called(*arguments: Any, **named: Any) -> Any:
+        workspace = signature(function).bind(*arguments, **named).arguments["workspace"]
         try:
-            return function(*arguments, **named)
+            with record.recorded(function.__name__, workspace):
+                return function(*arguments, **named)
         except TRANSIENT as error:
             from prefect.states import Failed
 

@@ -4,17 +4,20 @@ from typing import Any
 
 from prefect import flow
 
-from flows import stages
+from flows import artifacts, record, stages
 from flows.frames import indexed
 from flows.outage import told_apart
 from flows.session import session
 from flows.settings import FormOptions, RunOptions, built
 from stego_core.errors import OptionError
-from tasks import model, scores
+from tasks import enough, model, scores
 from tasks.listing import default_dump
+from tasks.log import Log
 from tasks.options import ComputeOptions, CorpusOptions, MasksOptions, ScoresOptions
 from tasks.summary import class_count
 from tasks.workspace.workspace import Workspace
+
+log = Log(__name__)
 
 
 @flow(name="pipeline", flow_run_name="pipeline {workspace}")
@@ -50,10 +53,13 @@ def pipeline(
     name = dump or default_dump(corpus.images)
     with session(workspace, options.storage, options.compute):
         indexed(workspace, name, corpus, options.compute)
+        require_enough(workspace, [name], options)
         keys, tables = trained(workspace, [name], options)
         settle(workspace, keys, tables, options)
         labelled(workspace, name, keys, options.masks, options.scores, options.compute)
-        return {"keys": keys, "report": stages.report_flow(workspace)}
+        report = stages.report_flow(workspace)
+        artifacts.run_pages(Workspace.open(workspace), report)
+        return {"keys": keys, "report": report}
 
 
 def corpus_of(options: CorpusOptions, **given: str | None) -> CorpusOptions:
@@ -68,6 +74,20 @@ def corpus_of(options: CorpusOptions, **given: str | None) -> CorpusOptions:
         raise OptionError("no images are given; say in `images` which folder or URI holds them")
     corpus: CorpusOptions = built("corpus", held)
     return corpus
+
+
+def require_enough(workspace: str, dumps: list[str], options: RunOptions) -> None:
+    """Refuse, before any image is embedded, what so many images cannot give.
+
+    Raises:
+        CapacityError: there are too few.
+    """
+    place = Workspace.open(workspace)
+    images = sum(int(place.corpus(dump).manifest()["images"]) for dump in dumps)
+    settled = stages.with_classes(place, dumps, options.clusters)
+    remarks = enough.require_enough(images, options.features, options.neighbors, settled)
+    for remark in remarks:
+        log.warning(remark)
 
 
 def trained(
@@ -139,7 +159,8 @@ def labelled(
     run: ComputeOptions,
 ) -> None:
     """Masks of a dump, and its scores where it has labels."""
-    keys["masks"] = stages.masks_flow(workspace, dump, keys["clusters"], mask_options, run)
+    with record.labelling(dump):
+        keys["masks"] = stages.masks_flow(workspace, dump, keys["clusters"], mask_options, run)
     place = Workspace.open(workspace)
     place.settle(keys={**place.current()["keys"], **keys})
     scored(workspace, dump, keys, mask_options, score_options, run)

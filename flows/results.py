@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from flows.commands import Shown
 from stego_core.errors import OptionError
 from tasks.options import ComputeOptions, ExportOptions
@@ -110,4 +108,6 @@ def explore(
 
 
 def _json(document: Any) -> Shown:
-    return lambda: click.echo(json.dumps(document, indent=1, ensure_ascii=False))
+    from flows import console
+
+    return lambda: console.tell(json.dumps(document, indent=1, ensure_ascii=False))

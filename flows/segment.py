@@ -6,9 +6,8 @@ from pathlib import PurePosixPath
 from flows import console
 from flows.api import open_workspace
 from stego_core.errors import ImageError, InputError
-from tasks.images import decode, encode_mask
+from tasks.images import encode_mask
 from tasks.listing import read_file
-from tasks.options import CorpusOptions
 from tasks.workspace.storage import Storage
 
 
@@ -26,7 +25,7 @@ def segment_files(workspace: str, images: Sequence[str], out: str, device: str) 
         path = PurePosixPath(Storage.at(location).uri)
         try:
             content = read_file(Storage(str(path.parent)), path.name)
-            image = decode(content, CorpusOptions.model_fields["max_pixels"].default)
+            image = opened.read(content)
         except ImageError as error:
             failed.append(f"{location}: {error}")
             continue

@@ -43,10 +43,33 @@ def session(workspace: str, storage: StorageOptions, run: ComputeOptions) -> Ite
     """
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
+    from flows import record
     from tasks import compute  # torch and Dask take seconds, and not every command needs them
 
     # The flow's own heartbeats tell that it lives. Each stage would wait up to a second for the
     # end of its.
     quiet = temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})
-    with connected(storage), alone(workspace, storage), compute.executor(run), quiet:
+    with connected(storage), record.recorded("flow", workspace) as recorded:
+        recorded.report_url = storage.report_url
+        with alone(workspace, storage), compute.executor(run), quiet:
+            try:
+                yield
+            finally:
+                recorded.found = record.figures(recorded)
+
+
+@contextmanager
+def gpu_turn(wanted: bool, options: ComputeOptions) -> Iterator[None]:
+    """Wait for the global limit `gpu`, where there is one, if a stage will use a GPU.
+
+    Held for the whole stage: acquiring it for each item would stall two seconds each time.
+    """
+    from prefect.concurrency.sync import concurrency
+
+    from tasks import compute
+
+    if wanted and compute.has_gpu(options):
+        with concurrency("gpu", occupy=1):
+            yield
+    else:
         yield

@@ -1,17 +1,17 @@
 """One Prefect flow per stage: plan it, compute its missing partitions, finish it."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 from prefect import flow
-from prefect.concurrency.sync import concurrency
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows import artifacts
+from flows import artifacts, logs, record, streams
+from flows.session import gpu_turn
+from flows.settings import built
 from stego_core.errors import InputError
+from stego_core.taxonomy import require_classes
 from tasks import (
     clusters,
     compute,
@@ -49,7 +49,10 @@ from tasks.workspace.workspace import Workspace
 PARTITIONS_AT_ONCE = 4
 """Partitions under way: enough that no worker idles while another partition ends."""
 DEFAULT_CLASSES = 16
+LEAST_CLASSES = 2
 LOOP = ComputeOptions(executor="loop")
+streams.survive()  # here, before any flow starts: its stream is a pipe to a worker
+logs.in_a_worker()
 RUNNER: Any = ThreadPoolTaskRunner(max_workers=PARTITIONS_AT_ONCE)
 
 
@@ -63,30 +66,18 @@ def run_stage(stage: Stage | None, options: ComputeOptions, finish: Finish | Non
     with (
         compute.executor(options),
         progressing(stage) as progress,
-        gpu_turn(stage, options),
+        gpu_turn(any(step.gpu for step in stage.work.steps()), options),
         stop.on_request(),
     ):
         futures = [
             compute_partition.submit(stage.title, stage.work, stage.folder, part, options)
             for part in partitions
         ]
-        artifacts.follow(progress, futures)
+        before = progress.done
+        artifacts.follow(stage.folder.storage.uri, progress, futures)
     seconds, computed = time.perf_counter() - begun, sum(len(part.shards) for part in partitions)
     (finish or Stage.finish)(stage, seconds, computed)
-
-
-@contextmanager
-def gpu_turn(stage: Stage, options: ComputeOptions) -> Iterator[None]:
-    """Wait for the global limit `gpu`, where there is one, if the stage will use a GPU.
-
-    Held for the whole stage: acquiring it for each item would stall two seconds each time.
-    """
-    wanted = any(step.gpu for step in stage.work.steps())
-    if wanted and compute.has_gpu(options):
-        with concurrency("gpu", occupy=1):
-            yield
-    else:
-        yield
+    record.stage_ended(stage.title, seconds, stage.items - before)
 
 
 @flow(name="corpus", flow_run_name="corpus {dump}", task_runner=RUNNER)
@@ -96,17 +87,19 @@ def corpus_flow(
     options: CorpusOptions,
     like: str | None = None,
     compute_options: ComputeOptions = LOOP,
+    continuing: bool = False,
 ) -> None:
     """Index a dump: list its images, check each, freeze the list, quarantine what is broken.
 
-    Labels without a taxonomy mean what those of the dump `like` mean.
+    Labels without a taxonomy mean what those of the dump `like` mean; numbers of a dump that is
+    `continuing` the workspace's others mean what they mean there.
     """
     place = Workspace.create(workspace)
 
     def finish(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
         return corpus.finish(place, stage, seconds, computed)
 
-    stage = corpus.plan(place, dump, options, like, compute_options)
+    stage = corpus.plan(place, dump, options, like, compute_options, continuing)
     run_stage(stage, compute_options, finish)
     artifacts.corpus_tables(place, dump)
 
@@ -202,8 +195,15 @@ def with_classes(
     for dump in dumps:
         taxonomy = IndexReader(workspace, dump).manifest["taxonomy"]
         if taxonomy is not None:
-            return options.model_copy(update={"classes": len(taxonomy["classes"])})
-    return options.model_copy(update={"classes": DEFAULT_CLASSES})
+            count = len(taxonomy["classes"])
+            require_classes(count, f"the taxonomy of dump {dump}")
+            break
+    else:
+        count = DEFAULT_CLASSES
+    settled: ClustersOptions = built(
+        "clusters", {**options.model_dump(), "classes": max(count, LEAST_CLASSES)}
+    )
+    return settled
 
 
 @flow(name="masks", flow_run_name="masks {dump}", task_runner=RUNNER)

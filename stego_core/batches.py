@@ -21,8 +21,8 @@ class Images(NamedTuple):
 
     Attributes:
         patches: (n, h, w, C) float16 features.
-        weights: (n, h, w) float32 above 0, relative chances of an image's patches to be drawn; None
-            where all are alike.
+        weights: (n, h, w) float32, relative chances of an image's patches to be drawn, 0 of those
+            without data; None where all are alike.
     """
 
     patches: NDArray[np.float16]
@@ -35,6 +35,20 @@ class ImageReader(Protocol):
     def __call__(self, rows: NDArray[np.int64]) -> Images:
         """The patches of n rows, in the order asked for."""
         ...
+
+
+def with_data(patches: NDArray[np.float16]) -> NDArray[np.bool_] | None:
+    """(n, h, w) which patches (n, h, w, C) hold data: those of zeros do not; None where all do."""
+    if (patches[..., 0] != 0).all():  # mostly so, and quickly told
+        return None
+    there = (patches != 0).any(axis=-1)
+    return None if there.all() else np.asarray(there)
+
+
+def plain(patches: NDArray[np.float16]) -> Images:
+    """Patches that are drawn alike, but for those without data, which are not drawn."""
+    there = with_data(patches)
+    return Images(patches, None if there is None else there.astype(np.float32))
 
 
 @dataclass(frozen=True)

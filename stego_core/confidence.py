@@ -34,8 +34,12 @@ class Confidence:
 
     @classmethod
     def of(cls, classes: NDArray[np.uint8], margins: NDArray[np.uint8], count: int) -> "Confidence":
-        """Of class ids (H, W) uint8 below `count` and their margins (H, W) uint8."""
+        """Of class ids (H, W) uint8 below `count` and their margins (H, W) uint8; other ids, such
+        as 255 where there is no data, are not counted.
+        """
         flat, weights = classes.ravel(), margins.ravel()
+        if flat.size and flat.max() >= count:
+            flat, weights = flat[flat < count], weights[flat < count]
         return cls(
             np.bincount(flat, minlength=count),
             np.bincount(flat[weights < SURE], minlength=count),

@@ -35,32 +35,48 @@ class Crf:
     sharpness: float = SHARPNESS
 
     def refine(
-        self, log_probabilities: NDArray[np.float32], image: NDArray[np.uint8]
+        self,
+        log_probabilities: NDArray[np.float32],
+        image: NDArray[np.uint8],
+        valid: NDArray[np.bool_] | None = None,
     ) -> NDArray[np.float32]:
         """Marginals after mean-field inference with unary −log p.
 
         Args:
             log_probabilities: (K, H, W) float32.
             image: (H, W, 3) uint8 RGB of the same size.
+            valid: (H, W) bool, which pixels hold data, at least one; None where all do. The others
+                are no part of the field: they send no message and get none.
 
         Returns:
-            (K, H, W) float32; over K they sum to 1.
+            (K, H, W) float32; over K they sum to 1. Where there is no data all are 1 / K.
         """
         classes, height, width = log_probabilities.shape
         if self.iterations == 0 or classes == 1:
             return np.exp(log_probabilities)
-        kernels = [
-            (self._appearance(image), self.bilateral_weight),
-            (smoothness(height, width, self.gaussian_xy), self.gaussian_weight),
-        ]
         scores = np.ascontiguousarray(log_probabilities, np.float32).reshape(classes, -1)
-        return mean_field(scores, kernels, self.iterations).reshape(classes, height, width)
+        if valid is None:
+            kernels = [
+                (Lattice(self._appearance(image)), self.bilateral_weight),
+                (smoothness(height, width, self.gaussian_xy), self.gaussian_weight),
+            ]
+            return mean_field(scores, kernels, self.iterations).reshape(classes, height, width)
+        there = valid.ravel()
+        near = positions(height, width, self.gaussian_xy)
+        kernels = [
+            (Lattice(self._appearance(image)[there]), self.bilateral_weight),
+            (Lattice(near[there]), self.gaussian_weight),
+        ]
+        marginals = np.full(scores.shape, 1 / classes, np.float32)
+        own = np.ascontiguousarray(scores[:, there])
+        marginals[:, there] = mean_field(own, kernels, self.iterations)
+        return marginals.reshape(classes, height, width)
 
-    def _appearance(self, image: NDArray[np.uint8]) -> Lattice:
-        """The filter over pixels that are near and of like colour."""
+    def _appearance(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(H · W, 5) features of the filter over pixels that are near and of like colour."""
         colours = image.reshape(-1, 3).astype(np.float32) / np.float32(self.bilateral_rgb)
         places = positions(image.shape[0], image.shape[1], self.bilateral_xy)
-        return Lattice(np.concatenate([places, colours], axis=1))
+        return np.concatenate([places, colours], axis=1)
 
 
 @lru_cache(maxsize=2)

@@ -1,5 +1,8 @@
 """The one tree of errors; each message says what was found, what was expected, what to do.
 
+Each class has the exit code of a command that it ends: 2 where the user has to mend something, 75
+where the same command may succeed later.
+
 StegoError
 ├── OptionError      an option, a preset or a backbone that does not exist or does not fit
 ├── InputError       the user's images, labels or taxonomy cannot be used
@@ -14,9 +17,20 @@ StegoError
 └── CapacityError    too few rows or images, too little memory, a full disk
 """
 
+MEND, LATER, DEFECT, INTERRUPTED = 2, 75, 70, 130
+"""Exit codes: mend your input; try again later (EX_TEMPFAIL); a defect of ours (EX_SOFTWARE);
+somebody stopped the command.
+"""
+
 
 class StegoError(Exception):
-    """Base of every error that is the user's to mend; shown as one sentence, exit code 2."""
+    """Base of every error that is the user's to mend; shown as one sentence.
+
+    Attributes:
+        exit_code: of a command that it ends.
+    """
+
+    exit_code = MEND
 
 
 class OptionError(StegoError):
@@ -42,6 +56,8 @@ class WorkspaceError(StegoError):
 class BusyError(WorkspaceError):
     """A workspace that another run is writing."""
 
+    exit_code = LATER
+
 
 class DamageError(WorkspaceError):
     """Stored bytes whose checksum is not the one on record."""
@@ -49,6 +65,8 @@ class DamageError(WorkspaceError):
 
 class StoppedError(StegoError):
     """A run that somebody stopped; the same command goes on with it."""
+
+    exit_code = LATER
 
 
 class TrainingError(StegoError):
@@ -61,3 +79,5 @@ class CapacityError(StegoError):
 
 class OutageError(StegoError):
     """An object store, a scheduler or its workers that went away; trying again may help."""
+
+    exit_code = LATER

@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
+from stego_core.classes import VOID
+
 BLUR = 5
 """Side of the box over which colour differences are averaged first, pixels: noise is no change."""
 STILL = 6.0
@@ -51,7 +53,8 @@ def flicker(
 
     Args:
         images: two of (H, W, 3) uint8.
-        masks: their stored cluster ids (H, W) uint8; merged classes count as different ones.
+        masks: their stored cluster ids (H, W) uint8; merged classes count as different ones. A
+            pixel without data (VOID) in either is left out.
 
     Returns:
         nothing, of no pair, where the two differ in size.
@@ -68,6 +71,7 @@ def flicker(
             before, after = (image[first:last, :, channel].astype(np.float32) for image in images)
             blurred = uniform_filter(after - before, BLUR)
             quiet &= np.abs(blurred[top - first : bottom - first]) <= STILL
+        quiet &= (masks[0][top:bottom] != VOID) & (masks[1][top:bottom] != VOID)
         still += int(quiet.sum())
         changed += int((masks[0][top:bottom] != masks[1][top:bottom])[quiet].sum())
     return Flicker(1, still, changed)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from stego_core.errors import OptionError
+from stego_core.rendering import patches_with_data
 
 MAX_ASPECT = 8
 """Long side over short side above which an image decides how much it is enlarged."""
@@ -121,6 +122,22 @@ def training_crops(image: NDArray[np.uint8], side: int, five: bool) -> NDArray[n
     """
     windows = crop_windows(image.shape[0], image.shape[1], five)
     return np.stack([square(image[window.slices], side) for window in windows])
+
+
+def crops_with_data(valid: NDArray[np.bool_], grid: int, five: bool) -> NDArray[np.bool_]:
+    """(5 or 1, grid, grid) which patches of an image's `training_crops` hold data.
+
+    Args:
+        valid: (H, W), which of its pixels do.
+        grid: patches along a crop's side.
+        five: as in `training_crops`.
+    """
+    found = []
+    for window in crop_windows(valid.shape[0], valid.shape[1], five):
+        part = valid[window.slices]
+        square = central_square(part.shape[0], part.shape[1], min(part.shape))
+        found.append(patches_with_data(part[square.slices], grid, grid))
+    return np.stack(found)
 
 
 def crop_windows(height: int, width: int, five: bool) -> list[Window]:

@@ -7,9 +7,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 from torch import nn
 
 from stego_core.backbone import Backbone
+from stego_core.classes import VOID
 from stego_core.crf import SHARPNESS, Crf
 from stego_core.geometry import (
     Blend,
@@ -20,6 +22,10 @@ from stego_core.geometry import (
     spans,
     windows,
 )
+from stego_core.rendering import patches_with_data
+
+Mask = NDArray[np.bool_]
+"""(H, W), which pixels of an image hold data."""
 
 BAND_FLOATS = 16 * 2**20
 """Floats of interpolated codes held at once (64 MiB)."""
@@ -67,22 +73,26 @@ class Segmenter:
     crf: Crf = field(default_factory=Crf)
     view: View = field(default_factory=View)
 
-    def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Cluster ids (H, W) uint8 of an RGB image (H, W, 3) uint8 of any size."""
-        return refined(self.codes(image), image, self.centroids, self.crf, self.view).classes
+    def __call__(self, image: NDArray[np.uint8], valid: Mask | None = None) -> NDArray[np.uint8]:
+        """Cluster ids (H, W) uint8 of an RGB image (H, W, 3) uint8 of any size.
 
-    def codes(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        VOID where there is no data; `valid` None: there is everywhere.
+        """
+        codes = self.codes(image, valid)
+        return refined(codes, image, self.centroids, self.crf, self.view, valid).classes
+
+    def codes(self, image: NDArray[np.uint8], valid: Mask | None = None) -> NDArray[np.float32]:
         """Codes (h, w, D) float32 of an image at patch resolution."""
-        return image_codes(image, self.backbone, self.head, self.view)
+        return image_codes(image, self.backbone, self.head, self.view, valid)
 
 
 class Refined(NamedTuple):
     """An image's clusters after refinement.
 
     Attributes:
-        classes: (H, W) uint8 cluster ids.
+        classes: (H, W) uint8 cluster ids, VOID where there is no data.
         margins: (H, W) uint8; 255 times the probability of the best class less that of the
-            second best.
+            second best; 0 where there is no data.
     """
 
     classes: NDArray[np.uint8]
@@ -95,10 +105,12 @@ def refined(
     centroids: NDArray[np.float32],
     crf: Crf,
     view: View,
+    valid: Mask | None = None,
 ) -> Refined:
     """Cluster ids of an image (H, W, 3) uint8 from its codes (h, w, D), and how sure they are.
 
-    Needs no backbone, so that a CPU worker can do it for codes that a GPU worker made.
+    Pixels that are not `valid` hold no data: they have no class and take no part. Needs no
+    backbone, so that a CPU worker can do it for codes that a GPU worker made.
     """
     size = (image.shape[0], image.shape[1])
 
@@ -106,15 +118,29 @@ def refined(
         return cluster_log_probabilities(full, centroids, crf.sharpness)
 
     def classify(window: Window) -> NDArray[np.uint8]:
-        marginals = crf.refine(scores_at(codes, score, size, window), image[window.slices])
-        return np.stack([marginals.argmax(axis=0).astype(np.uint8), margins(marginals)])
+        there = None if valid is None else valid[window.slices]
+        if there is None or there.all():
+            marginals = crf.refine(scores_at(codes, score, size, window), image[window.slices])
+            return np.stack([marginals.argmax(axis=0).astype(np.uint8), margins(marginals)])
+        part = np.zeros((2, window.height, window.width), np.uint8)
+        part[0] = VOID
+        if there.any():
+            scores = scores_at(codes, score, size, window)
+            marginals = crf.refine(scores, image[window.slices], there)
+            part[0, there] = marginals.argmax(axis=0)[there]
+            part[1, there] = margins(marginals)[there]
+        return part
 
     classes, certain = in_windows(size, view, classify)
     return Refined(classes, certain)
 
 
 def image_codes(
-    image: NDArray[np.uint8], backbone: Backbone, head: nn.Module, view: View
+    image: NDArray[np.uint8],
+    backbone: Backbone,
+    head: nn.Module,
+    view: View,
+    valid: Mask | None = None,
 ) -> NDArray[np.float32]:
     """Codes of an image, each the mean of the code of the image and of its mirrored twin.
 
@@ -122,25 +148,58 @@ def image_codes(
 
     Args:
         image: (H, W, 3) uint8 RGB.
+        backbone, head: what makes codes.
+        view: the windows.
+        valid: which pixels hold data; None: all. Patches without data draw no other's features
+            towards theirs, and have the code of the nearest one with data.
 
     Returns:
         (h, w, D) float32 at patch resolution of the resized image.
     """
-    return _tiled(image, backbone.patch, view, lambda part: mirrored_codes(part, backbone, head))
+    data = _data(image, backbone.patch, view, valid)
+
+    def read(part: NDArray[np.uint8], place: Window) -> NDArray[np.float32]:
+        own = None if data is None else data[place.slices]
+        return mirrored_codes(part, backbone, head, own)
+
+    codes = _tiled(image, backbone.patch, view, read)
+    if data is None:
+        return codes
+    nearest = ndimage.distance_transform_edt(~data, return_distances=False, return_indices=True)
+    return np.asarray(codes[tuple(nearest)])
 
 
-def image_features(image: NDArray[np.uint8], backbone: Backbone, view: View) -> NDArray[np.float32]:
-    """Features (h, w, C) float32 of an image (H, W, 3) uint8, in windows as `image_codes`."""
-    return _tiled(image, backbone.patch, view, lambda part: backbone.features(part[None])[0])
+def image_features(
+    image: NDArray[np.uint8], backbone: Backbone, view: View, valid: Mask | None = None
+) -> NDArray[np.float32]:
+    """Features (h, w, C) float32 of an image (H, W, 3) uint8, in windows as `image_codes`.
+
+    Those of patches without data are zero.
+    """
+    data = _data(image, backbone.patch, view, valid)
+    found = _tiled(image, backbone.patch, view, lambda part, _: backbone.features(part[None])[0])
+    return found if data is None else found * data[..., None]
+
+
+def _data(image: NDArray[np.uint8], patch: int, view: View, valid: Mask | None) -> Mask | None:
+    """(h, w) which patches hold data; None where all do, or hardly one does."""
+    if valid is None:
+        return None
+    height, width = inference_size(image.shape[0], image.shape[1], view.resolution, patch)
+    data = patches_with_data(valid, height // patch, width // patch)
+    return None if data.all() or not data.any() else data
 
 
 def _tiled(
     image: NDArray[np.uint8],
     patch: int,
     view: View,
-    read: Callable[[NDArray[np.uint8]], NDArray[np.float32]],
+    read: Callable[[NDArray[np.uint8], Window], NDArray[np.float32]],
 ) -> NDArray[np.float32]:
-    """What `read` makes of the resized image, window by window, blended."""
+    """What `read` makes of the resized image, window by window, blended.
+
+    It is given a window's pixels, and the window in patches.
+    """
     height, width = inference_size(image.shape[0], image.shape[1], view.resolution, patch)
     resized = resize(image, height, width)
     overlap = view.tile_overlap // patch
@@ -148,7 +207,7 @@ def _tiled(
     blend: Blend | None = None
     for part in parts:
         pixels = Window(*(edge * patch for edge in part))
-        codes = read(resized[pixels.slices])
+        codes = read(resized[pixels.slices], part)
         if len(parts) == 1:
             return codes
         blend = blend or Blend.create(height // patch, width // patch, codes.shape[-1], overlap)
@@ -159,10 +218,15 @@ def _tiled(
 
 @torch.inference_mode()
 def mirrored_codes(
-    image: NDArray[np.uint8], backbone: Backbone, head: nn.Module
+    image: NDArray[np.uint8], backbone: Backbone, head: nn.Module, data: Mask | None = None
 ) -> NDArray[np.float32]:
-    """Mean code (h, w, D) of an image (H, W, 3) and of its mirrored twin, mirrored back."""
+    """Mean code (h, w, D) of an image (H, W, 3) and of its mirrored twin, mirrored back.
+
+    Features of patches without `data` (h, w) are zero before the head reads them.
+    """
     features = backbone.features(np.stack([image, image[:, ::-1]]))
+    if data is not None:
+        features = features * np.stack([data, data[:, ::-1]])[..., None]
     codes = head(torch.from_numpy(features).to(backbone.device)).cpu().numpy()
     return np.asarray((codes[0] + codes[1][:, ::-1]) / 2)
 

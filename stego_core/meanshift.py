@@ -1,5 +1,7 @@
 """Mean shift of an image's patches, and how many of them each one stands for."""
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -30,13 +32,15 @@ def mean_shift(
         iterations: of the update.
 
     Returns:
-        the same shape, norm 1.
+        the same shape, norm 1; patches of zeros, which hold no data, stay zero and draw nobody.
     """
     shape = features.shape
     images = normalize(features.reshape(shape[0], -1, shape[-1]), dim=-1)
-    return torch.stack([_drawn_together(image, sharpness, iterations) for image in images]).reshape(
-        shape
-    )
+    moved = torch.stack([_drawn_together(image, sharpness, iterations) for image in images])
+    there = (images != 0).any(dim=-1)
+    if not there.all():
+        moved = moved * there[..., None]
+    return moved.reshape(shape)
 
 
 def _drawn_together(patches: Tensor, sharpness: float, iterations: int) -> Tensor:
@@ -59,11 +63,15 @@ def sampling_weights(shifted: Tensor, power: float) -> Tensor:
         power: p; 0 makes all patches alike, 1 all things.
 
     Returns:
-        (B, ...) in (0, 1].
+        (B, ...) in (0, 1]; 0 of patches of zeros, which hold no data.
     """
     images = shifted.reshape(shifted.shape[0], -1, shifted.shape[-1])
     counts = torch.stack(
         [(DENSITY_SHARPNESS * (image @ image.T - 1)).exp().sum(dim=-1) for image in images]
     )
-    counts = counts.clamp(min=1)  # a patch of zeros is not even like itself
-    return (counts**-power).reshape(shifted.shape[:-1])
+    there = (images != 0).any(dim=-1)
+    if there.all():
+        return (counts.clamp(min=1) ** -power).reshape(shifted.shape[:-1])
+    strangers = (~there).sum(dim=-1, keepdim=True) * math.exp(-DENSITY_SHARPNESS)
+    weights = (counts - strangers).clamp(min=1) ** -power * there
+    return weights.reshape(shifted.shape[:-1])

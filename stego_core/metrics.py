@@ -6,6 +6,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from stego_core import classes
+
+NO_DATA = classes.VOID
+"""The cluster of pixels that hold no data."""
+
 VOID = -1
 """Label of a pixel that counts nowhere."""
 
@@ -26,13 +31,16 @@ class Confusion:
         return cls(np.zeros((classes, clusters), np.int64))
 
     def add(self, labels: NDArray[np.integer], predicted: NDArray[np.integer]) -> "Confusion":
-        """Include pixels: labels (void negative) and predicted clusters, of equal shape."""
+        """Include pixels: labels (void negative) and predicted clusters, of equal shape.
+
+        Pixels that hold no data (predicted NO_DATA) count nowhere.
+        """
         if labels.shape != predicted.shape:
             raise ValueError(f"labels {labels.shape} and predictions {predicted.shape} differ")
         classes, clusters = self.counts.shape
-        known = labels >= 0
+        known = (labels >= 0) & (predicted != NO_DATA)
         if known.any():  # an id outside would be counted silently in another class's row
-            highest, low, high = labels.max(), predicted[known].min(), predicted[known].max()
+            highest, low, high = labels[known].max(), predicted[known].min(), predicted[known].max()
             if highest >= classes or low < 0 or high >= clusters:
                 raise ValueError(
                     f"labels reach {highest} and clusters span {low} to {high}; the matrix has "

@@ -42,14 +42,29 @@ def _colour(index: int) -> tuple[int, ...]:
 
 
 def coloured(classes: NDArray[np.integer], colours: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Class ids (H, W) as colours (H, W, 3) uint8; negative ids (void) are black."""
+    """Class ids (H, W) as colours (H, W, 3) uint8; ids without a colour (void) are black."""
     table = np.vstack([colours, np.array([VOID_COLOUR], np.uint8)])
-    return table[np.where(classes < 0, len(colours), classes)]
+    return table[np.where((classes < 0) | (classes >= len(colours)), len(colours), classes)]
+
+
+BLENDED_ROWS = 64
+"""Rows that are blended at once."""
 
 
 def overlay(
-    image: NDArray[np.uint8], colours: NDArray[np.uint8], opacity: float = 0.5
+    image: NDArray[np.uint8],
+    colours: NDArray[np.uint8],
+    opacity: float = 0.5,
+    covered: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.uint8]:
-    """The colours (H, W, 3) blended over the image (H, W, 3) uint8."""
-    mixed = image * (1 - opacity) + colours * opacity
-    return mixed.round().astype(np.uint8)
+    """The colours (H, W, 3) blended over the image (H, W, 3) uint8.
+
+    Where (H, W) is not `covered`, the image is seen as it is; None: it is everywhere.
+    """
+    blended = np.empty(image.shape, np.uint8)
+    for top in range(0, image.shape[0], BLENDED_ROWS):  # floats of a large image would not fit
+        rows = slice(top, top + BLENDED_ROWS)
+        blended[rows] = (image[rows] * (1 - opacity) + colours[rows] * opacity).round()
+    if covered is not None:
+        blended[~covered] = image[~covered]
+    return blended

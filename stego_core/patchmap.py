@@ -68,7 +68,7 @@ class Answer(NamedTuple):
     Attributes:
         values: (h, w) float32 in [-1, 1], spread evenly over the image.
         seen: (h, w) bool, whether a patch shows this part of the image; where none does, `values`
-            has that of the nearest patch.
+            has that of the nearest patch. Patches of zeros, which hold no data, show nothing.
     """
 
     values: NDArray[np.float32]
@@ -137,7 +137,9 @@ class PatchMap:
         """Cosines of a query (C,) of norm 1 with the patches."""
         cosines = (self.unit @ query).clip(-1, 1)
         rows, columns = (axis.nearest(axis.even) for axis in (self.rows, self.columns))
-        return Answer(np.ascontiguousarray(cosines[np.ix_(rows, columns)]), self.seen)
+        places = np.ix_(rows, columns)
+        seen = self.seen & (self.unit != 0).any(axis=-1, keepdims=True)[places][..., 0]
+        return Answer(np.ascontiguousarray(cosines[places]), seen)
 
 
 def crop_axes(height: int, width: int, grid: int, five: bool) -> tuple[Axis, Axis]:

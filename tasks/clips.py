@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
+from tasks.names import folded
 from tasks.workspace import keys, tables
 from tasks.workspace.ledger import Folder
 from tasks.workspace.storage import File, Storage
@@ -42,12 +43,6 @@ PIECE = 2**20
 """Bytes at the beginning, in the middle and at the end of a clip that make its fingerprint."""
 
 
-def is_clip(path: str) -> bool:
-    """Whether the file's ending is a video's, and it is not hidden."""
-    name = PurePosixPath(path)
-    return name.suffix.lower() in EXTENSIONS and not name.name.startswith(".")
-
-
 def found(source: Storage) -> tuple[Storage, list[File]]:
     """Every file below a place, and the folder that their paths are relative to.
 
@@ -76,16 +71,17 @@ def folders(clips: Sequence[str], others: Iterable[str]) -> list[str]:
     stems = [str(PurePosixPath(path).with_suffix("")) for path in clips]
     taken: dict[str, int] = {}
     for stem in stems:
-        taken[stem.casefold()] = taken.get(stem.casefold(), 0) + 1
+        taken[folded(stem)] = taken.get(folded(stem), 0) + 1
     others = list(others)
-    beside = {str(PurePosixPath(path).with_suffix("")).casefold() for path in others}
+    beside = {folded(str(PurePosixPath(path).with_suffix(""))) for path in others}
     for path in (*clips, *others):
-        beside |= {str(parent).casefold() for parent in PurePosixPath(path).parents}
+        beside |= {folded(str(parent)) for parent in PurePosixPath(path).parents}
     distinct = []
     for path, stem in zip(clips, stems, strict=True):
-        name = stem if taken[stem.casefold()] == 1 and stem.casefold() not in beside else path
-        while name.casefold() in beside:  # an object store may have a folder of a file's name
+        name = stem if taken[folded(stem)] == 1 and folded(stem) not in beside else path
+        while folded(name) in beside:  # an object store may have a folder of a file's name
             name += "~"
+        beside.add(folded(name))
         distinct.append(name)
     return distinct
 

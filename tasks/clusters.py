@@ -11,6 +11,7 @@ from stego_core import kmeans, stability
 from stego_core.errors import CapacityError
 from tasks import model
 from tasks.codes import SHARD_ROWS, CodesWork, drawn_codes, tokens_per_row
+from tasks.enough import classes_problem
 from tasks.options import ClustersOptions
 from tasks.rows import FeatureRows
 from tasks.stage import Stage, Stopwatch
@@ -139,10 +140,7 @@ def plan_codes(
     usable = int(rows.valid().sum())
     least = stability.LEAST if options.classes == "auto" else options.classes
     if least is None or usable < least:
-        raise CapacityError(
-            f"{usable} usable feature rows are fewer than the {least} classes; give more images "
-            "or a smaller --classes"
-        )
+        raise CapacityError(classes_problem(usable, least or 0) or "no number of classes is given")
     base = f"clusters/{clusters_key(rows, head_key, options)}"
     folder = workspace.folder(f"{base}/codes.zarr")
     if folder.finished:

@@ -76,16 +76,24 @@ def codes_drawn(
     """Codes (tokens, D) of patches drawn from one row (h, w, C); the head sees the whole row.
 
     Where the head reads shifted features, patches are drawn by their `sampling_weights` and may
-    come twice; else all are alike and none does.
+    come twice; else all are alike and none does. Patches of zeros hold no data and are not drawn;
+    codes are zeros where none are left.
     """
     image, chances = patches.reshape(1, -1, patches.shape[-1]), None
+    there = (image[0] != 0).any(dim=-1)
+    if not there.all():
+        image = image[:, there]
+    if not there.any():
+        depth = head(patches.new_zeros(1, 1, patches.shape[-1])).shape[-1]
+        return np.zeros((tokens, depth), np.float32)
     if isinstance(head, MeanShiftHead):
         head, image = head.head, mean_shift(image)
         weights = sampling_weights(image, CLUSTERING)[0].double().cpu().numpy()
         chances = weights / weights.sum()
     codes: NDArray[np.float32] = head(image)[0].cpu().numpy()
-    drawn = generator.choice(len(codes), tokens, replace=chances is not None, p=chances)
-    return codes[np.sort(drawn)]
+    most = tokens if chances is not None else min(tokens, len(codes))
+    drawn = generator.choice(len(codes), most, replace=chances is not None, p=chances)
+    return np.pad(codes[np.sort(drawn)], ((0, tokens - most), (0, 0)))
 
 
 @lru_cache(maxsize=1)

@@ -1,24 +1,24 @@
 """Where shards are computed: Dask workers, or a plain loop. The only code that touches Dask."""
 
-import gc
 import logging
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager
-from dataclasses import fields
+from functools import partial
 from itertools import islice
 from typing import Any
 from uuid import uuid4
 
 import torch
 from dask import config
-from distributed import Client, Nanny, Scheduler, SpecCluster, get_worker, wait
+from distributed import Client, Nanny, Scheduler, SpecCluster, wait
 from distributed.scheduler import KilledWorker
 
-from stego_core.errors import CapacityError, OptionError, OutageError
-from tasks import machine, progress, stop
+from stego_core.errors import CapacityError, OutageError
+from tasks import connection, machine, progress, stop
+from tasks.connection import AGAIN
 from tasks.log import Log
 from tasks.options import ComputeOptions
 from tasks.remote import TOPIC, Remote
@@ -27,17 +27,13 @@ from tasks.workspace import remembered, s3
 
 log = Log(__name__)
 
-CONNECT_SECONDS = 10
 LOOK_SECONDS = 5
 """Between looks at a cluster that returns nothing."""
-PATIENCE_SECONDS = 120
-"""How long a lost scheduler, or the first worker, is waited for."""
 SETTINGS = {
     "distributed.scheduler.allowed-failures": 3,
     "distributed.worker.profile.enabled": False,  # samples every thread a hundred times a second
     "distributed.admin.tick.interval": "500ms",  # default 20: it only looks for a late event loop
 }
-AGAIN = "run the same command again: finished shards are kept"
 GPU = "GPU"
 """Name of the Dask worker resource that GPU work asks for."""
 
@@ -48,14 +44,22 @@ class DaskExecutor:
     def __init__(self, address: Any) -> None:
         """Connect to a cluster of ours or to a scheduler's address.
 
+        A scheduler that is away is waited for, and so is its first worker.
+
         Raises:
-            OptionError: no scheduler answers, or none of its workers does.
+            OptionError: the address has the wrong form.
+            OutageError: no scheduler answers, or it gets no worker, for too long.
         """
         self.address = address
-        self.client = _connected(address)
+        self.topic = f"{TOPIC}-{uuid4().hex}"  # of two runs, none hears the other's workers
+        self.client = connection.connected(self.address, self.topic)
         self.lock = threading.Lock()
         if isinstance(address, str):
-            self._wait_for_a_worker()
+            try:
+                connection.wait_for_a_worker(self.client, address)
+            except OutageError:
+                self.close()
+                raise
 
     def close(self) -> None:
         """Leave the cluster."""
@@ -80,7 +84,7 @@ class DaskExecutor:
             workers = self._workers(client)
             gpus = bool(_with_gpu(workers))
             for shard in islice(waiting, 2 * max(len(workers), 1)):
-                running[_submit(client, name, steps, shard, gpus)] = shard
+                running[self._submit(client, name, steps, shard, gpus)] = shard
             while running:
                 stop.check()
                 try:
@@ -92,12 +96,30 @@ class DaskExecutor:
                 for future in done.done:
                     yield _result(future, title, running.pop(future))
                     for shard in islice(waiting, 1):
-                        running[_submit(client, name, steps, shard, gpus)] = shard
+                        running[self._submit(client, name, steps, shard, gpus)] = shard
         except CancelledError as error:  # what futures say whose scheduler is gone
             raise OutageError(self._lost(str(error) or "its tasks were cancelled")) from None
         finally:
             for future in running:
                 future.release()
+
+    def _submit(
+        self, client: Client, name: str, steps: Sequence[Step], shard: int, gpus: bool
+    ) -> Any:
+        result: Any = None
+        tell = partial(connection.tell, self.topic)
+        for index, step in enumerate(steps):
+            arguments = (shard,) if index == 0 else (shard, result)
+            result = client.submit(
+                Remote(step.call, s3.current(), remembered.current(), tell, progress.current()),
+                *arguments,
+                # Dask learns how long a step takes from keys that begin alike, and keeps what is
+                # alike on the scheduler until a worker is free.
+                key=(f"step {index} of {name}", shard),
+                resources={GPU: 1} if step.gpu and gpus else None,
+                pure=False,
+            )
+        return result
 
     def has_gpu(self) -> bool:
         """Whether a worker offers the resource `GPU`."""
@@ -123,15 +145,16 @@ class DaskExecutor:
             raise OutageError(self._lost(f"its connection is {client.status}"))
         if self._workers(client):
             return
-        if time.monotonic() - quiet_since > PATIENCE_SECONDS:
+        if time.monotonic() - quiet_since > connection.PATIENCE_SECONDS:
+            place = connection.name(self.address)
             raise OutageError(
-                f"the Dask scheduler at {_name(self.address)} has had no worker for "
-                f"{PATIENCE_SECONDS} s; start some with `dask worker {_name(self.address)}` and "
+                f"the Dask scheduler at {place} has had no worker for "
+                f"{connection.PATIENCE_SECONDS} s; start some with `dask worker {place}` and "
                 f"{AGAIN}"
             )
 
     def _lost(self, reason: str) -> str:
-        found = f"the Dask scheduler at {_name(self.address)} went away ({reason})"
+        found = f"the Dask scheduler at {connection.name(self.address)} went away ({reason})"
         return f"{found}; start it again and {AGAIN}"
 
     def _reconnected(self) -> Client:
@@ -139,27 +162,10 @@ class DaskExecutor:
         with self.lock:
             if self.client.status == "running":
                 return self.client
-            deadline = time.monotonic() + PATIENCE_SECONDS
-            while True:
-                try:
-                    self.client.close(timeout=1)
-                    self.client = _connected(self.address)
-                    break
-                except OptionError as error:
-                    if time.monotonic() > deadline:
-                        raise OutageError(self._lost(str(error))) from None
-            log.info("dask reconnected", scheduler=_name(self.address))
+            self.client.close(timeout=1)
+            self.client = connection.connected(self.address, self.topic)
+            log.info("dask reconnected", scheduler=connection.name(self.address))
             return self.client
-
-    def _wait_for_a_worker(self) -> None:
-        try:
-            self.client.wait_for_workers(1, timeout=PATIENCE_SECONDS)
-        except TimeoutError:
-            self.close()
-            raise OptionError(
-                f"the Dask scheduler at {self.address} has no worker, and none came within "
-                f"{PATIENCE_SECONDS} s; start some with `dask worker {self.address}`"
-            ) from None
 
 
 def has_gpu(options: ComputeOptions) -> bool:
@@ -183,22 +189,6 @@ def _with_gpu(workers: dict[str, Any]) -> list[str]:
     return [name for name, worker in workers.items() if worker["resources"].get(GPU)]
 
 
-def _submit(client: Client, name: str, steps: Sequence[Step], shard: int, gpus: bool) -> Any:
-    result: Any = None
-    for index, step in enumerate(steps):
-        arguments = (shard,) if index == 0 else (shard, result)
-        result = client.submit(
-            Remote(step.call, s3.current(), remembered.current(), _tell),
-            *arguments,
-            # Dask learns how long a step takes from keys that begin alike, and keeps what is
-            # alike on the scheduler until a worker is free.
-            key=(f"step {index} of {name}", shard),
-            resources={GPU: 1} if step.gpu and gpus else None,
-            pure=False,
-        )
-    return result
-
-
 def _result(future: Any, title: str, shard: int) -> Any:
     try:
         return future.result()
@@ -216,22 +206,6 @@ def _result(future: Any, title: str, shard: int) -> Any:
         raise
 
 
-def _tell(event: dict[str, Any]) -> None:
-    """On a worker: send a progress event to the flow that listens."""
-    get_worker().log_event(TOPIC, event)
-
-
-def _heard(event: Any) -> None:
-    """In the flow: announce what a worker told."""
-    _stamp, told = event  # Dask adds who told it
-    names = [field.name for field in fields(progress.Event)]
-    progress.announce(progress.Event(**{name: told[name] for name in names}))
-
-
-def _name(address: Any) -> str:
-    return str(getattr(address, "scheduler_address", address))
-
-
 _open: dict[ComputeOptions, Executor] = {}
 """Executors that are open in this process: stages of one run share theirs."""
 _opening = threading.Lock()
@@ -242,7 +216,8 @@ def executor(options: ComputeOptions) -> Iterator[Executor]:
     """The executor for these options; the one already open, or a new one until the end.
 
     Raises:
-        OptionError: there is no scheduler at the address.
+        OptionError: the address has the wrong form.
+        OutageError: no scheduler answers there.
     """
     with ExitStack() as stack:
         with _opening:
@@ -263,6 +238,8 @@ def _dask(options: ComputeOptions) -> Iterator[DaskExecutor]:
         local = options.cluster == "local"
         made = DaskExecutor(stack.enter_context(_local(options)) if local else options.cluster)
         stack.callback(made.close)
+        place, page = connection.name(made.address), made.client.dashboard_link
+        log.info("dask connected", scheduler=place, dashboard=page)
         yield made
 
 
@@ -285,19 +262,4 @@ def _local(options: ComputeOptions) -> SpecCluster:
             for number in range(max(machine.workers(options), gpus))
         },
         silence_logs=logging.ERROR,
-    )
-
-
-def _connected(address: Any) -> Client:
-    try:
-        client = Client(address, timeout=CONNECT_SECONDS)
-    except (OSError, ValueError, TypeError) as error:
-        reason = str(error)
-    else:
-        client.subscribe_topic(TOPIC, _heard)
-        return client
-    gc.collect()  # a half-made client that is finalized later can block the start of the next one
-    raise OptionError(
-        f"no Dask scheduler answers at {address} within {CONNECT_SECONDS} s ({reason}); "
-        "start one, or use --cluster local"
     )

@@ -262,7 +262,10 @@ def _code_space(workspace: Workspace, clusters: str, sample: int) -> CodeSpace:
             features = torch.from_numpy(image.features[None].astype(np.float32))
             own = head(features.to(machine.device("auto")))[0].cpu().numpy()
         height, width = own.shape[:2]
-        for token in generator.permutation(height * width)[:each].tolist():
+        order = generator.permutation(height * width)
+        tokens = image.features.reshape(height * width, -1)
+        there = np.asarray((tokens != 0).any(axis=1))  # the others hold no data
+        for token in order[there[order]][:each].tolist():
             down, across = divmod(token, width)
             codes.append(own[down, across])
             places.append((dump, row, image.patch(down, across)))

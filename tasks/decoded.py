@@ -6,9 +6,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stego_core.errors import CapacityError, ImageError
+from stego_core.rendering import Picture
 from stego_core.views import Pixels
 from tasks.images import shrunk
 from tasks.index import IndexReader
+
+
+def with_data(picture: Picture) -> Pixels:
+    """The rectangle of a picture that has all its data; black frames teach nothing."""
+    if picture.valid is None:
+        return picture.pixels
+    rows, columns = (np.flatnonzero(picture.valid.any(axis=axis)) for axis in (1, 0))
+    return picture.pixels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
 class ImageCache:
@@ -45,7 +54,7 @@ class ImageCache:
                 continue
             (entry,) = self.index.entries(np.array([candidate]))
             try:
-                image = shrunk(self.index.image(entry), self.side)
+                image = shrunk(with_data(self.index.image(entry)), self.side)
             except ImageError as error:
                 self.invalid[candidate] = str(error)
                 continue

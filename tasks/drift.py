@@ -127,8 +127,13 @@ def image_vectors(rows: FeatureRows) -> Iterator[NDArray[np.float32]]:
     valid = rows.blocks("valid", size)
     for (_, pooled), (_, usable) in zip(rows.blocks("pooled", size), valid, strict=True):
         images = len(usable) // crops
-        whole = usable.reshape(images, crops).all(axis=1)
-        yield pooled.reshape(images, crops, -1)[whole].mean(axis=1)
+        kept = usable.reshape(images, crops)
+        some, vectors = kept.any(axis=1), pooled.reshape(images, crops, -1)
+        if kept[some].all():
+            yield vectors[some].mean(axis=1)
+            continue
+        sums = (vectors * kept[..., None]).sum(axis=1)[some]  # some crops hold hardly any data
+        yield sums / kept[some].sum(axis=1, dtype=np.float32)[:, None]
 
 
 def image_moments(rows: FeatureRows) -> Moments:

@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from stego_core.backbone import pooled
 from stego_core.errors import ImageError
-from stego_core.geometry import require_patches, training_crops
+from stego_core.geometry import crops_with_data, require_patches, training_crops
 from tasks import machine, model
 from tasks.draw import drawn_rows
 from tasks.index import IndexReader
 from tasks.options import LEAST_CROP, FeaturesOptions
+from tasks.room import reading_memory
 from tasks.stage import Stage, Stopwatch
 from tasks.steps import Step
 from tasks.workspace import arrays, keys
@@ -24,6 +25,8 @@ from tasks.workspace.workspace import Workspace
 VERSION = 1
 SHARD_BYTES = 64 * 2**20
 SHARD_IMAGES = 32
+LEAST_DATA = 0.25
+"""Share of a crop's patches that must hold data for the crop to be trained on."""
 CPU_CROPS, GPU_CROPS = 4, 128
 """Crops that go through the backbone together, at least: more do not fit a processor's cache (ViT-S
 at 224: 8.0, 8.9, 8.9 and 7.2 crops a second and core in batches of 1, 4, 8 and 32)."""
@@ -51,7 +54,10 @@ class FeaturesWork:
         return crops_per_image(self.options)
 
     def shard(self, shard: int) -> Record:
-        """Features of one shard's images; an unreadable one keeps its rows, marked invalid."""
+        """Features of one shard's images; an unreadable one keeps its rows, marked invalid.
+
+        So does a crop with hardly any data; patches without data are zero.
+        """
         watch = Stopwatch()
         storage = self.workspace.storage
         total = arrays.open_array(storage, self.path, "images").shape[0]
@@ -64,6 +70,7 @@ class FeaturesWork:
             np.zeros(shape[0], np.bool_),
         )
         invalid: dict[int, str] = {}
+        data: dict[int, NDArray[np.bool_]] = {}
         waiting: dict[int, NDArray[np.uint8]] = {}
 
         def embed() -> None:
@@ -72,7 +79,12 @@ class FeaturesWork:
                 with watch("infer"):
                     patches[own] = self._embed(np.concatenate(list(waiting.values())))
             valid[own] = True
+            for place, there in data.items():
+                rows_of = slice(place * self.crops, (place + 1) * self.crops)
+                patches[rows_of] *= there[..., None]  # what holds no data is zero
+                valid[rows_of] = there.mean(axis=(1, 2)) >= LEAST_DATA
             waiting.clear()
+            data.clear()
 
         images = watch.each("read", self.index.images(self.index.entries(rows)))
         for place, (_, image) in enumerate(images):
@@ -80,7 +92,9 @@ class FeaturesWork:
                 invalid[int(rows[place])] = str(image)
                 continue
             five = self.options.crops == "five"
-            waiting[place] = training_crops(image, self.options.crop_size, five)
+            waiting[place] = training_crops(image.pixels, self.options.crop_size, five)
+            if image.valid is not None:
+                data[place] = crops_with_data(image.valid, grid, five)
             if len(waiting) * self.crops >= self.together:
                 embed()
         embed()
@@ -169,7 +183,9 @@ def plan(
         "crops": crops,
     }
     shards = arrays.shard_count(len(images), shard_images)
-    # Whole shard in memory, once more while Zarr encodes it.
+    # Whole shard in memory, once more while Zarr encodes it; images before that, one of them also
+    # as Pillow resizes it.
     memory = 3 * shard_rows * row_bytes + model.memory(spec, max(crops, CPU_CROPS) * grid * grid)
+    memory += reading_memory(corpus["largest"]) + 4 * corpus["largest"]
     title = f"features {dump}"
     return Stage(folder, title, "crops", rows, shards, work, manifest, memory)

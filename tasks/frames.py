@@ -10,10 +10,12 @@ import numpy as np
 from stego_core.errors import ImageError, InputError
 from tasks import clips, images, stretches
 from tasks.index import QUARANTINE
-from tasks.listing import LISTING, is_image, refuse_changed
+from tasks.leftout import is_clip, is_image
+from tasks.listing import LISTING
 from tasks.options import CorpusOptions
 from tasks.stage import Stage, Stopwatch
 from tasks.steps import Step
+from tasks.unchanged import begin, refuse_changed
 from tasks.video import Facts, Sampled
 from tasks.workspace import keys, tables
 from tasks.workspace.ledger import Folder, Record
@@ -117,7 +119,7 @@ def wanted(workspace: Workspace, dump: str, options: CorpusOptions) -> bool:
     if corpus.storage.exists(f"{corpus.path}/{LISTING}"):
         return False
     _, files = clips.found(Storage.at(options.images))
-    return any(clips.is_clip(file.path) for file in files)
+    return any(is_clip(file.path) for file in files)
 
 
 def plan(workspace: Workspace, dump: str, options: CorpusOptions) -> Stage | None:
@@ -135,7 +137,7 @@ def plan(workspace: Workspace, dump: str, options: CorpusOptions) -> Stage | Non
         "max_pixels": options.max_pixels,
         "version": VERSION,
     }
-    folder.plan(pins)
+    begin(folder, dump, pins)
     if folder.finished:
         return None
     source, files = clips.found(place)

@@ -152,7 +152,7 @@ def image(workspace: Workspace, dump: str, row: int) -> NDArray[np.uint8]:
         ImageError: it cannot be read any more, or is not what was indexed.
     """
     index = IndexReader(workspace, dump)
-    return index.image(index.entry(row))
+    return index.image(index.entry(row)).pixels
 
 
 def mask(workspace: Workspace, dump: str, row: int) -> NDArray[np.uint8]:
@@ -166,13 +166,15 @@ def mask(workspace: Workspace, dump: str, row: int) -> NDArray[np.uint8]:
 
 
 def margins(workspace: Workspace, dump: str, row: int) -> NDArray[np.uint8]:
-    """Margins (H, W) uint8 of an image's pixels: 255 where its class is sure.
+    """Margins (H, W) uint8 of an image's pixels: 255 where its class is sure, or where there is no
+    data and so nothing to be unsure of.
 
     Raises:
         InputError: there is no such image, or it has no mask.
     """
     image_id = IndexReader(workspace, dump).entry(row)["image_id"]
-    return _stored(workspace, dump, lambda masks: confidence.map_path(masks, image_id))
+    found = _stored(workspace, dump, lambda masks: confidence.map_path(masks, image_id))
+    return np.where(mask(workspace, dump, row) == VOID, np.uint8(255), found)
 
 
 def labels(workspace: Workspace, dump: str, row: int) -> NDArray[np.int16] | None:

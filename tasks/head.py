@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stego_core import batches, calibration, meanshift, training
-from stego_core.batches import ImageReader, Images, TrainingSet
+from stego_core.batches import ImageReader, TrainingSet, plain
 from stego_core.errors import CapacityError
 from stego_core.shifts import Triple
 from stego_core.training import Curve, Recipe, TrainingState
@@ -170,7 +170,7 @@ def training_set(
         raise CapacityError(f"{len(usable)} crops are too few to train on; give more images")
     cache = PatchCache(rows, feature_memory)
     images: ImageReader = (
-        ShiftedImages(cache) if recipe == meanshift.RECIPE else lambda rows: Images(cache(rows))
+        ShiftedImages(cache) if recipe == meanshift.RECIPE else lambda rows: plain(cache(rows))
     )
     return TrainingSet(images, usable, table[usable])
 

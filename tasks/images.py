@@ -3,17 +3,15 @@
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from stego_core.errors import DamageError, ImageError
+from tasks import formats
 
-FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM", "AVIF")
-"""Decoders that may see a user's bytes, whatever their name: EPS would start Ghostscript."""
-EXTENSIONS = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm"}
 FULL_SCALE = {"I;16": 65535, "I;16B": 65535, "I;16L": 65535, "I": 65535}
 """Largest value of the modes that hold more than 8 bits a channel."""
 PACKED = {"L;2": 85, "L;4": 17}
@@ -30,6 +28,14 @@ TURNED_BACK = {
     8: Image.Transpose.ROTATE_270,
 }
 """What undoes the display of each EXIF orientation."""
+UPRIGHT = {
+    **TURNED_BACK,
+    6: Image.Transpose.ROTATE_270,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What displays it; all others undo themselves."""
+ON_SIDE = {5, 6, 7, 8}
+"""Orientations of pictures that are stored lying on a side."""
 PHOTO_QUALITY = 95
 
 Image.MAX_IMAGE_PIXELS = None  # `max_pixels` decides, with a message of its own
@@ -60,7 +66,7 @@ def stored(content: bytes, max_pixels: int) -> Stored:
     Raises:
         ImageError: not an image, or of more than `max_pixels` pixels.
     """
-    with _opened(content, max_pixels) as image:
+    with opened(content, max_pixels) as image:
         orientation = image.getexif().get(ORIENTATION_TAG, 1)
         return Stored(str(image.format), orientation if orientation in TURNED_BACK else 1)
 
@@ -68,6 +74,14 @@ def stored(content: bytes, max_pixels: int) -> Stored:
 def turned_back(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
     """Pixels (H, W) uint8 as displayed, in the order of a file of this EXIF orientation."""
     method = TURNED_BACK.get(orientation)
+    if method is None:
+        return pixels
+    return np.asarray(Image.fromarray(pixels).transpose(method))
+
+
+def upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Pixels (H, W) or (H, W, 3) of a file of this EXIF orientation, as displayed."""
+    method = UPRIGHT.get(orientation)
     if method is None:
         return pixels
     return np.asarray(Image.fromarray(pixels).transpose(method))
@@ -82,10 +96,11 @@ def decode(content: bytes, max_pixels: int, upright: bool = True) -> NDArray[np.
     Raises:
         ImageError: not an image, truncated, empty, or of more than `max_pixels` pixels.
     """
-    with _opened(content, max_pixels) as image:
+    with opened(content, max_pixels) as image:
         image.load()
-        shown = ImageOps.exif_transpose(image) if upright else image
-        return np.ascontiguousarray(np.asarray(_to_rgb(shown)))
+        if upright:
+            ImageOps.exif_transpose(image, in_place=True)  # a copy less of a large image
+        return np.ascontiguousarray(np.asarray(to_rgb(image)))
 
 
 def shrunk(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
@@ -104,12 +119,13 @@ def decode_labels(content: bytes, max_pixels: int) -> NDArray[np.int32]:
     Raises:
         ImageError: not an image, truncated, or with colour channels.
     """
-    with _opened(content, max_pixels) as image:
+    with opened(content, max_pixels) as image:
         packing = raw_mode(image)
         image.load()
         if image.mode not in {"L", "P", "1", *FULL_SCALE}:
             raise ImageError(
-                f"label has mode {image.mode}; expected one channel of ids (grey or palette)"
+                f"label has mode {image.mode}; expected one channel of ids (grey or palette), or a "
+                'taxonomy with "colours"'
             )
         values = np.asarray(image).astype(np.int32)
         return values // PACKED.get(packing, 1)
@@ -123,21 +139,16 @@ def raw_mode(image: Image.Image) -> str:
 
 
 @contextmanager
-def _opened(content: bytes, max_pixels: int) -> Iterator[Image.Image]:
+def opened(content: bytes, max_pixels: int) -> Iterator[Image.Image]:
     """The image of these bytes, with every way to be broken told in one sentence."""
     if not content:
         raise ImageError("the file is empty (0 bytes)")
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            width, height = image.size
-            if width * height > max_pixels:
-                raise ImageError(
-                    f"{width}×{height} is {width * height:,} pixels, more than the limit of "
-                    f"{max_pixels:,}; raise --max-pixels if it is meant"
-                )
+        with Image.open(io.BytesIO(content), formats=formats.decoders()) as image:
+            require_size(*image.size, max_pixels)
             yield image
     except UnidentifiedImageError:
-        raise ImageError("not an image: no decoder knows these bytes") from None
+        raise ImageError(formats.refusal(content)) from None
     except ImageError:
         raise
     except Exception as error:  # damaged files make decoders fail in ways of their own
@@ -145,7 +156,21 @@ def _opened(content: bytes, max_pixels: int) -> Iterator[Image.Image]:
         raise ImageError(f"cannot be decoded: {reason}") from None
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def require_size(width: int, height: int, max_pixels: int) -> None:
+    """Refuse an image of more pixels than a limit.
+
+    Raises:
+        ImageError: it has more.
+    """
+    if width * height > max_pixels:
+        raise ImageError(
+            f"{width}×{height} is {width * height:,} pixels, more than the limit of "
+            f"{max_pixels:,}; raise --max-pixels if it is meant"
+        )
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """The image in RGB; transparent parts show white behind them."""
     if image.mode in FULL_SCALE:
         values = np.asarray(image).astype(np.float64) * (255 / FULL_SCALE[image.mode])
         return Image.fromarray(values.clip(0, 255).round().astype(np.uint8)).convert("RGB")
@@ -154,16 +179,32 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         span = max(float(values.max() - values.min()), 1e-12)
         grey = (values - values.min()) * (255 / span)
         return Image.fromarray(grey.round().astype(np.uint8)).convert("RGB")
+    if image.mode == "LAB":
+        return _from_lab(image)
     if image.has_transparency_data:
         shown = image.convert("RGBA")
         white = Image.new("RGBA", shown.size, (255, 255, 255, 255))
         return Image.alpha_composite(white, shown).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _from_lab(image: Image.Image) -> Image.Image:
+    """CIE L*a*b* as sRGB; Pillow's `convert` does not know how."""
+    profiles = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+    transform = ImageCms.buildTransform(*profiles, "LAB", "RGB")
+    shown = ImageCms.applyTransform(image, transform)
+    assert shown is not None  # only a transform in place returns none
+    return shown
 
 
 def encode_mask(classes: NDArray[np.uint8], colours: NDArray[np.uint8]) -> bytes:
-    """A palette PNG of class ids (H, W) uint8: the pixel values are the ids, seen in colours."""
+    """A palette PNG of class ids (H, W) uint8: the pixel values are the ids, seen in colours.
+
+    Ids beyond the colours, such as 255 where there is no data, are black.
+    """
     image = Image.fromarray(classes, mode="L")
+    if classes.size and classes.max() >= len(colours):  # Pillow packs ids by the palette's length
+        colours = np.concatenate([colours, np.zeros((256 - len(colours), 3), np.uint8)])
     image.putpalette(colours.tobytes())
     return encode_png(image)
 

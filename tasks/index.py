@@ -8,9 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stego_core.errors import ImageError, InputError, WorkspaceError
+from stego_core.rendering import Picture
 from stego_core.taxonomy import Taxonomy
-from tasks import clips, images
+from tasks import clips, images, pages, values
+from tasks.labels import class_ids
 from tasks.prefetch import ahead
+from tasks.rendering import Renderer
 from tasks.workspace import keys, tables
 from tasks.workspace.remembered import remembered
 from tasks.workspace.storage import Storage
@@ -22,7 +25,6 @@ FETCHES_AHEAD = 4
 DECODED_AHEAD = 1
 """Images that are decoded meanwhile; a large one takes much memory."""
 Entry = dict[str, Any]
-Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -72,8 +74,8 @@ class IndexReader:
         path = f"{self.workspace.corpus(self.dump).path}/{INDEX}"
         return tables.stream_column(self.workspace.storage, path, name)
 
-    def images(self, entries: Iterable[Entry]) -> Iterator[tuple[Entry, Pixels | ImageError]]:
-        """Pixels (H, W, 3) uint8 of entries, in order; files are fetched and decoded ahead.
+    def images(self, entries: Iterable[Entry]) -> Iterator[tuple[Entry, Picture | ImageError]]:
+        """Pictures of entries, in order; files are fetched and decoded ahead.
 
         An entry that cannot be read any more, or is not what was indexed, comes with the reason.
         """
@@ -81,17 +83,31 @@ class IndexReader:
         for (entry, _), image in ahead(fetched, self._decoded, DECODED_AHEAD):
             yield entry, image
 
-    def _decoded(self, fetched: tuple[Entry, bytes | ImageError]) -> Pixels | ImageError:
+    def _decoded(self, fetched: tuple[Entry, bytes | ImageError]) -> Picture | ImageError:
         _, content = fetched
         if isinstance(content, ImageError):
             return content
         try:
-            return images.decode(content, self.manifest["max_pixels"])
+            return self.picture(content)
         except ImageError as error:
             return error
 
-    def image(self, entry: Entry) -> Pixels:
-        """Pixels (H, W, 3) uint8 of an entry.
+    def picture(self, content: bytes) -> Picture:
+        """What the bytes of one of its files show, as displayed.
+
+        Of dumps from before the corpus decided what numbers mean, it is as it was then: sixteen
+        bits at full scale, white behind transparent parts, and data everywhere.
+
+        Raises:
+            ImageError: they cannot be decoded, or none of the pixels holds data.
+        """
+        manifest = self.manifest
+        if "values" not in manifest:
+            return Picture(images.decode(content, manifest["max_pixels"]))
+        return _renderer(self.workspace, self.dump).picture(content, manifest["max_pixels"])
+
+    def image(self, entry: Entry) -> Picture:
+        """An entry's picture.
 
         Raises:
             ImageError: it cannot be read any more, or is not what was indexed.
@@ -102,18 +118,21 @@ class IndexReader:
         return image
 
     def content(self, entry: Entry) -> bytes:
-        """The bytes of an entry's file.
+        """The bytes of an entry's file; of a file with several pages only that page.
 
         Raises:
             ImageError: it cannot be read any more, or is not what was indexed.
         """
-        return _read(*self.file(entry), entry["digest"])
+        content = _read(*self.file(entry), entry["digest"])
+        page = entry.get("page")
+        return content if page is None else pages.page_file(content, page)
 
     def file(self, entry: Entry) -> tuple[Storage, str]:
         """Where an entry's image file lies: a video's frame in the workspace, others outside."""
         if entry.get("clip") is not None:
             return self.workspace.storage, clips.frame_path(self.dump, entry["path"])
-        return Storage(self.manifest["images_uri"]), entry["path"]
+        manifest = self.manifest
+        return Storage(manifest.get("images_root") or manifest["images_uri"]), entry["path"]
 
     def _content(self, entry: Entry) -> bytes | ImageError:
         try:
@@ -129,8 +148,14 @@ class IndexReader:
         """
         if entry["label_digest"] is None:
             return None
-        content = _read(Storage(self.manifest["labels_uri"]), entry["label"], entry["label_digest"])
-        return self.taxonomy().apply(images.decode_labels(content, self.manifest["max_pixels"]))
+        manifest, taxonomy = self.manifest, self.taxonomy()
+        if manifest.get("coco"):
+            path = drawn_label(self.dump, entry["image_id"])
+            content = _read(self.workspace.storage, path, entry["label_digest"])
+            return class_ids(content, manifest["max_pixels"], taxonomy.drawn())
+        place = Storage(manifest.get("labels_root") or manifest["labels_uri"])
+        content = _read(place, entry["label"], entry["label_digest"])
+        return class_ids(content, manifest["max_pixels"], taxonomy, entry.get("page"))
 
     def stated_taxonomy(self) -> Taxonomy | None:
         """The taxonomy that the dump was given; None without."""
@@ -156,9 +181,19 @@ class IndexReader:
         return rows
 
 
+def drawn_label(dump: str, image_id: str) -> str:
+    """Where a label that was drawn lies in the workspace."""
+    return f"corpus/{dump}/labels/{image_id}.png"
+
+
 @remembered(16)
 def _manifest(workspace: Workspace, dump: str) -> dict[str, Any]:
     return workspace.corpus(dump).manifest()
+
+
+@remembered(16)
+def _renderer(workspace: Workspace, dump: str) -> Renderer:
+    return values.renderer(_manifest(workspace, dump)["values"])
 
 
 def _read(storage: Storage, path: str, digest: str) -> bytes:

@@ -1,18 +1,17 @@
-"""What lies in a folder of images: the list, the ids, the labels that belong, the taxonomy."""
+"""What lies in a folder of images: the list, the ids, the labels that belong, what is left out."""
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
-from stego_core.errors import ImageError, InputError, OutageError
-from stego_core.taxonomy import Taxonomy
-from tasks import clips, images
-from tasks.workspace import keys, tables
+from stego_core.errors import ImageError, InputError
+from tasks import clips, formats, leftout, pages, pairing
+from tasks.labelfiles import LabelFiles, found_labels
+from tasks.leftout import Told
+from tasks.names import composed, image_ids, page_name, require_distinct, stem, storable
 from tasks.workspace.storage import File, Storage
-from tasks.workspace.workspace import Workspace
 
-LISTING = "listing.parquet"
+LISTING, TOLD = "listing.parquet", "told.json"
 ESCAPED_NAME = "\\udc"
 """What `storable` leaves in a name for a byte that is not UTF-8."""
 LISTING_COLUMNS = {
@@ -25,9 +24,56 @@ LISTING_COLUMNS = {
 }
 CLIP_COLUMNS = {"clip": "string", "seconds": "double"}
 """Beside those, in dumps with videos: the clip of a frame and its moment; null of an image."""
-CHECKED_AT_ONCE = 64
-"""Files read together where their marks say that they may have changed."""
-NAMED_FILES = 5
+PAGE_COLUMNS = {"page": "int64"}
+"""Beside those, where every page is an image: its number, from 0; null of a file that has one."""
+
+
+class Wish(NamedTuple):
+    """How a place is listed.
+
+    Attributes:
+        image_suffix: what the stem of an image has beyond what it shares with its label.
+        label_suffix: what the stem of a label has beyond it.
+        every_page: whether every page of a TIFF is an image.
+        workspace: URI of a folder that is passed over, should it lie among the images.
+    """
+
+    image_suffix: str = ""
+    label_suffix: str = ""
+    every_page: bool = False
+    workspace: str | None = None
+
+
+class Entry(NamedTuple):
+    """An image of a listing.
+
+    Attributes:
+        file: it lies in.
+        whole: its name with the file's ending.
+        short: its name without.
+        page: of the file, from 0; None of a file that has one.
+        moment: clip and seconds of a frame; None of others.
+    """
+
+    file: File
+    whole: str
+    short: str
+    page: int | None = None
+    moment: tuple[str, float] | None = None
+
+
+class Listed(NamedTuple):
+    """A place, listed.
+
+    Attributes:
+        columns: of the listing.
+        told: what a person should know.
+        labels: the label files; None without.
+    """
+
+    columns: dict[str, list[Any]]
+    told: Told
+    labels: LabelFiles | None
 
 
 def read_file(storage: Storage, path: str) -> bytes:
@@ -39,6 +85,8 @@ def read_file(storage: Storage, path: str) -> bytes:
     """
     if ESCAPED_NAME in path:
         raise ImageError("its file name is not UTF-8; rename it and give it as a new dump")
+    if ".." in path.split("/"):  # an object's key may hold what no path can
+        raise ImageError("its name has a part '..'; rename it and give it as a new dump")
     try:
         return storage.read(path)
     except OSError as error:
@@ -50,216 +98,215 @@ def read_file(storage: Storage, path: str) -> bytes:
 def default_dump(images_uri: str) -> str:
     """The dump's name where none is given: the last part of where the images lie.
 
-    Of a single video it is the file's name without the ending.
+    Of a single file it is the file's name without the ending.
     """
-    path = PurePosixPath(images_uri.rstrip("/"))
-    name = path.stem if clips.is_clip(path.name) else path.name
+    path = PurePosixPath(composed(images_uri).rstrip("/"))
+    single = leftout.is_clip(path.name) or leftout.is_image(path.name)
+    name = path.stem if single else path.name
     cleaned = "".join(c if c.isalnum() or c in "._-" else "-" for c in name).lstrip(".-")
     return cleaned[:100] or "images"
 
 
 def listed(
-    source: Storage, labels: Storage | None, frames: dict[str, list[Any]] | None = None
-) -> dict[str, list[Any]]:
-    """Columns of the listing: every image file, its id, and its label where there is one.
+    source: Storage,
+    labels: Storage | None,
+    frames: Mapping[str, list[Any]] | None = None,
+    wish: Wish | None = None,
+) -> Listed:
+    """Every image of a place, its id, its label where there is one, and what is left out.
 
-    The id is the relative path without extension; images that differ in the extension only
-    keep it, so that ids stay unique.
+    The id is the relative path without extension where that is unambiguous (`names.image_ids`).
 
     Args:
-        source: where the images lie.
-        labels: where the labels lie.
+        source: where the images lie; a folder, or one file.
+        labels: where the labels lie: a folder, perhaps the same one, or a file.
         frames: columns of the frames of the videos among the images; they are listed as well,
             with the columns of CLIP_COLUMNS.
+        wish: how it is listed.
 
     Raises:
-        InputError: no image is found.
+        InputError: no image is found, or labels are and none belongs to an image.
     """
-    _, present = clips.found(source)
-    files = [file for file in present if is_image(file.path)]
-    moments: dict[str, tuple[str, float]] = {}
-    if frames is not None:
-        sizes = zip(frames["path"], frames["bytes"], strict=True)
-        files = sorted([*files, *(File(path, size, "", 0.0) for path, size in sizes)])
-        cut = zip(frames["clip"], frames["seconds"], strict=True)
-        moments = dict(zip(frames["path"], cut, strict=True))
-    if not files:
-        known = " ".join(sorted(images.EXTENSIONS | clips.EXTENSIONS))
-        raise InputError(f"no images under {source.uri}; expected files ending in {known}")
-    found = [storable(file.path) for file in files]
-    stems = [stem(path) for path in found]
-    seen: dict[str, int] = {}
-    for name in stems:
-        seen[name.casefold()] = seen.get(name.casefold(), 0) + 1
-    ids = [
-        path if seen[name.casefold()] > 1 else name for path, name in zip(found, stems, strict=True)
-    ]
-    by_stem: dict[str, File] = {}
-    if labels is not None:
-        by_stem = {stem(file.path): file for file in labels.files() if is_image(file.path)}
-        if not any(name in by_stem for name in stems):
-            raise InputError(
-                f"none of the {len(found)} images under {source.uri} has a label under "
-                f"{labels.uri}; a label has the same relative path and stem as its image"
-            )
-    belonging = [by_stem.get(name) for name in stems]
-    cut_from = [moments.get(path, (None, None)) for path in found]
-    listing: dict[str, list[Any]] = {
-        "path": found,
-        "image_id": ids,
-        "label": [label and label.path for label in belonging],
-        "bytes": [file.bytes for file in files],
-        "version": [file.version for file in files],
-        "label_version": [label and label.version for label in belonging],
-        "clip": [clip for clip, _ in cut_from],
-        "seconds": [seconds for _, seconds in cut_from],
-    }
-    return {name: listing[name] for name in columns(frames is not None)}
+    wish = wish or Wish()
+    root, present = clips.found(source)
+    kept, told = _passed_over(root, present, wish)
+    kinds = leftout.sorted_out(file.path for file in kept)
+    given = found_labels(root, kinds.get(leftout.IMAGE, []), labels, wish.label_suffix)
+    likely = pairing.label_like(root, kinds.get(leftout.IMAGE, [])) if given is None else set()
+    serving = given.serving if given else likely
+    told.add("label-like" if given is None else "label", sorted(serving))
+    for kind, names in kinds.items():
+        if kind not in (leftout.IMAGE, leftout.CLIP):
+            told.add(kind, names, leftout.endings_note(names) if kind == "other ending" else "")
+    wanted = [f for f in kept if leftout.is_image(f.path) and f.path not in serving]
+    entries = _entries(root, wanted, frames, wish.every_page)
+    if not entries:
+        raise InputError(_nothing(source, told))
+    columns = _columns(entries)
+    if given:
+        _label(columns, entries, given, told, (source.uri, wish))
+    shown = column_names(frames is not None, wish.every_page)
+    require_distinct(columns["image_id"], columns["path"])
+    return Listed({name: columns[name] for name in shown}, told, given)
 
 
-def storable(path: str) -> str:
-    """The path itself, or with escapes where its bytes are not UTF-8: it is then quarantined."""
-    return path.encode("utf-8", "backslashreplace").decode()
-
-
-def is_image(path: str) -> bool:
-    """Whether the file's ending is an image's, and it is not hidden."""
-    name = PurePosixPath(path)
-    return name.suffix.lower() in images.EXTENSIONS and not name.name.startswith(".")
-
-
-def stem(path: str) -> str:
-    """The path without its extension."""
-    return str(PurePosixPath(path).with_suffix(""))
-
-
-def load_taxonomy(location: str | None) -> Taxonomy | None:
-    """The taxonomy at a path or URI.
-
-    Raises:
-        InputError: it cannot be read or understood.
-    """
-    if location is None:
-        return None
-    folder, _, name = Storage.at(location).uri.rpartition("/")
-    try:
-        return Taxonomy.parse(json.loads(Storage(folder).read(name)))
-    except FileNotFoundError:
-        raise InputError(f"the taxonomy {location} does not exist") from None
-    except ValueError as error:
-        raise InputError(f"the taxonomy {location} is not JSON: {error}") from None
-
-
-def taxonomy_document(taxonomy: Taxonomy | None) -> dict[str, Any] | None:
-    """The taxonomy as its JSON document."""
-    if taxonomy is None:
-        return None
-    return {
-        "name": taxonomy.name,
-        "classes": list(taxonomy.classes),
-        "void": taxonomy.void,
-        "fine_to_coarse": taxonomy.fine_to_coarse and list(taxonomy.fine_to_coarse),
-        "first_class_id": taxonomy.first_class_id,
-    }
-
-
-def columns(has_clips: bool) -> dict[str, str]:
+def column_names(has_clips: bool, every_page: bool) -> dict[str, str]:
     """Names and types of the listing's columns."""
-    return {**LISTING_COLUMNS, **(CLIP_COLUMNS if has_clips else {})}
+    return {
+        **LISTING_COLUMNS,
+        **(CLIP_COLUMNS if has_clips else {}),
+        **(PAGE_COLUMNS if every_page else {}),
+    }
 
 
-def arrived_later(workspace: Workspace, dump: str) -> list[str]:
-    """Images and videos that lie beside a finished dump's but are not in it: they need a dump of
-    their own."""
-    known = set(_listing(workspace, dump)["path"])
-    known.update((clips.listed(workspace, dump) or {"path": []})["path"])
-    _, present = _present(str(workspace.corpus(dump).manifest()["images_uri"]))
-    return [
-        path
-        for path in present
-        if (is_image(path) or clips.is_clip(path)) and storable(path) not in known
-    ]
+def _passed_over(root: Storage, present: Sequence[File], wish: Wish) -> tuple[list[File], Told]:
+    """The files without those of the workspace itself."""
+    told = Told()
+    inside = _below(root, wish.workspace) if wish.workspace else None
+    own = [f.path for f in present if inside and f.path.startswith(f"{inside}/")]
+    told.add("workspace", own)
+    taken = set(own)
+    return [file for file in present if file.path not in taken], told
 
 
-def check_unchanged(workspace: Workspace, dump: str) -> None:
-    """Refuse a finished dump whose files are others by now, under the same names.
+def _below(root: Storage, uri: str) -> str | None:
+    """The relative path of a place below a folder; None of one that is not below it."""
+    start = f"{root.uri.rstrip('/')}/"
+    return uri.removeprefix(start) if uri.startswith(start) else None
 
-    Files whose mark in the store differs are read again and compared with the index; those that
-    are gone or out of reach change nothing, finished work stands without them.
+
+def _entries(
+    root: Storage,
+    files: Sequence[File],
+    frames: Mapping[str, list[Any]] | None,
+    every_page: bool,
+) -> list[Entry]:
+    """The images of files and the frames of videos, in the order of their paths."""
+    entries: list[Entry] = []
+    for file in files:
+        name = storable(file.path)
+        total = _pages(root, file) if every_page else 1
+        if total == 1:
+            entries.append(Entry(file, name, stem(name)))
+        for page in range(total) if total > 1 else ():
+            whole, short = (page_name(part, page) for part in (name, stem(name)))
+            entries.append(Entry(file, whole, short, page))
+    if frames is not None:
+        for path, size, clip, seconds in zip(
+            frames["path"], frames["bytes"], frames["clip"], frames["seconds"], strict=True
+        ):
+            file = File(path, size, "", 0.0)
+            entries.append(Entry(file, path, stem(path), None, (clip, seconds)))
+        entries.sort(key=lambda entry: entry.file)
+    return entries
+
+
+def _pages(root: Storage, file: File) -> int:
+    if not pages.may_have_pages(file.path):
+        return 1
+    try:
+        with root.opened(file.path) as opened:
+            return pages.count(opened)
+    except OSError:
+        return 1  # it is quarantined when it is read
+
+
+def _columns(entries: Sequence[Entry]) -> dict[str, list[Any]]:
+    ids = image_ids([entry.whole for entry in entries], [entry.short for entry in entries])
+    nobody = [None] * len(entries)
+    moments = [entry.moment or (None, None) for entry in entries]
+    return {
+        "path": [storable(entry.file.path) for entry in entries],
+        "image_id": ids,
+        "label": list(nobody),
+        "bytes": [entry.file.bytes for entry in entries],
+        "version": [entry.file.version for entry in entries],
+        "label_version": list(nobody),
+        "clip": [clip for clip, _ in moments],
+        "seconds": [seconds for _, seconds in moments],
+        "page": [entry.page for entry in entries],
+    }
+
+
+def _label(
+    columns: dict[str, list[Any]],
+    entries: Sequence[Entry],
+    given: LabelFiles,
+    told: Told,
+    asked: tuple[str, Wish],
+) -> None:
+    """Give each image its label.
 
     Raises:
-        InputError: some changed; names them.
+        InputError: no label belongs to an image.
     """
-    manifest = workspace.corpus(dump).manifest()
-    listing = _listing(workspace, dump)
-    of_file = [clip is None for clip in listing.get("clip", [None] * len(listing["path"]))]
-    entries = _digests(workspace, dump)
-    changed: list[str] = []
-    for uri, names, marks, column in (
-        (manifest["images_uri"], "path", "version", "digest"),
-        (manifest["labels_uri"], "label", "label_version", "label_digest"),
-    ):
-        if not uri:
-            continue
-        source, present = _present(uri)
-        if names == "path":
-            changed += clips.changed(workspace, dump, source, present)
-        suspects = [
-            (name, present[name].bytes != size)
-            for name, mark, size, own in zip(
-                listing[names], listing[marks], listing["bytes"], of_file, strict=True
-            )
-            if name in present and present[name].version != mark and (own or names == "label")
-        ]
-        for first in range(0, len(suspects), CHECKED_AT_ONCE):
-            part = suspects[first : first + CHECKED_AT_ONCE]
-            contents = source.read_many([name for name, _ in part])
-            for (name, resized), content in zip(part, contents, strict=True):
-                digest = entries[column].get(name)
-                if digest is None:  # quarantined: its bytes were not described
-                    changed += [name] if resized and names == "path" else []
-                elif content is not None and keys.digest(content) != digest:
-                    changed.append(name)
-    refuse_changed(dump, changed)
-
-
-def refuse_changed(dump: str, changed: Sequence[str]) -> None:
-    """Refuse a dump whose files are others by now.
-
-    Raises:
-        InputError: some are; names them.
-    """
-    if changed:
-        more = f" and {len(changed) - NAMED_FILES} more" if len(changed) > NAMED_FILES else ""
-        raise InputError(
-            f"dump {dump} is immutable, and {len(changed)} of its files changed since it was "
-            f"indexed: {', '.join(changed[:NAMED_FILES])}{more}; put the old ones back, or give "
-            "the new ones under another name with --dump"
+    uri, wish = asked
+    if given.coco is not None:
+        return  # its file names the images: `cocolabels`
+    names = [entry.short for entry in entries]
+    suffixes = pairing.bare(wish.image_suffix), pairing.bare(wish.label_suffix)
+    if given.single and len(entries) == 1:
+        pairs = pairing.Pairs([given.files[0]])
+    else:
+        pairs = pairing.paired(names, given.files, *suffixes)
+        _label_pages(pairs, entries, given, suffixes)
+    if not pairs.count:
+        raise InputError(_unmatched(uri, entries, given))
+    columns["label"] = [label and label.path for label in pairs.labels]
+    columns["label_version"] = [label and label.version for label in pairs.labels]
+    told.add("orphan label", pairs.orphans)
+    told.add("second label", pairs.seconds)
+    told.add("other label", pairs.others)
+    told.add("unread label", given.unread, leftout.endings_note(given.unread))
+    if pairs.loosely:
+        told.remarks.append(
+            f"labels: {len(pairs.loosely):,} were found under a name that differs from their "
+            f"image's in case or Unicode form (for example that of {pairs.loosely[0]})"
         )
 
 
-def _listing(workspace: Workspace, dump: str) -> dict[str, list[Any]]:
-    folder = workspace.corpus(dump)
-    listing: dict[str, list[Any]] = tables.read_table(
-        folder.storage, f"{folder.path}/{LISTING}"
-    ).to_pydict()
-    return listing
+def _label_pages(
+    pairs: pairing.Pairs, entries: Sequence[Entry], given: LabelFiles, suffixes: tuple[str, str]
+) -> None:
+    """The label of a file with several pages is that of all of them that have none of their own."""
+    places = [n for n, e in enumerate(entries) if e.page is not None and pairs.labels[n] is None]
+    if not places:
+        return
+    orphans = set(pairs.orphans)
+    left = [file for file in given.files if file.path in orphans]
+    found = pairing.paired(
+        [stem(storable(entries[place].file.path)) for place in places], left, *suffixes
+    )
+    for place, label in zip(places, found.labels, strict=True):
+        pairs.labels[place] = label
+    pairs.orphans = found.orphans
 
 
-def _digests(workspace: Workspace, dump: str) -> dict[str, dict[str, str]]:
-    """Digests that the index holds, of images and of labels by their paths."""
-    folder = workspace.corpus(dump)
-    index = tables.read_table(folder.storage, f"{folder.path}/index.parquet").to_pydict()
-    return {
-        "digest": dict(zip(index["path"], index["digest"], strict=True)),
-        "label_digest": dict(zip(index["label"], index["label_digest"], strict=True)),
-    }
+def _nothing(source: Storage, told: Told) -> str:
+    known = " ".join((*formats.endings(), *sorted(clips.EXTENSIONS)))
+    seen = "; ".join(each.sentence() for each in told.kinds.values())
+    return f"no images under {source.uri}; " + (
+        f"{seen}; expected files ending in {known}" if seen else f"expected files ending in {known}"
+    )
 
 
-def _present(uri: str) -> tuple[Storage, dict[str, File]]:
-    """Files that are there now, and where; none where the place is gone or out of reach."""
-    try:
-        source, files = clips.found(Storage(uri))
-    except (InputError, OutageError):
-        return Storage(uri), {}
-    return source, {file.path: file for file in files}
+def _unmatched(uri: str, entries: Sequence[Entry], given: LabelFiles) -> str:
+    """Why no label belongs to an image, with a name of each and what could help."""
+    text = f"none of the {len(entries)} images under {uri} has a label under {given.root.uri}"
+    if not given.files:
+        what = "no file ending as an image does"
+        if given.unread:
+            what = f"only files that cannot be labels (for example {given.unread[0]})"
+        return f"{text}, which holds {what}; a label is a PNG or TIFF of class ids, or a COCO JSON"
+    ends = pairing.suggested(
+        [entry.short for entry in entries], [stem(file.path) for file in given.files]
+    )
+    pair = f"an image is called {entries[0].file.path}, a label {given.files[0].path}"
+    if ends:
+        flags = zip(("--image-suffix", "--label-suffix"), ends, strict=True)
+        hint = " ".join(f"{flag}={end}" for flag, end in flags if end)
+        return f"{text}: {pair}; they would match with {hint}"
+    return (
+        f"{text}: {pair}; a label has the same relative path and stem as its image, but for what "
+        "--image-suffix and --label-suffix name"
+    )

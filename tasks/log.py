@@ -8,7 +8,7 @@ from typing import Any
 class Log:
     """A logger whose lines carry fields, for people and for programs alike.
 
-    The fields are also on the record, as `record.fields`.
+    Event and fields are also on the record, as `record.event` and `record.fields`.
     """
 
     def __init__(self, name: str) -> None:
@@ -27,9 +27,20 @@ class Log:
         """What a person should look at."""
         self._line(logging.WARNING, event, fields)
 
-    def _line(self, level: int, event: str, fields: dict[str, Any]) -> None:
+    def error(self, event: str, **fields: Any) -> None:
+        """What ended a run."""
+        self._line(logging.ERROR, event, fields)
+
+    def exception(self, event: str, **fields: Any) -> None:
+        """What ended a run, with the traceback of the exception that is being handled."""
+        self._line(logging.ERROR, event, fields, True)
+
+    def _line(
+        self, level: int, event: str, fields: dict[str, Any], traceback: bool = False
+    ) -> None:
         text = " ".join([event, *(f"{name}={_value(value)}" for name, value in fields.items())])
-        self.logger.log(level, "%s", text, extra={"fields": fields})
+        extra = {"event": event, "fields": fields}
+        self.logger.log(level, "%s", text, extra=extra, exc_info=traceback)
 
 
 def _value(value: Any) -> str:

@@ -24,9 +24,8 @@ def cores() -> int:
 
     Part of a processor counts as one, as with Dask.
     """
-    quota = cgroups.processors()
-    count = system.cpu_count() if quota is None else min(system.cpu_count(), math.ceil(quota))
-    return max(count, 1)
+    quota, count = cgroups.processors(), int(system.cpu_count())
+    return max(count if quota is None else min(count, math.ceil(quota)), 1)
 
 
 def free_memory() -> int:

@@ -115,7 +115,8 @@ def computed(workspace: Workspace, dump: str, row: int) -> PatchMap:
         spec, view = _read_as(summary)
         with _computing:
             backbone = model.backbone(workspace.storage, spec, "auto")
-            return PatchMap.whole(image_features(image, backbone, view))
+            features = image_features(image.pixels, backbone, view, image.valid)
+            return PatchMap.whole(features)
 
     return _computed((current(), workspace, clusters, dump, row), make)
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stego_core.classes import VOID
 from stego_core.confidence import Confidence
 from stego_core.errors import ImageError
 from stego_core.flicker import Flicker
@@ -96,7 +97,7 @@ class MasksWork:
                 continue
             segmenter = self.spec.build(self.device)
             with watch("infer"):
-                frames[row] = Frame.of(segmenter.codes(image), image)
+                frames[row] = Frame.of(segmenter.codes(image.pixels, image.valid), image.pixels)
         for row, others in around.items():
             neighbours = [frames[other] for other in others if other in frames]
             result.codes.append(smoothed(frames[row], neighbours) if row in frames else None)
@@ -125,11 +126,11 @@ class MasksWork:
                 if isinstance(image, ImageError):
                     raise image  # it was readable a moment ago: the weather
                 with watch("refine"):
-                    found = refined(codes, image, centroids, crf, view)
+                    found = refined(codes, image.pixels, centroids, crf, view, image.valid)
                 with watch("write"):
-                    content = self._store(uploads, entry["image_id"], image, found, colours)
+                    content = self._store(uploads, entry["image_id"], image.pixels, found, colours)
                 with watch("flicker"):
-                    restless.add(row, image, found.classes)
+                    restless.add(row, image.pixels, found.classes)
                 sure = Confidence.of(found.classes, found.margins, len(centroids))
                 rows.append(confidence.Row(row, entry, sure))
                 written.append(keys.digest(content))
@@ -168,7 +169,8 @@ class MasksWork:
             path = confidence.map_path(self.path, image_id)
             uploads.write(path, images.encode_margins(found.margins))
         if self.overlays:
-            blended = overlay(image, coloured(found.classes, colours))
+            shown, covered = coloured(found.classes, colours), found.classes != VOID
+            blended = overlay(image, shown, covered=covered)
             path = f"{self.path.replace('masks/', 'overlays/', 1)}/{image_id}.jpg"
             uploads.write(path, images.encode_overlay(blended))
         return content

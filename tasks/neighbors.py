@@ -8,6 +8,7 @@ from stego_core.errors import CapacityError, WorkspaceError
 from stego_core.listsearch import SPARE
 from stego_core.neighbors import NOBODY
 from tasks import lists, recall
+from tasks.enough import neighbors_problem
 from tasks.lists import ListedRows
 from tasks.nearest import Base, NeighborsWork
 from tasks.options import NeighborsOptions
@@ -144,11 +145,9 @@ def plan(
 def _require_images(rows: FeatureRows, k: int) -> None:
     images = sum(rows.manifest(name)["images"] for name in rows.dumps)
     usable = images - sum(len(rows.manifest(name)["invalid"]) for name in rows.dumps)
-    if usable < k:
-        raise CapacityError(
-            f"{usable} usable images are fewer than the {k} neighbours to store; give more "
-            f"images or a smaller --neighbors"
-        )
+    problem = neighbors_problem(usable, int(rows.manifest(rows.dumps[0])["crops"]), k)
+    if problem:
+        raise CapacityError(problem)
 
 
 def _search(listed: ListedRows | None, dump: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ByteSize, ConfigDict, Field, model_validator
 from stego_core.errors import OptionError
 from stego_core.geometry import require_patches
 from stego_core.shifts import Calibration, calibration
+from stego_core.valuerange import parsed_bands, parsed_range
 
 
 class Options(BaseModel):
@@ -23,6 +24,23 @@ class ReadOptions(Options):
         128_000_000, gt=0, description="Pixels above which an image is quarantined as a bomb."
     )
     fps: float = Field(1.0, gt=0, le=240, description="Frames per second taken from videos.")
+    bands: str | None = Field(
+        None,
+        description="Bands, from 1, that become red, green and blue, such as 4,3,2, or the one "
+        "that becomes grey; default: as the files say, else the first three or the first.",
+    )
+    value_range: str = Field(
+        "auto",
+        description="Values that become black and white. auto: eight bits as they are, all that "
+        "the files' bits hold where their values use it, else those of the whole corpus; file: as "
+        "the files state it, else all that their bits hold; or two numbers such as 0,3000.",
+    )
+
+    @model_validator(mode="after")
+    def _values_mean_something(self) -> "ReadOptions":
+        parsed_bands(self.bands)
+        parsed_range(self.value_range)
+        return self
 
 
 class CorpusOptions(ReadOptions):
@@ -32,11 +50,33 @@ class CorpusOptions(ReadOptions):
         description="Folder or URI of images and videos, searched recursively, or one video."
     )
     labels: str | None = Field(
-        None, description="Folder or URI of label images: same relative path and stem."
+        None,
+        description="Folder or URI of label images (same relative path and stem, perhaps the "
+        "images' own folder), or a COCO JSON file.",
     )
     taxonomy: str | None = Field(
-        None, description="JSON file of class names, void id and optional fine-to-coarse table."
+        None,
+        description="JSON file of class names, void id, and where wanted colours or a "
+        "fine-to-coarse table.",
     )
+    image_suffix: str | None = Field(
+        None,
+        description="What the name of an image has beyond what it shares with its label, such as "
+        "_leftImg8bit.",
+    )
+    label_suffix: str | None = Field(
+        None,
+        description="What the name of a label has beyond it, such as _gtFine_labelIds; other "
+        "files under --labels are then no labels. Without --labels they lie among the images.",
+    )
+    pages: Literal["first", "all"] = Field(
+        "first", description="Of TIFFs with several pages: the first, or each as an image."
+    )
+
+    def suffixes(self) -> dict[str, str]:
+        """The suffixes that are given."""
+        given = {"image_suffix": self.image_suffix, "label_suffix": self.label_suffix}
+        return {name: suffix for name, suffix in given.items() if suffix}
 
 
 class InboxOptions(ReadOptions):
@@ -181,6 +221,11 @@ class PretrainOptions(Options):
         defaults = {name: type(self).model_fields[name].default for name in indifferent}
         return self.model_copy(update=defaults)
 
+    @model_validator(mode="after")
+    def _spans_are_spans(self) -> "PretrainOptions":
+        self.check_spans()
+        return self
+
     def span(self, name: str) -> tuple[float, float]:
         """Two numbers of an option such as "0.4,1".
 
@@ -205,6 +250,14 @@ class PretrainOptions(Options):
         require_patches("--global-size", self.global_size, patch, LEAST_GLOBAL)
         if self.local_views:
             require_patches("--local-size", self.local_size, patch, LEAST_LOCAL)
+        self.check_spans()
+
+    def check_spans(self) -> None:
+        """Refuse two numbers that are no span.
+
+        Raises:
+            OptionError: names the option.
+        """
         for name in ("window", "global_scale", "local_scale"):
             least, greatest = self.span(name)
             if not 0 < least <= greatest <= 1:
@@ -255,6 +308,11 @@ class HeadOptions(Options):
     dropout: float = Field(0.1, ge=0, lt=1, description="Probability of dropping a channel.")
     seed: int = Field(0, ge=0, description="Seed of weights and draws.")
 
+    @model_validator(mode="after")
+    def _shifts_mean_something(self) -> "HeadOptions":
+        self.calibration()
+        return self
+
     def calibration(self) -> Calibration:
         """What `shifts` means.
 
@@ -262,9 +320,12 @@ class HeadOptions(Options):
             OptionError: it means nothing.
         """
         try:
-            return calibration([float(number) for number in self.shifts.split(",")])
+            numbers = [float(number) for number in self.shifts.split(",")]
         except ValueError:
             return calibration(self.shifts)
+        if not all(math.isfinite(number) for number in numbers):
+            raise OptionError(f"--shifts {self.shifts} are not three finite numbers")
+        return calibration(numbers)
 
 
 class ClustersOptions(Options):
@@ -351,6 +412,11 @@ class ScoresOptions(Options):
         "each of them, and the spread of the figures is told.",
     )
 
+    @model_validator(mode="after")
+    def _seeds_are_numbers(self) -> "ScoresOptions":
+        self.seed_list()
+        return self
+
     def seed_list(self) -> list[int]:
         """The seeds, each once, in the order given.
 
@@ -407,6 +473,12 @@ class StorageOptions(Options):
         3600.0,
         ge=0,
         description="Seconds to queue behind another run that writes the same workspace.",
+    )
+    report_url: str | None = Field(
+        None,
+        pattern=r"^https?://",
+        description="Address at which a web server shows the workspace's files, such as "
+        "https://reports.example.org/ws; links to reports begin with it.",
     )
 
 

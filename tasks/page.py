@@ -38,7 +38,8 @@ class DumpCounts:
     """How many images one dump holds, and how restless their masks are.
 
     `flicker` is the share of the still pixels whose class changes between neighbouring frames,
-    in %, None of dumps that are no sequence.
+    in %, None of dumps that are no sequence. `values` says how the numbers of its files became
+    colours, and what counts as no data.
     """
 
     dump: str
@@ -47,6 +48,15 @@ class DumpCounts:
     quarantined: int
     megapixels: float
     flicker: float | None = None
+    values: str = ""
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A sentence on what of a dump's place became no image, or on the dump as a whole."""
+
+    dump: str
+    sentence: str
 
 
 @dataclass(frozen=True)
@@ -189,6 +199,7 @@ class Report:
     backbone: Backbone
     keys: Mapping[str, str]
     dumps: Sequence[DumpCounts] = ()
+    left_out: Sequence[LeftOut] = ()
     quarantine: Sequence[Quarantined] = ()
     quarantine_total: int | None = None
     classes: Sequence[ClassShare] = ()

@@ -4,15 +4,17 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from uuid import uuid4
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from stego_core.errors import OutageError, StegoError
+from tasks import metrics
 from tasks.compute import executor
 from tasks.log import Log
 from tasks.options import ComputeOptions
-from tasks.progress import Progress
+from tasks.progress import Progress, current, within
 from tasks.stage import Partition, Stage, Work
 from tasks.workspace.ledger import Folder, Record
 
@@ -21,19 +23,23 @@ log = Log(__name__)
 VAIN_TRIES = 2
 """Tries of a partition, after the first, that may end without a single finished shard."""
 _under_way: dict[str, Progress] = {}
-"""Progress of the stages this process runs, by title; partitions advance it."""
+"""Progress of the stages this process runs, by their unique names; partitions advance it."""
 
 
 @contextmanager
 def progressing(stage: Stage) -> Iterator[Progress]:
     """Announce a stage's progress while its partitions run."""
-    with Progress(stage.title, stage.items, stage.unit, stage.rows_recorded()) as progress:
-        _under_way[stage.title] = progress
+    name = uuid4().hex
+    with (
+        within(name),
+        Progress(stage.title, stage.items, stage.unit, stage.rows_recorded()) as progress,
+    ):
+        _under_way[name] = progress
         try:
             yield progress
             progress.advance(max(stage.items - progress.done, 0))  # what an outage left uncounted
         finally:
-            del _under_way[stage.title]
+            del _under_way[name]
 
 
 def may_help(task: Any, run: Any, state: Any) -> bool:
@@ -82,6 +88,7 @@ def compute_partition(
             if vain > VAIN_TRIES:
                 raise
             fields = {"stage": title, "partition": partition.number, "try": vain}
+            metrics.OUTAGES.labels("cluster or storage").inc()
             log.warning("outage, trying again", **fields, cause=str(error))
             time.sleep(vain)
     seconds = time.perf_counter() - begun
@@ -95,6 +102,7 @@ def _counted(title: str, record: Record) -> int:
     rows = record.rows[1] - record.rows[0]
     for row, reason in record.invalid.items():
         log.debug("row invalid", stage=title, shard=record.shard, row=row, reason=reason)
-    if title in _under_way:
-        _under_way[title].advance(rows)
+    metrics.counted(title, rows, len(record.invalid))
+    if progress := _under_way.get(current()):
+        progress.advance(rows)
     return rows

@@ -137,8 +137,11 @@ def sampled(
         block = patches.rows.read("patches", rows[first : first + BLOCK_ROWS])
         block = block.reshape(len(block), tokens, depth)
         order = generator.permuted(np.tile(np.arange(tokens), (len(block), 1)), axis=1)
+        empty = ~np.take_along_axis(block.any(axis=-1), order, axis=1)  # they hold no data
+        order = np.take_along_axis(order, np.argsort(empty, axis=1, kind="stable"), axis=1)
         taken = np.take_along_axis(block, order[:, :each, None], axis=1)
-        parts.append(np.asarray(unit(taken.reshape(-1, depth).astype(np.float32)), np.float32))
+        found = taken.reshape(-1, depth).astype(np.float32)
+        parts.append(np.asarray(unit(found[found.any(axis=1)]), np.float32))
     return np.concatenate(parts)
 
 
@@ -191,10 +194,12 @@ class CodesWork:
         with watch("infer"):
             vectors = unit(block.reshape(len(rows) * tokens, -1).astype(np.float32))
             cells, codes = patches.codebook().encode(np.asarray(vectors, np.float32))
-            cells = np.where(valid.repeat(tokens), cells, NOWHERE).astype(np.int16)
+            there = valid.repeat(tokens) & vectors.any(axis=1)  # the others hold no data
+            cells = np.where(there, cells, NOWHERE).astype(np.int16)
             queries = patchindex.codebook_tensors(storage, patches.path)["queries"]
-            cosines = (vectors @ queries.T).reshape(len(rows), tokens, -1).max(axis=1)
-            cosines[~valid] = -np.inf
+            cosines = vectors @ queries.T
+            cosines[~there] = -np.inf
+            cosines = cosines.reshape(len(rows), tokens, -1).max(axis=1)
             best = best_images(cosines, rows, patches.crops(), np.array(self.images))
         path = patches.codes_folder(dump).path
         with watch("write"):

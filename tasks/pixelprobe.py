@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stego_core.batches import step_generator
+from stego_core.batches import step_generator, with_data
 from stego_core.errors import InputError
 from stego_core.geometry import crop_windows, square_labels
 from stego_core.head import MeanShiftHead
+from stego_core.metrics import VOID
 from stego_core.probe import PixelFit
 from tasks import checkpoints, machine, model
 from tasks.index import IndexReader
@@ -97,8 +98,8 @@ class LabelledRows:
     def of(self, row: int) -> NDArray[np.int64]:
         """Class ids (side, side) int64 of a row's crop, void −1."""
         number, place, crop = self.rows.place(row)
-        path, digest = self.labels[number][int(self.drawn[number][place])]
-        ids = self.readers[number].labels({"label": path, "label_digest": digest})
+        (entry,) = self.readers[number].entries(self.drawn[number][[place]])
+        ids = self.readers[number].labels(entry)
         assert ids is not None  # only labelled rows are asked for
         window = crop_windows(ids.shape[0], ids.shape[1], self.crops == 5)[crop]
         return square_labels(ids[window.slices], self.side).astype(np.int64)
@@ -139,7 +140,11 @@ class PixelProbeWork:
             draw = torch.randint(len(labelled.usable), (self.batch,), generator=generator).numpy()
             rows = labelled.usable[draw]
             labels = np.stack([labelled.of(int(row)) for row in rows])
-            return Batch(patches(rows), labels, generator)
+            features = patches(rows)
+            if (there := with_data(features)) is not None:
+                patch = labels.shape[1] // there.shape[1]
+                labels[~there.repeat(patch, axis=1).repeat(patch, axis=2)] = VOID
+            return Batch(features, labels, generator)
 
         with watch("infer"):
             for step, batch in ahead(range(begun, self.steps_to_do), prepared, BATCHES_AHEAD):

@@ -21,11 +21,11 @@ from stego_core.taxonomy import Taxonomy
 from tasks import images
 from tasks.datasets import DataSet, Pair
 from tasks.index import QUARANTINE
-from tasks.listing import taxonomy_document
 from tasks.options import CorpusOptions
 from tasks.stage import Stage, Stopwatch
 from tasks.steps import Step
 from tasks.summary import PREPARED
+from tasks.taxonomies import taxonomy_document
 from tasks.workspace import keys, tables
 from tasks.workspace.ledger import Folder, Record
 from tasks.workspace.uploads import Uploads

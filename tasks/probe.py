@@ -102,7 +102,8 @@ class ProbeWork:
             probe.label_shares(square_labels(labels[window.slices], side), *grid, classes)
             for window in crop_windows(labels.shape[0], labels.shape[1], five=crops == 5)
         ]
-        return codes, np.concatenate(shares).reshape(-1, classes)
+        there = (patches != 0).any(axis=-1).reshape(-1, 1)  # the others hold no data
+        return codes, np.concatenate(shares).reshape(-1, classes) * there
 
     @staticmethod
     def _depth(head: torch.nn.Module, patches: NDArray[np.float16]) -> int:

@@ -3,7 +3,9 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
+from uuid import uuid4
 
 from tasks import stop
 
@@ -18,6 +20,7 @@ class Event:
         unit: what is counted.
         finished: whether nothing more will come.
         note: a short live remark.
+        stage: which stage of which run it is, whatever its title: unique.
     """
 
     title: str
@@ -26,11 +29,28 @@ class Event:
     unit: str
     finished: bool = False
     note: str = ""
+    stage: str = ""
 
 
 Listener = Callable[[Event], None]
 _listeners: list[Listener] = []
 _lock = threading.Lock()
+_stage: ContextVar[str] = ContextVar("stage", default="")
+
+
+@contextmanager
+def within(stage: str) -> Iterator[None]:
+    """Count what the block's thread does as work for this stage, wherever it is announced."""
+    token = _stage.set(stage)
+    try:
+        yield
+    finally:
+        _stage.reset(token)
+
+
+def current() -> str:
+    """The stage that this thread works for; empty where it works for none."""
+    return _stage.get()
 
 
 @contextmanager
@@ -55,7 +75,11 @@ class Progress:
     def __init__(
         self, title: str, total: int, unit: str, done: int = 0, tell: Listener = announce
     ) -> None:
-        """A stage of `total` units, of which `done` were done before; default: told to everyone."""
+        """A stage of `total` units, of which `done` were done before; default: told to everyone.
+
+        Made while the thread works for a stage, it is that stage's progress; else one of its own.
+        """
+        self.stage = current() or uuid4().hex
         self.title, self.total, self.unit, self.done = title, total, unit, done
         self.note, self.tell = "", tell
 
@@ -81,4 +105,5 @@ class Progress:
         self._tell()
 
     def _tell(self, finished: bool = False) -> None:
-        self.tell(Event(self.title, self.done, self.total, self.unit, finished, self.note))
+        event = Event(self.title, self.done, self.total, self.unit, finished, self.note, self.stage)
+        self.tell(event)

@@ -9,23 +9,26 @@ from numpy.typing import NDArray
 from stego_core.classes import Proposal, proposals
 from stego_core.errors import ImageError, InputError, OptionError
 from stego_core.metrics import Confusion
+from stego_core.rendering import Picture
 from stego_core.taxonomy import Taxonomy
-from tasks import classes, images
+from tasks import classes, clips, images
 from tasks.index import IndexReader
-from tasks.listing import listed, load_taxonomy, read_file
+from tasks.labels import class_ids, expected
+from tasks.listing import Wish, listed, read_file
 from tasks.log import Log
 from tasks.options import CorpusOptions
 from tasks.summary import Summary
+from tasks.taxonomies import load_taxonomy
 from tasks.workspace.ledger import Folder
 from tasks.workspace.storage import Storage
 
 log = Log(__name__)
 COMPARED = 50
 """Images of a dump whose masks before and after a retraining are compared."""
-MOST_LABELS = 255
-"""Ids of labels that come without a taxonomy: below this."""
-Segment = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
-"""Turns an image (H, W, 3) uint8 into cluster ids (H, W) uint8."""
+Segment = Callable[[Picture], NDArray[np.uint8]]
+"""Turns a picture into cluster ids (H, W) uint8, 255 where there is no data."""
+Read = Callable[[bytes, int], Picture]
+"""Turns an image file, of so many pixels at most, into a picture; raises ImageError."""
 
 
 def from_scores(summary: Summary, taxonomy: str | None = None) -> list[Proposal]:
@@ -117,12 +120,13 @@ def _stored_mask(folder: Folder, image_id: str) -> NDArray[np.uint8] | None:
 
 
 def from_labelled(
-    options: CorpusOptions, segment: Segment, clusters: int
+    options: CorpusOptions, read: Read, segment: Segment, clusters: int
 ) -> tuple[list[Proposal], list[str]]:
     """Names from labelled images that need not be of any dump.
 
     Args:
         options: images, labels and taxonomy.
+        read: reads an image file.
         segment: labels an image with the clusters.
         clusters: their number.
 
@@ -133,17 +137,21 @@ def from_labelled(
         InputError: no image with a label can be used.
     """
     source, labels = Storage.at(options.images), Storage.at(options.labels or options.images)
-    taxonomy = load_taxonomy(options.taxonomy) or Taxonomy.numbered(MOST_LABELS)
+    taxonomy = expected(load_taxonomy(options.taxonomy))
     confusion = Confusion.create(len(taxonomy.classes), clusters)
-    pairs = listed(source, labels)
+    wish = Wish(options.image_suffix or "", options.label_suffix or "")
+    found = listed(source, labels, None, wish)
+    if found.labels is None or found.labels.coco:
+        raise InputError("names are proposed from a folder of label images; give one with --labels")
+    (source, _), labels, pairs = clips.found(source), found.labels.root, found.columns
     unusable: list[str] = []
     used = 0
     for path, label in zip(pairs["path"], pairs["label"], strict=True):
         if label is None:
             continue
         try:
-            image = images.decode(read_file(source, path), options.max_pixels)
-            ids = _ids(labels, label, image, taxonomy, options.max_pixels)
+            image = read(read_file(source, path), options.max_pixels)
+            ids = _ids(labels, label, image.pixels, taxonomy, options.max_pixels)
         except (ImageError, InputError) as error:
             unusable.append(f"{path}: {error}")
             continue
@@ -168,8 +176,8 @@ def _ids(
     Raises:
         InputError: it is not of the image's size, or has ids beyond the taxonomy.
     """
-    stored = images.decode_labels(read_file(labels, path), max_pixels)
-    if stored.shape != image.shape[:2]:
-        found, wanted = ("×".join(map(str, shape)) for shape in (stored.shape, image.shape[:2]))
+    ids = class_ids(read_file(labels, path), max_pixels, taxonomy)
+    if ids.shape != image.shape[:2]:
+        found, wanted = ("×".join(map(str, shape)) for shape in (ids.shape, image.shape[:2]))
         raise InputError(f"{PurePosixPath(path).name} is {found}, its image {wanted}")
-    return taxonomy.apply(stored)
+    return ids

@@ -14,10 +14,10 @@ from stego_core.published import Published
 from stego_core.taxonomy import Taxonomy
 from tasks import model
 from tasks.clusters import CENTROIDS_FILE
-from tasks.listing import load_taxonomy
 from tasks.model import HEAD_FILE, BackboneSpec
 from tasks.pickles import Placeholder
 from tasks.probe import PROBE_FILE
+from tasks.taxonomies import load_taxonomy
 from tasks.torchfile import TensorReference, TorchFile
 from tasks.workspace import keys, tables
 from tasks.workspace.workspace import Workspace

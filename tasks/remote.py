@@ -12,7 +12,7 @@ from tasks import progress
 from tasks.workspace import remembered, s3
 
 TOPIC = "stego-progress"
-"""Where workers tell how far a long step has come."""
+"""Where workers tell how far a long step has come; each client of a scheduler has its own."""
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Names of glibc's settings, from its malloc.h."""
@@ -42,12 +42,14 @@ class Remote:
         service: the object store that the run uses.
         run: what is remembered of a workspace holds for this run only.
         tell: sends a progress event, as a dictionary, to whoever runs the flow.
+        stage: the stage that the step works for, as progress events name it.
     """
 
     call: Callable[..., Any]
     service: s3.Service
     run: str = ""
     tell: Callable[[dict[str, Any]], None] | None = None
+    stage: str = ""
 
     def __call__(self, *arguments: Any) -> Any:
         """Run the step."""
@@ -58,6 +60,7 @@ class Remote:
         with ExitStack() as stack:
             stack.enter_context(s3.connected(self.service))
             stack.enter_context(remembered.during(self.run))
+            stack.enter_context(progress.within(self.stage))
             if self.tell is not None:
                 tell = self.tell
                 stack.enter_context(progress.listening(lambda event: tell(asdict(event))))

@@ -9,13 +9,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stego_core.classes import Classes, rgb
+from stego_core.classes import VOID, Classes, rgb
 from stego_core.correspondence import correspondence
 from stego_core.errors import ImageError
 from stego_core.geometry import crop_windows, square
 from stego_core.palette import coloured, overlay
-from tasks import classes, confidence, images, page
+from tasks import classes, confidence, images, page, values
 from tasks.index import IndexReader
+from tasks.leftout import Told
 from tasks.rows import FeatureRows
 from tasks.summary import Summary
 from tasks.workspace import arrays, tables
@@ -61,6 +62,11 @@ def gathered(summary: Summary) -> page.Report:
         ),
         keys=summary.keys,
         dumps=[counts(summary, dump) for dump in summary.dumps],
+        left_out=[
+            page.LeftOut(dump, line)
+            for dump in summary.dumps
+            for line in Told.of(summary.workspace.corpus(dump).manifest()).lines()
+        ],
         quarantine=[
             page.Quarantined(row["dump"], row["path"], row["stage"], row["reason"])
             for row in quarantine[:QUARANTINE_ROWS]
@@ -86,7 +92,10 @@ def counts(summary: Summary, dump: str) -> page.DumpCounts:
     names = ("images", "labelled", "quarantined", "megapixels")
     share = (summary.manifest("masks", dump) or {}).get("flicker")
     flicker = None if share is None else 100 * share
-    return page.DumpCounts(dump, flicker=flicker, **{name: corpus[name] for name in names})
+    found = values.told(corpus)
+    lines = (*found["told"], *(f"warning: {line}" for line in found["warnings"]))
+    numbers = {name: corpus[name] for name in names}
+    return page.DumpCounts(dump, flicker=flicker, values="; ".join(lines), **numbers)
 
 
 def class_shares(summary: Summary) -> list[page.ClassShare]:
@@ -142,14 +151,14 @@ def shown_images(summary: Summary, dump: str, rows: Sequence[int]) -> list[page.
     items = []
     for row, entry in zip(rows, index.entries(np.asarray(rows, np.int64)), strict=True):
         try:
-            image = index.image(entry)
+            image = index.image(entry).pixels
             mask = images.decode_mask(folder.storage.read(f"{folder.path}/{entry['image_id']}.png"))
             labels = index.labels(entry)
         except (ImageError, FileNotFoundError):
             continue  # it is in the quarantine table, with its reason
         shown = coloured(mask, colours)
         drawn = None if labels is None else coloured(labels, label_colours(index, named.classes))
-        blended = overlay(image, shown)
+        blended = overlay(image, shown, covered=mask != VOID)
         items.append(page.GalleryItem(dump, row, entry["image_id"], image, shown, blended, drawn))
     return items
 
@@ -256,7 +265,7 @@ def crop_picture(rows: FeatureRows, row: int) -> tuple[NDArray[np.uint8], str]:
     )
     index = IndexReader(rows.workspace, dump)
     (entry,) = index.entries(drawn)
-    image = index.image(entry)
+    image = index.image(entry).pixels
     window = crop_windows(image.shape[0], image.shape[1], crops == 5)[crop]
     return square(image[window.slices], side), f"neighbour: {dump} / {entry['image_id']}"
 

@@ -11,7 +11,8 @@ from stego_core import metrics, probe
 from stego_core.errors import ImageError
 from stego_core.geometry import Window
 from stego_core.inference import in_windows, scores_at
-from stego_core.metrics import Confusion
+from stego_core.metrics import NO_DATA, VOID, Confusion
+from stego_core.rendering import Picture
 from tasks import images
 from tasks.index import IndexReader
 from tasks.prefetch import ahead
@@ -64,14 +65,14 @@ class Labelled(NamedTuple):
     """One labelled image: its classes, what was predicted, and its pixels for the probe's CRF.
 
     Attributes:
-        labels: (H, W) int16, void −1.
+        labels: (H, W) int16, void −1, also where there is no data.
         masks: (H, W) uint8 per method.
-        image: (H, W, 3) uint8; None where nothing is refined.
+        image: its picture; None where nothing is refined.
     """
 
     labels: NDArray[np.int16]
     masks: dict[str, NDArray[np.uint8]]
-    image: NDArray[np.uint8] | None
+    image: Picture | None
 
 
 @dataclass
@@ -123,7 +124,7 @@ class ScoresWork:
                 continue
             segmenter = self.sources.spec.build(self.device)
             with watch("infer"):
-                result.codes[row] = segmenter.codes(image)
+                result.codes[row] = segmenter.codes(image.pixels, image.valid)
         result.seconds = watch.seconds
         return result
 
@@ -167,6 +168,7 @@ class ScoresWork:
             masks = {"stego": self._mask(self.sources.spec, entry)}
             if self.sources.baseline:
                 masks["baseline"] = self._mask(self.sources.baseline, entry)
+            labels = np.where(masks["stego"] == NO_DATA, VOID, labels).astype(np.int16)
             image = self.index.image(entry) if self.sources.probe_is_refined else None
             return Labelled(labels, masks, image)
         except (ImageError, FileNotFoundError) as error:
@@ -189,7 +191,9 @@ class ScoresWork:
             logits = scores_at(codes, fitted.logits, (height, width), window)
             if image is not None:
                 unary = probe.log_probabilities(logits.transpose(1, 2, 0)).transpose(2, 0, 1)
-                logits = crf.refine(unary, image[window.slices])
+                there = None if image.valid is None else image.valid[window.slices]
+                if there is None or there.any():
+                    logits = crf.refine(unary, image.pixels[window.slices], there)
             return np.asarray(logits.argmax(axis=0), np.uint8)
 
         return in_windows((height, width), self.sources.spec.view(), classify)

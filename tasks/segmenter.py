@@ -10,6 +10,7 @@ from stego_core.crf import Crf
 from stego_core.inference import Segmenter, View
 from tasks import model
 from tasks.options import MasksOptions
+from tasks.room import reading_memory
 from tasks.workspace import keys, tables
 from tasks.workspace.storage import Storage
 from tasks.workspace.workspace import Workspace
@@ -101,10 +102,11 @@ def masks_path(clusters_key: str, options: MasksOptions, dump: str) -> str:
 def predicted_memory(pixels: int, classes: int, options: MasksOptions) -> int:
     """Bytes held at once for an image of so many pixels.
 
-    The image, its overlay and what decoding them needs: 16 bytes a pixel. The CRF was measured
+    An image at hand, the next one while it is decoded; the mask, its margins, the overlay and what
+    encoding them needs: 12 bytes a pixel more. The CRF was measured
     at 580 to 1360 bytes a pixel of its window on a photograph, at 870 to 1650 on noise, whose
     colours share no vertex (5 to 60 classes at 512×512); this predicts a tenth more than that, and
     the scores that go into it.
     """
     window = min(pixels, options.crf_tile**2)
-    return 16 * pixels + window * (860 + 20 * classes)
+    return reading_memory(pixels) + 12 * pixels + window * (860 + 20 * classes)

@@ -19,8 +19,10 @@ class ShiftedImages:
         self.cache = cache
         self.lock = Lock()
         self.weights: NDArray[np.float32] | None = None
+        self.fresh = np.empty(0, np.bool_)  # rows not yet shifted
         if cache.held is not None:
-            self.weights = np.zeros(cache.held.shape[:3], np.float32)  # 0: not yet shifted
+            self.weights = np.zeros(cache.held.shape[:3], np.float32)
+            self.fresh = np.ones(len(cache.held), np.bool_)
 
     def __call__(self, rows: NDArray[np.int64]) -> Images:
         """Patches and weights of global rows."""
@@ -28,9 +30,10 @@ class ShiftedImages:
         if held is None or weights is None:
             return shifted(self.cache(rows))
         with self.lock:  # rows of batches that are drawn at the same time may be the same
-            fresh = np.unique(rows[weights[rows, 0, 0] == 0])
+            fresh = np.unique(rows[self.fresh[rows]])
             if len(fresh):
                 held[fresh], weights[fresh] = shifted(held[fresh])
+                self.fresh[fresh] = False
         return Images(held[rows], weights[rows])
 
 

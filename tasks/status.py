@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from tasks import classes
+from tasks import classes, values
+from tasks.leftout import Told
 from tasks.summary import METHODS, Summary
 
 SCORE_NAMES = (
@@ -22,6 +23,7 @@ def document(summary: Summary) -> dict[str, Any]:
         counts = ("images", "labelled", "quarantined", "megapixels")
         dumps[dump] = {
             **{name: corpus[name] for name in counts},
+            **Told.of(corpus).document(),
             "stages": {
                 stage: summary.folder(stage, dump) is not None
                 for stage in ("features", "neighbors", "masks")
@@ -29,6 +31,7 @@ def document(summary: Summary) -> dict[str, Any]:
             "masks": masks.get("masks", 0),
             "flicker": masks.get("flicker"),
             "drift": summary.current.get("drift", {}).get(dump),
+            "values": values.told(corpus),
         }
         scored = summary.scores(dump)
         if scored:

@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 
 from stego_core.errors import ImageError
 from tasks import clips
-from tasks.listing import ESCAPED_NAME, is_image, storable
+from tasks.leftout import is_clip, is_image
+from tasks.listing import ESCAPED_NAME
+from tasks.names import storable
 from tasks.video import Clip, Facts, Watched
 from tasks.workspace import tables
 from tasks.workspace.ledger import Folder
@@ -43,7 +45,7 @@ def freeze(
         rate: moments per second.
         max_pixels: clips with larger frames are refused.
     """
-    found = [file for file in files if clips.is_clip(file.path)]
+    found = [file for file in files if is_clip(file.path)]
     beside = [storable(file.path) for file in files if is_image(file.path)]
     paths = [storable(file.path) for file in found]
     with ThreadPoolExecutor(PROBES) as pool:

@@ -55,7 +55,7 @@ def serve(
         login = Login(number)
         address = f"http://{_shown(host, bound)}:{number}/"
         _warn(f"{host}:{number}", bound, explorer)
-        console.say(f"{location}: {address}?{PARAMETER}={login.token}  (Ctrl-C ends it)")
+        console.show(f"{location}: {address}?{PARAMETER}={login.token}  (Ctrl-C ends it)")
         if browser:
             ending.enter_context(opened(f"{address}?{PARAMETER}={login.token}"))
         explorer.searching.start()

@@ -21,8 +21,9 @@ class Voc(Writer):
 
     VOC's index 0 is background. A class that is called background gets it; every other shown class
     gets 1, 2, 3 and so on in order of its id, so that line n of the label map, from 0, is pixel
-    value n. Without a class of that name no pixel is 0. Ignored pixels are 255, VOC's void; where
-    there are ignored classes, the label map ends with its colour, called `ignored`. Readers that
+    value n. Without a class of that name no pixel is 0. Ignored pixels, and those without data, are
+    255, VOC's void; where there are some, the label map ends with its colour, called `ignored`, and
+    so it does where classes are ignored. Readers that
     go by colour instead see the class colours, and black for background.
     """
 
@@ -47,17 +48,16 @@ class Voc(Writer):
         self.colours = np.zeros((256, 3), np.uint8)
         self.colours[: len(entries)] = [colour for _, colour in entries]
         self.colours[VOID] = VOID_COLOUR
-        if any(classes.shown()[: len(classes.entries)] == VOID):
-            entries.append((IGNORED, VOID_COLOUR))
-        _refuse(entries)
-        lines = [f"{name}:{','.join(map(str, colour))}::\n" for name, colour in entries]
-        content = "".join(["# label:color_rgb:parts:actions\n", *lines])
-        self.target.write("labelmap.txt", content.encode())
+        self.entries, self.void = entries, any(classes.shown()[: len(classes.entries)] == VOID)
+        _refuse([*entries, (IGNORED, VOID_COLOUR)] if self.void else entries)
         self.list = self.target.scratch.file("default.txt")
 
     def add(self, image: LabelledImage) -> None:
         """Write the image's mask, and the image itself if that is wanted."""
         image.require_plain_name()
+        if not self.void and (image.ids == VOID).any():  # some pixels hold no data
+            _refuse([*self.entries, (IGNORED, VOID_COLOUR)])
+            self.void = True
         mask = images.encode_mask(self.indices[image.ids], self.colours)
         if self.chosen.with_images:
             upright = image.stored == images.Stored("JPEG", 1)
@@ -67,7 +67,11 @@ class Voc(Writer):
         self.list.write(f"{image.name}\n")
 
     def end(self) -> Mapping[str, Path]:
-        """The list of images."""
+        """The label map, and the list of images."""
+        entries = [*self.entries, (IGNORED, VOID_COLOUR)] if self.void else self.entries
+        lines = [f"{name}:{','.join(map(str, colour))}::\n" for name, colour in entries]
+        content = "".join(["# label:color_rgb:parts:actions\n", *lines])
+        self.target.write("labelmap.txt", content.encode())
         return {"ImageSets/Segmentation/default.txt": self.list.finished()}
 
 

@@ -16,7 +16,7 @@ from stego_core.classes import Classes
 from stego_core.confidence import Confidence, doubt
 from stego_core.errors import ImageError
 from stego_core.regions import Region, regions
-from tasks import confidence, images
+from tasks import confidence, images, rendering
 from tasks.exports.scratch import Scratch
 from tasks.index import Entry, IndexReader
 from tasks.options import ExportOptions
@@ -143,7 +143,7 @@ class LabelledImage:
     @cached_property
     def stored(self) -> images.Stored:
         """How the image file stores its pixels."""
-        return images.stored(self.content, self._max_pixels)
+        return rendering.stored(self.content, int(self.source.index.manifest["max_pixels"]))
 
     @cached_property
     def pixels(self) -> NDArray[np.uint8]:
@@ -152,11 +152,7 @@ class LabelledImage:
         Raises:
             ImageError: as `content`.
         """
-        return images.decode(self.content, self._max_pixels)
-
-    @property
-    def _max_pixels(self) -> int:
-        return int(self.source.index.manifest["max_pixels"])
+        return self.source.index.picture(self.content).pixels
 
     def _read(self, what: str, path: str) -> NDArray[np.uint8]:
         try:

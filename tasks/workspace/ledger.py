@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -64,6 +65,25 @@ class Folder:
                 f"{self.path} was begun from another {' and '.join(differing) or 'plan'}; "
                 "remove that folder, or use another workspace"
             )
+
+    def differing(self, pins: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+        """What the folder was begun from beside what these pins say, where they differ.
+
+        Pins that one of them lacks count as None; nothing differs before it is begun.
+        """
+        stored = self._json(PLAN)
+        if stored is None:
+            return {}
+        given = json.loads(_encode(dict(pins)))
+        pairs = {name: (stored.get(name), given.get(name)) for name in sorted({*stored, *given})}
+        return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+    def clear(self) -> None:
+        """Remove all that is there, so that the folder can be begun anew."""
+        if self.storage.exists(self.path):
+            place = Storage(self.storage.full(self.path))
+            for file in place.files():
+                place.remove(file.path)
 
     def recorded(self) -> set[int]:
         """Shards whose record is there."""

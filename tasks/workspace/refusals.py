@@ -4,7 +4,7 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from stego_core.errors import CapacityError, WorkspaceError
+from stego_core.errors import CapacityError, StegoError, WorkspaceError
 from tasks.workspace import s3
 
 CREDENTIALS = "give credentials through the environment or the service's own files"
@@ -27,6 +27,21 @@ def read_errors(uri: str) -> Iterator[None]:
         raise WorkspaceError(f"{uri} cannot be read: {error}") from None
     except s3.NO_ACCESS as error:
         raise WorkspaceError(f"{uri} cannot be read: {error}; {CREDENTIALS}") from None
+    except (FileNotFoundError, NotADirectoryError):
+        raise
+    except Exception as error:
+        if not _is_foreign(uri) or isinstance(error, StegoError | ValueError | TypeError):
+            raise
+        raise WorkspaceError(f"{uri} cannot be read: {_first_line(error)}") from None
+
+
+def _is_foreign(uri: str) -> bool:
+    """Whether a place is neither a local folder nor S3: its package has errors of its own."""
+    return "://" in uri and not s3.is_s3(uri) and not uri.startswith("memory://")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 @contextmanager
@@ -45,3 +60,7 @@ def write_errors(uri: str) -> Iterator[None]:
         raise
     except s3.NO_ACCESS as error:
         raise WorkspaceError(f"{uri} cannot be written: {error}; {CREDENTIALS}") from None
+    except Exception as error:
+        if not _is_foreign(uri) or isinstance(error, StegoError):
+            raise
+        raise WorkspaceError(f"{uri} cannot be written: {_first_line(error)}") from None

@@ -18,7 +18,7 @@ from uuid import uuid4
 import fsspec
 from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped]
 
-from stego_core.errors import InputError, WorkspaceError
+from stego_core.errors import InputError, StegoError, WorkspaceError
 from tasks.workspace import s3
 from tasks.workspace.ranges import Ranges
 from tasks.workspace.refusals import CREDENTIALS, read_errors, write_errors
@@ -109,6 +109,12 @@ class Storage:
             raise FileNotFoundError(errno.ENOENT, "no such file", self.full(path)) from None
         except s3.NO_ACCESS as error:
             raise WorkspaceError(f"{self.uri} cannot be read: {error}; {CREDENTIALS}") from None
+        except (StegoError, OSError):
+            raise
+        except Exception as error:
+            if self.is_local or s3.is_s3(self.uri):
+                raise
+            raise OSError(errno.EIO, _reason(error), self.full(path)) from None
 
     def read_many(self, paths: Sequence[str]) -> list[bytes | None]:
         """All bytes of several files, fetched at the same time; None where there is no such file.
@@ -164,6 +170,22 @@ class Storage:
             with open(self.full(path), "rb") as file:
                 os.fsync(file.fileno())
 
+    def signed(self, path: str, seconds: int, kind: str) -> str | None:
+        """An address at which whoever has it may read a file for so long; None if there is none.
+
+        Args:
+            path: of the file.
+            seconds: until the address expires.
+            kind: media type that the service announces.
+        """
+        if self.is_local:
+            return None
+        named = {"ResponseContentType": kind} if s3.is_s3(self.uri) else {}
+        try:
+            return str(_filesystem(self.uri).sign(self.full(path), expiration=seconds, **named))
+        except (NotImplementedError, AttributeError, ValueError, OSError, *s3.NO_ACCESS):
+            return None  # the protocol has no such addresses, or nobody said who signs
+
     def exists(self, path: str) -> bool:
         """Whether the file or folder is there now, whatever was there before."""
         filesystem = _filesystem(self.uri)
@@ -204,13 +226,24 @@ class Storage:
         root = filesystem._strip_protocol(self.uri)
         try:
             found: dict[str, Any] = filesystem.find(root, detail=True)
+            absent = not found and not filesystem.exists(root)
         except s3.NO_ACCESS as error:
             raise InputError(f"{self.uri} cannot be listed: {error}; {CREDENTIALS}") from None
+        except StegoError:
+            raise
         except (OSError, ValueError, NotImplementedError, BotoCoreError) as error:
-            raise InputError(f"{self.uri} cannot be listed: {error}") from None
-        if not found and not filesystem.exists(root):
+            raise InputError(f"{self.uri} cannot be listed: {_reason(error)}") from None
+        except Exception as error:  # other stores' packages raise errors of their own
+            if self.is_local or s3.is_s3(self.uri):
+                raise
+            raise InputError(f"{self.uri} cannot be listed: {_reason(error)}") from None
+        if absent:
             raise InputError(f"{self.uri} does not exist; give an existing folder or URI")
-        return sorted(_file(posixpath.relpath(name, root), info) for name, info in found.items())
+        return sorted(
+            _file(_relative(str(name), str(root)), info)
+            for name, info in found.items()
+            if info.get("type") != "directory" and not str(name).endswith("/")
+        )
 
     @contextmanager
     def opened(self, path: str) -> Iterator[BinaryIO]:
@@ -226,6 +259,18 @@ class Storage:
             with read_errors(self.uri):
                 ranges = Ranges(_filesystem(self.uri), self.full(path))
             yield io.BufferedReader(ranges, RANGE_BYTES)
+
+
+def _relative(name: str, root: str) -> str:
+    """A file's path below the root, as it is stored: keys of objects may hold `//` and `..`."""
+    start = root.rstrip("/") + "/"
+    return name.removeprefix(start) if name.startswith(start) else posixpath.relpath(name, root)
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what another package raised."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
 
 
 def _file(path: str, info: dict[str, Any]) -> File:
@@ -246,7 +291,11 @@ def _other_filesystem(uri: str) -> Any:
     try:
         filesystem, _ = fsspec.core.url_to_fs(uri)
     except (ValueError, ImportError, OSError) as error:
-        raise InputError(f"{uri} is not a path or URI that can be opened: {error}") from None
+        raise InputError(
+            f"{uri} is not a path or URI that can be opened: {_reason(error)}"
+        ) from None
+    except Exception as error:  # packages of other stores look for credentials and networks here
+        raise InputError(f"{uri} cannot be reached: {_reason(error)}") from None
     return filesystem
 
 

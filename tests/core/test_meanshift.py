@@ -95,9 +95,21 @@ def test_the_power_tells_what_a_thing_weighs(patches: int, power: float) -> None
     assert float(weights[:patches].sum()) == pytest.approx(patches ** (1 - power), rel=2e-3)
 
 
-def test_a_zero_patch_weighs_no_more_than_one_of_a_kind() -> None:
-    image = torch.cat([torch.zeros(1, 4), torch.eye(4)])
-    assert sampling_weights(image[None], 1.0)[0].max() == 1
+@pytest.mark.parametrize("power", [0.5, 1.0])
+def test_patches_of_zeros_hold_no_data_and_are_not_drawn(power: float) -> None:
+    generator = torch.Generator().manual_seed(8)
+    there = normalize(torch.randn(1, 9, 4, generator=generator), dim=-1)
+    weights = sampling_weights(torch.cat([torch.zeros(1, 40, 4), there], dim=1), power)[0]
+    assert not weights[:40].any()
+    torch.testing.assert_close(weights[40:], sampling_weights(there, power)[0])
+
+
+def test_patches_of_zeros_draw_nobody_and_stay_zero() -> None:
+    there = torch.randn(2, 7, 5, generator=torch.Generator().manual_seed(9))
+    features = torch.cat([there, torch.zeros(2, 30, 5)], dim=1)
+    moved = mean_shift(features)
+    assert not moved[:, 7:].any()
+    torch.testing.assert_close(moved[:, :7], mean_shift(there))
 
 
 def test_the_head_around_reads_shifted_features() -> None:

@@ -40,7 +40,7 @@ def workspace(
 def crop_features(workspace: Workspace, dump: str, row: int) -> NDArray[np.float32]:
     """(5, GRID, GRID, C) of an image's crops, computed anew and as they are stored."""
     index = IndexReader(workspace, dump)
-    crops = training_crops(index.image(index.entry(row)), SIDE, True)
+    crops = training_crops(index.image(index.entry(row)).pixels, SIDE, True)
     rows = maps.feature_rows_of(workspace, dump)
     assert rows is not None
     backbone = model.backbone(workspace.storage, rows.backbone(), "cpu")

@@ -115,7 +115,7 @@ def test_the_pipeline_sees_what_rasterio_wrote(workspace: Workspace, tmp_path: P
             expected = np.moveaxis(file.read(), 0, 2)
         if name == "side":
             expected = np.rot90(expected, -1)
-        np.testing.assert_array_equal(index.image(entries[name]), expected)
+        np.testing.assert_array_equal(index.image(entries[name]).pixels, expected)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -14,13 +14,15 @@ import pytest
 from PIL import Image
 
 from stego_core.errors import ImageError, InputError, WorkspaceError
+from stego_core.rendering import Picture
 from tasks import clips, corpus, frames, stretches
 from tasks.index import IndexReader
-from tasks.listing import arrived_later, default_dump
+from tasks.listing import default_dump
 from tasks.options import CorpusOptions
 from tasks.stage import Stage
 from tasks.steps import LoopExecutor
 from tasks.summary import Summary
+from tasks.unchanged import arrived_later
 from tasks.workspace.storage import Storage
 from tasks.workspace.workspace import Workspace
 from tests.tasks.clip_files import HEIGHT, WIDTH, painted, shown, write_clip, write_sound
@@ -268,9 +270,9 @@ class TestMixedFolders:
             ("day/a.mp4/t000001.000", "day/a.mp4", 1.0),
             ("photo", None, None),
         ]
-        for _, pixels in reader.images(entries):
-            assert isinstance(pixels, np.ndarray)
-            assert pixels.shape == (HEIGHT, WIDTH, 3)
+        for _, picture in reader.images(entries):
+            assert isinstance(picture, Picture)
+            assert picture.pixels.shape == (HEIGHT, WIDTH, 3)
 
     def test_labels_belong_to_frames(
         self, workspace: Workspace, folder: Path, tmp_path: Path
@@ -310,7 +312,9 @@ class TestMixedFolders:
 
     def test_another_rate_is_another_dump(self, workspace: Workspace, folder: Path) -> None:
         cut(workspace, folder)
-        with pytest.raises(WorkspaceError, match="begun from another fps"):
+        with pytest.raises(
+            WorkspaceError, match=r"made with another --fps: 1\.0 then, 2\.0 now; .* --dump"
+        ):
             frames.plan(workspace, "d", CorpusOptions(images=str(folder), fps=2))
 
     def test_a_dump_of_images_stays_one(self, workspace: Workspace, tmp_path: Path) -> None:

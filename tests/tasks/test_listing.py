@@ -12,15 +12,10 @@ from PIL import Image
 
 from stego_core.errors import InputError, OutageError
 from tasks import corpus
-from tasks.listing import (
-    LISTING_COLUMNS,
-    NAMED_FILES,
-    arrived_later,
-    check_unchanged,
-    listed,
-)
+from tasks.listing import LISTING_COLUMNS, listed
 from tasks.options import CorpusOptions
 from tasks.steps import LoopExecutor
+from tasks.unchanged import NAMED_FILES, arrived_later, check_unchanged
 from tasks.workspace.storage import Storage
 from tasks.workspace.workspace import Workspace
 
@@ -219,7 +214,7 @@ def source() -> Callable[..., Storage]:
 
 class TestListed:
     def test_columns_are_those_of_the_table(self, source: Callable[..., Storage]) -> None:
-        found = listed(source("b.png", "a/c.jpg", "notes.txt"), None)
+        found = listed(source("b.png", "a/c.jpg", "notes.txt"), None).columns
         assert list(found) == list(LISTING_COLUMNS)
         assert found["path"] == ["a/c.jpg", "b.png"]
         assert found["image_id"] == ["a/c", "b"]
@@ -231,19 +226,19 @@ class TestListed:
         self, source: Callable[..., Storage]
     ) -> None:
         """Also where a disk would not tell their masks apart."""
-        found = listed(source("a.png", "a.jpg", "B.png", "b.PNG", "c.png"), None)
+        found = listed(source("a.png", "a.jpg", "B.png", "b.PNG", "c.png"), None).columns
         ids = dict(zip(found["path"], found["image_id"], strict=True))
         assert ids == {
             "a.png": "a.png",
             "a.jpg": "a.jpg",
-            "B.png": "B.png",
-            "b.PNG": "b.PNG",
+            "B.png": "B~f94748130d1f",
+            "b.PNG": "b~c6fc938fcdce",
             "c.png": "c",
         }
 
     def test_labels_belong_by_path_and_stem(self, source: Callable[..., Storage]) -> None:
         labels = source("x/a.png", "b.tif", "c.txt")
-        found = listed(source("x/a.jpg", "a.jpg", "b.jpg", "c.jpg"), labels)
+        found = listed(source("x/a.jpg", "a.jpg", "b.jpg", "c.jpg"), labels).columns
         belonging = dict(zip(found["path"], found["label"], strict=True))
         assert belonging == {"x/a.jpg": "x/a.png", "a.jpg": None, "b.jpg": "b.tif", "c.jpg": None}
         versions = dict(zip(found["label"], found["label_version"], strict=True))

@@ -138,12 +138,12 @@ class TestImageCache:
         found = ImageCache(shared.index, 48, 1)(rows)
         assert {image.shape for image in found} == {(48, 60, 3)}
         for image, entry in zip(found, shared.index.entries(rows), strict=True):
-            np.testing.assert_array_equal(image, shrunk(shared.index.image(entry), 48))
+            np.testing.assert_array_equal(image, shrunk(shared.index.image(entry).pixels, 48))
 
     def test_small_images_stay_as_they_are(self, shared: Place) -> None:
         (image,) = ImageCache(shared.index, 512, 1)(np.array([2]))
         (entry,) = shared.index.entries(np.array([2]))
-        np.testing.assert_array_equal(image, shared.index.image(entry))
+        np.testing.assert_array_equal(image, shared.index.image(entry).pixels)
 
     @pytest.mark.parametrize(
         ("budget", "decoded"), [(0, [0, 1, 2, 0, 1, 2]), (2, [0, 1, 2, 1, 2]), (5, [0, 1, 2])]

@@ -174,8 +174,9 @@ function read(place) {
   const { item, ids } = view;
   const parts = [];
   if (place && ids) {
-    parts.push(`x ${place[1]}, y ${place[0]}`, nameOf(store.shown[at(ids, place, item)]));
-    if (view.margins) parts.push(`margin ${(at(view.margins, place, item) / 255).toFixed(2)}`);
+    const id = at(ids, place, item);
+    parts.push(`x ${place[1]}, y ${place[0]}`, id === VOID ? "no data" : nameOf(store.shown[id]));
+    if (view.margins && id !== VOID) parts.push(`margin ${(at(view.margins, place, item) / 255).toFixed(2)}`);
     const label = view.labels && at(view.labels, place, item);
     if (view.labels) parts.push(`label ${label === VOID ? "void" : (labelNames()[label] ?? label)}`);
     if (view.heat && layers.heat) parts.push(`similarity ${cosine(at(view.heat, place, item)).toFixed(2)}`);

@@ -1,0 +1,236 @@
+"""Where log lines go: a file that rotates, the terminal; as text, or as one JSON object a line."""
+
+import logging
+import math
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import UTC, datetime
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from typing import Any, Literal
+
+from pythonjsonlogger.json import JsonFormatter
+from rich.logging import RichHandler
+
+from flows import console, record
+from stego_core.errors import OptionError
+
+Form = Literal["text", "json"]
+VARIABLE = "STEGO_LOG_FORMAT"
+"""Environment variable that says the form where no `--log-format` does, as in deployments."""
+OWN = ("flows", "tasks", "stego_core")
+FILE_BYTES, OLD_FILES = 10 * 2**20, 4
+"""A log file is put aside at this size; of those that were put aside so many stay."""
+TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+class JsonLines(JsonFormatter):
+    """A record as one JSON object: time, level, logger, event, our fields, which run it is of."""
+
+    def __init__(self) -> None:
+        """No further settings."""
+        super().__init__(json_default=str, json_ensure_ascii=False)
+
+    def add_fields(
+        self,
+        log_data: dict[str, Any],
+        record: logging.LogRecord,
+        message_dict: dict[str, Any],
+    ) -> None:
+        """Say what the object holds; a field of ours never hides what every line has."""
+        moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        log_data.update(
+            time=moment.replace("+00:00", "Z"),
+            level=record.levelname,
+            logger=record.name,
+            event=getattr(record, "event", None) or record.getMessage(),
+            **_run_of(record),
+        )
+        for name, value in getattr(record, "fields", {}).items():
+            log_data[f"field_{name}" if name in log_data else name] = plain(value)
+        if record.exc_info and record.exc_info[0] is not None:
+            log_data["exception"] = self.formatException(record.exc_info)
+        if record.stack_info:
+            log_data["stack"] = self.formatStack(record.stack_info)
+
+
+def _run_of(line: logging.LogRecord) -> dict[str, str]:
+    """Which command, and which flow and task run of Prefect's, a line is of."""
+    found = {"run": record.current_id()}
+    if "prefect.context" in sys.modules:
+        from prefect.context import FlowRunContext, TaskRunContext
+
+        task, flow = TaskRunContext.get(), FlowRunContext.get()
+        if task is not None:
+            found["task_run_id"] = str(task.task_run.id)
+            found["flow_run_id"] = str(task.task_run.flow_run_id)
+        if flow is not None and flow.flow_run is not None:
+            found["flow_run_id"] = str(flow.flow_run.id)
+            found["flow_run"] = flow.flow_run.name
+    for name in ("flow_run_id", "task_run_id"):
+        if name not in found and getattr(line, name, None):
+            found[name] = str(getattr(line, name))
+    return {name: value for name, value in found.items() if value}
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON can hold it: what is no number becomes null, what is nothing else a text."""
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(name): plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(each) for each in value]
+    return str(value)
+
+
+class LogFile(RotatingFileHandler):
+    """A rotating file that several commands may write; one that cannot be written ends no run."""
+
+    def __init__(self, path: Path) -> None:
+        """Append to the file at `path`."""
+        super().__init__(
+            path, "a", FILE_BYTES, OLD_FILES, encoding="utf-8", errors="backslashreplace"
+        )
+        self.failed = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line; where another command has put the file aside, to the new one."""
+        with suppress(OSError):
+            if self.stream and os.fstat(self.stream.fileno()).st_ino != self._present():
+                self.stream.close()
+                self.stream = self._open()
+        super().emit(record)
+
+    def _present(self) -> int | None:
+        try:
+            return os.stat(self.baseFilename).st_ino
+        except OSError:
+            return None
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Say once that lines are lost, and go on."""
+        if not self.failed:
+            self.failed = True
+            reason = sys.exc_info()[1]
+            console.say(
+                f"warning: {self.baseFilename} cannot be written ({reason}); lines are lost"
+            )
+
+    def close(self) -> None:
+        """Close what can be closed: a full disk refuses the last lines once more."""
+        with suppress(OSError):
+            super().close()
+
+
+def form(given: str | None) -> Form:
+    """The form that is asked for by flag or environment.
+
+    Raises:
+        OptionError: there is no such form.
+    """
+    asked = given or os.environ.get(VARIABLE) or "text"
+    if asked not in ("text", "json"):
+        raise OptionError(f"log format {asked!r} is not known; expected text or json")
+    return "json" if asked == "json" else "text"
+
+
+@contextmanager
+def logging_to(path: Path, form: Form = "text", required: bool = False) -> Iterator[None]:
+    """Send every library's lines to a file; our own warnings also to the terminal.
+
+    As JSON, all lines also go to stderr where that is no terminal. A file that cannot be opened
+    is done without, and told, unless somebody asked for it.
+
+    Raises:
+        OptionError: the file is required and cannot be opened.
+    """
+    with ExitStack() as stack:
+        everywhere: list[logging.Handler] = []
+        if file := _opened(path, required):
+            everywhere.append(file)
+            file.setFormatter(JsonLines() if form == "json" else logging.Formatter(TEXT))
+            stack.callback(file.close)
+        if form == "json" and not console.console.is_terminal:
+            lines = logging.StreamHandler(sys.stderr)
+            lines.setFormatter(JsonLines())
+            everywhere.append(lines)
+            stack.enter_context(console.speaking_in_records())
+        else:
+            _show(stack)
+        _listen(stack, everywhere)
+        stack.enter_context(_warnings())
+        yield
+
+
+def _opened(path: Path, required: bool) -> LogFile | None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return LogFile(path)
+    except OSError as error:
+        if required:
+            raise OptionError(f"--log-file {path} cannot be written: {error}") from None
+        console.say(f"warning: {path} cannot be written ({error}); there will be no log file")
+        return None
+
+
+def _show(stack: ExitStack) -> None:
+    """Our own warnings on the terminal."""
+    shown = RichHandler(logging.WARNING, console.console, show_time=False, show_path=False)
+    shown.addFilter(lambda line: line.name != record.__name__)  # people get the error itself
+    for name in OWN:
+        _add(stack, logging.getLogger(name), shown)
+
+
+def _listen(stack: ExitStack, handlers: list[logging.Handler]) -> None:
+    """Every logger's lines, from INFO on, to these handlers."""
+    root = logging.getLogger()
+    stack.callback(root.setLevel, root.level)
+    root.setLevel(logging.INFO)
+    names = [name for name in logging.root.manager.loggerDict if name.startswith("prefect")]
+    closed = [each for each in map(logging.getLogger, names) if not each.propagate]
+    for handler in handlers:
+        for logger in (root, *closed):
+            _add(stack, logger, handler)
+
+
+def _add(stack: ExitStack, logger: logging.Logger, handler: logging.Handler) -> None:
+    logger.addHandler(handler)
+    stack.callback(logger.removeHandler, handler)
+
+
+@contextmanager
+def _warnings() -> Iterator[None]:
+    logging.captureWarnings(True)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("default")
+            yield
+    finally:
+        logging.captureWarnings(False)
+
+
+def in_a_worker() -> None:
+    """In a flow run of a Prefect worker: its lines as JSON objects where STEGO_LOG_FORMAT says so.
+
+    Prefect's own way to change a handler is a file of settings; this takes its handlers as they
+    are and replaces what they print with.
+    """
+    if form(None) != "json" or "PREFECT__FLOW_RUN_ID" not in os.environ:
+        return
+    from prefect.logging.handlers import PrefectConsoleHandler
+
+    loggers = [logging.getLogger(), *map(logging.getLogger, logging.root.manager.loggerDict)]
+    for logger in loggers:
+        for handler in list(logger.handlers):
+            if isinstance(handler, PrefectConsoleHandler):
+                lines = logging.StreamHandler(handler.stream)
+                lines.setLevel(handler.level)
+                lines.setFormatter(JsonLines())
+                logger.removeHandler(handler)
+                logger.addHandler(lines)
