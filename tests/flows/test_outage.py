@@ -54,6 +54,7 @@ class TestInbox:
             monkeypatch.setattr(backfill, "session", lambda *asked: nullcontext())
             monkeypatch.setattr(backfill, "Workspace", Opened)
             monkeypatch.setattr(backfill.stages, "report_flow", lambda workspace: "report")
+            monkeypatch.setattr(backfill.artifacts, "run_pages", lambda *asked: None)
             inbox = InboxOptions(inbox="/inbox")
             return backfill.backfill.fn(str(tmp_path), inbox=inbox), met
 

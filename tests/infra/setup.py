@@ -97,6 +97,7 @@ def eventually(check: Callable[[], Any], seconds: float = 60) -> Any:
 
 def at_work(setup: Setup, name: str, flow: str, function: str) -> str:
     """A deployment of a flow of tests/infra/runs.py on the pool, one run at a time; its id."""
+    ours = setup.api("/deployments/name/backfill/nightly")
     step = {"prefect.deployments.steps.set_working_directory": {"directory": str(ROOT)}}
     given = {
         "name": name,
@@ -106,7 +107,7 @@ def at_work(setup: Setup, name: str, flow: str, function: str) -> str:
         "work_pool_name": "stego",
         "concurrency_limit": 1,
         "concurrency_options": {"collision_strategy": "ENQUEUE"},
-        "job_variables": {"env": {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}},
+        "job_variables": ours["job_variables"],
     }
     return str(setup.api("/deployments/", given)["id"])
 

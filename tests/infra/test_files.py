@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from flows.deployment import OPTIONS
+from flows.deployment import FIRST, OPTIONS
 
 ROOT = Path(__file__).parents[2]
 INFRA = ROOT / "infra"
@@ -54,7 +54,8 @@ class TestDeployments:
         assert not any(schedule["active"] for schedule in deployment.get("schedules", []))
 
     def test_placeholders_stand_for_what_the_file_says(self, deployment: Any) -> None:
-        known = {f"file.{name}" for name in (*OPTIONS, "options", "workspace", "cron", "timezone")}
+        own = ("options", "workspace", "cron", "timezone")
+        known = {f"file.{name}" for name in (*OPTIONS, *FIRST, *own)}
         given = json.dumps([deployment["parameters"], deployment.get("schedules", [])])
         assert set(PLACEHOLDER.findall(given)) <= known
 
