@@ -78,7 +78,8 @@ def main(paths: Sequence[str]) -> int:
     worst = 0
     for name in usable():
         done = tested(name, paths)
-        print(f"== {name}: {'passed' if done.returncode == 0 else done.stdout[-8000:]}", flush=True)
+        outcome = "passed" if done.returncode == 0 else done.stdout[-8000:]
+        sys.stdout.write(f"== {name}: {outcome}\n")
         worst = max(worst, int(done.returncode != 0))
     return worst
 
