@@ -75,6 +75,20 @@ bench: $(BENCHED) ## every benchmark (IMAGES= LABELS= PHOTOS= BACKBONE= WEIGHTS=
 		$(if $(BACKBONE),--backbone $(BACKBONE)) $(if $(WEIGHTS),--weights $(WEIGHTS)) \
 		$(if $(LAYER),--layer $(LAYER)) $(BENCH)
 
+VARIANT ?= cpu
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+REVISION = $(shell git describe --always --dirty --abbrev=40 --exclude '*' 2>/dev/null || echo unknown)
+
+.PHONY: image image-try
+image: ## build stego-flows:cpu with Docker (TORCH_INDEX= or VARIANT=gpu; see infra/docker)
+	docker build --file infra/docker/Dockerfile --tag stego-flows:$(VARIANT) \
+		--build-arg VARIANT=$(VARIANT) --build-arg TORCH_INDEX=$(TORCH_INDEX) \
+		--build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) \
+		--build-arg CREATED=$(shell date -u +%Y-%m-%dT%H:%M:%SZ) .
+
+image-try: $(INSTALLED) ## build an image without Docker or a registry, and run the demo in it
+	$(BIN)/python infra/docker/build_and_try.py
+
 format: $(INSTALLED) ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .

@@ -7,19 +7,25 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from stego_core.errors import ImageError, InputError, WorkspaceError
-from stego_core.taxonomy import Taxonomy
+from stego_core.errors import ImageError, InputError
 from stego_core.valuerange import parsed_bands
-from tasks import clips, cocolabels, images, labels, machine, pages, rendering, tallies, values
+from tasks import clips, labels, machine, pages, rendering, tallies, values
+from tasks.findings import (
+    alike,
+    bad_label,
+    decide,
+    further,
+    refuse_problems,
+    require_labels,
+    values_file,
+)
 from tasks.frozen import COCO, frozen
-from tasks.index import IndexReader, drawn_label
-from tasks.labels import Tally
+from tasks.index import IndexReader
+from tasks.labelling import Labelling
 from tasks.leftout import Told
 from tasks.listing import CLIP_COLUMNS, LISTING, PAGE_COLUMNS, read_file
-from tasks.log import Log
-from tasks.options import ComputeOptions, CorpusOptions, ReadOptions
+from tasks.options import ComputeOptions, CorpusOptions
 from tasks.room import Room
 from tasks.stage import Stage, Stopwatch
 from tasks.steps import Step
@@ -29,8 +35,6 @@ from tasks.workspace import keys, tables
 from tasks.workspace.ledger import Folder, Record
 from tasks.workspace.storage import Storage
 from tasks.workspace.workspace import Workspace
-
-log = Log(__name__)
 
 VERSION = 2
 SHARD_IMAGES = 128
@@ -57,13 +61,11 @@ class CorpusWork:
     workspace: Workspace
     dump: str
     images: Storage
-    labels: Storage | None
-    taxonomy: Taxonomy | None
+    labelling: Labelling
     max_pixels: int
     listed: int
     has_clips: bool = False
     every_page: bool = False
-    coco: bool = False
     compute: ComputeOptions = field(default_factory=ComputeOptions)
     bands: tuple[int, ...] | None = None
 
@@ -121,7 +123,7 @@ class CorpusWork:
     def _rows(self, folder: Folder, rows: NDArray[np.int64]) -> list[dict[str, Any]]:
         """Rows of the listing, with what is drawn of them where the labels are COCO's."""
         found = tables.read_rows(folder.storage, f"{folder.path}/{LISTING}", rows)
-        if self.coco:
+        if self.labelling.coco:
             drawn = tables.read_rows(folder.storage, f"{folder.path}/{COCO}", rows)
             found = [{**row, **areas} for row, areas in zip(found, drawn, strict=True)]
         return found
@@ -152,79 +154,8 @@ class CorpusWork:
             "digest": keys.digest(content),
             "further": {} if row.get("page") is not None else pages.further(path, content),
             **{name: row[name] for name in extra if name in row},
-            **self._describe_label(row, (height, width), shown, room),
+            **self.labelling.describe(row, (height, width), shown, room),
         }
-
-    def _describe_label(
-        self, row: dict[str, Any], size: tuple[int, int], image: bytes, room: Room
-    ) -> dict[str, Any]:
-        """The label's entry: an unreadable one is quarantined, a wrong one is a problem."""
-        entry: dict[str, Any] = {
-            "label": None,
-            "label_digest": None,
-            "highest_label": -1,
-            "label_pixels": [],
-            "unnamed_void": 0,
-        }
-        if row["label"] is None or self.labels is None:
-            return entry
-        try:
-            content = self._label(row, size)
-            page = None if self.coco else row.get("page")
-            with room.for_decoding(row["label"], content, self.max_pixels):
-                ids, unnamed = labels.ids_and_unnamed(
-                    content, self.max_pixels, self.meaning(), page
-                )
-        except ImageError as error:
-            return {**entry, "label": row["label"], "label_reason": f"label: {error}"}
-        except InputError as error:
-            return {**entry, "problem": f"{row['label']}: {error}"}
-        if ids.shape != size:
-            return {**entry, "problem": f"{row['label']} {labels.misfit(ids.shape, size, image)}"}
-        return {
-            **entry,
-            "label": row["label"],
-            "label_digest": keys.digest(content),
-            "highest_label": int(ids.max()),
-            "label_pixels": labels.counted(ids),
-            "unnamed_void": unnamed,
-        }
-
-    def meaning(self) -> Taxonomy | None:
-        """What the values in label files mean; COCO's are drawn as class ids."""
-        if self.coco and self.taxonomy:
-            return self.taxonomy.drawn()
-        return self.taxonomy
-
-    def _label(self, row: dict[str, Any], size: tuple[int, int]) -> bytes:
-        """The bytes of a label file; one that is drawn is also kept in the workspace."""
-        if not self.coco:
-            assert self.labels is not None  # an image has a label only where there are some
-            return read_file(self.labels, row["label"])
-        mask = Image.fromarray(cocolabels.draw(row["areas"], size))
-        content = images.encode_png(mask)
-        self.workspace.storage.write(drawn_label(self.dump, row["image_id"]), content)
-        return content
-
-
-def bad_label(entry: dict[str, Any]) -> dict[str, str]:
-    """A label that cannot be read, for a sentence."""
-    reason = entry["label_reason"].removeprefix("label: ").removeprefix("label ")
-    return {"label": entry["label"], "path": entry["path"], "reason": reason}
-
-
-def refuse_problems(problems: Sequence[str]) -> None:
-    """Labels that do not fit stop the run before any work is spent on them.
-
-    Raises:
-        InputError: there is a problem. The shard stays unrecorded, so that mended labels are
-            read again.
-    """
-    if problems:
-        raise InputError(
-            f"{len(problems)} labels do not fit, the first: {problems[0]}; mend them or leave "
-            "out --labels"
-        )
 
 
 def plan(
@@ -277,13 +208,18 @@ def plan(
         workspace,
         dump,
         found.images,
-        found.labels,
-        found.taxonomy,
+        Labelling(
+            workspace,
+            dump,
+            found.labels,
+            found.taxonomy,
+            options.max_pixels,
+            found.coco is not None,
+        ),
         options.max_pixels,
         count,
         frames is not None,
         every_page,
-        found.coco is not None,
         compute or ComputeOptions(),
         bands,
     )
@@ -355,86 +291,6 @@ def finish(workspace: Workspace, stage: Stage, seconds: float, computed: int) ->
     )
 
 
-def require_labels(stage: Stage, records: Sequence[Record], labelled: int) -> None:
-    """Refuse labels none of which can be read, or whose 255 may stand for a class.
-
-    Raises:
-        InputError: they are such.
-    """
-    first = next((r.results["bad_label"] for r in records if r.results.get("bad_label")), None)
-    if first and not labelled:
-        raise InputError(
-            f"none of the labels can be used; the first: label {first['label']} of image "
-            f"{first['path']}: {first['reason']}"
-        )
-    taxonomy = stage.manifest["taxonomy"]
-    if not stage.manifest["coco"]:
-        tally = Tally.total([record.results for record in records])
-        labels.require_every_class(tally, Taxonomy.parse(taxonomy) if taxonomy else None)
-
-
-def alike(stage: Stage) -> list[str]:
-    """What to say of images whose files are the same, byte for byte."""
-    seen: set[int] = set()
-    copies, example = 0, ""
-    wanted = ["path", "digest", *(PAGE_COLUMNS if "pages" in stage.manifest else {})]
-    place = f"{stage.folder.path}/index.parquet"
-    for row in tables.stream_rows(stage.folder.storage, place, wanted):
-        mark = hash((row["digest"], row.get("page")))
-        if mark in seen:
-            copies, example = copies + 1, example or row["path"]
-        seen.add(mark)
-    if not copies:
-        return []
-    if len(seen) == 1:
-        return [
-            f"all {copies + 1:,} images are alike: their files are the same, byte for byte, so "
-            "there is nothing to tell apart but what is in one of them"
-        ]
-    return [f"{copies:,} images are copies of others, byte for byte (for example {example})"]
-
-
-def further(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Further pages and frames of some files, by kind: how many, and one file that has them."""
-    total: dict[str, Any] = {}
-    for part in found:
-        for kind, each in part.items():
-            known = total.setdefault(kind, {"count": 0, "example": each["example"]})
-            known["count"] += each["count"]
-    return total
-
-
-def decide(workspace: Workspace, stage: Stage, records: Sequence[Record]) -> values.Decided:
-    """What the numbers of a dump's files mean, and tell of it.
-
-    Raises:
-        WorkspaceError: an earlier version began to index it.
-    """
-    found: list[tallies.Tally] = []
-    for record in records:
-        if "values" not in record.results:
-            raise WorkspaceError(
-                f"{stage.folder.path} was begun by an earlier version; remove that folder and run "
-                "the same command again"
-            )
-        path = values_file(stage.folder, record.shard)
-        tensors = tables.read_tensors(stage.folder.storage, path)
-        found = tallies.by_form([*found, *tallies.unpacked(record.results["values"], tensors)])
-    before = [
-        each
-        for dump in stage.manifest["values_before"]
-        for each in values.renderings(workspace.corpus(dump).manifest())
-    ]
-    options = {name: stage.manifest.get(name) for name in ("bands", "value_range")}
-    given = {name: value for name, value in options.items() if value is not None}
-    decided = values.decided(found, ReadOptions(**given), before)
-    for line in decided.told:
-        log.info("values", dump=stage.manifest["dump"], told=line)
-    for line in decided.warnings:
-        log.warning(line, dump=stage.manifest["dump"])
-    return decided
-
-
 def index_columns(has_clips: bool, every_page: bool = False) -> dict[str, str]:
     """Names and types of the index's columns."""
     return {
@@ -442,11 +298,6 @@ def index_columns(has_clips: bool, every_page: bool = False) -> dict[str, str]:
         **(CLIP_COLUMNS if has_clips else {}),
         **(PAGE_COLUMNS if every_page else {}),
     }
-
-
-def values_file(folder: Folder, shard: int) -> str:
-    """Where the counts of one shard's numbers lie."""
-    return f"{folder.path}/parts/values-{shard:06d}.safetensors"
 
 
 def part_file(folder: Folder, name: str, shard: int) -> str:

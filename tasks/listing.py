@@ -5,10 +5,11 @@ from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from stego_core.errors import ImageError, InputError
-from tasks import clips, formats, leftout, pages, pairing
+from tasks import clips, formats, leftout, pairing
+from tasks.entries import Entry, entries_of
 from tasks.labelfiles import LabelFiles, found_labels
 from tasks.leftout import Told
-from tasks.names import composed, image_ids, page_name, require_distinct, stem, storable
+from tasks.names import composed, image_ids, require_distinct, stem, storable
 from tasks.workspace.storage import File, Storage
 
 LISTING, TOLD = "listing.parquet", "told.json"
@@ -42,24 +43,6 @@ class Wish(NamedTuple):
     label_suffix: str = ""
     every_page: bool = False
     workspace: str | None = None
-
-
-class Entry(NamedTuple):
-    """An image of a listing.
-
-    Attributes:
-        file: it lies in.
-        whole: its name with the file's ending.
-        short: its name without.
-        page: of the file, from 0; None of a file that has one.
-        moment: clip and seconds of a frame; None of others.
-    """
-
-    file: File
-    whole: str
-    short: str
-    page: int | None = None
-    moment: tuple[str, float] | None = None
 
 
 class Listed(NamedTuple):
@@ -139,7 +122,7 @@ def listed(
         if kind not in (leftout.IMAGE, leftout.CLIP):
             told.add(kind, names, leftout.endings_note(names) if kind == "other ending" else "")
     wanted = [f for f in kept if leftout.is_image(f.path) and f.path not in serving]
-    entries = _entries(root, wanted, frames, wish.every_page)
+    entries = entries_of(root, wanted, frames, wish.every_page)
     if not entries:
         raise InputError(_nothing(source, told))
     columns = _columns(entries)
@@ -173,42 +156,6 @@ def _below(root: Storage, uri: str) -> str | None:
     """The relative path of a place below a folder; None of one that is not below it."""
     start = f"{root.uri.rstrip('/')}/"
     return uri.removeprefix(start) if uri.startswith(start) else None
-
-
-def _entries(
-    root: Storage,
-    files: Sequence[File],
-    frames: Mapping[str, list[Any]] | None,
-    every_page: bool,
-) -> list[Entry]:
-    """The images of files and the frames of videos, in the order of their paths."""
-    entries: list[Entry] = []
-    for file in files:
-        name = storable(file.path)
-        total = _pages(root, file) if every_page else 1
-        if total == 1:
-            entries.append(Entry(file, name, stem(name)))
-        for page in range(total) if total > 1 else ():
-            whole, short = (page_name(part, page) for part in (name, stem(name)))
-            entries.append(Entry(file, whole, short, page))
-    if frames is not None:
-        for path, size, clip, seconds in zip(
-            frames["path"], frames["bytes"], frames["clip"], frames["seconds"], strict=True
-        ):
-            file = File(path, size, "", 0.0)
-            entries.append(Entry(file, path, stem(path), None, (clip, seconds)))
-        entries.sort(key=lambda entry: entry.file)
-    return entries
-
-
-def _pages(root: Storage, file: File) -> int:
-    if not pages.may_have_pages(file.path):
-        return 1
-    try:
-        with root.opened(file.path) as opened:
-            return pages.count(opened)
-    except OSError:
-        return 1  # it is quarantined when it is read
 
 
 def _columns(entries: Sequence[Entry]) -> dict[str, list[Any]]:

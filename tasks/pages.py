@@ -13,6 +13,8 @@ ANIMATED = {".gif", ".png", ".apng", ".webp", ".avif"}
 SUBFILE, OLD_SUBFILE = 254, 255
 """Tags that say what a directory is: a page, a smaller picture of one, or a mask of one."""
 REDUCED, MASK = 1, 4
+FARTHEST = 2**62
+"""No file has such an offset, and none can be sought."""
 MOST = 100_000
 """Directories, at most: a damaged chain may be a circle."""
 
@@ -155,5 +157,7 @@ def _is_page(body: bytes, layout: Layout) -> bool:
 
 
 def _number(file: BinaryIO, offset: int, size: int, order: Order) -> int:
+    if offset >= FARTHEST:
+        return 0
     file.seek(offset)
     return int.from_bytes(file.read(size), order)

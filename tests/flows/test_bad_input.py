@@ -161,7 +161,9 @@ class TestMistakes:
         said = refused(
             "corpus", "--workspace", ws, "--images", str(corpus / "labels"), "--dump", "a"
         )
-        assert "images_uri" in said
+        assert "another --images" in said
+        assert "--dump" in said
+        assert "remove" not in said
 
 
 def with_orientation(image: Image.Image, value: int) -> bytes:

@@ -78,8 +78,9 @@ def main(paths: Sequence[str]) -> int:
     worst = 0
     for name in usable():
         done = tested(name, paths)
-        outcome = "passed" if done.returncode == 0 else done.stdout[-8000:]
-        sys.stdout.write(f"== {name}: {outcome}\n")
+        said = "passed" if done.returncode == 0 else done.stdout[-8000:]
+        sys.stdout.write(f"== {name}: {said}\n")
+        sys.stdout.flush()
         worst = max(worst, int(done.returncode != 0))
     return worst
 

@@ -4,8 +4,17 @@ from typing import Any
 
 import pytest
 
-from stego_core.errors import OptionError
-from tasks.options import MasksOptions, PretrainOptions
+from stego_core.errors import CapacityError, OptionError
+from tasks.enough import require_enough
+from tasks.options import (
+    ClustersOptions,
+    FeaturesOptions,
+    HeadOptions,
+    MasksOptions,
+    NeighborsOptions,
+    PretrainOptions,
+    ScoresOptions,
+)
 
 
 class TestPretrain:
@@ -61,3 +70,50 @@ def test_masks_keys_from_before_smoothing_stay() -> None:
     assert MasksOptions(**before) == MasksOptions()
     smooth = MasksOptions(smooth_frames=2)
     assert smooth.model_dump(mode="json") == {**before, "smooth_frames": 2}
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "message"),
+    [
+        (HeadOptions, {"shifts": "tokyo"}, "tokyo"),
+        (HeadOptions, {"shifts": "1,2"}, "expected three"),
+        (HeadOptions, {"shifts": "nan,1,2"}, "finite"),
+        (ScoresOptions, {"seeds": "0,x"}, "--seeds '0,x'"),
+        (PretrainOptions, {"window": "1"}, "--window '1' is not two numbers"),
+        (PretrainOptions, {"local_scale": "0.4,0.1"}, "--local-scale 0.4,0.1"),
+        (PretrainOptions, {"weight_decay": "0,inf"}, "--weight-decay"),
+    ],
+)
+def test_options_that_are_text_are_read_at_once(
+    model: Any, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(OptionError, match=message):
+        model(**options)
+
+
+class TestEnough:
+    def check(self, images: int, k: int = 30, **more: Any) -> list[str]:
+        features = FeaturesOptions(crops=more.get("crops", "five"))
+        clusters = ClustersOptions(classes=more.get("classes", 16))
+        return require_enough(images, features, NeighborsOptions(k=k), clusters)
+
+    def test_as_many_images_as_neighbours(self) -> None:
+        assert self.check(31) == self.check(30) == []
+
+    def test_both_numbers_are_told_together(self) -> None:
+        expected = (
+            "20 usable images are fewer than the 30 neighbours .* --neighbors 20 at most; "
+            "100 usable feature rows are fewer than the 200 classes.*--classes 100 at most"
+        )
+        with pytest.raises(CapacityError, match=expected):
+            self.check(20, classes=200)
+
+    def test_more_classes_than_images_are_told(self) -> None:
+        assert "100 classes are asked of 20 images" in self.check(20, k=20, classes=100)[0]
+
+    def test_one_image_has_its_own_crops(self) -> None:
+        self.check(1, k=5, classes=4)
+        with pytest.raises(CapacityError, match="--neighbors 5 at most"):
+            self.check(1, k=6, classes=4)
+        with pytest.raises(CapacityError, match="--crops five"):
+            self.check(1, k=2, crops="whole", classes=2)
