@@ -48,6 +48,10 @@ test: $(INSTALLED) ## run the tests but for the long ones
 test-long: $(INSTALLED) ## kills, several workers, PostgreSQL, the wheel, the demo: some minutes
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m long
 
+.PHONY: test-kernels
+test-kernels: $(INSTALLED) ## the tests under the arithmetic of other processors (TESTS="tests/core tests/tasks")
+	$(BIN)/python tests/services/kernels.py $(or $(TESTS),tests/core tests/tasks)
+
 .PHONY: chaos
 chaos: $(INSTALLED) ## kill worker, scheduler, server and driver 20 times in a run
 	STEGO_CHAOS_KILLS=20 $(BIN)/python -m pytest tests/chaos
@@ -70,6 +74,20 @@ bench: $(BENCHED) ## every benchmark (IMAGES= LABELS= PHOTOS= BACKBONE= WEIGHTS=
 		$(if $(LABELS),--labels $(LABELS)) $(if $(PHOTOS),--photos $(PHOTOS)) \
 		$(if $(BACKBONE),--backbone $(BACKBONE)) $(if $(WEIGHTS),--weights $(WEIGHTS)) \
 		$(if $(LAYER),--layer $(LAYER)) $(BENCH)
+
+VARIANT ?= cpu
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+REVISION = $(shell git describe --always --dirty --abbrev=40 --exclude '*' 2>/dev/null || echo unknown)
+
+.PHONY: image image-try
+image: ## build stego-flows:cpu with Docker (TORCH_INDEX= or VARIANT=gpu; see infra/docker)
+	docker build --file infra/docker/Dockerfile --tag stego-flows:$(VARIANT) \
+		--build-arg VARIANT=$(VARIANT) --build-arg TORCH_INDEX=$(TORCH_INDEX) \
+		--build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) \
+		--build-arg CREATED=$(shell date -u +%Y-%m-%dT%H:%M:%SZ) .
+
+image-try: $(INSTALLED) ## build an image without Docker or a registry, and run the demo in it
+	$(BIN)/python infra/docker/build_and_try.py
 
 format: $(INSTALLED) ## format the code
 	$(BIN)/ruff check --fix .

@@ -51,7 +51,7 @@ def without_prefect(run_stage: RunStage, marks: Marks | None = None) -> Iterator
             stack.enter_context(patch.object(stages, f"{name}_flow", plain(name, flow)))
         stack.enter_context(patch.object(stages, "run_stage", run_stage))
         stack.enter_context(patch.object(pipeline, "session", lambda *_: nullcontext()))
-        for name in ("corpus_tables", "scores_table", "report_page"):
+        for name in ("corpus_tables", "scores_table", "report_page", "run_pages"):
             stack.enter_context(patch.object(artifacts, name, lambda *_: None))
         yield
 

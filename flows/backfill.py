@@ -43,12 +43,12 @@ def backfill(
     """Label new dumps with the current head and clusters; costs their own size only.
 
     Args:
-        workspace: path or URI of a finished workspace.
-        images: the images of one new dump, or
-        inbox: the place whose every new folder is a dump.
-        dump: name of the one dump in the workspace; default: the last part of its path.
-        compute_options: where the work runs.
-        storage_options: how object storage is reached.
+        workspace: Folder or URI of a finished workspace.
+        images: These are the images of one new dump; give either this or `inbox`.
+        inbox: This is the place whose every new folder is a dump.
+        dump: Name of the one dump in the workspace. By default it is the last part of its path.
+        compute_options: These say where the work runs.
+        storage_options: These say how object storage is reached.
 
     Returns:
         the dumps that were labelled, the report's place; None where nothing was new.
@@ -196,11 +196,11 @@ def retrain(
     """Train a new head on the dumps that are there by now, with the options of the last run.
 
     Args:
-        workspace: path or URI of a finished workspace.
-        dumps: names of those to train on; default: all of them.
-        relabel: label every dump anew; otherwise only those that come later.
-        compute_options: where the work runs.
-        storage_options: how object storage is reached.
+        workspace: Folder or URI of a finished workspace.
+        dumps: Names of the dumps to train on. By default these are all of them.
+        relabel: Every dump is labelled anew; otherwise only those that come later.
+        compute_options: These say where the work runs.
+        storage_options: These say how object storage is reached.
 
     Returns:
         keys of all stages, the report's place.

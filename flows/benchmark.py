@@ -49,12 +49,12 @@ def benchmark(
     """Train and evaluate on a published data set as published.
 
     Args:
-        workspace: path or URI.
-        name: cocostuff27, cocostuff15, cocostuff3, cityscapes27 or potsdam3.
-        data: folder or URI that holds the data set in its own form.
-        options: what is set in them wins over what was published.
-        resampling: of images, nearest as published or bilinear.
-        limit: for a trial, how many images of each split are used.
+        workspace: Folder or URI that holds all outcomes; it is made if there is none.
+        name: This is one of cocostuff27, cocostuff15, cocostuff3, cityscapes27 and potsdam3.
+        data: Folder or URI that holds the data set in its own form.
+        options: What is set in them wins over what was published.
+        resampling: Images are resized like this, nearest as published or bilinear.
+        limit: For a trial, only so many images of each split are used.
 
     Returns:
         the document of figures, with the places of report and figure.

@@ -15,6 +15,7 @@ REFUSED = {
     errno.ENOSPC,
     errno.EDQUOT,
     errno.ENAMETOOLONG,
+    errno.EADDRINUSE,  # of the metrics, most likely
 }
 """What an operating system says that a person has to mend."""
 AGAIN = "run the same command again: finished shards are kept"

@@ -22,6 +22,8 @@ Form = Literal["text", "json"]
 VARIABLE = "STEGO_LOG_FORMAT"
 """Environment variable that says the form where no `--log-format` does, as in deployments."""
 OWN = ("flows", "tasks", "stego_core")
+TOLD_OTHERWISE = {"flows.record", "flows.cli"}
+"""Loggers that say how a run ended; people get the error itself, in one sentence."""
 FILE_BYTES, OLD_FILES = 10 * 2**20, 4
 """A log file is put aside at this size; of those that were put aside so many stay."""
 TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -144,8 +146,8 @@ def form(given: str | None) -> Form:
 def logging_to(path: Path, form: Form = "text", required: bool = False) -> Iterator[None]:
     """Send every library's lines to a file; our own warnings also to the terminal.
 
-    As JSON, all lines also go to stderr where that is no terminal. A file that cannot be opened
-    is done without, and told, unless somebody asked for it.
+    As JSON, our lines and libraries' warnings go to stderr too where that is no terminal. A file
+    that cannot be opened is done without, and told, unless somebody asked for it.
 
     Raises:
         OptionError: the file is required and cannot be opened.
@@ -159,6 +161,7 @@ def logging_to(path: Path, form: Form = "text", required: bool = False) -> Itera
         if form == "json" and not console.console.is_terminal:
             lines = logging.StreamHandler(sys.stderr)
             lines.setFormatter(JsonLines())
+            lines.addFilter(_wanted)
             everywhere.append(lines)
             stack.enter_context(console.speaking_in_records())
         else:
@@ -166,6 +169,11 @@ def logging_to(path: Path, form: Form = "text", required: bool = False) -> Itera
         _listen(stack, everywhere)
         stack.enter_context(_warnings())
         yield
+
+
+def _wanted(line: logging.LogRecord) -> bool:
+    """Our own lines, and libraries' warnings: each request of theirs is in the file."""
+    return line.levelno >= logging.WARNING or line.name.partition(".")[0] in OWN
 
 
 def _opened(path: Path, required: bool) -> LogFile | None:
@@ -182,7 +190,7 @@ def _opened(path: Path, required: bool) -> LogFile | None:
 def _show(stack: ExitStack) -> None:
     """Our own warnings on the terminal."""
     shown = RichHandler(logging.WARNING, console.console, show_time=False, show_path=False)
-    shown.addFilter(lambda line: line.name != record.__name__)  # people get the error itself
+    shown.addFilter(lambda line: line.name not in TOLD_OTHERWISE)
     for name in OWN:
         _add(stack, logging.getLogger(name), shown)
 

@@ -17,15 +17,14 @@ Flow = TypeVar("Flow", bound=Callable[..., Any])
 def told_apart(function: Flow) -> Flow:
     """Below `@flow`: record the run, and fail in the state "Outage" where trying again may help.
 
-    The function has a parameter `workspace`. The exception is raised all the same for whoever
-    called the flow.
+    The exception is raised all the same for whoever called the flow.
     """
 
     @wraps(function)
     def called(*arguments: Any, **named: Any) -> Any:
-        workspace = signature(function).bind(*arguments, **named).arguments["workspace"]
+        given = signature(function).bind(*arguments, **named).arguments
         try:
-            with record.recorded(function.__name__, workspace):
+            with record.recorded(function.__name__, str(given.get("workspace", ""))):
                 return function(*arguments, **named)
         except TRANSIENT as error:
             from prefect.states import Failed

@@ -5,6 +5,7 @@ from typing import Any
 from prefect import flow
 
 from flows import artifacts, record, stages
+from flows.classcount import with_classes
 from flows.frames import indexed
 from flows.outage import told_apart
 from flows.session import session
@@ -84,7 +85,7 @@ def require_enough(workspace: str, dumps: list[str], options: RunOptions) -> Non
     """
     place = Workspace.open(workspace)
     images = sum(int(place.corpus(dump).manifest()["images"]) for dump in dumps)
-    settled = stages.with_classes(place, dumps, options.clusters)
+    settled = with_classes(place, dumps, options.clusters)
     remarks = enough.require_enough(images, options.features, options.neighbors, settled)
     for remark in remarks:
         log.warning(remark)

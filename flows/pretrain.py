@@ -48,12 +48,12 @@ def pretraining(
     """Train a backbone on a folder of images, without a label.
 
     Args:
-        workspace: path or URI.
-        corpus: which images; labels are not looked at.
-        options: how the backbone is trained.
-        dump: the images' name in the workspace; default: the last part of their path.
-        compute_options: where the training runs.
-        storage_options: how object storage is reached.
+        workspace: Folder or URI that holds all outcomes; it is made if there is none.
+        corpus: These are the images; their labels are not looked at.
+        options: These say how the backbone is trained.
+        dump: Name of the images in the workspace. By default it is the last part of their path.
+        compute_options: These say where the training runs.
+        storage_options: These say how object storage is reached.
 
     Returns:
         the backbone's name, where its weights are, and how training ended.

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
+from flows import streams
 from flows.ending import ending
 from stego_core.errors import StegoError
 from tasks import metrics
@@ -17,6 +18,7 @@ from tasks.workspace.storage import Storage
 from tasks.workspace.workspace import Workspace
 
 log = Log(__name__)
+streams.survive()  # here, which every flow imports before it starts: its stream leads to a worker
 
 
 @dataclass

@@ -7,11 +7,10 @@ from typing import Any
 from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows import artifacts, logs, record, streams
+from flows import artifacts, logs, record
+from flows.classcount import with_classes
 from flows.session import gpu_turn
-from flows.settings import built
 from stego_core.errors import InputError
-from stego_core.taxonomy import require_classes
 from tasks import (
     clusters,
     compute,
@@ -29,7 +28,6 @@ from tasks import (
     scores,
     stop,
 )
-from tasks.index import IndexReader
 from tasks.options import (
     ClustersOptions,
     ComputeOptions,
@@ -48,10 +46,7 @@ from tasks.workspace.workspace import Workspace
 
 PARTITIONS_AT_ONCE = 4
 """Partitions under way: enough that no worker idles while another partition ends."""
-DEFAULT_CLASSES = 16
-LEAST_CLASSES = 2
 LOOP = ComputeOptions(executor="loop")
-streams.survive()  # here, before any flow starts: its stream is a pipe to a worker
 logs.in_a_worker()
 RUNNER: Any = ThreadPoolTaskRunner(max_workers=PARTITIONS_AT_ONCE)
 
@@ -184,24 +179,6 @@ def clusters_flow(
         run_stage(restarts, compute_options, clusters.finish_restarts)
         run_stage(clusters.plan(rows, head_key, settled), compute_options, clusters.finish)
     return key
-
-
-def with_classes(
-    workspace: Workspace, dumps: list[str], options: ClustersOptions
-) -> ClustersOptions:
-    """The options with K as given (or left to the codes), else the taxonomy's, else the default."""
-    if options.classes is not None:
-        return options
-    count = DEFAULT_CLASSES
-    for dump in dumps:
-        taxonomy = IndexReader(workspace, dump).manifest["taxonomy"]
-        if taxonomy is not None:
-            count = len(taxonomy["classes"])
-            require_classes(count, f"the taxonomy of dump {dump}")
-            break
-    settled = {**options.model_dump(), "classes": max(count, LEAST_CLASSES)}
-    found: ClustersOptions = built("clusters", settled)
-    return found
 
 
 @flow(name="masks", flow_run_name="masks {dump}", task_runner=RUNNER)

@@ -80,7 +80,7 @@ def survive() -> None:
     Prefect prints through rich, and a flow run's stream is a pipe to a worker that may be killed.
     """
     logging.raiseExceptions = False
-    Console.on_broken_pipe = _be_quiet  # type: ignore[method-assign]
+    Console.on_broken_pipe = _be_quiet  # type: ignore[method-assign, assignment]
 
 
 @contextmanager
@@ -91,7 +91,7 @@ def lasting() -> Iterator[None]:
     survive()
     before = sys.stdout, sys.stderr
     out, err = (stream if isinstance(stream, Lasting) else Lasting(stream) for stream in before)
-    sys.stdout, sys.stderr = out, err  # type: ignore[assignment]
+    sys.stdout, sys.stderr = out, err
     try:
         yield
     finally:

@@ -165,7 +165,9 @@ class Prepared(NamedTuple):
     generator: torch.Generator
 
 
-def prepared(data: TrainingSet, recipe: Recipe, shifts: Triple, device: str, step: int) -> Prepared:
+def prepared(
+    data: TrainingSet, recipe: Recipe, shifts: Triple, device: str | torch.device, step: int
+) -> Prepared:
     """All that step number `step` (from 0) needs; the same whenever and wherever it is drawn.
 
     No weight of the head takes part, so it can be made while the steps before it run.
@@ -213,7 +215,7 @@ def train(
         steps: `prepared` of the steps from `state.step` on, if the caller had them made ahead of
             time; by default each is made when its turn comes.
     """
-    device = next(state.head.parameters()).device.type
+    device = next(state.head.parameters()).device
     if steps is None:
         make = partial(prepared, data, recipe, state.shifts, device)
         steps = map(make, range(state.step, recipe.steps))

@@ -11,7 +11,6 @@ from itertools import islice
 from typing import Any
 from uuid import uuid4
 
-import torch
 from dask import config
 from distributed import Client, Nanny, Scheduler, SpecCluster, wait
 from distributed.scheduler import KilledWorker
@@ -21,7 +20,7 @@ from tasks import connection, machine, progress, stop
 from tasks.connection import AGAIN
 from tasks.log import Log
 from tasks.options import ComputeOptions
-from tasks.remote import TOPIC, Remote
+from tasks.remote import ONE_THREAD, TOPIC, Remote
 from tasks.steps import Executor, LoopExecutor, Step
 from tasks.workspace import remembered, s3
 
@@ -173,7 +172,7 @@ def has_gpu(options: ComputeOptions) -> bool:
     with executor(options) as made:
         if isinstance(made, DaskExecutor):
             return made.has_gpu()
-    return machine.device(options.device) == "cuda"
+    return machine.is_cuda(machine.device(options.device))
 
 
 def precision(choice: str, options: ComputeOptions) -> str:
@@ -243,9 +242,21 @@ def _dask(options: ComputeOptions) -> Iterator[DaskExecutor]:
         yield made
 
 
+class _Nanny(Nanny):  # type: ignore[misc]
+    """Starts a worker whose libraries compute on one thread.
+
+    Dask leaves what the environment says of threads, and with it the bytes of a shard.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        for environment in (self.pre_spawn_env, self.env):
+            environment.update(ONE_THREAD)
+
+
 def _local(options: ComputeOptions) -> SpecCluster:
     """Worker processes of one thread each; where there are GPUs, one worker for each of them."""
-    gpus = torch.cuda.device_count() if machine.device(options.device) == "cuda" else 0
+    gpus = machine.gpus(machine.device(options.device))
     place = {"host": "127.0.0.1"}
     worker = {"nthreads": 1, "memory_limit": options.memory_limit or 0, **place}
     return SpecCluster(
@@ -256,7 +267,7 @@ def _local(options: ComputeOptions) -> SpecCluster:
         },
         workers={
             number: {
-                "cls": Nanny,
+                "cls": _Nanny,
                 "options": {**worker, "resources": {GPU: 1} if number < gpus else {}},
             }
             for number in range(max(machine.workers(options), gpus))

@@ -110,7 +110,7 @@ class FeaturesWork:
     @property
     def together(self) -> int:
         """Crops that make a batch."""
-        return GPU_CROPS if machine.device(self.device) == "cuda" else CPU_CROPS
+        return GPU_CROPS if machine.is_cuda(machine.device(self.device)) else CPU_CROPS
 
     def _embed(self, crops: NDArray[np.uint8]) -> NDArray[np.float16]:
         backbone = model.backbone(self.workspace.storage, self.spec, self.device)

@@ -89,8 +89,10 @@ def precision(choice: str, device: str) -> str:
     if device == "cpu":
         able = torch.cpu.get_capabilities()
         fast = bool(able.get("avx512_bf16") or able.get("amx_bf16"))
-    else:
+    elif is_cuda(device):
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        fast = False  # what other devices compute fast is not known
     return "bfloat16" if fast else "float32"
 
 
@@ -108,12 +110,24 @@ def device(choice: str) -> str:
     if choice == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.empty(0, device=choice)
+        torch.zeros(1, device=choice).cpu()  # `meta` keeps no values
     except (RuntimeError, AssertionError, ImportError) as error:
         raise OptionError(
             f"device {choice!r} cannot be used: {str(error).splitlines()[0]}; use --device cpu"
         ) from None
     return choice
+
+
+def is_cuda(device: str) -> bool:
+    """Whether a torch device is a GPU, `cuda` or one of them by its number."""
+    return torch.device(device).type == "cuda"
+
+
+def gpus(device: str) -> int:
+    """GPUs that a torch device stands for: `cuda` is all of them, `cuda:1` is one."""
+    if not is_cuda(device):
+        return 0
+    return torch.cuda.device_count() if torch.device(device).index is None else 1
 
 
 def worker_device(options: ComputeOptions) -> str:

@@ -97,17 +97,13 @@ class ProbeWork:
         head = model.head(self.rows.workspace.storage, self.head_key, self.device)
         with torch.inference_mode():
             features = torch.from_numpy(patches.astype(np.float32)).to(machine.device(self.device))
-            codes = head(features).cpu().numpy().reshape(-1, self._depth(head, patches))
+            codes = head(features).flatten(0, 2).cpu().numpy()
         shares = [
             probe.label_shares(square_labels(labels[window.slices], side), *grid, classes)
             for window in crop_windows(labels.shape[0], labels.shape[1], five=crops == 5)
         ]
         there = (patches != 0).any(axis=-1).reshape(-1, 1)  # the others hold no data
         return codes, np.concatenate(shares).reshape(-1, classes) * there
-
-    @staticmethod
-    def _depth(head: torch.nn.Module, patches: NDArray[np.float16]) -> int:
-        return int(head(torch.zeros(1, 1, patches.shape[-1])).shape[-1])
 
 
 def probe_key(rows: FeatureRows, head_key: str, seed: int) -> str:

@@ -1,6 +1,7 @@
 """A step on its way to a worker, with what the worker must know besides; imports no torch."""
 
 import ctypes
+import os
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -11,6 +12,8 @@ from typing import Any
 from tasks import progress
 from tasks.workspace import remembered, s3
 
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+"""What has libraries compute on one thread that are loaded after it is set."""
 TOPIC = "stego-progress"
 """Where workers tell how far a long step has come; each client of a scheduler has its own."""
 
@@ -55,7 +58,9 @@ class Remote:
         """Run the step."""
         keep_freed_memory()
         torch = sys.modules.get("torch")
-        if torch is not None and torch.get_num_threads() != 1:
+        if torch is None:  # it reads them when the step imports it
+            os.environ.update(ONE_THREAD)
+        elif torch.get_num_threads() != 1:
             torch.set_num_threads(1)  # bytes must not depend on how a worker was started
         with ExitStack() as stack:
             stack.enter_context(s3.connected(self.service))

@@ -1,7 +1,7 @@
 """Reading videos: what a clip is, and the frames that are on display at stated moments."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -11,10 +11,12 @@ from typing import Any, BinaryIO, NamedTuple
 import av
 import numpy as np
 from av.container import InputContainer
+from av.sidedata.sidedata import Type
 from av.stream import Discard, Disposition
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
+from stego_core.display import AS_STORED, shown_size, upright
 from stego_core.errors import ImageError, StegoError
 from stego_core.sequences import sample
 
@@ -41,7 +43,7 @@ class Facts(NamedTuple):
         base: seconds of a timestamp's unit.
         seconds: length as the file states it; None where it does not.
         exact: whether that is the length of the pictures alone, not that of sound as well.
-        pixels: of a frame, as stated.
+        pixels: of a frame as it is shown, as stated.
     """
 
     origin: int
@@ -57,7 +59,7 @@ class Sampled(NamedTuple):
     Attributes:
         moment: k of k / rate seconds, the first at which it is.
         pts: its timestamp.
-        pixels: (H, W, 3) uint8 RGB, upright.
+        pixels: (H, W, 3) uint8 RGB, as players show it: upright, with square pixels.
     """
 
     moment: int
@@ -120,11 +122,13 @@ class Clip:
         source: its bytes.
         max_pixels: frames of more are refused.
         end: seconds at which the last decoded frame goes, None before the first.
+        aspect: width of a pixel by its height; known once it is opened.
     """
 
     source: Watched
     max_pixels: int
     end: Fraction | None = None
+    aspect: Fraction = Fraction(1)
 
     @contextmanager
     def _container(self) -> Iterator[tuple[InputContainer, Any]]:
@@ -153,7 +157,9 @@ class Clip:
                 raise ImageError("no decoder knows its codec")
             if stream.time_base is None:
                 raise ImageError("its video stream has no clock")
-            self._check(stream.width, stream.height)
+            self.aspect = Fraction(stream.sample_aspect_ratio or 1)
+            height, width = shown_size(stream.height, stream.width, self.aspect)
+            self._check(width, height)
             stream.codec_context.thread_count = 1  # workers share the cores
             yield container, stream
 
@@ -178,7 +184,7 @@ class Clip:
             if stated is None and container.duration:
                 stated, exact = Fraction(container.duration, av.time_base), False
             seconds = float(stated) if stated and stated > 0 else None
-            pixels = stream.width * stream.height
+            pixels = math.prod(shown_size(stream.height, stream.width, self.aspect))
             return Facts(first[0], stream.time_base, seconds, exact, pixels)
 
     def sampled(
@@ -223,10 +229,11 @@ class Clip:
         start, pts, frame = held
         moment = sample(start, end, rate)
         if moment is not None and moment >= first:
-            self._check(frame.width, frame.height)
+            height, width = shown_size(frame.height, frame.width, self.aspect)
+            self._check(width, height)
             with _told(self.source, f"the frame at {_clock(start)} has no colours"):
-                pixels = np.asarray(frame.to_ndarray(format="rgb24"))
-            yield Sampled(moment, pts, np.rot90(pixels, round(frame.rotation / 90)))
+                pixels = frame.to_ndarray(format="rgb24", width=width, height=height)
+            yield Sampled(moment, pts, upright(np.asarray(pixels), _matrix(frame)))
 
     def _ends(self, facts: Facts, start: Fraction, frame: VideoFrame) -> Fraction:
         """When a frame goes if no other comes."""
@@ -279,6 +286,13 @@ class Clip:
                 pts = 0 if last is None else last + max(frame.duration or 1, 1)
             last = pts
             yield pts, frame
+
+
+def _matrix(frame: VideoFrame) -> Sequence[int]:
+    """The display matrix of a frame: see `upright`."""
+    side_data: Any = frame.side_data
+    found = side_data.get(Type.DISPLAYMATRIX)
+    return AS_STORED if found is None else tuple(np.frombuffer(found, np.int32).tolist())
 
 
 def _clock(seconds: Fraction) -> str:

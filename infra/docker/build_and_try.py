@@ -21,8 +21,8 @@ from pipaccess import pip_volumes
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ("buildah", "mmdebstrap", "crun")
-FREE_GIB = {"cpu": 10, "gpu": 24}
-"""Disk that a build takes for a moment: the environment lies in it three times."""
+FREE_GIB = {"cpu": 10, "gpu": 34}
+"""Disk that a build takes for a moment: the environment lies in it four times."""
 PACKAGES = "python3,python3-venv,python3-dev,ca-certificates"
 BASE, IMAGE = "localhost/stego-base", "localhost/stego-flows:try"
 REVISION, VERSION = "tried", "0.0.0"

@@ -240,5 +240,6 @@ def shown(schedule: dict[str, Any]) -> str:
     """A schedule in a few words."""
     when = schedule["schedule"]
     text = when.get("cron") or when.get("rrule") or f"every {when.get('interval')} s"
+    zone = f" {when['timezone']}" if when.get("timezone") else ""
     switch = "on" if schedule["active"] else "off"
-    return f"{schedule['slug'] or schedule['id']} ({text} {when.get('timezone') or ''}, {switch})"
+    return f"{schedule['slug'] or schedule['id']} ({text}{zone}, {switch})"

@@ -70,9 +70,12 @@ class Voc(Writer):
         """The label map, and the list of images."""
         entries = [*self.entries, (IGNORED, VOID_COLOUR)] if self.void else self.entries
         lines = [f"{name}:{','.join(map(str, colour))}::\n" for name, colour in entries]
-        content = "".join(["# label:color_rgb:parts:actions\n", *lines])
-        self.target.write("labelmap.txt", content.encode())
-        return {"ImageSets/Segmentation/default.txt": self.list.finished()}
+        labels = self.target.scratch.file("labelmap.txt")
+        labels.write("".join(["# label:color_rgb:parts:actions\n", *lines]))
+        return {
+            "ImageSets/Segmentation/default.txt": self.list.finished(),
+            "labelmap.txt": labels.finished(),
+        }
 
 
 def _refuse(entries: Sequence[tuple[str, tuple[int, int, int]]]) -> None:

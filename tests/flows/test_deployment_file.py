@@ -1,16 +1,14 @@
 """The file of the deployment: what it stands for, and how mistakes in it are told."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from flows import deployment
 from flows.backfill import backfill
-from flows.outage import STATE, told_apart
 from flows.pipeline import pipeline
 from flows.settings import SECTIONS
-from stego_core.errors import BusyError, InputError, OptionError, OutageError
+from stego_core.errors import OptionError
 
 GOOD = 'workspace = "w"\n[corpus]\nimages = "i"\n[inbox]\ninbox = "n"\n'
 
@@ -34,7 +32,8 @@ class TestFile:
     def test_the_one_that_comes_with_the_project(self) -> None:
         found = deployment.load(deployment.FILE).places()
         assert found["workspace"] == "demo/workspace"
-        assert found["options"] == {"corpus": {"images": "demo/workspace-corpus/images"}}
+        assert found["images"] == "demo/workspace-corpus/images"
+        assert found["options"] == {}
         assert found["inbox"]["inbox"] == "demo/inbox"
         assert Path(found["code"]) == deployment.ROOT
 
@@ -107,25 +106,3 @@ class TestFile:
     def test_there_is_none(self, tmp_path: Path) -> None:
         with pytest.raises(OptionError, match="cannot be read: No such file"):
             deployment.load(tmp_path / "none.toml")
-
-
-class TestToldApart:
-    @pytest.mark.parametrize("kind", [OutageError, BusyError])
-    def test_trying_again_may_help(self, kind: type[Exception]) -> None:
-        @told_apart
-        def flow(given: int) -> int:
-            raise kind("away")
-
-        state: Any = flow(1)
-        assert (state.name, state.message) == (STATE, f"{kind.__name__}: away")
-
-    def test_a_mistake_is_raised(self) -> None:
-        @told_apart
-        def flow() -> None:
-            raise InputError("no images")
-
-        with pytest.raises(InputError):
-            flow()
-
-    def test_a_result_is_returned(self) -> None:
-        assert told_apart(lambda value: value + 1)(2) == 3

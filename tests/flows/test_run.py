@@ -135,6 +135,53 @@ class TestFinishedWorkspace:
             for manifest in manifests:
                 json.loads(manifest.read_text())
 
+    def test_every_run_is_on_record(self, finished: Path) -> None:
+        log = (finished / "ws" / "stego.log").read_text().splitlines()
+        ends = [line for line in log if "run finished" in line]
+        told = next(line for line in ends if "command=run " in line)
+        for figure in (f"images={SCENES} ", "quarantined=1 ", f"labelled={SCENES} ", "exit_code=0"):
+            assert figure in f"{told} "
+        assert "masks train" in told
+        backfilled = next(line for line in ends if "command=backfill " in line)
+        assert f"labelled={NEW} " in backfilled
+        assert f"images={NEW} " in backfilled
+
+    def test_stages_are_counted_for_prometheus(self, finished: Path) -> None:
+        from prometheus_client import REGISTRY
+
+        for name, least in (("stego_images_total", SCENES + NEW), ("stego_stage_seconds_count", 2)):
+            assert (REGISTRY.get_sample_value(name, {"stage": "masks"}) or 0) >= least
+        ends = {"command": "run", "outcome": "finished"}
+        assert (REGISTRY.get_sample_value("stego_runs_total", ends) or 0) >= 1
+
+    @pytest.mark.parametrize(
+        ("flow", "bad"), [("pipeline", ("broken.jpg",)), ("backfill", ("broken.jpg",))]
+    )
+    def test_the_run_itself_carries_what_people_look_for(
+        self, finished: Path, flow: str, bad: tuple[str, ...]
+    ) -> None:
+        from prefect import get_client
+        from prefect.client.schemas.filters import (
+            ArtifactFilter,
+            ArtifactFilterFlowRunId,
+            FlowRunFilter,
+            FlowRunFilterName,
+        )
+
+        name = f"{flow} {finished / 'ws'}"
+        with get_client(sync_client=True) as client:
+            wanted = FlowRunFilter(name=FlowRunFilterName(any_=[name]))
+            run = client.read_flow_runs(flow_run_filter=wanted)[0]
+            of_run = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]))
+            found = {
+                str(each.key).partition("-")[0]: str(each.data)
+                for each in client.read_artifacts(artifact_filter=of_run)
+            }
+        assert {"summary", "quarantine"} <= found.keys()
+        assert "python3 -m webbrowser" in found["summary"]
+        assert "images/s" in found["summary"]
+        assert all(path in found["quarantine"] for path in bad)
+
     def test_again_computes_nothing(self, finished: Path) -> None:
         train = finished / "train"
         before = {p: p.stat().st_mtime_ns for p in (finished / "ws").rglob("records/*.json")}
@@ -301,6 +348,27 @@ class TestNames:
         assert self.name(named, capsys, "--undo")["classes"][4]["ignored"] is False
         stego("name", "--workspace", str(named / "ws"), "--history")
         assert "4 " in capsys.readouterr().out.splitlines()[3]
+
+    def test_the_example_of_the_readme_as_printed(
+        self,
+        finished: Path,
+        named: Path,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        self.name(named, capsys, "0,1,2,3,4,5", "--into", "6")
+        self.name(named, capsys, "6", "--ignore")
+        image = next((finished / "new" / "images").glob("*.png"))
+        Image.open(image).convert("RGB").save(named / "a.jpg")
+        readme = (Path(__file__).parents[2] / "README.md").read_text()
+        example = readme.split("In Python:\n\n```python\n")[1].split("```")[0]
+        monkeypatch.chdir(named)
+        exec(compile(example, "README.md", "exec"), {})
+        assert capsys.readouterr().out == "['no class']\n"
+        opened = open_workspace("ws")
+        of_path = opened.label(named / "a.jpg")
+        assert np.array_equal(of_path, opened.label(Image.open(named / "a.jpg")))
+        assert [opened.names[i] for i in (6, 255)] == [opened.names[-1], "no class"]
 
     def test_every_output_honours_them(
         self,

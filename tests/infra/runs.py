@@ -4,7 +4,7 @@ import os
 import time
 from pathlib import Path
 
-from prefect import flow, task
+from prefect import flow, get_run_logger, task
 
 from flows.outage import told_apart
 from stego_core.errors import InputError, OutageError
@@ -25,9 +25,10 @@ def stage(folder: str) -> None:
 
 @flow(name="backfill")
 def long_run(folder: str) -> None:
-    """Note the process in `starts`, be at work, note it in `ends`."""
+    """Note the process in `starts`, be at work, warn, note it in `ends`."""
     note(folder, "starts")
     stage(folder)
+    get_run_logger().warning("a line for a worker that may be gone")
     note(folder, "ends")
 
 

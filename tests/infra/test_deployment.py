@@ -41,7 +41,7 @@ def deployment(setup: Setup, name: str) -> Any:
     return setup.api(f"/deployments/name/{name}")
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 class TestDeployed:
     def test_says_where_it_is(self, setup: Setup) -> None:
         assert f"export PREFECT_API_URL={setup.url}" in setup.said
@@ -121,7 +121,7 @@ def nightly_schedules(setup: Setup) -> dict[str, Any]:
     return {one["slug"]: one for one in deployment(setup, "backfill/nightly")["schedules"]}
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 class TestDeployAgain:
     def test_a_refused_file_changes_nothing(self, setup: Setup) -> None:
         before = settled(setup)
@@ -133,6 +133,20 @@ class TestDeployAgain:
         assert "features.layr is not known" in result.stderr
         assert settled(setup) == before
 
+    @pytest.fixture
+    def undone(self, setup: Setup) -> Iterator[None]:
+        """Let what follows find the deployment and the automation at work."""
+        yield
+        setup.write()
+        place = f"/deployments/{deployment(setup, 'backfill/nightly')['id']}"
+        edits = {"paused": False, "concurrency_limit": 1, "work_queue_name": "default"}
+        setup.api(place, {**edits, "work_pool_name": "stego"}, "PATCH")
+        (drift,) = (
+            one for one in setup.api("/automations/filter", {}) if one["name"] == "retrain on drift"
+        )
+        setup.api(f"/automations/{drift['id']}", {"enabled": True}, "PATCH")
+
+    @pytest.mark.usefixtures("undone")
     def test_what_a_person_set_stays(self, setup: Setup) -> None:
         nightly = deployment(setup, "backfill/nightly")
         place = f"/deployments/{nightly['id']}"
@@ -166,7 +180,7 @@ class TestDeployAgain:
         said = setup.good("deploy")
         setup.write()
         assert f"backfill/nightly: workspace {setup.workspace} → {setup.workspace}2;" in said
-        assert "schedule weekly (0 5 * * 0 UTC, off) is yours" in said
+        assert "schedule weekly (0 5 * * 0, off) is yours" in said
         assert "kept, as set on the server: schedule nightly cron 30 3 * * *" in said
         assert "kept, as set on the server: concurrency_limit 3 (the file: 1)" in said
         assert "'a run failed': was deleted by hand" in said
@@ -181,13 +195,11 @@ class TestDeployAgain:
         assert names["a run never started"]["description"] == "mine"
         assert "a run failed" not in names
 
-        said = setup.good("deploy")  # back, for the tests that follow
+        said = setup.good("deploy")
         assert f"backfill/nightly: workspace {setup.workspace}2 → {setup.workspace};" in said
-        setup.api(place, {"paused": False, "concurrency_limit": 1}, "PATCH")
-        setup.api(f"/automations/{off}", {"enabled": True}, "PATCH")
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 class TestRuns:
     def test_everything_goes_on_after_a_kill(self, setup: Setup) -> None:
         os.kill(setup.pid("server"), signal.SIGKILL)
@@ -223,10 +235,10 @@ class TestRuns:
         child = {"flow_id": flow, "parent_task_run_id": task["id"]}
         child = setup.api("/flow_runs/", child)["id"]
         enter(setup, f"/flow_runs/{child}", "RUNNING")
-        said = setup.good("worker")
-        assert "Its process is gone" in said
-        found = setup.api(f"/flow_runs/{run}")
-        assert found["state"]["type"] in ("CRASHED", "SCHEDULED")  # or already to be tried again
+        setup.good("worker")  # or the one that runs already, a moment before
+        states = setup.api(f"/flow_run_states/?flow_run_id={run}")
+        (crash,) = [one for one in states if one["type"] == "CRASHED"]
+        assert "Its process is gone" in crash["message"]
         assert setup.api(f"/flow_runs/{child}")["state"]["type"] == "CRASHED"
         assert setup.api(f"/task_runs/{task['id']}")["state"]["type"] == "CRASHED"
         limit = deployment(setup, "pipeline/full")["global_concurrency_limit"]
@@ -253,7 +265,7 @@ class TestRuns:
             runs = setup.api("/flow_runs/filter", {"flow_runs": chosen})
             return any(run["auto_scheduled"] for run in runs)
 
-        eventually(fired, 120)
+        eventually(fired, 180)
         setup.api(f"{place}/{schedule['id']}", method="DELETE")
 
     def test_a_drift_starts_a_retrain_of_its_workspace(self, setup: Setup) -> None:
@@ -279,10 +291,11 @@ def test_the_services_of_the_server_log_no_error(setup: Setup) -> None:
     lines = log.read_text().splitlines()
     assert sum("Scheduling perpetual service" in line for line in lines) >= 12
     assert any(re.search("Scheduled [1-9]", line) for line in lines)  # the scheduler works
-    errors = [line for line in lines if " | ERROR " in line or " | CRITICAL " in line]
-    # On SQLite a consumer of events may meet a lock; Prefect hands the event to it again.
-    locked = "database is locked" in log.read_text() and setup.database == "sqlite"
-    assert [line for line in errors if not (locked and "Failed in consume_loop" in line)] == []
+    records = re.split(r"\n(?=\d\d:\d\d:\d\d\.\d+ \|)", log.read_text())
+    errors = [record for record in records if re.match(r"\S+ \| (ERROR|CRITICAL) ", record)]
+    # On SQLite a writer may meet another's lock; Prefect tries again. PostgreSQL has no such thing.
+    met = "database is locked" if setup.database == "sqlite" else "nothing"
+    assert [record for record in errors if met not in record] == []
 
 
 @pytest.fixture

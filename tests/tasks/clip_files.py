@@ -39,10 +39,13 @@ def write_clip(
     milliseconds: Sequence[int] | None = None,
     codec: str = "libx264",
     rotation: int = 0,
+    matrix: Sequence[int] | None = None,
+    aspect: Fraction | None = None,
     options: dict[str, str] | None = None,
     gop: int = 12,
+    first: int = 0,
 ) -> Path:
-    """Write frames 0, 1, 2, … at a rate or at stated times."""
+    """Write frames first, first + 1, … at a rate or at stated times."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w", options=options or {}) as container:
         stream = container.add_stream(codec, rate=fps)
@@ -52,8 +55,12 @@ def write_clip(
             stream.codec_context.time_base = Fraction(1, 1000)
         if rotation:
             stream.set_display_rotation(rotation)
+        if matrix is not None:
+            stream.set_display_matrix([number << 16 for number in matrix])
+        if aspect is not None:
+            stream.codec_context.sample_aspect_ratio = aspect
         for index in range(count):
-            frame = av.VideoFrame.from_ndarray(painted(index), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(painted(first + index), format="rgb24")
             if milliseconds is not None:
                 frame.pts, frame.time_base = milliseconds[index], Fraction(1, 1000)
             for packet in stream.encode(frame):

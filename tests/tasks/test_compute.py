@@ -149,6 +149,11 @@ class TestDask:
         assert set(dask.client.nthreads().values()) == {1}
         assert set(dask.map([Step(threads_of_libraries)], range(4))) == {"1"}
 
+    def test_whatever_the_environment_says(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("OMP_NUM_THREADS", "3")
+        with executor(DASK.model_copy(update={"workers": 1})) as made:
+            assert list(made.map([Step(threads_of_libraries)], [0])) == ["1"]
+
     def test_results_come_as_they_complete(self, dask: DaskExecutor, tmp_path: Path) -> None:
         mark = tmp_path / "three-has-come"
         results = dask.map([Step(Patient(str(mark)).step)], [0, 3])
@@ -362,7 +367,9 @@ class TestDevice:
     def test_one_that_is_there(self) -> None:
         assert machine.device("cpu") == "cpu"
 
-    @pytest.mark.parametrize("choice", ["cuda:99", "nonsense", "", "mps:7", "hpu", "privateuseone"])
+    @pytest.mark.parametrize(
+        "choice", ["cuda:99", "nonsense", "", "mps:7", "hpu", "privateuseone", "meta"]
+    )
     def test_one_that_is_not(self, choice: str) -> None:
         with pytest.raises(OptionError, match=f"device '{choice}' cannot be used") as caught:
             machine.device(choice)

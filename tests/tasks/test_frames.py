@@ -159,6 +159,52 @@ def test_frames_are_upright(
     assert np.abs(image.astype(int) - expected).mean() < 4
 
 
+FIRST = 77
+
+
+@pytest.mark.parametrize(
+    ("matrix", "expected"),
+    [
+        ((1, 0, 0, 0, 1, 0, 0, 0, 1), painted(FIRST)),
+        ((-1, 0, 0, 0, 1, 0, 0, 0, 1), np.fliplr(painted(FIRST))),
+        ((1, 0, 0, 0, -1, 0, 0, 0, 1), np.flipud(painted(FIRST))),
+        ((-1, 0, 0, 0, -1, 0, 0, 0, 1), np.rot90(painted(FIRST), 2)),
+        ((0, 1, 0, -1, 0, 0, 0, 0, 1), np.rot90(painted(FIRST), -1)),
+        ((0, -1, 0, 1, 0, 0, 0, 0, 1), np.rot90(painted(FIRST), 1)),
+        ((0, 1, 0, 1, 0, 0, 0, 0, 1), painted(FIRST).swapaxes(0, 1)),
+        ((0, -1, 0, -1, 0, 0, 0, 0, 1), np.rot90(painted(FIRST), 2).swapaxes(0, 1)),
+        ((0, 0, 0, 0, 0, 0, 0, 0, 0), painted(FIRST)),
+    ],
+)
+@pytest.mark.parametrize("ending", ["mp4", "mov"])
+def test_frames_are_mirrored_as_players_do(
+    workspace: Workspace, tmp_path: Path, ending: str, matrix: tuple[int, ...], expected: np.ndarray
+) -> None:
+    """As `ffplay` does it: hflip, vflip, transpose and their like from the display matrix."""
+    clip = write_clip(tmp_path / f"clips/a.{ending}", 3, matrix=matrix, first=FIRST)
+    image = np.asarray(Image.open(cut(workspace, clip.parent) / "a/t000000.000.jpg"))
+    assert image.shape == expected.shape
+    assert np.abs(image.astype(int) - expected).mean() < 4
+
+
+@pytest.mark.parametrize(
+    ("aspect", "size"), [((4, 3), (64, 128)), ((2, 3), (96, 96)), ((1, 1), (64, 96))]
+)
+@pytest.mark.parametrize("ending", ["mp4", "mkv"])
+def test_pixels_are_square(
+    workspace: Workspace,
+    tmp_path: Path,
+    ending: str,
+    aspect: tuple[int, int],
+    size: tuple[int, int],
+) -> None:
+    clip = write_clip(tmp_path / f"clips/a.{ending}", 3, aspect=Fraction(*aspect))
+    image = Image.open(cut(workspace, clip.parent) / "a/t000000.000.jpg")
+    assert (image.height, image.width) == size
+    expected = np.asarray(Image.fromarray(painted(0)).resize(image.size))
+    assert np.abs(np.asarray(image).astype(int) - expected).mean() < 6
+
+
 class TestBroken:
     def test_every_way_has_its_sentence(self, workspace: Workspace, tmp_path: Path) -> None:
         folder = tmp_path / "clips"

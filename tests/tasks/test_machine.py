@@ -62,4 +62,17 @@ class TestPrecision:
             return native or including_emulation
 
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
-        assert machine.precision("auto", "cuda") == ("bfloat16" if native else "float32")
+        for device in ("cuda", "cuda:1"):
+            assert machine.precision("auto", device) == ("bfloat16" if native else "float32")
+
+    def test_auto_on_what_is_neither(self) -> None:
+        assert machine.precision("auto", "mps") == "float32"
+
+
+@pytest.mark.parametrize(
+    ("device", "expected"), [("cpu", 0), ("mps", 0), ("cuda", 4), ("cuda:0", 1), ("cuda:3", 1)]
+)
+def test_gpus_of_a_device(device: str, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    assert machine.gpus(device) == expected
+    assert machine.is_cuda(device) == (expected > 0)

@@ -33,3 +33,19 @@ def test_freed_memory_is_kept_for_the_next_array() -> None:
     assert could == "True"
     assert int(before) > 20 * 500
     assert int(after) < 2 * 512 + 200
+
+
+def test_torch_is_loaded_on_one_thread_whatever_the_environment_says() -> None:
+    """A worker of somebody's cluster may have been started with any number."""
+    code = (
+        "from tasks.remote import Remote; from tasks.workspace.s3 import Service; "
+        "step = lambda: __import__('torch').get_num_threads(); "
+        "print(Remote(step, Service())())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.split() == ["1"], done.stderr

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -218,3 +219,33 @@ class TestTensors:
         storage.write("x", b"cbuiltins\nexit\n(tR.")
         with pytest.raises(DamageError):
             tables.read_tensors(storage, "x")
+
+
+READS = """
+import sys
+from tasks.workspace import tables
+from tasks.workspace.storage import Storage
+storage, path = Storage.at(sys.argv[1]), sys.argv[2]
+tables.read_table(storage, path)
+tables.read_columns(storage, path, ["id", "size"])
+tables.read_rows(storage, path, __import__("numpy").arange(3))
+list(tables.stream_rows(storage, path, ["id"]))
+list(tables.stream_column(storage, path, "size"))
+with open("/proc/self/status") as status:
+    threads = next(line for line in status if line.startswith("Threads"))
+before = int(sys.argv[3])
+sys.exit(int(threads.split()[1]) > before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc on this system")
+def test_reading_starts_no_thread_of_arrow_s(tmp_path: Path) -> None:
+    """Such a thread lets go of the file when Python has ended already, and aborts the process."""
+    storage = Storage.at(str(tmp_path))
+    tables.write_table(storage, PATH, VALUES, COLUMNS)
+    count = "import tasks.workspace.tables; import os; print(len(os.listdir('/proc/self/task')))"
+    imported = subprocess.run(
+        [sys.executable, "-c", count], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    command = [sys.executable, "-c", READS, str(tmp_path), PATH, imported]
+    assert subprocess.run(command).returncode == 0

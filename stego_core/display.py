@@ -1,0 +1,48 @@
+"""How a video's stored frame is shown: the shape of its pixels, its turns and mirrors."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+AS_STORED = (1, 0, 0, 0, 1, 0, 0, 0, 1)
+"""The display matrix of a frame that is neither turned nor mirrored."""
+
+
+def shown_size(height: int, width: int, aspect: Fraction) -> tuple[int, int]:
+    """Height and width at which square pixels show a frame whose own are not square.
+
+    One side grows, as in players, so that no pixel is lost.
+
+    Args:
+        height: of the stored frame.
+        width: of the stored frame.
+        aspect: width of a stored pixel by its height; anything below or equal to 0 is not known.
+    """
+    if aspect <= 0 or aspect == 1:
+        return height, width
+    if aspect > 1:
+        return height, max(round(width * aspect), 1)
+    return max(round(height / aspect), 1), width
+
+
+def upright(pixels: NDArray[np.uint8], matrix: Sequence[int]) -> NDArray[np.uint8]:
+    """A stored frame as it is shown, turned by quarters and mirrored.
+
+    Args:
+        pixels: (H, W, 3) uint8.
+        matrix: a, b, u, c, d, v, x, y, w of an MP4 or MOV track (ISO/IEC 14496-12, 8.3.2): the
+            stored pixel (p, q), counted to the right and down, is shown at (a p + c q, b p + d q).
+            An angle that is no quarter counts as the nearest one, as far as the two axes go; where
+            all are 0 the frame stays as it is.
+
+    Returns:
+        (H, W, 3) or (W, H, 3) uint8.
+    """
+    a, b, _, c, d = matrix[:5]
+    turned = abs(b) + abs(c) > abs(a) + abs(d)
+    across, down = (c, b) if turned else (a, d)
+    shown = pixels.swapaxes(0, 1) if turned else pixels
+    shown = shown[:, ::-1] if across < 0 else shown
+    return shown[::-1] if down < 0 else shown
