@@ -9,7 +9,7 @@ from stego_core.taxonomy import Taxonomy
 from tasks import clips, cocolabels
 from tasks.cocolabels import CocoFile, Meaning
 from tasks.leftout import Told
-from tasks.listing import LISTING, Listed, Wish, column_names, listed
+from tasks.listing import FACTS, LISTING, Listed, Wish, column_names, facts_of, listed
 from tasks.options import CorpusOptions
 from tasks.taxonomies import taxonomy_document
 from tasks.workspace import keys, tables
@@ -17,7 +17,7 @@ from tasks.workspace.ledger import Folder
 from tasks.workspace.storage import Storage
 from tasks.workspace.workspace import Workspace
 
-FACTS, COCO = "listing.json", "coco.parquet"
+COCO = "coco.parquet"
 
 
 @dataclass(frozen=True)
@@ -74,14 +74,6 @@ def frozen(
     )
 
 
-def facts_of(folder: Folder) -> dict[str, Any]:
-    """What was written beside the list; nothing of one from before."""
-    try:
-        return dict(json.loads(folder.storage.read(f"{folder.path}/{FACTS}")))
-    except FileNotFoundError:
-        return {}
-
-
 def _labels(options: CorpusOptions, facts: Mapping[str, Any]) -> Storage | None:
     if facts.get("labels_root"):
         return Storage(facts["labels_root"])
@@ -112,6 +104,7 @@ def _freeze(
         "labels_root": found.labels and found.labels.root.uri,
         "taxonomy": taxonomy_document(taxonomy),
         "coco": coco,
+        "passed": found.passed,
     }
     content = json.dumps(facts, indent=1, sort_keys=True, ensure_ascii=False)
     folder.storage.write(f"{folder.path}/{FACTS}", content.encode("utf-8", "backslashreplace"))

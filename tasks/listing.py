@@ -1,5 +1,6 @@
 """What lies in a folder of images: the list, the ids, the labels that belong, what is left out."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
@@ -10,9 +11,10 @@ from tasks.entries import Entry, entries_of
 from tasks.labelfiles import LabelFiles, found_labels
 from tasks.leftout import Told
 from tasks.names import composed, image_ids, require_distinct, stem, storable
+from tasks.workspace.ledger import Folder
 from tasks.workspace.storage import File, Storage
 
-LISTING, TOLD = "listing.parquet", "told.json"
+LISTING, FACTS = "listing.parquet", "listing.json"
 ESCAPED_NAME = "\\udc"
 """What `storable` leaves in a name for a byte that is not UTF-8."""
 LISTING_COLUMNS = {
@@ -52,11 +54,13 @@ class Listed(NamedTuple):
         columns: of the listing.
         told: what a person should know.
         labels: the label files; None without.
+        passed: paths of image files that are labels.
     """
 
     columns: dict[str, list[Any]]
     told: Told
     labels: LabelFiles | None
+    passed: list[str]
 
 
 def read_file(storage: Storage, path: str) -> bytes:
@@ -130,7 +134,15 @@ def listed(
         _label(columns, entries, given, told, (source.uri, wish))
     shown = column_names(frames is not None, wish.every_page)
     require_distinct(columns["image_id"], columns["path"])
-    return Listed({name: columns[name] for name in shown}, told, given)
+    return Listed({name: columns[name] for name in shown}, told, given, sorted(serving))
+
+
+def facts_of(folder: Folder) -> dict[str, Any]:
+    """What was written beside the list; nothing of one from before."""
+    try:
+        return dict(json.loads(folder.storage.read(f"{folder.path}/{FACTS}")))
+    except FileNotFoundError:
+        return {}
 
 
 def column_names(has_clips: bool, every_page: bool) -> dict[str, str]:

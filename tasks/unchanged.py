@@ -6,7 +6,7 @@ from typing import Any
 from stego_core.errors import InputError, OutageError, WorkspaceError
 from tasks import clips
 from tasks.leftout import is_clip, is_image
-from tasks.listing import LISTING
+from tasks.listing import LISTING, facts_of
 from tasks.names import folded, storable
 from tasks.workspace import keys, tables
 from tasks.workspace.ledger import Folder
@@ -77,12 +77,16 @@ def arrived_later(workspace: Workspace, dump: str) -> list[str]:
     """Images and videos that lie beside a finished dump's but are not in it: they need a dump of
     their own."""
     known = set(_listing(workspace, dump)["path"])
+    known.update(facts_of(workspace.corpus(dump)).get("passed", []))
+    own = f"{workspace.storage.uri}/"
     known.update((clips.listed(workspace, dump) or {"path": []})["path"])
-    _, present = _present(str(workspace.corpus(dump).manifest()["images_uri"]))
+    source, present = _present(str(workspace.corpus(dump).manifest()["images_uri"]))
     return [
         path
         for path in present
-        if (is_image(path) or is_clip(path)) and storable(path) not in known
+        if (is_image(path) or is_clip(path))
+        and storable(path) not in known
+        and not f"{source.uri}/{path}".startswith(own)
     ]
 
 
@@ -102,7 +106,7 @@ def check_unchanged(workspace: Workspace, dump: str) -> None:
     changed: list[str] = []
     for uri, names, marks, column in (
         (manifest["images_uri"], "path", "version", "digest"),
-        (manifest["labels_uri"], "label", "label_version", "label_digest"),
+        (_labels_uri(manifest), "label", "label_version", "label_digest"),
     ):
         if not uri:
             continue
@@ -125,7 +129,24 @@ def check_unchanged(workspace: Workspace, dump: str) -> None:
                     changed += [name] if resized and names == "path" else []
                 elif content is not None and keys.digest(content) != digest:
                     changed.append(name)
-    refuse_changed(dump, changed)
+    refuse_changed(dump, [*changed, *_other_coco(manifest)])
+
+
+def _labels_uri(manifest: Mapping[str, Any]) -> str | None:
+    """Where the label files lie; None where there are none."""
+    uri: str | None = manifest.get("labels_root") or manifest["labels_uri"]
+    return None if manifest.get("coco") else uri
+
+
+def _other_coco(manifest: Mapping[str, Any]) -> list[str]:
+    """The COCO file that the labels were drawn from, if it is another by now."""
+    known = manifest.get("coco")
+    if not known:
+        return []
+    (content,) = Storage(manifest["labels_root"]).read_many([known["path"]])
+    return (
+        [known["path"]] if content is not None and keys.digest(content) != known["digest"] else []
+    )
 
 
 def refuse_changed(dump: str, changed: Sequence[str]) -> None:

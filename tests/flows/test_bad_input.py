@@ -43,6 +43,10 @@ def run_flags(corpus: Path, *more: str) -> list[str]:
     ]  # fmt: skip
 
 
+FEW = ("--neighbors", "2", "--classes", "3")
+"""What three images can give."""
+
+
 class TestMistakes:
     def test_no_images(self, tmp_path: Path, refused: Callable[..., str]) -> None:
         (tmp_path / "corpus" / "images").mkdir(parents=True)
@@ -116,7 +120,7 @@ class TestMistakes:
     def test_options(
         self, corpus: Path, refused: Callable[..., str], flags: tuple[str, ...], expected: str
     ) -> None:
-        assert expected in refused(*run_flags(corpus, "--neighbors", "2", *flags))
+        assert expected in refused(*run_flags(corpus, *FEW, *flags))
 
     def test_configuration_file(self, corpus: Path, refused: Callable[..., str]) -> None:
         config = corpus / "stego.toml"
@@ -138,7 +142,7 @@ class TestMistakes:
                 return (exec, (f"open({str(corpus / 'owned')!r}, 'w')",))
 
         (corpus / "evil.pth").write_bytes(pickle.dumps(Evil()))
-        said = refused(*run_flags(corpus, "--weights", str(corpus / "evil.pth")))
+        said = refused(*run_flags(corpus, *FEW, "--weights", str(corpus / "evil.pth")))
         assert "does not hold plain tensors" in said
         assert not (corpus / "owned").exists()
 

@@ -19,6 +19,7 @@ from tasks.labels import class_ids
 from tasks.leftout import Told
 from tasks.options import CorpusOptions
 from tasks.steps import LoopExecutor
+from tasks.unchanged import check_unchanged
 from tasks.workspace.workspace import Workspace
 
 H, W = 6, 8
@@ -208,6 +209,12 @@ class TestCoco:
             "orphan label": 1, "unlisted": 2,
         }  # fmt: skip
         assert "are void" in told.remarks[0]
+
+    def test_another_file_under_the_same_name_is_refused(self, tmp_path: Path) -> None:
+        indexed(tmp_path, {"i.json": json.dumps(document(BOX)).encode()})
+        (tmp_path / "labels/i.json").write_text(json.dumps(document(BOX, BOX)))
+        with pytest.raises(InputError, match=r"1 of its files changed .*: i\.json"):
+            check_unchanged(Workspace.open(str(tmp_path / "ws")), "d")
 
     def test_names_of_the_taxonomy_and_its_background(self) -> None:
         file = CocoFile.parse(json.dumps(document(BOX)).encode(), "i.json")

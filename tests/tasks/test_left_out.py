@@ -17,6 +17,7 @@ from tasks.leftout import Told
 from tasks.listing import Wish, listed
 from tasks.options import CorpusOptions
 from tasks.steps import LoopExecutor
+from tasks.unchanged import arrived_later
 from tasks.workspace.storage import Storage
 from tasks.workspace.workspace import Workspace
 
@@ -165,6 +166,15 @@ class TestLabelsAmongImages:
         assert found.columns["path"] == ["a.jpg", "b.jpg"]
         assert found.columns["label"] == ["a.png", "b.png"]
         assert kinds(found.told) == {"label": (2, "a.png")}
+
+    @pytest.mark.parametrize("labelled", [True, False])
+    def test_they_did_not_come_later(self, tmp_path: Path, labelled: bool) -> None:
+        put(tmp_path / "in", a__jpg=photo(), a__png=label(0, 1))
+        options = {"labels": tmp_path / "in"} if labelled else {}
+        reader, _ = indexed(tmp_path, images=tmp_path / "in", **options)
+        assert arrived_later(reader.workspace, "d") == []
+        put(tmp_path / "in", z__jpg=photo())
+        assert arrived_later(reader.workspace, "d") == ["z.jpg"]
 
     def test_files_that_look_like_labels(self, tmp_path: Path) -> None:
         put(tmp_path, a__jpg=photo(), a__png=label(0, 1), b__jpg=photo(), b__png=label(1))
