@@ -2,16 +2,19 @@
 
 The base is a Debian that mmdebstrap makes; buildah builds in a chroot; crun runs the image with a
 read-only root, as the image's user, with limits of CPU and memory and no network. Everything is
-removed again. Where something is missing, one line says what, and the exit code is 0.
+removed again. Where something is missing, or a limit of time is reached, one line says so, and the
+exit code is 0.
 """
 
 import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,21 +34,25 @@ REVISION, VERSION = "tried", "0.0.0"
 class Builder:
     """Buildah with a store of its own, which the end removes."""
 
-    def __init__(self, place: Path) -> None:
-        """A store in an empty folder."""
-        self.place = place
+    def __init__(self, place: Path, seconds: float) -> None:
+        """A store in an empty folder; what is built has so many seconds."""
+        self.place, self.deadline = place, time.monotonic() + seconds
         store = ["--root", f"{place}/store", "--runroot", f"{place}/run"]
         self.command = ["buildah", *store, "--storage-driver", driver(place)]
 
     def __call__(self, *arguments: str) -> str:
         """Run a command of buildah; returns what it printed."""
-        return run([*self.command, *arguments])
+        return self.run([*self.command, *arguments])
+
+    def run(self, command: Sequence[str]) -> str:
+        """Run a command while there is time; returns what it printed."""
+        return run(command, self.deadline - time.monotonic())
 
     def base(self) -> None:
         """A Debian with Python, as the image that BASE names."""
         tar = self.place / "base.tar"
         say("making a base image with mmdebstrap")
-        run(["mmdebstrap", "--variant=minbase", f"--include={PACKAGES}", codename(), str(tar)])
+        self.run(["mmdebstrap", "--variant=minbase", f"--include={PACKAGES}", codename(), str(tar)])
         made = self("from", "scratch").strip()
         self("add", made, str(tar), "/")
         self("commit", "--rm", made, BASE)
@@ -64,6 +71,7 @@ class Builder:
 
     def remove(self) -> None:
         """Unmount and remove everything."""
+        self.deadline = float("inf")
         self("unmount", "--all")
         self("rm", "--all")
         self("rmi", "--all", "--force")
@@ -74,6 +82,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--index", default=os.environ.get("TORCH_INDEX", ""))
     parser.add_argument("--scenes", type=int, default=32)
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="given up after these")
     options = parser.parse_args()
     variant = "cpu" if options.index or has_wheels() else "gpu"
     if reason := hindrance(variant):
@@ -83,7 +92,7 @@ def main() -> int:
         say("no CPU wheels (TORCH_INDEX, infra/docker/wheels): VARIANT=gpu, which runs here too")
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="stego-image-") as folder:
-        builder = Builder(Path(folder))
+        builder = Builder(Path(folder), options.seconds)
         try:
             builder.base()
             builder.build(variant, options.index)
@@ -94,6 +103,9 @@ def main() -> int:
         except subprocess.CalledProcessError as error:
             say(f"failed: {' '.join(error.cmd[:9])} ...\n{tail(error.stdout)}")
             return 1
+        except subprocess.TimeoutExpired:
+            say(f"given up: not built within {options.seconds:.0f} s")
+            return 0
         finally:
             builder.remove()
     say(f"built, tried and removed in {time.monotonic() - begun:.0f} s")
@@ -131,11 +143,23 @@ def codename() -> str:
     return dict(line.split("=", 1) for line in lines if "=" in line)["VERSION_CODENAME"]
 
 
-def run(command: Sequence[str]) -> str:
-    """Run a command; returns its output, which a failure carries too."""
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    done.check_returncode()
-    return done.stdout
+def run(command: Sequence[str], seconds: float = float("inf")) -> str:
+    """Run a command; returns its output, which a failure carries too.
+
+    Raises:
+        subprocess.TimeoutExpired: it was not done in time; it and all it started are ended.
+    """
+    output = subprocess.PIPE, subprocess.STDOUT
+    with subprocess.Popen(
+        command, stdout=output[0], stderr=output[1], text=True, start_new_session=True
+    ) as process:
+        try:
+            printed, _ = process.communicate(timeout=min(max(seconds, 0), threading.TIMEOUT_MAX))
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    subprocess.CompletedProcess(command, process.returncode, printed).check_returncode()
+    return printed
 
 
 def tail(output: str) -> str:

@@ -62,8 +62,13 @@ class TestJson:
         found = logs.plain({"a": math.nan, "b": [math.inf, 1.0], "c": Path("/x"), "d": True})
         assert found == {"a": None, "b": [None, 1.0], "c": "/x", "d": True}
 
-    def test_names_that_are_no_unicode(self, tmp_path: Path) -> None:
+    def test_names_that_are_no_unicode(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
         path = tmp_path / "stego.log"
+        root = logging.getLogger()
+        for handler in [each for each in root.handlers if isinstance(each, type(caplog.handler))]:
+            root.removeHandler(handler)  # pytest-xdist sends no such text to its reporter
         with logging_to(path, "json"):
             log.info("event", path="caf\udce9.png", other="画像")
         assert written(path)[0]["other"] == "画像"
