@@ -27,7 +27,8 @@ from PIL import Image
 
 from stego_core import geometry, kmeans
 from stego_core.crf import Crf
-from stego_core.inference import View, cluster_log_probabilities, refined, scores_at
+from stego_core.inference import View, cluster_log_probabilities, refined
+from stego_core.upsampling import scores_at
 
 ROW, UNIT = "crf", "images/s per core"
 WORK = "dense CRF of 10 iterations, 320×320 pixels"

@@ -16,6 +16,7 @@ from tasks.findings import (
     bad_label,
     decide,
     further,
+    part_file,
     refuse_problems,
     require_labels,
     values_file,
@@ -293,13 +294,5 @@ def finish(workspace: Workspace, stage: Stage, seconds: float, computed: int) ->
 
 def index_columns(has_clips: bool, every_page: bool = False) -> dict[str, str]:
     """Names and types of the index's columns."""
-    return {
-        **INDEX_COLUMNS,
-        **(CLIP_COLUMNS if has_clips else {}),
-        **(PAGE_COLUMNS if every_page else {}),
-    }
-
-
-def part_file(folder: Folder, name: str, shard: int) -> str:
-    """Where one shard's part of the index or the quarantine lies."""
-    return f"{folder.path}/parts/{name}-{shard:06d}.parquet"
+    clips_too = CLIP_COLUMNS if has_clips else {}
+    return INDEX_COLUMNS | clips_too | (PAGE_COLUMNS if every_page else {})

@@ -18,6 +18,11 @@ from tasks.workspace.workspace import Workspace
 log = Log(__name__)
 
 
+def part_file(folder: Folder, name: str, shard: int) -> str:
+    """Where one shard's part of the index or the quarantine lies."""
+    return f"{folder.path}/parts/{name}-{shard:06d}.parquet"
+
+
 def bad_label(entry: dict[str, Any]) -> dict[str, str]:
     """A label that cannot be read, for a sentence."""
     reason = entry["label_reason"].removeprefix("label: ").removeprefix("label ")

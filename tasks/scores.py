@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from stego_core import metrics, probe
 from stego_core.errors import ImageError
 from stego_core.geometry import Window
-from stego_core.inference import in_windows, scores_at
+from stego_core.inference import in_windows
 from stego_core.metrics import NO_DATA, VOID, Confusion
 from stego_core.rendering import Picture
+from stego_core.upsampling import scores_at
 from tasks import images
 from tasks.index import IndexReader
 from tasks.prefetch import ahead

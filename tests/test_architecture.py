@@ -13,7 +13,6 @@ ROOMS = ("flows", "tasks", "stego_core")
 STAGES = ("corpus", "features", "neighbors", "head", "clusters", "masks", "scores", "report")
 LONGEST = 300
 REASONS: dict[str, str] = {
-    "tasks/compute.py": "the only code that touches Dask",
     "tasks/charts.py": "kinds of chart and picture that share one set of colours and sizes",
     "tasks/page.py": "the page's data classes, one after another",
     "tasks/options.py": "the stages' options, one model after another",

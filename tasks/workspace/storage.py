@@ -6,20 +6,20 @@ import os
 import posixpath
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
-from uuid import uuid4
 
 import fsspec
 from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped]
 
 from stego_core.errors import InputError, StegoError, WorkspaceError
 from tasks.workspace import s3
+from tasks.workspace.localfiles import sync, write_local
 from tasks.workspace.ranges import Ranges
 from tasks.workspace.refusals import CREDENTIALS, read_errors, write_errors
 
@@ -140,7 +140,7 @@ class Storage:
         """
         with write_errors(self.uri):
             if self.is_local:
-                _write_local(self.full(path), lambda target: target.write(content))
+                write_local(self.full(path), lambda target: target.write(content))
             else:
                 _filesystem(self.uri).pipe_file(self.full(path), content)
 
@@ -154,7 +154,7 @@ class Storage:
         with write_errors(self.uri):
             if self.is_local:
                 with file.open("rb") as source:
-                    _write_local(self.full(path), lambda target: shutil.copyfileobj(source, target))
+                    write_local(self.full(path), lambda target: shutil.copyfileobj(source, target))
                 return
             parts = {"chunksize": UPLOAD_BYTES, "max_concurrency": 1} if s3.is_s3(self.uri) else {}
             _filesystem(self.uri).put_file(str(file), self.full(path), **parts)
@@ -169,6 +169,7 @@ class Storage:
         if self.is_local:
             with open(self.full(path), "rb") as file:
                 os.fsync(file.fileno())
+            sync(posixpath.dirname(self.full(path)))
 
     def signed(self, path: str, seconds: int, kind: str) -> str | None:
         """An address at which whoever has it may read a file for so long; None if there is none.
@@ -297,20 +298,3 @@ def _other_filesystem(uri: str) -> Any:
     except Exception as error:  # packages of other stores look for credentials and networks here
         raise InputError(f"{uri} cannot be reached: {_reason(error)}") from None
     return filesystem
-
-
-def _write_local(target: str, fill: Callable[[BinaryIO], object]) -> None:
-    """Write beside the target, flush to the disk, then replace: atomic on a local disk."""
-    filesystem = _filesystem("/")
-    filesystem.makedirs(posixpath.dirname(target), exist_ok=True)
-    partial = f"{posixpath.dirname(target)}/.{uuid4().hex}.partial"  # names may be at their longest
-    try:
-        with filesystem.open(partial, "wb") as file:
-            fill(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, target)
-    except BaseException:
-        with suppress(OSError):
-            os.remove(partial)
-        raise

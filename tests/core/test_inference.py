@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from stego_core import inference
+from stego_core import upsampling
 from stego_core.backbone import Backbone
 from stego_core.crf import Crf
 from stego_core.errors import OptionError
@@ -24,10 +24,9 @@ from stego_core.inference import (
     in_windows,
     mirrored_codes,
     refined,
-    scores_at,
-    upsampled,
 )
 from stego_core.kmeans import unit
+from stego_core.upsampling import scores_at, upsampled
 
 Floats = NDArray[np.float32]
 Image = NDArray[np.uint8]
@@ -217,7 +216,7 @@ class TestScores:
             3 * slow_bilinear(codes, size)[window.slices][..., :2].transpose(2, 0, 1),
             atol=1e-4,
         )
-        monkeypatch.setattr(inference, "BAND_FLOATS", floats_at_once)
+        monkeypatch.setattr(upsampling, "BAND_FLOATS", floats_at_once)
         np.testing.assert_allclose(scores_at(codes, score, size, window), whole, atol=1e-5)
         rows = max(floats_at_once // (33 * 5), 1)
         assert max(heights[1:]) == rows

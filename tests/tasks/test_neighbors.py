@@ -68,7 +68,9 @@ def store(workspace: Workspace, dump: str, vectors: Vectors, valid: NDArray[np.b
         part = slice(*layouts["pooled"].rows(shard))
         arrays.write_shard(workspace.storage, folder.path, "pooled", shard, vectors[part])
         arrays.write_shard(workspace.storage, folder.path, "valid", shard, valid[part])
-    folder.finish({"rows": count, "images": count, "invalid": {}, "index": f"digest of {dump}"})
+    folder.finish(
+        {"rows": count, "images": count, "crops": 1, "invalid": {}, "index": f"digest of {dump}"}
+    )
 
 
 @lru_cache

@@ -1,0 +1,45 @@
+"""Files of a local disk, replaced whole or not at all."""
+
+import os
+import posixpath
+from collections.abc import Callable
+from contextlib import suppress
+from typing import BinaryIO
+from uuid import uuid4
+
+
+def write_local(target: str, fill: Callable[[BinaryIO], object]) -> None:
+    """Write beside the target, flush to the disk, then replace: atomic on a local disk.
+
+    Args:
+        target: the file's absolute path; folders above it are made.
+        fill: writes the bytes into the open file.
+
+    Raises:
+        OSError: it cannot be written; nothing of it is left then.
+    """
+    folder = posixpath.dirname(target)
+    os.makedirs(folder, exist_ok=True)
+    partial = f"{folder}/.{uuid4().hex}.partial"  # names may be at their longest
+    try:
+        with open(partial, "wb") as file:
+            fill(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, target)
+        sync(folder)
+    except BaseException:
+        with suppress(OSError):
+            os.remove(partial)
+        raise
+
+
+def sync(folder: str) -> None:
+    """See that a folder's list of names is on the disk too: a record may not outlive its shard."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError:  # some network file systems cannot
+        pass
+    finally:
+        os.close(descriptor)
