@@ -1,7 +1,9 @@
 """Which runs count as lost, for workers and processes of this machine and of others."""
 
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,18 +54,18 @@ class TestVerdict:
     @pytest.mark.parametrize(
         "one",
         [
-            run("RUNNING", DEAD, name="alive"),  # its worker was killed, it goes on
-            run("PENDING", DEAD, name="alive"),  # it is starting
-            run("RUNNING", LIVE),  # its worker will tell
-            run("PENDING", ELSEWHERE),
-            run("PENDING", None, age=1),  # its worker is about to tell its name
-            run("RUNNING", AWAY),  # its heartbeat tells
-            run("RUNNING", None),  # nobody knows where
-            run("RUNNING", DEAD, pid="77"),  # a process of another user
+            partial(run, "RUNNING", DEAD, name="alive"),  # its worker was killed, it goes on
+            partial(run, "PENDING", DEAD, name="alive"),  # it is starting
+            partial(run, "RUNNING", LIVE),  # its worker will tell
+            partial(run, "PENDING", ELSEWHERE),
+            partial(run, "PENDING", None, age=1),  # its worker is about to tell its name
+            partial(run, "RUNNING", AWAY),  # its heartbeat tells
+            partial(run, "RUNNING", None),  # nobody knows where
+            partial(run, "RUNNING", DEAD, pid="77"),  # a process of another user
         ],
     )
-    def test_may_live(self, one: dict[str, Any]) -> None:
-        assert machine(BOTH).verdict(one) is None
+    def test_may_live(self, one: Callable[[], dict[str, Any]]) -> None:
+        assert machine(BOTH).verdict(one()) is None
 
     def test_nobody_says_where_and_there_is_one_machine_only(self) -> None:
         assert machine({LIVE}, alone=True).verdict(run("RUNNING", None))
