@@ -26,7 +26,7 @@ def test_a_run_outlives_the_reader_of_its_output(
             *("--workspace", str(tmp_path / "ws"), "--executor", "loop", "--classes", "3"),
             *("--backbone", "vit_tiny_patch16_224", "--weights", "untrained", "--crops", "whole"),
             *("--crop-size", "64", "--resolution", "64", "--steps", "3", "--batch", "2"),
-            *("--restarts", "1"),
+            *("--restarts", "1", "--neighbors", "3"),
         ],
         env=environment,
         stdout=reader.stdin,
