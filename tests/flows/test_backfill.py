@@ -104,12 +104,14 @@ def command(place: Path, name: str, *more: str) -> None:
     main([name, "--workspace", str(place / "ws"), *more, "--executor", "loop"])
 
 
-def refused(capsys: pytest.CaptureFixture[str], place: Path, name: str, *more: str) -> str:
-    """What a command that must end with exit code 2 says."""
+def refused(
+    capsys: pytest.CaptureFixture[str], place: Path, name: str, *more: str, code: int = 2
+) -> str:
+    """What a command that must end with an exit code says."""
     capsys.readouterr()
     with pytest.raises(SystemExit) as ended:
         command(place, name, *more)
-    assert ended.value.code == 2
+    assert ended.value.code == code
     said = " ".join(capsys.readouterr().err.split())
     assert "Traceback" not in said
     return said
@@ -305,7 +307,7 @@ class TestTwoAtOnce:
             pool.submit(hold)
             assert entered.wait(30)
             more = ("--images", str(polled / "inbox" / "monday"), "--wait", "0")
-            said = refused(capsys, place, "backfill", *more)
+            said = refused(capsys, place, "backfill", *more, code=75)
             leave.set()
         assert f"is being written by process {os.getpid()} on" in said
         assert not (place / "ws" / "corpus" / "monday").exists()

@@ -11,7 +11,7 @@ from attacker import Answer, Victim, received
 from flows.explorer.guard import LONGEST_BODY
 from flows.explorer.listening import MOST_CONNECTIONS
 
-pytestmark = [pytest.mark.usefixtures("prefect"), pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("prefect"), pytest.mark.timeout(400)]
 METHODS = (
     "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PROPFIND"
 )  # fmt: skip
