@@ -21,19 +21,26 @@ class ReadOptions(Options):
     """What is taken from the files of a dump."""
 
     max_pixels: int = Field(
-        128_000_000, gt=0, description="Pixels above which an image is quarantined as a bomb."
+        128_000_000,
+        gt=0,
+        description="An image of more pixels is quarantined, as it may be a decompression bomb.",
     )
-    fps: float = Field(1.0, gt=0, le=240, description="Frames per second taken from videos.")
+    fps: float = Field(
+        1.0, gt=0, le=240, description="This many frames per second are taken from videos."
+    )
     bands: str | None = Field(
         None,
-        description="Bands, from 1, that become red, green and blue, such as 4,3,2, or the one "
-        "that becomes grey; default: as the files say, else the first three or the first.",
+        description="These bands, counted from 1, become red, green and blue, such as 4,3,2, or "
+        "this one becomes grey. By default it is as the files say, else the first "
+        "three or the first.",
     )
     value_range: str = Field(
         "auto",
-        description="Values that become black and white. auto: eight bits as they are, all that "
-        "the files' bits hold where their values use it, else those of the whole corpus; file: as "
-        "the files state it, else all that their bits hold; or two numbers such as 0,3000.",
+        description="These values become black and white. With auto, eight bits stay as they "
+        "are, others span all that the files' bits hold where their values use it, "
+        "else what the whole corpus holds; with file, they span what the files "
+        "state, else all that their bits hold; or two numbers are given, such as "
+        "0,3000.",
     )
 
     @model_validator(mode="after")
@@ -47,30 +54,34 @@ class CorpusOptions(ReadOptions):
     """Which images, and what is known about them."""
 
     images: str = Field(
-        description="Folder or URI of images and videos, searched recursively, or one video."
+        description="This is a folder or URI of images and videos, which is searched "
+        "recursively, or one image or video."
     )
     labels: str | None = Field(
         None,
-        description="Folder or URI of label images (same relative path and stem, perhaps the "
-        "images' own folder), or a COCO JSON file.",
+        description="This is a folder or URI of label images (same relative path and stem; it "
+        "may be the images' own folder), or a COCO JSON file.",
     )
     taxonomy: str | None = Field(
         None,
-        description="JSON file of class names, void id, and where wanted colours or a "
-        "fine-to-coarse table.",
+        description="This JSON file holds the class names, the void id and, where wanted, "
+        "colours or a fine-to-coarse table.",
     )
     image_suffix: str | None = Field(
         None,
-        description="What the name of an image has beyond what it shares with its label, such as "
-        "_leftImg8bit.",
+        description="This is what the name of an image has beyond what it shares with its label, "
+        "such as _leftImg8bit.",
     )
     label_suffix: str | None = Field(
         None,
-        description="What the name of a label has beyond it, such as _gtFine_labelIds; other "
-        "files under --labels are then no labels. Without --labels they lie among the images.",
+        description="This is what the name of a label has beyond what it shares with its image, "
+        "such as _gtFine_labelIds; other files under --labels are then no labels. "
+        "Without --labels, labels lie among the images.",
     )
     pages: Literal["first", "all"] = Field(
-        "first", description="Of TIFFs with several pages: the first, or each as an image."
+        "first",
+        description="Of a TIFF with several pages, the first becomes an image, or each of them "
+        "does.",
     )
 
     def suffixes(self) -> dict[str, str]:
@@ -82,17 +93,17 @@ class CorpusOptions(ReadOptions):
 class InboxOptions(ReadOptions):
     """Where dumps arrive, each in a folder of its own."""
 
-    inbox: str = Field(description="Folder or URI whose every new folder is a dump.")
+    inbox: str = Field(description="Every new folder of this folder or URI is a dump.")
     quiet_minutes: float = Field(
         0.0,
         ge=0,
-        description="Leave folders of the inbox alone that changed within so many minutes.",
+        description="Folders of the inbox that changed within this many minutes are left alone.",
     )
 
 
 BACKBONE_HINT = (
-    "Any timm vision transformer, by name: vit_small_patch16_224.dino, vit_base_patch8_224.dino, "
-    "vit_small_patch14_reg4_dinov2, vit_small_patch16_dinov3, …"
+    "This names any vision transformer of timm: vit_small_patch16_224.dino, "
+    "vit_base_patch8_224.dino, vit_small_patch14_reg4_dinov2, vit_small_patch16_dinov3, and others."
 )
 LEAST_CROP, LEAST_GLOBAL, LEAST_LOCAL = 32, 16, 8
 """Smallest sides of a crop and of views, pixels."""
@@ -104,28 +115,35 @@ class FeaturesOptions(Options):
     backbone: str = Field("vit_small_patch16_224.dino", description=BACKBONE_HINT)
     weights: str | None = Field(
         None,
-        description="Weights file (.pth or .safetensors, path or URI; timm's or the published "
-        "names), 'untrained' for seeded random ones, or 'bundled' for the demo's; default: timm's "
-        "own, downloaded.",
+        description="This is a weights file (.pth or .safetensors, path or URI; timm's or the "
+        "published names), 'untrained' for seeded random ones, or 'bundled' for the "
+        "demo's. By default timm's own are downloaded.",
     )
     layer: int | None = Field(
-        None, ge=0, description="0-based block whose patch tokens are read; default: the last."
+        None,
+        ge=0,
+        description="The patch tokens of this block are read, counted from 0. By default it is "
+        "the last one.",
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
-        description="Of the backbone's products; auto: bfloat16 where this machine's GPU or CPU "
-        "computes in it, or a cluster's GPU.",
+        description="The backbone computes its products in this type. With auto it is bfloat16 "
+        "where this machine's GPU or CPU, or a cluster's GPU, computes in it.",
     )
     crops: Literal["five", "whole"] = Field(
-        "five", description="Training crops: five half-size ones of each image, or the whole."
+        "five", description="Training sees five half-size crops of each image, or the whole image."
     )
     crop_size: int = Field(
         224,
         ge=LEAST_CROP,
-        description="Side of a training crop, pixels. A multiple of the backbone's patch.",
+        description="A training crop has sides of this many pixels, which must be a multiple of "
+        "the backbone's patch.",
     )
     max_training_images: int = Field(
-        100_000, ge=1, description="Images that features are kept for; drawn by a hash of the id."
+        100_000,
+        ge=1,
+        description="Features are kept for at most this many images, which are drawn by a hash "
+        "of their ids.",
     )
 
 
@@ -135,84 +153,118 @@ class PretrainOptions(Options):
     backbone: str = Field("vit_small_patch16_224", description=BACKBONE_HINT)
     weights: str | None = Field(
         None,
-        description="Weights to start from: a file (.pth or .safetensors, path or URI), or 'timm' "
-        "for timm's own, downloaded; default: random ones, from scratch.",
+        description="Training starts from this file (.pth or .safetensors, path or URI), or from "
+        "timm's own weights with 'timm'. By default it starts from scratch.",
     )
-    steps: int = Field(20_000, ge=1, description="Optimiser steps.")
-    batch: int = Field(64, ge=2, description="Images per step.")
+    steps: int = Field(20_000, ge=1, description="The optimiser takes this many steps.")
+    batch: int = Field(64, ge=2, description="A step sees this many images.")
     global_size: int = Field(
         224,
         ge=LEAST_GLOBAL,
-        description="Side of the two global views, pixels. A multiple of the backbone's patch.",
+        description="The two global views have sides of this many pixels, which must be a "
+        "multiple of the backbone's patch.",
     )
     local_size: int = Field(
         96,
         ge=LEAST_LOCAL,
-        description="Side of the local views, pixels. A multiple of the backbone's patch.",
+        description="The local views have sides of this many pixels, which must be a multiple of "
+        "the backbone's patch.",
     )
-    local_views: int = Field(6, ge=0, description="Local views per image.")
+    local_views: int = Field(6, ge=0, description="Each image has this many local views.")
     window: str = Field(
         "1,1",
-        description="Share of an image's area that all its views are cut from, least and "
-        "greatest; below 1 for images with many things in them.",
+        description="All views of an image are cut from a part of it that covers this share of "
+        "its area, least and greatest; a share below 1 suits images with many things "
+        "in them.",
     )
     global_scale: str = Field(
-        "0.4,1", description="Share of that area in a global view, least and greatest."
+        "0.4,1", description="A global view covers this share of that area, least and greatest."
     )
     local_scale: str = Field(
-        "0.05,0.4", description="Share of that area in a local view, least and greatest."
+        "0.05,0.4", description="A local view covers this share of that area, least and greatest."
     )
-    colour: float = Field(1.0, ge=0, le=2, description="Strength of the colour jitter.")
-    learning_rate: float = Field(5e-4, gt=0, le=1, description="AdamW's learning rate at its peak.")
-    warmup: float = Field(0.1, ge=0, lt=1, description="Share of the steps in which it rises.")
-    weight_decay: str = Field("0.04,0.4", description="Weight decay at the start and at the end.")
+    colour: float = Field(1.0, ge=0, le=2, description="The colour jitter has this strength.")
+    learning_rate: float = Field(
+        5e-4, gt=0, le=1, description="AdamW's learning rate peaks at this value."
+    )
+    warmup: float = Field(
+        0.1, ge=0, lt=1, description="The learning rate rises in this share of the steps."
+    )
+    weight_decay: str = Field(
+        "0.04,0.4", description="These are the weight decay at the start and at the end."
+    )
     momentum: float = Field(
-        0.996, ge=0, lt=1, description="Momentum of the teacher at the start; 1 at the end."
+        0.996,
+        ge=0,
+        lt=1,
+        description="The teacher has this momentum at the start; it is 1 at the end.",
     )
     teacher_temperature: str = Field(
-        "0.04,0.07", description="Temperature of the teacher at the start and after its warm-up."
+        "0.04,0.07",
+        description="These are the teacher's temperatures at the start and after its warm-up.",
     )
     temperature_warmup: float = Field(
-        0.3, ge=0, le=1, description="Share of the steps in which that temperature rises."
+        0.3, ge=0, le=1, description="That temperature rises in this share of the steps."
     )
-    prototypes: int = Field(4096, ge=2, description="Outputs K of the projection heads.")
-    hidden: int = Field(2048, ge=1, description="Width of the projection heads.")
-    bottleneck: int = Field(256, ge=1, description="Width before the prototypes.")
+    prototypes: int = Field(
+        4096, ge=2, description="The projection heads have this many outputs K."
+    )
+    hidden: int = Field(2048, ge=1, description="The projection heads have this width.")
+    bottleneck: int = Field(256, ge=1, description="They have this width before the prototypes.")
     dense_weight: float = Field(
         0.5,
         ge=0,
         le=1,
-        description="Share of the patches' term in the loss: the same place in the two global "
-        "views. 0: images only, as in DINO.",
+        description="The patches' term, which compares the same place in the two global views, "
+        "has this share of the loss; with 0 only images count, as in DINO.",
     )
-    dense_points: int = Field(64, ge=1, description="Places per image in the patches' term.")
+    dense_points: int = Field(
+        64, ge=1, description="The patches' term compares this many places of each image."
+    )
     dense_reach: float = Field(
         0.12,
         ge=0,
         le=1,
-        description="How far a place's partner in the other view lies from it, standard deviation "
-        "as a share of the view's side: what is near is mostly the same thing. 0: the same place.",
+        description="A place's partner in the other view lies this far from it (standard "
+        "deviation, as a share of the view's side), since what is near is mostly the "
+        "same thing; with 0 it is the same place.",
     )
     frozen: float = Field(
-        0.01, ge=0, le=1, description="Share of the steps in which the prototypes stand still."
+        0.01,
+        ge=0,
+        le=1,
+        description="The prototypes stand still in this share of the steps, at the start.",
     )
-    clip: float = Field(3.0, gt=0, description="Greatest norm of the gradient.")
+    clip: float = Field(3.0, gt=0, description="The gradient's norm is clipped to this value.")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="Of the products; auto: bfloat16 where GPU or CPU computes in it."
+        "auto",
+        description="Products are computed in this type. With auto it is bfloat16 where GPU or "
+        "CPU computes in it.",
     )
     image_side: int = Field(
-        512, ge=16, description="Short side at which images are held, pixels; larger are shrunk."
+        512,
+        ge=16,
+        description="Images are held with a short side of at most this many pixels; larger ones "
+        "are shrunk.",
     )
-    seed: int = Field(0, ge=0, description="Seed of weights, draws and views.")
+    seed: int = Field(0, ge=0, description="Weights, draws and views come from this seed.")
     threads: int | None = Field(
-        None, ge=1, description="CPU threads; default: one per core. Changes only rounding."
+        None,
+        ge=1,
+        description="Training runs on this many CPU threads, by default one per core. This "
+        "changes only rounding.",
     )
     image_memory: int = Field(
-        2048, ge=0, description="MiB of decoded images held in memory; above: decoded again."
+        2048,
+        ge=0,
+        description="This many MiB of decoded images are held in memory; above that they are "
+        "decoded again.",
     )
-    checkpoint_steps: int = Field(500, ge=1, description="Steps between checkpoints.")
+    checkpoint_steps: int = Field(
+        500, ge=1, description="A checkpoint is written every this many steps."
+    )
     quality_steps: int = Field(
-        500, ge=1, description="Steps between label-free figures of the features."
+        500, ge=1, description="Label-free figures of the features are taken every this many steps."
     )
 
     def content(self) -> "PretrainOptions":
@@ -277,13 +329,16 @@ class PretrainOptions(Options):
 class NeighborsOptions(Options):
     """The table of nearest neighbours."""
 
-    k: int = Field(30, ge=2, description="Neighbours stored per crop, itself included.")
+    k: int = Field(
+        30, ge=2, description="This many neighbours are stored per crop, itself included."
+    )
     search: Literal["exact", "approximate"] = Field(
         "exact",
-        description="exact: the true neighbours; approximate: each crop is compared with the few "
-        "lists of similar crops that hold at least 98 % of the first seven neighbours of a sample, "
-        "for a small part of the time, above all where crops do not fall into clear groups. Among "
-        "fewer than 32,768 crops both are exact.",
+        description="With exact, the true neighbours are found. With approximate, each crop is "
+        "compared with the few lists of similar crops that hold at least 98 % of the "
+        "first seven neighbours of a sample, for a small part of the time, above all "
+        "where crops do not fall into clear groups. Among fewer than 32,768 crops "
+        "both are exact.",
     )
 
 
@@ -292,21 +347,30 @@ class HeadOptions(Options):
 
     recipe: Literal["mean-shift", "stego"] = Field(
         "mean-shift",
-        description="mean-shift: the features of each image are drawn together before the head "
-        "reads them, and large things drawn less often; stego: the published recipe.",
+        description="With mean-shift, the features of each image are drawn together before the "
+        "head reads them, and large things are drawn less often; stego is the "
+        "published recipe.",
     )
     shifts: str = Field(
         "auto",
-        description="auto (measured on the features), three numbers self,knn,rand, or a preset: "
-        "cocostuff27-s8, cocostuff27-b8, cityscapes27-b8, potsdam3-s8.",
+        description="The loss's shifts are measured on the features (auto), or given as three "
+        "numbers self,knn,rand or as a preset: cocostuff27-s8, cocostuff27-b8, "
+        "cityscapes27-b8, potsdam3-s8.",
     )
-    steps: int = Field(400, ge=1, description="Optimiser steps.")
-    batch: int = Field(16, ge=2, description="Images per step.")
-    code_size: int = Field(70, ge=2, description="Depth of the codes.")
-    grid: int = Field(11, ge=2, description="grid² tokens of each image take part in a step.")
-    learning_rate: float = Field(5e-4, gt=0, description="Adam's learning rate.")
-    dropout: float = Field(0.1, ge=0, lt=1, description="Probability of dropping a channel.")
-    seed: int = Field(0, ge=0, description="Seed of weights and draws.")
+    steps: int = Field(400, ge=1, description="The optimiser takes this many steps.")
+    batch: int = Field(16, ge=2, description="A step sees this many images.")
+    code_size: int = Field(70, ge=2, description="A code has this many numbers.")
+    grid: int = Field(
+        11,
+        ge=2,
+        description="The square of this number is how many tokens of each image take part in a "
+        "step.",
+    )
+    learning_rate: float = Field(5e-4, gt=0, description="This is Adam's learning rate.")
+    dropout: float = Field(
+        0.1, ge=0, lt=1, description="A channel is dropped with this probability."
+    )
+    seed: int = Field(0, ge=0, description="Weights and draws come from this seed.")
 
     @model_validator(mode="after")
     def _shifts_mean_something(self) -> "HeadOptions":
@@ -333,15 +397,21 @@ class ClustersOptions(Options):
 
     classes: Annotated[int, Field(ge=2, le=255)] | Literal["auto"] | None = Field(
         None,
-        description="Clusters K, or auto: as many as are stable; default: the taxonomy's classes, "
-        "else 16.",
+        description="k-means makes this many clusters K, or with auto as many as are stable. By "
+        "default they are as many as the taxonomy's classes, else 16.",
     )
     max_classes: int = Field(
-        32, ge=3, le=255, description="The largest K that --classes auto considers."
+        32, ge=3, le=255, description="This is the largest K that --classes auto considers."
     )
-    restarts: int = Field(10, ge=1, description="Independent starts; the lowest inertia wins.")
-    max_tokens: int = Field(200_000, ge=256, description="Codes drawn for clustering.")
-    seed: int = Field(0, ge=0, description="Seed of the draw and the starts.")
+    restarts: int = Field(
+        10,
+        ge=1,
+        description="k-means starts this many times, independently; the lowest inertia wins.",
+    )
+    max_tokens: int = Field(
+        200_000, ge=256, description="This many codes are drawn for clustering."
+    )
+    seed: int = Field(0, ge=0, description="The draw and the starts come from this seed.")
 
 
 class MasksOptions(Options):
@@ -350,34 +420,44 @@ class MasksOptions(Options):
     resolution: int = Field(
         448,
         ge=32,
-        description="Short side that the backbone sees, pixels, rounded to whole patches; 448 is "
-        "the scale of five-crops at 224. STEGO evaluates at 320.",
+        description="The backbone sees images with a short side of this many pixels, rounded to "
+        "whole patches; 448 is the scale of five-crops at 224. STEGO evaluates at "
+        "320.",
     )
     tile: int = Field(
         640,
         ge=64,
-        description="Window that the backbone sees at once, pixels, rounded down to whole patches.",
+        description="The backbone sees windows of this many pixels at once, rounded down to "
+        "whole patches.",
     )
     tile_overlap: int = Field(
-        160, ge=0, description="Overlap of those windows, pixels, rounded down to whole patches."
+        160,
+        ge=0,
+        description="Those windows overlap by this many pixels, rounded down to whole patches.",
     )
     sharpness: float = Field(
         1.0,
         gt=0,
-        description="Factor of the cosine before the softmax over clusters; STEGO: 2. Smaller "
-        "lets the CRF smooth more.",
+        description="The cosine is multiplied by this factor before the softmax over clusters "
+        "(STEGO: 2); a smaller one lets the CRF smooth more.",
     )
-    crf_iterations: int = Field(10, ge=0, description="Mean-field iterations; 0 turns it off.")
-    crf_tile: int = Field(1024, ge=64, description="Window of the CRF at full size, pixels.")
-    crf_overlap: int = Field(128, ge=0, description="Overlap of those windows, pixels.")
-    overlays: bool = Field(True, description="Also write each mask blended over its image.")
+    crf_iterations: int = Field(
+        10, ge=0, description="The CRF takes this many mean-field iterations; 0 turns it off."
+    )
+    crf_tile: int = Field(
+        1024, ge=64, description="The CRF sees windows of this many pixels at full size."
+    )
+    crf_overlap: int = Field(
+        128, ge=0, description="The CRF's windows overlap by this many pixels."
+    )
+    overlays: bool = Field(True, description="Each mask is also written blended over its image.")
     smooth_frames: int = Field(
         0,
         ge=0,
         le=16,
         exclude_if=lambda frames: frames == 0,  # masks from before the option keep their keys
-        description="Neighbouring frames of a video, on each side, that a frame's codes are "
-        "averaged with where the image hardly changes; 0 turns it off.",
+        description="A frame's codes are averaged with those of this many neighbouring frames of "
+        "its video on each side where the image hardly changes; 0 turns it off.",
     )
 
     @model_validator(mode="after")
@@ -398,18 +478,20 @@ class ScoresOptions(Options):
     """What is measured where there are labels."""
 
     baseline: bool = Field(
-        True, description="Also score k-means on the raw features, restarts and CRF alike."
+        True,
+        description="k-means on the raw features is scored too, with the same restarts and CRF.",
     )
-    linear_probe: bool = Field(True, description="Also score a linear probe of the codes.")
+    linear_probe: bool = Field(True, description="A linear probe of the codes is scored too.")
     probe_protocol: Literal["quick", "stego"] = Field(
         "quick",
-        description="quick: the probe is fitted to a draw of tokens and scored without CRF; stego: "
-        "to every pixel's label, for the head's steps and batches, and scored with the CRF.",
+        description="With quick, the probe is fitted to a draw of tokens and scored without CRF; "
+        "with stego, it is fitted to every pixel's label, for the head's steps and "
+        "batches, and scored with the CRF.",
     )
     seeds: str | None = Field(
         None,
-        description="Seeds such as 0,1,2,3,4: head, clusters, masks and scores are also made from "
-        "each of them, and the spread of the figures is told.",
+        description="Head, clusters, masks and scores are also made from each of these seeds, "
+        "such as 0,1,2,3,4, and the spread of the figures is told.",
     )
 
     @model_validator(mode="after")
@@ -441,21 +523,23 @@ class ExportOptions(Options):
 
     instances: bool = Field(
         False,
-        description="coco, cvat, labelstudio: an object for each connected part of a class "
-        "instead of one for the whole class.",
+        description="Each connected part of a class becomes an object, instead of one for the "
+        "whole class (coco, cvat, labelstudio).",
     )
     min_area: int = Field(
         1,
         ge=1,
-        description="coco, cvat, labelstudio, geojson: objects of fewer pixels are left out.",
+        description="Objects of fewer pixels are left out (coco, cvat, labelstudio, geojson).",
     )
     with_images: bool = Field(
-        False, description="coco, cvat, voc: the images themselves, upright, beside their masks."
+        False,
+        description="The images themselves are written too, upright, beside their masks (coco, "
+        "cvat, voc).",
     )
     document_root: str = Field(
         "/",
-        description="labelstudio: the folder that Label Studio serves local files from, its "
-        "LOCAL_FILES_DOCUMENT_ROOT.",
+        description="Label Studio serves local files from this folder, its "
+        "LOCAL_FILES_DOCUMENT_ROOT (labelstudio).",
     )
 
 
@@ -463,21 +547,28 @@ class StorageOptions(Options):
     """How object storage is reached, beyond the standard AWS variables and files."""
 
     endpoint: str | None = Field(
-        None, description="URL of the S3 service; default: AWS_ENDPOINT_URL, else AWS itself."
+        None,
+        description="The S3 service answers at this URL. By default it is AWS_ENDPOINT_URL, else "
+        "AWS itself.",
     )
-    region: str | None = Field(None, description="S3 region; default: AWS_DEFAULT_REGION.")
+    region: str | None = Field(
+        None, description="The bucket lies in this S3 region. By default it is AWS_DEFAULT_REGION."
+    )
     profile: str | None = Field(
-        None, description="Profile of the AWS credentials file; default: AWS_PROFILE."
+        None,
+        description="Credentials come from this profile of the AWS credentials file. By default "
+        "it is AWS_PROFILE.",
     )
     wait: float = Field(
         3600.0,
         ge=0,
-        description="Seconds to queue behind another run that writes the same workspace.",
+        description="A run queues for this many seconds behind another one that writes the same "
+        "workspace.",
     )
     report_url: str | None = Field(
         None,
         pattern=r"^https?://",
-        description="Address at which a web server shows the workspace's files, such as "
+        description="A web server shows the workspace's files at this address, such as "
         "https://reports.example.org/ws; links to reports begin with it.",
     )
 
@@ -486,21 +577,33 @@ class ComputeOptions(Options):
     """Where and how the work runs; changes no result."""
 
     executor: Literal["dask", "loop"] = Field(
-        "dask", description="dask: worker processes; loop: one after another in this process."
+        "dask",
+        description="With dask, worker processes do the work; with loop, this process does it, "
+        "one shard after another.",
     )
     cluster: str = Field(
-        "local", description="local, or the address of a Dask scheduler (tcp://host:port)."
+        "local",
+        description="Workers are local, or those of a Dask scheduler at this address "
+        "(tcp://host:port).",
     )
     workers: int | None = Field(
-        None, ge=1, description="Local worker processes; default: one per core."
+        None,
+        ge=1,
+        description="This many local worker processes are started, by default one per core.",
     )
     memory_limit: ByteSize | None = Field(
         None,
         ge=256 * 2**20,
-        description="Memory of each local worker, such as 4GiB; one that holds 95 % of it is "
-        "restarted and its shard given to another. Default: unlimited.",
+        description="Each local worker may hold this much memory, such as 4GiB; one that holds "
+        "95 % of it is restarted and its shard given to another. By default there is "
+        "no limit.",
     )
-    device: str = Field("auto", description="Torch device; auto: cuda if there is one, else cpu.")
+    device: str = Field(
+        "auto", description="Torch computes on this device; auto is cuda if there is one, else cpu."
+    )
     feature_memory: int = Field(
-        1024, ge=0, description="MiB of features held in memory while training; above: streamed."
+        1024,
+        ge=0,
+        description="This many MiB of features are held in memory while training; above that "
+        "they are streamed.",
     )

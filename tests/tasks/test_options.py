@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from stego_core.errors import CapacityError, OptionError
+from tasks import options
 from tasks.enough import require_enough
 from tasks.options import (
     ClustersOptions,
@@ -117,3 +118,14 @@ class TestEnough:
             self.check(1, k=6, classes=4)
         with pytest.raises(CapacityError, match="--crops five"):
             self.check(1, k=2, crops="whole", classes=2)
+
+
+def test_every_description_is_a_sentence() -> None:
+    models = [each for each in vars(options).values() if isinstance(each, type)]
+    fields = [f for m in models if issubclass(m, options.Options) for f in m.model_fields.items()]
+    assert len(fields) > 100
+    for name, field in fields:
+        said = field.description or ""
+        assert said.endswith("."), name
+        assert said[:1].isupper() or said.startswith("k-means"), name
+        assert len(said.split()) > 4, name
