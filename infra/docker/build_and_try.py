@@ -14,7 +14,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -154,7 +153,9 @@ def run(command: Sequence[str], seconds: float = float("inf")) -> str:
         command, stdout=output[0], stderr=output[1], text=True, start_new_session=True
     ) as process:
         try:
-            printed, _ = process.communicate(timeout=min(max(seconds, 0), threading.TIMEOUT_MAX))
+            printed, _ = process.communicate(
+                timeout=None if seconds == float("inf") else max(seconds, 0)
+            )
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             raise

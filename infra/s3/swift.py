@@ -24,6 +24,8 @@ from configuration import ACCESS_KEY, HOST, SECRET_KEY, SERVERS, python, write_c
 
 DEFAULT_PORT, REGION = 5557, "us-east-1"
 START_SECONDS, STOP_SECONDS = 120, 15
+ARGUMENT_LOOKS = 20
+"""A process that has just been started has no arguments yet: its line is read again so often."""
 MODULES = {
     "account": "swift.account.server",
     "container": "swift.container.server",
@@ -81,10 +83,15 @@ def running(folder: Path) -> tuple[int | None, dict[str, int]]:
 
 def is_ours(folder: Path, name: str, pid: int) -> bool:
     """Whether `pid` still is that process of this folder, and not one that got its number."""
-    try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-    except OSError:
-        return False
+    words: list[bytes] = []
+    for _ in range(ARGUMENT_LOOKS):
+        try:
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        except OSError:
+            return False
+        if any(words):
+            break
+        time.sleep(0.05)
     return {MODULES[name].encode(), os.fsencode(folder / "etc")} <= set(words)
 
 

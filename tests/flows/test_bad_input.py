@@ -239,7 +239,7 @@ def test_a_full_disk(
     def full(target: str, content: bytes) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(storage, "_write_local", full)
+    monkeypatch.setattr(storage, "write_local", full)
     assert "no space is left" in refused(*run_flags(corpus))
 
 

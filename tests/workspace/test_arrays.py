@@ -156,7 +156,8 @@ class TestWriteShard:
         synced = []
         monkeypatch.setattr(os, "fsync", lambda number: synced.append(os.fstat(number).st_ino))
         arrays.write_shard(local, GROUP, NAME, 1, VALUES[4:8])
-        assert synced == [shard_file(local, 1).stat().st_ino]
+        shard = shard_file(local, 1)
+        assert synced == [shard.stat().st_ino, shard.parent.stat().st_ino]
 
     def test_a_full_disk(self, local: Storage) -> None:
         big = Layout((4, 100_000), "float32", shard_rows=4)

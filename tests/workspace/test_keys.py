@@ -70,7 +70,7 @@ def others(model: BaseModel, name: str) -> list[Any]:
     elif isinstance(value, float):
         candidates = [value * 1.001]
     else:
-        candidates = [7] if int in parts else ["7,8,9"]
+        candidates = [7] if int in parts else ["7,8" if name == "value_range" else "7,8,9"]
     return [candidate for candidate in candidates if candidate != value]
 
 
