@@ -23,7 +23,7 @@ from tasks.workspace import remembered
 from tasks.workspace.storage import Storage
 from tasks.workspace.workspace import Workspace
 
-pytestmark = [pytest.mark.usefixtures("prefect"), pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("prefect"), pytest.mark.timeout(200)]
 JSON = "application/json"
 
 

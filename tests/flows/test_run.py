@@ -193,6 +193,7 @@ class TestFinishedWorkspace:
         after = {p: p.stat().st_mtime_ns for p in (finished / "ws").rglob("records/*.json")}
         assert after == before
 
+    @pytest.mark.long
     def test_spread_over_seeds(self, finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
         before = masks(finished, "train")
         stego("scores", "--workspace", str(finished / "ws"), "--seeds", "0,1", "--executor", "loop")
@@ -213,6 +214,7 @@ class TestFinishedWorkspace:
         current = json.loads((finished / "ws" / "current.json").read_text())
         assert "seeds" not in current["options"]["scores"]  # or backfills would repeat them all
 
+    @pytest.mark.long
     def test_a_spread_of_other_masks_is_not_shown(
         self, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:

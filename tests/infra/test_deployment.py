@@ -28,7 +28,8 @@ DEPLOYMENTS = (
 
 
 @pytest.fixture(
-    scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.long)]
+    scope="module",
+    params=[pytest.param(name, marks=pytest.mark.long) for name in ("sqlite", "postgresql")],
 )
 def setup(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
