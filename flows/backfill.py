@@ -43,10 +43,10 @@ def backfill(
     """Label new dumps with the current head and clusters; costs their own size only.
 
     Args:
-        workspace: Folder or URI of a finished workspace.
+        workspace: This folder or URI holds a finished workspace.
         images: These are the images of one new dump; give either this or `inbox`.
         inbox: This is the place whose every new folder is a dump.
-        dump: Name of the one dump in the workspace. By default it is the last part of its path.
+        dump: This names the one dump in the workspace. By default it is the last part of its path.
         compute_options: These say where the work runs.
         storage_options: These say how object storage is reached.
 
@@ -196,8 +196,8 @@ def retrain(
     """Train a new head on the dumps that are there by now, with the options of the last run.
 
     Args:
-        workspace: Folder or URI of a finished workspace.
-        dumps: Names of the dumps to train on. By default these are all of them.
+        workspace: This folder or URI holds a finished workspace.
+        dumps: These dumps are trained on. By default it is all of them.
         relabel: Every dump is labelled anew; otherwise only those that come later.
         compute_options: These say where the work runs.
         storage_options: These say how object storage is reached.

@@ -49,9 +49,9 @@ def benchmark(
     """Train and evaluate on a published data set as published.
 
     Args:
-        workspace: Folder or URI that holds all outcomes; it is made if there is none.
+        workspace: This folder or URI holds all outcomes; it is made if there is none.
         name: This is one of cocostuff27, cocostuff15, cocostuff3, cityscapes27 and potsdam3.
-        data: Folder or URI that holds the data set in its own form.
+        data: This folder or URI holds the data set in its own form.
         options: What is set in them wins over what was published.
         resampling: Images are resized like this, nearest as published or bilinear.
         limit: For a trial, only so many images of each split are used.

@@ -35,13 +35,13 @@ def pipeline(
     """Label every pixel of a folder of images, from nothing to the report.
 
     Args:
-        images: Folder or URI of images and videos, searched recursively. Like the next ones, it
+        images: This folder or URI of images and videos is searched. Like the next fields, it
             wins over the field of the same name in `options.corpus`.
-        workspace: Folder or URI that holds all outcomes; it is made if there is none.
-        labels: Folder or URI of label images of the same relative path and stem. They only score.
-        taxonomy: JSON file of the labels' class names.
-        dump: Name of the images in the workspace. By default it is the last part of their path.
-        options: All other options, by stage. Each has a default that works without tuning.
+        workspace: This folder or URI holds all outcomes; it is made if there is none.
+        labels: This folder or URI holds label images of the same relative path; they only score.
+        taxonomy: This JSON file holds the class names of the labels.
+        dump: This names the images in the workspace. By default it is the last part of their path.
+        options: These are all other options, by stage; their defaults work without tuning.
 
     Returns:
         keys of all stages, the report's place.

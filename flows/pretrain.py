@@ -48,10 +48,10 @@ def pretraining(
     """Train a backbone on a folder of images, without a label.
 
     Args:
-        workspace: Folder or URI that holds all outcomes; it is made if there is none.
+        workspace: This folder or URI holds all outcomes; it is made if there is none.
         corpus: These are the images; their labels are not looked at.
         options: These say how the backbone is trained.
-        dump: Name of the images in the workspace. By default it is the last part of their path.
+        dump: This names the images in the workspace. By default it is the last part of their path.
         compute_options: These say where the training runs.
         storage_options: These say how object storage is reached.
 
