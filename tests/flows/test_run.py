@@ -530,4 +530,4 @@ class TestNames:
 def test_help_shows_the_models_descriptions() -> None:
     command = [sys.executable, "-m", "flows", "run", "--help"]
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert "Side of a training crop, pixels." in shown
+    assert "A training crop has sides of this many" in " ".join(shown.split())
