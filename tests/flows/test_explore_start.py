@@ -227,6 +227,7 @@ class TestInTheBrowser:
         with exploring(own) as running:
             here = f"http://{running.host}/"
             page = Page(browser, here, Workspace.open(str(own)))
+            browser.set_window_size(1280, 800)  # whatever a test before has left
             browser.get("about:blank")
             browser.delete_all_cookies()
             browser.get(f"{here}#/image/train/2")  # as in a fresh profile
