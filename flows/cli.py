@@ -164,7 +164,10 @@ def _callback(command: "CommandSpec") -> Callable[..., None]:
         **values: Any,
     ) -> None:
         from flows import logs
+        from tasks.workspace.workspace import Workspace
 
+        if not command.makes and "://" not in workspace:
+            Workspace.open(workspace)  # before a folder is made for the log of a mistyped one
         place = log_path(workspace, log_file)
         with logs.logging_to(place, logs.form(log_format), log_file is not None):
             try:

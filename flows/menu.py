@@ -23,6 +23,7 @@ class CommandSpec:
         continues: whether unset options are those of the workspace's last run.
         writes: whether it changes the workspace without a flow that sees to being alone.
         optional: sections that are None where none of their options is given.
+        makes: whether it makes the workspace where there is none.
     """
 
     name: str
@@ -33,6 +34,7 @@ class CommandSpec:
     continues: bool = False
     writes: bool = False
     optional: Sequence[str] = ()
+    makes: bool = False
 
 
 def _stage(
@@ -143,7 +145,12 @@ ALL = (
 
 COMMANDS = (
     CommandSpec(
-        "run", "Label a folder of images, from nothing to the report.", commands.run, ALL, [DUMP]
+        "run",
+        "Label a folder of images, from nothing to the report.",
+        commands.run,
+        ALL,
+        [DUMP],
+        makes=True,
     ),
     CommandSpec(
         "backfill",
@@ -166,6 +173,7 @@ COMMANDS = (
         commands.pretrain,
         ("corpus", "pretrain", "storage", "compute"),
         [DUMP],
+        makes=True,
     ),
     CommandSpec(
         "benchmark",
@@ -174,6 +182,7 @@ COMMANDS = (
         commands.benchmark,
         ALL[1:],
         [BENCHMARK, DATA, LIMIT, RESAMPLING],
+        makes=True,
     ),
     CommandSpec(
         "import-checkpoint",
@@ -181,8 +190,16 @@ COMMANDS = (
         commands.import_checkpoint,
         ("storage",),
         [FILE, BACKBONE, TAXONOMY, PACKAGES],
+        makes=True,
     ),
-    CommandSpec("demo", "The pipeline on generated scenes.", commands.demo, ("compute",), [SCENES]),
+    CommandSpec(
+        "demo",
+        "The pipeline on generated scenes.",
+        commands.demo,
+        ("compute",),
+        [SCENES],
+        makes=True,
+    ),
     CommandSpec(
         "segment", "Label a few loose images.", commands.segment, ("compute",), [IMAGES, OUT]
     ),
@@ -215,6 +232,7 @@ COMMANDS = (
         ("corpus", "compute"),
         [DUMP],
         writes=True,
+        makes=True,
     ),
     _stage("features", "Extract features.", commands.features, DUMPS),
     _stage("neighbors", "Find neighbours.", commands.neighbors, DUMPS),

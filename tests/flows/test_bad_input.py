@@ -153,6 +153,7 @@ class TestMistakes:
 
     def test_no_workspace(self, tmp_path: Path, refused: Callable[..., str]) -> None:
         assert "is not a workspace" in refused("status", "--workspace", str(tmp_path / "none"))
+        assert not (tmp_path / "none").exists()
 
     def test_stage_out_of_order(self, corpus: Path, refused: Callable[..., str]) -> None:
         ws = str(corpus.parent / "ws")

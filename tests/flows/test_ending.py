@@ -84,7 +84,7 @@ class TestCommands:
         def built(run: object) -> click.Command:
             from flows.menu import CommandSpec
 
-            spec = CommandSpec("try", "", run)  # type: ignore[arg-type]
+            spec = CommandSpec("try", "", run, makes=True)  # type: ignore[arg-type]
             callback = cli._callback(spec)
             group = click.Group("stego")
             group.add_command(click.Command("try", callback=callback, params=cli._common()))
