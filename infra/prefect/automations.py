@@ -11,6 +11,7 @@ FINAL = ["Completed", "Failed", "Outage", "Crashed", "Cancelled", "Cancelling", 
 WAITING = ["Scheduled", "Late", "AwaitingRetry", "AwaitingConcurrencySlot", "Paused", "Suspended"]
 CLAIMED = ["Pending", "Submitting", "InfrastructurePending"]
 STARTED = ["Running", "Retrying"]
+AGAIN = "try a run again"
 TRANSIENT = ["Crashed", "Outage"]
 """What trying again may mend; flows.outage names the second."""
 
@@ -135,7 +136,7 @@ def again(pool: str, times: int, delay: int) -> dict[str, Any]:
     """
     counts = [str(count) for count in range(1, times + 1)] or ["never"]
     return {
-        "name": "try a run again",
+        "name": AGAIN,
         "description": f"A run that crashed, or that an outage ended, is started again after "
         f"{delay} s, {times} times at most; it computes what is missing.",
         "trigger": {

@@ -13,6 +13,7 @@ from urllib.error import URLError
 
 from background import say
 from lost import close_lost
+from retrying import retry_forgotten
 
 LOOK_SECONDS = 10
 LONGEST_WAIT_SECONDS = 60
@@ -60,10 +61,11 @@ class Keeper:
         return [*start, "--pool", self.pool, "--name", self.name, "--install-policy", "never"]
 
     def look(self) -> None:
-        """Close lost runs; a server that is away or refuses is asked again next time."""
+        """Close lost runs, start forgotten ones; a server that is away is asked again next time."""
         try:
-            for line in close_lost(self.url, self.pool):
-                say(line)
+            for look in (close_lost, retry_forgotten):
+                for line in look(self.url, self.pool):
+                    say(line)
         except (URLError, OSError, ValueError) as error:
             say(f"lost runs could not be looked for: {error}")
 

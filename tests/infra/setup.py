@@ -113,11 +113,12 @@ def at_work(setup: Setup, name: str, flow: str, function: str) -> str:
 
 
 @contextmanager
-def started(folder: Path, database: str = "sqlite") -> Iterator[Setup]:
-    """`make server`, `make worker`, `make deploy`; then `make stop`."""
+def started(folder: Path, database: str = "sqlite", **environment: str) -> Iterator[Setup]:
+    """`make server`, `make worker`, `make deploy` in this environment; then `make stop`."""
     with ExitStack() as stack:
         place = stack.enter_context(postgresql()) if database == "postgresql" else database
         made = Setup(folder, place)
+        made.environment.update(environment)
         stack.callback(made.services, "stop")
         made.said = made.good("server")
         both = [made.start("worker"), made.start("deploy")]

@@ -11,6 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "infra" / "prefect"))
 from lost import Machine
+from retrying import is_forgotten
 
 LIVE, DEAD, ELSEWHERE, AWAY = "here-2", "here-1", "there-7", "there-3"
 
@@ -109,3 +110,34 @@ def test_when_nothing_inside_a_run_is_under_way(state: str, age: float, over: bo
     from lost import ended
 
     assert ended(run(state, None, age=age)) == over
+
+
+def ended(age: float, count: int = 1) -> dict[str, Any]:
+    return {**run("CRASHED", DEAD, age=age), "run_count": count}
+
+
+class TestForgotten:
+    """Runs whose end no automation heard of: it waits for 60 s, three times at most."""
+
+    @staticmethod
+    def automation(age: float = 10**6) -> dict[str, Any]:
+        made = run("", None, age=age)["state"]["timestamp"]
+        trigger = {"within": 60, "match": {"prefect.run-count": ["1", "2", "3"]}}
+        return {"created": made, "trigger": trigger}
+
+    @pytest.mark.parametrize("count", [1, 3])
+    def test_the_automation_is_late(self, count: int) -> None:
+        assert is_forgotten(ended(100, count), self.automation())
+
+    @pytest.mark.parametrize(
+        ("age", "count", "created"),
+        [
+            (80, 1, 10**6),  # the automation may still act
+            (100, 4, 10**6),  # often enough
+            (100, 0, 10**6),  # never begun: its code or image is missing
+            (90_000, 1, 10**6),  # history
+            (100, 1, 50),  # from before there was an automation
+        ],
+    )
+    def test_left_alone(self, age: float, count: int, created: float) -> None:
+        assert not is_forgotten(ended(age, count), self.automation(created))

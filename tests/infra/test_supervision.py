@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -31,12 +32,15 @@ def place(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def start(setup: Setup) -> Callable[..., str]:
-    def begin(function: str = "long_run", flow: str = "backfill", **parameters: Any) -> str:
-        where = f"/deployments/{at_work(setup, function, flow, function)}/create_flow_run"
-        body = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
-        return str(setup.api(where, body)["id"])
+    return partial(begin, setup)
 
-    return begin
+
+def begin(
+    setup: Setup, function: str = "long_run", flow: str = "backfill", **parameters: Any
+) -> str:
+    where = f"/deployments/{at_work(setup, function, flow, function)}/create_flow_run"
+    body = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
+    return str(setup.api(where, body)["id"])
 
 
 def state(setup: Setup, run: str) -> str:
@@ -149,6 +153,20 @@ def test_an_outage_is_tried_again_and_a_mistake_is_not(
     assert states(setup, outage).count("Outage") == 2
     assert state(setup, mistake) == "Failed"
     assert (len(noted(away, "starts")), len(noted(wrong, "starts"))) == (3, 1)
+
+
+def test_no_event_of_an_outage_arrives(tmp_path: Path) -> None:
+    """As on SQLite, whose locked database makes Prefect give events up."""
+    server, away = tmp_path / "server", tmp_path / "away"
+    server.mkdir()
+    away.mkdir()
+    with started(server, PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED="false") as setup:
+        outage = begin(setup, "failing", "pipeline", folder=str(away), mistake=False)
+        completed(setup, outage)
+        assert states(setup, outage).count("Outage") == 2
+        log = setup.folder / "services" / "prefect" / "worker.log"
+        assert log.read_text().count("the event of its end was lost") >= 2
+    assert len(noted(away, "starts")) == 3
 
 
 @pytest.fixture
