@@ -1,6 +1,7 @@
 """Bytes to pixels and back: decoding what people have, encoding what they get."""
 
 import io
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -38,6 +39,7 @@ ON_SIDE = {5, 6, 7, 8}
 """Orientations of pictures that are stored lying on a side."""
 PHOTO_QUALITY = 95
 
+logging.getLogger("PIL").setLevel(logging.CRITICAL)  # what it says it also raises, or GDAL reads
 Image.MAX_IMAGE_PIXELS = None  # `max_pixels` decides, with a message of its own
 
 
