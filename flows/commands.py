@@ -64,15 +64,13 @@ def import_checkpoint(
     file: str,
     backbone: str | None,
     taxonomy: str | None,
-    packages: str | None,
     storage: StorageOptions,
 ) -> Shown:
     """A published STEGO model."""
     from flows import console
     from flows.published import import_checkpoint
 
-    named = [name.strip() for name in packages.split(",")] if packages else []
-    found = import_checkpoint(workspace, file, backbone, taxonomy, named, storage)
+    found = import_checkpoint(workspace, file, backbone, taxonomy, storage)
     return lambda: console.show_imported(workspace, found)
 
 

@@ -134,11 +134,6 @@ BACKBONE = click.Option(
 TAXONOMY = click.Option(
     ["--taxonomy"], help="JSON file of the linear probe's classes, in their order: names clusters."
 )
-PACKAGES = click.Option(
-    ["--packages"],
-    help="Further packages, separated by commas, whose configuration classes the file may name; "
-    "nothing is imported from them.",
-)
 ALL = (
     "corpus", "features", "neighbors", "head", "clusters", "masks", "scores", "storage", "compute"
 )  # fmt: skip
@@ -189,7 +184,7 @@ COMMANDS = (
         "Take over a published STEGO model: backbone, head and clusters of a .ckpt file.",
         commands.import_checkpoint,
         ("storage",),
-        [FILE, BACKBONE, TAXONOMY, PACKAGES],
+        [FILE, BACKBONE, TAXONOMY],
         makes=True,
     ),
     CommandSpec(

@@ -1,7 +1,5 @@
 """Published models: a STEGO checkpoint becomes what a workspace labels images with."""
 
-from collections.abc import Sequence
-
 from flows.pipeline import make_current
 from flows.session import alone, connected
 from flows.settings import RunOptions
@@ -26,7 +24,6 @@ def import_checkpoint(
     file: str,
     backbone: str | None = None,
     taxonomy: str | None = None,
-    packages: Sequence[str] = (),
     storage_options: StorageOptions | None = None,
 ) -> Imported:
     """Make a published STEGO model the current one of a workspace; nothing in the file is executed.
@@ -40,7 +37,6 @@ def import_checkpoint(
         backbone: timm's name of its transformer; None tells it by the shapes.
         taxonomy: path or URI of the taxonomy of its linear probe's classes, which then name the
             clusters; None leaves them numbered until labels are scored.
-        packages: further packages whose classes the file may name.
         storage_options: how object storage is reached.
 
     Raises:
@@ -50,7 +46,7 @@ def import_checkpoint(
     """
     storage = storage_options or StorageOptions()
     with connected(storage):
-        checkpoint = published.read(file, backbone, taxonomy, packages)
+        checkpoint = published.read(file, backbone, taxonomy)
         place = Workspace.create(workspace)
         with alone(workspace, storage):
             found = published.keep(place, checkpoint)

@@ -1,7 +1,5 @@
 """Backbones and heads: fetched once, kept in the workspace, built once per worker."""
 
-import argparse
-import io
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -19,7 +17,7 @@ from stego_core import backbone as backbones
 from stego_core import meanshift
 from stego_core.errors import OptionError, WeightsError
 from stego_core.head import Head, IdentityHead, MeanShiftHead
-from tasks import hub, machine
+from tasks import checkpointfile, hub, machine
 from tasks.workspace import keys, tables
 from tasks.workspace.ledger import Folder
 from tasks.workspace.storage import Storage
@@ -181,13 +179,11 @@ def from_file(location: str) -> dict[str, Tensor]:
     try:
         if name.endswith(".safetensors"):
             return dict(safetensors.torch.load(content))
-        # DINO's checkpoints hold their command's arguments too: names and plain values.
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            stored = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except Exception as error:  # the unpickler raises whatever the bytes lead it to
+        stored = checkpointfile.load(content)
+    except Exception as error:  # safetensors raises whatever the bytes lead it to
         raise WeightsError(
-            f"--weights {location} does not hold plain tensors "
-            f"({str(error).splitlines()[0][:120]}); expected .safetensors or a .pth state dict"
+            f"--weights {location} does not hold plain tensors ({error}); expected .safetensors or "
+            "a .pth state dict"
         ) from None
     for nest in NESTS:
         if isinstance(stored, dict) and isinstance(stored.get(nest), dict):

@@ -1,6 +1,7 @@
 """Published checkpoints: a `.ckpt` of STEGO becomes a workspace's backbone, head and clusters."""
 
-from collections.abc import Collection, Mapping
+from collections import OrderedDict
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,13 +13,11 @@ from stego_core import published
 from stego_core.errors import OptionError, WeightsError
 from stego_core.published import Published
 from stego_core.taxonomy import Taxonomy
-from tasks import model
+from tasks import checkpointfile, model
 from tasks.clusters import CENTROIDS_FILE
 from tasks.model import HEAD_FILE, BackboneSpec
-from tasks.pickles import Placeholder
 from tasks.probe import PROBE_FILE
 from tasks.taxonomies import load_taxonomy
-from tasks.torchfile import TensorReference, TorchFile
 from tasks.workspace import keys, tables
 from tasks.workspace.workspace import Workspace
 
@@ -67,7 +66,6 @@ def read(
     location: str,
     backbone: str | None = None,
     taxonomy: str | None = None,
-    packages: Collection[str] = (),
 ) -> Checkpoint:
     """A checkpoint's parameters; nothing in the file is executed.
 
@@ -75,7 +73,6 @@ def read(
         location: path or URI of the file.
         backbone: timm's name of the transformer; None tells it by the shapes.
         taxonomy: path or URI of the taxonomy of the linear probe's classes.
-        packages: further packages whose classes the file may name.
 
     Raises:
         WeightsError: it is no STEGO checkpoint, is damaged, or names what it has no need of.
@@ -83,8 +80,7 @@ def read(
     """
     name, content = model.read_whole(location, location)
     try:
-        file = TorchFile(content, packages)
-        state = parameters(file)
+        state = parameters(checkpointfile.load(content), len(content))
         parts = published.published(state)
         known = backbone or published.architecture(parts.backbone)
     except WeightsError as error:
@@ -114,36 +110,39 @@ def _names(name: str, parts: Published, taxonomy: Taxonomy | None) -> list[str] 
     return published.names(parts.centroids, parts.probe, taxonomy.classes)
 
 
-def parameters(file: TorchFile) -> dict[str, NDArray[np.float32]]:
+def parameters(document: Any, size: int) -> dict[str, NDArray[np.float32]]:
     """The parameters that are read of a Lightning checkpoint's state dict, or of a bare one.
+
+    Args:
+        document: what the file holds.
+        size: of the file, bytes.
 
     Raises:
         WeightsError: there are none, or they say that other features were used.
     """
-    document = file.document
-    state = document.get("state_dict", document) if isinstance(document, dict) else None
+    state = dict.get(document, "state_dict", document) if isinstance(document, dict) else None
     if not isinstance(state, dict):
         raise WeightsError("it holds no state_dict")
     feature = setting(document, "dino_feat_type")
     if feature not in FEATURES:
         raise WeightsError(f"its codes are made of {feature!a}, not of the last block's output")
-    found = {
+    tensors = {
         name: value
-        for name, value in state.items()
+        for name, value in dict.items(state)
         if isinstance(name, str) and published.wanted(name)
     }
-    strange = [name for name, value in found.items() if not isinstance(value, TensorReference)]
+    strange = [name for name, value in tensors.items() if not checkpointfile.is_plain(value)]
     if strange:
         raise WeightsError(f"its {strange[0]} is no plain tensor")
-    if sum(value.elements for value in found.values()) > file.size:
+    if sum(value.numel() for value in tensors.values()) > size:  # views of one storage
         raise WeightsError("its tensors are larger than the file")
-    return {name: file.tensor(value) for name, value in found.items()}
+    return {name: value.detach().float().contiguous().numpy() for name, value in tensors.items()}
 
 
 def setting(document: Any, name: str) -> Any:
     """A plain value by its name, wherever in a document it lies; None if it is nowhere.
 
-    Configuration objects keep their entries in their state, and each value in a node's `_val`.
+    Configuration objects keep their entries in their attributes, and each value in a node's `_val`.
     """
     waiting: list[Any] = [document]
     seen: set[int] = set()
@@ -152,20 +151,20 @@ def setting(document: Any, name: str) -> Any:
         if id(value) in seen:
             continue  # a pickle's values may hold themselves
         seen.add(id(value))
-        if isinstance(value, Placeholder):
-            waiting += [value.state, value.entries, value.items]
-        elif isinstance(value, dict):
+        if isinstance(value, OrderedDict):
+            waiting.append(vars(value))
+        if isinstance(value, dict):
             if name in value:
                 return _plain(value[name])
-            waiting += value.values()
+            waiting += dict.values(value)
         elif isinstance(value, list | tuple):
             waiting += value
     return None
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Placeholder) and isinstance(value.state, dict):
-        value = value.state.get("_val")
+    if isinstance(value, OrderedDict):
+        value = vars(value).get("_val")
     return value if isinstance(value, str | int | float) else None
 
 
