@@ -17,6 +17,8 @@ $(INSTALLED): pyproject.toml setup.py constraints.txt stego_core/_lattice.cpp
 	@echo "installing the pinned versions (some minutes, about 6 GB) ..."
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps datumaro==1.13.12
+	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt pydensecrf2 \
+		|| echo "pydensecrf2 does not build here (it needs g++, and a Python that Cython 0.29 knows): --crf-engine pydensecrf is missing, all else works" >&2
 	@touch $@
 
 demo: $(INSTALLED) ## run the whole pipeline on a small generated corpus

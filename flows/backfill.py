@@ -22,6 +22,7 @@ from tasks.options import (
     ReadOptions,
     StorageOptions,
 )
+from tasks.segmenter import refiner
 from tasks.summary import Summary
 from tasks.unchanged import check_unchanged
 from tasks.workspace.storage import Storage
@@ -68,7 +69,8 @@ def backfill(
         report = None
         if dumps:
             place = Workspace.open(workspace)
-            place.current()  # before a lease is taken on it
+            current = place.current()  # before a lease is taken on it
+            refiner(built("masks", current["options"].get("masks", {})))  # a package may be missing
             with session(workspace, storage, run):
                 for options in dumps:
                     name = dump or default_dump(options.images)

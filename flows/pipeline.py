@@ -16,6 +16,7 @@ from tasks import enough
 from tasks.listing import default_dump
 from tasks.log import Log
 from tasks.options import CorpusOptions
+from tasks.segmenter import refiner
 from tasks.workspace.workspace import Workspace
 
 log = Log(__name__)
@@ -47,9 +48,10 @@ def pipeline(
         keys of all stages, the report's place.
 
     Raises:
-        OptionError: no images are given.
+        OptionError: no images are given, or the CRF's package is not installed.
     """
     options = options or FormOptions()
+    refiner(options.masks)  # a package may be missing
     corpus = corpus_of(options.corpus, images=images, labels=labels, taxonomy=taxonomy)
     name = dump or default_dump(corpus.images)
     with session(workspace, options.storage, options.compute):

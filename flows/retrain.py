@@ -12,6 +12,7 @@ from flows.session import connected, session
 from flows.settings import RunOptions, built
 from stego_core.errors import InputError
 from tasks.options import ComputeOptions, StorageOptions
+from tasks.segmenter import refiner
 from tasks.workspace.workspace import Workspace
 
 
@@ -50,6 +51,7 @@ def retrain(
                 raise InputError(f"no dump {', '.join(unknown)}; there are {', '.join(there)}")
             stored = {name: built(name, held) for name, held in current["options"].items()}
             options = RunOptions(compute=run, **stored)
+            refiner(options.masks)  # a package may be missing
             backbone = place.folder("clusters", current["keys"]["clusters"]).manifest()["backbone"]
             chosen = [name for name in there if not dumps or name in dumps]
             keys, tables = train(place, chosen, options, backbone)

@@ -1,7 +1,12 @@
-"""Refinement of class maps with a fully connected CRF (Krähenbühl & Koltun, NeurIPS 2011)."""
+"""Refinement of class maps with a fully connected CRF (Krähenbühl & Koltun, NeurIPS 2011).
+
+`_lattice.cpp` is written by hand because the library for this, pydensecrf (`densecrf.py`), takes
+twice the time and memory, comes without wheels, and does not build with every Python.
+"""
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +17,31 @@ SHARPNESS = 2.0
 """Factor of the cosine before the softmax over clusters, as in STEGO."""
 
 
+class Refiner(Protocol):
+    """What a segmenter asks of a CRF."""
+
+    @property
+    def sharpness(self) -> float:
+        """Factor of the cosine before the softmax that the log probabilities come from."""
+
+    def refine(
+        self,
+        log_probabilities: NDArray[np.float32],
+        image: NDArray[np.uint8],
+        valid: NDArray[np.bool_] | None = None,
+    ) -> NDArray[np.float32]:
+        """Class probabilities (K, H, W) float32 that follow the image's edges.
+
+        Args:
+            log_probabilities: (K, H, W) float32.
+            image: (H, W, 3) uint8 RGB of the same size.
+            valid: (H, W) bool, which pixels hold data; None where all do.
+        """
+
+
 @dataclass(frozen=True)
 class Crf:
-    """Parameters of the dense CRF; the defaults are STEGO's.
+    """The dense CRF with its parameters, computed on our lattice; the defaults are STEGO's.
 
     Attributes:
         iterations: mean-field iterations; 0 leaves the input as it is.
@@ -56,21 +83,28 @@ class Crf:
             return np.exp(log_probabilities)
         scores = np.ascontiguousarray(log_probabilities, np.float32).reshape(classes, -1)
         if valid is None:
-            kernels = [
-                (Lattice(self._appearance(image)), self.bilateral_weight),
-                (smoothness(height, width, self.gaussian_xy), self.gaussian_weight),
-            ]
-            return mean_field(scores, kernels, self.iterations).reshape(classes, height, width)
-        there = valid.ravel()
-        near = positions(height, width, self.gaussian_xy)
-        kernels = [
-            (Lattice(self._appearance(image)[there]), self.bilateral_weight),
-            (Lattice(near[there]), self.gaussian_weight),
-        ]
+            return self._marginals(scores, image).reshape(classes, height, width)
+        data = valid.ravel()
         marginals = np.full(scores.shape, 1 / classes, np.float32)
-        own = np.ascontiguousarray(scores[:, there])
-        marginals[:, there] = mean_field(own, kernels, self.iterations)
+        marginals[:, data] = self._marginals(np.ascontiguousarray(scores[:, data]), image, data)
         return marginals.reshape(classes, height, width)
+
+    def _marginals(
+        self,
+        scores: NDArray[np.float32],
+        image: NDArray[np.uint8],
+        data: NDArray[np.bool_] | None = None,
+    ) -> NDArray[np.float32]:
+        """(K, N) from scores (K, N) of those N pixels of the image that hold data; None: of all."""
+        height, width, _ = image.shape
+        if data is None:
+            near = smoothness(height, width, self.gaussian_xy)
+            alike = Lattice(self._appearance(image))
+        else:
+            near = Lattice(positions(height, width, self.gaussian_xy)[data])
+            alike = Lattice(self._appearance(image)[data])
+        kernels = [(alike, self.bilateral_weight), (near, self.gaussian_weight)]
+        return mean_field(scores, kernels, self.iterations)
 
     def _appearance(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(H · W, 5) features of the filter over pixels that are near and of like colour."""

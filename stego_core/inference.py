@@ -12,7 +12,7 @@ from torch import nn
 
 from stego_core.backbone import Backbone
 from stego_core.classes import VOID
-from stego_core.crf import SHARPNESS, Crf
+from stego_core.crf import SHARPNESS, Crf, Refiner
 from stego_core.geometry import (
     Blend,
     Window,
@@ -68,7 +68,7 @@ class Segmenter:
     backbone: Backbone
     head: nn.Module
     centroids: NDArray[np.float32]
-    crf: Crf = field(default_factory=Crf)
+    crf: Refiner = field(default_factory=Crf)
     view: View = field(default_factory=View)
 
     def __call__(self, image: NDArray[np.uint8], valid: Mask | None = None) -> NDArray[np.uint8]:
@@ -101,7 +101,7 @@ def refined(
     codes: NDArray[np.float32],
     image: NDArray[np.uint8],
     centroids: NDArray[np.float32],
-    crf: Crf,
+    crf: Refiner,
     view: View,
     valid: Mask | None = None,
 ) -> Refined:

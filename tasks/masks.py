@@ -183,6 +183,9 @@ def plan(
 
     The baseline's masks (the identity head) are made for labelled images only, without overlays:
     they are there to be scored.
+
+    Raises:
+        OptionError: the CRF's package is not installed.
     """
     spec = segmenter_spec(workspace, clusters_key, options)
     baseline = spec.head_key == model.IDENTITY
@@ -191,6 +194,7 @@ def plan(
     folder.plan({"index": corpus["index"], "dump": dump})
     if folder.finished:
         return None
+    spec.crf()  # refuses a missing package before any work
     work = MasksWork(
         IndexReader(workspace, dump),
         spec,

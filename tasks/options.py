@@ -441,6 +441,12 @@ class MasksOptions(Options):
         description="The cosine is multiplied by this factor before the softmax over clusters "
         "(STEGO: 2); a smaller one lets the CRF smooth more.",
     )
+    crf_engine: Literal["lattice", "pydensecrf"] = Field(
+        "lattice",
+        exclude_if=lambda engine: engine == "lattice",  # masks from before the option keep keys
+        description="This computes the CRF: lattice, which comes with this package, or pydensecrf, "
+        "the implementation of its authors, which takes twice the time and memory.",
+    )
     crf_iterations: int = Field(
         10, ge=0, description="The CRF takes this many mean-field iterations; 0 turns it off."
     )

@@ -6,7 +6,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from stego_core.crf import Crf
+from stego_core.crf import Crf, Refiner
+from stego_core.densecrf import DenseCrf
 from stego_core.inference import Segmenter, View
 from tasks import model
 from tasks.options import MasksOptions
@@ -17,6 +18,10 @@ from tasks.workspace.workspace import Workspace
 
 MASKS_VERSION = 5
 """Raised whenever the same options would give other masks, margins or tables."""
+ENGINES: dict[str, type[Crf]] = {"lattice": Crf, "pydensecrf": DenseCrf}
+"""What computes the CRF, by the option `crf_engine`."""
+CRF_BYTES = {"lattice": (860, 20), "pydensecrf": (740, 80)}
+"""Bytes that each of them holds for a pixel: always, and for each class."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +60,9 @@ class SegmenterSpec:
             self.view(),
         )
 
-    def crf(self) -> Crf:
+    def crf(self) -> Refiner:
         """The CRF of these options."""
-        return Crf(iterations=self.options.crf_iterations, sharpness=self.options.sharpness)
+        return refiner(self.options)
 
     def view(self) -> View:
         """The windows of these options."""
@@ -88,6 +93,16 @@ def segmenter_spec(workspace: Workspace, clusters_key: str, options: MasksOption
     )
 
 
+def refiner(options: MasksOptions) -> Refiner:
+    """The CRF of some options.
+
+    Raises:
+        OptionError: a package that it needs is not installed.
+    """
+    engine = ENGINES[options.crf_engine]
+    return engine(iterations=options.crf_iterations, sharpness=options.sharpness)
+
+
 def masks_key(clusters_key: str, options: MasksOptions) -> str:
     """Key of the masks made with these clusters."""
     content = options.model_copy(update={"overlays": True})  # they change no mask
@@ -105,8 +120,9 @@ def predicted_memory(pixels: int, classes: int, options: MasksOptions) -> int:
     An image at hand, the next one while it is decoded; the mask, its margins, the overlay and what
     encoding them needs: 12 bytes a pixel more. The CRF was measured
     at 580 to 1360 bytes a pixel of its window on a photograph, at 870 to 1650 on noise, whose
-    colours share no vertex (5 to 60 classes at 512×512); this predicts a tenth more than that, and
-    the scores that go into it.
+    colours share no vertex (5 to 60 classes at 512×512), pydensecrf at 530 to 2090 and at 1030 to
+    4590; this predicts a tenth more than that, and the scores that go into it.
     """
     window = min(pixels, options.crf_tile**2)
-    return reading_memory(pixels) + 12 * pixels + window * (860 + 20 * classes)
+    fixed, each_class = CRF_BYTES[options.crf_engine]
+    return reading_memory(pixels) + 12 * pixels + window * (fixed + each_class * classes)

@@ -12,6 +12,7 @@ from flags import QUICK, TINY
 from PIL import Image
 
 from flows.cli import main
+from stego_core import densecrf
 
 pytestmark = [pytest.mark.usefixtures("prefect"), pytest.mark.timeout(300)]
 
@@ -121,6 +122,14 @@ class TestMistakes:
         self, corpus: Path, refused: Callable[..., str], flags: tuple[str, ...], expected: str
     ) -> None:
         assert expected in refused(*run_flags(corpus, *FEW, *flags))
+
+    def test_a_crf_whose_package_is_missing(
+        self, corpus: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(densecrf, "find_spec", lambda name: None)
+        said = refused(*run_flags(corpus, *FEW, "--crf-engine", "pydensecrf"))
+        assert "pip install 'stego-flows[pydensecrf]'" in said
+        assert not list(corpus.parent.glob("ws/corpus"))
 
     def test_configuration_file(self, corpus: Path, refused: Callable[..., str]) -> None:
         config = corpus / "stego.toml"

@@ -56,7 +56,7 @@ class TestMasks:
         assert MasksOptions(tile=161).tile == 161
 
 
-def test_masks_keys_from_before_smoothing_stay() -> None:
+def test_masks_keys_from_before_an_option_stay() -> None:
     before = {
         "resolution": 448,
         "tile": 640,
@@ -71,6 +71,8 @@ def test_masks_keys_from_before_smoothing_stay() -> None:
     assert MasksOptions(**before) == MasksOptions()
     smooth = MasksOptions(smooth_frames=2)
     assert smooth.model_dump(mode="json") == {**before, "smooth_frames": 2}
+    other = MasksOptions(crf_engine="pydensecrf")
+    assert other.model_dump(mode="json") == {**before, "crf_engine": "pydensecrf"}
 
 
 @pytest.mark.parametrize(
