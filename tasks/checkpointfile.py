@@ -68,7 +68,7 @@ def load(content: bytes) -> Any:
     archived = zipfile.is_zipfile(io.BytesIO(content))
     try:
         unknown = _unknown_names(content) if archived else LEGACY_NAMES
-        stand_ins = [(_stand_in(name), name) for name in unknown]
+        stand_ins: list[Any] = [(_stand_in(name), name) for name in unknown]
         with safe_globals(stand_ins), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of other protocols; the outcome says it
             return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)

@@ -1,15 +1,15 @@
 """Patch features of single images: the stored ones, else computed; the last ones stay in memory."""
 
-from threading import Lock
+from threading import Condition, Lock
 
 import numpy as np
+from cachetools import LRUCache, cached
 from numpy.typing import NDArray
 
 from stego_core.inference import View, image_features
 from stego_core.patchmap import QUARTERS, PatchMap
 from tasks import model
 from tasks.index import IndexReader
-from tasks.once import Once
 from tasks.options import MasksOptions
 from tasks.rows import FeatureRows
 from tasks.segmenter import segmenter_spec
@@ -22,10 +22,6 @@ KEPT = 24
 """Maps in memory of each kind; one of a photograph takes 3 MiB with 384 channels."""
 COVERED = 0.95
 """Stored patches stand for an image if they show so much of it; else all of it is computed."""
-
-
-_stored: Once[PatchMap | None] = Once(KEPT)
-_computed: Once[PatchMap] = Once(KEPT)
 _computing = Lock()
 """One pass through the backbone at a time: torch takes all cores for each."""
 
@@ -50,9 +46,10 @@ def stored(workspace: Workspace, dump: str, row: int) -> PatchMap | None:
         InputError: there is no such image.
     """
     rows = feature_rows_of(workspace, dump)
-    return None if rows is None else _stored((current(), rows, row), lambda: _stitched(rows, row))
+    return None if rows is None else _stitched(rows, row)
 
 
+@cached(LRUCache(KEPT), lambda rows, row: (current(), rows, row), condition=Condition())
 def _stitched(rows: FeatureRows, row: int) -> PatchMap | None:
     (dump,) = rows.dumps
     entry = IndexReader(rows.workspace, dump).entry(row)
@@ -106,19 +103,18 @@ def computed(workspace: Workspace, dump: str, row: int) -> PatchMap:
         ImageError: the image cannot be read any more.
         WorkspaceError: there are no clusters yet.
     """
-    summary = Summary(workspace)
-    clusters = summary.require("clusters")
+    return _embedded(workspace, Summary(workspace).require("clusters"), dump, row)
 
-    def make() -> PatchMap:
-        index = IndexReader(workspace, dump)
-        image = index.image(index.entry(row))
-        spec, view = _read_as(summary)
-        with _computing:
-            backbone = model.backbone(workspace.storage, spec, "auto")
-            features = image_features(image.pixels, backbone, view, image.valid)
-            return PatchMap.whole(features)
 
-    return _computed((current(), workspace, clusters, dump, row), make)
+@cached(LRUCache(KEPT), lambda *image: (current(), *image), condition=Condition())
+def _embedded(workspace: Workspace, clusters: str, dump: str, row: int) -> PatchMap:
+    """`clusters` is there for the cache: other ones may come with another backbone."""
+    index = IndexReader(workspace, dump)
+    image = index.image(index.entry(row))
+    spec, view = _read_as(Summary(workspace))
+    with _computing:
+        backbone = model.backbone(workspace.storage, spec, "auto")
+        return PatchMap.whole(image_features(image.pixels, backbone, view, image.valid))
 
 
 def _read_as(summary: Summary) -> tuple[model.BackboneSpec, View]:

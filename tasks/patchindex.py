@@ -6,15 +6,16 @@ order of the images that were drawn, dump by dump.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from threading import Condition
 from typing import Any, NamedTuple
 
 import numpy as np
+from cachetools import LRUCache, cached
 from numpy.typing import NDArray
 
 from stego_core.patchmap import QUARTERS
 from stego_core.patchsearch import Codebook, PatchIndex, best_groups, compared
 from tasks import machine, patchkey
-from tasks.once import Once
 from tasks.rows import FeatureRows
 from tasks.workspace import arrays, tables
 from tasks.workspace.ledger import Folder
@@ -201,16 +202,20 @@ def index_memory(patches: int, code_bytes: int) -> int:
     return patches * (code_bytes + 4 + 2)
 
 
-_indices: Once[PatchIndex] = Once(1)
+_kept: LRUCache[Any, PatchIndex] = LRUCache(1)
+_turn = Condition()
 
 
+@cached(_kept, lambda patches: (current(), patches), condition=_turn)
 def index_of(patches: PatchRows) -> PatchIndex:
     """The finished codes of some dumps in memory; the last ones asked for stay there.
 
     Raises:
         CapacityError: they do not fit this machine's memory.
     """
-    return _indices((current(), patches), lambda: _loaded(patches))
+    with _turn:
+        _kept.clear()  # it makes room before the next one is read
+    return _loaded(patches)
 
 
 def _loaded(patches: PatchRows) -> PatchIndex:

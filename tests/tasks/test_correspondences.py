@@ -15,7 +15,6 @@ from stego_core.geometry import training_crops
 from stego_core.kmeans import unit
 from tasks import correspondences, gallery, maps, model, patches
 from tasks.index import IndexReader
-from tasks.once import Once
 from tasks.rows import FeatureRows
 from tasks.workspace import remembered, tables
 from tasks.workspace.workspace import Workspace
@@ -111,23 +110,24 @@ class TestHeat:
             return compute_features(*arguments)
 
         monkeypatch.setattr(maps, "image_features", counted)
-        monkeypatch.setattr(maps, "_computed", Once(maps.KEPT))
+        maps._embedded.cache_clear()
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(lambda _: correspondences.prepare(workspace, "later", 2), range(4)))
         correspondences.heat(workspace, "later", 2, 0.1, 0.1)
         assert len(passes) == 1
 
-    def test_a_failure_is_not_kept(self) -> None:
-        once: Once[int] = Once(2)
-
-        def fail() -> int:
+    def test_a_failure_is_not_kept(
+        self, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(*_: Any) -> NDArray[np.float32]:
             raise ImageError("gone")
 
-        with pytest.raises(ImageError):
-            once("a", fail)
-        assert once("a", lambda: 1) == 1
-        assert [once(key, lambda: 2) for key in "abc"] == [1, 2, 2]
-        assert once("a", lambda: 3) == 3  # only the last two are kept
+        maps._embedded.cache_clear()
+        with monkeypatch.context() as broken:
+            broken.setattr(maps, "image_features", fail)
+            with pytest.raises(ImageError):
+                maps.computed(workspace, "later", 2)
+        assert maps.computed(workspace, "later", 2) is maps.computed(workspace, "later", 2)
 
 
 class TestNeighbours:
