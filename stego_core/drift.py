@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import rel_entr
 
 from stego_core.errors import CapacityError
 
@@ -172,13 +173,8 @@ def shares_drift(training: NDArray[np.int64], dump: NDArray[np.int64]) -> float:
     if not (training.any() and dump.any()):
         raise CapacityError("drift of class shares takes masks of both; one of them has no pixels")
     p, q = training / training.sum(), dump / dump.sum()
-    divergence = _entropy((p + q) / 2) - (_entropy(p) + _entropy(q)) / 2
-    return float(np.clip(divergence, 0, 1))
-
-
-def _entropy(shares: Vector) -> float:
-    positive = shares[shares > 0]
-    return float(-(positive * np.log2(positive)).sum())
+    nats = (rel_entr(p, (p + q) / 2) + rel_entr(q, (p + q) / 2)).sum() / 2
+    return float(np.clip(nats / np.log(2), 0, 1))
 
 
 @dataclass(frozen=True)

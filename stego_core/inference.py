@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.special import log_softmax
 from torch import nn
 
 from stego_core.backbone import Backbone
@@ -243,8 +244,7 @@ def cluster_log_probabilities(
     """
     norm = np.sqrt(np.einsum("...d,...d->...", codes, codes))[..., None]
     scaled = sharpness * (codes @ centroids.T) / np.maximum(norm, np.finfo(np.float32).tiny)
-    peak = scaled.max(axis=-1, keepdims=True)
-    return np.asarray(scaled - peak - np.log(np.exp(scaled - peak).sum(-1, keepdims=True)))
+    return np.asarray(log_softmax(scaled, axis=-1))
 
 
 def margins(marginals: NDArray[np.float32]) -> NDArray[np.uint8]:

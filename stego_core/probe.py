@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import log_softmax
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -130,6 +131,4 @@ def log_probabilities(
     logits: NDArray[np.float32], least: float = LEAST_PROBABILITY
 ) -> NDArray[np.float32]:
     """log softmax of logits (..., classes), none below log `least`: what a CRF takes as unary."""
-    peak = logits.max(axis=-1, keepdims=True)
-    values = logits - peak - np.log(np.exp(logits - peak).sum(axis=-1, keepdims=True))
-    return np.asarray(np.maximum(values, np.log(np.float32(least))))
+    return np.asarray(np.maximum(log_softmax(logits, axis=-1), np.log(np.float32(least))))

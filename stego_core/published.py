@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
+from scipy.special import softmax
 
 from stego_core.errors import WeightsError
 from stego_core.kmeans import unit
@@ -156,8 +157,7 @@ def names(centroids: Array, probe: Probe, classes: Sequence[str]) -> list[str]:
         K names; "cluster 7" where none is left.
     """
     found = [f"cluster {number}" for number in range(len(centroids))]
-    responses = probe.weight @ centroids.T
-    shares = np.exp(responses - responses.max(axis=0))
-    for cls, cluster in zip(*linear_sum_assignment(shares / shares.sum(axis=0), True), strict=True):
+    probabilities = softmax(probe.weight @ centroids.T, axis=0)
+    for cls, cluster in zip(*linear_sum_assignment(probabilities, True), strict=True):
         found[cluster] = classes[cls]
     return found

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import entr
 from torch import Tensor
 from torch.nn import functional
 
@@ -88,18 +89,13 @@ def agreement(first: NDArray[np.integer], second: NDArray[np.integer], clusters:
     counts = np.zeros((clusters, clusters), np.int64)
     np.add.at(counts, (first, second), 1)
     joint = counts / len(first)
-    total = _entropy(joint.sum(axis=0)) + _entropy(joint.sum(axis=1))
-    shared = total - _entropy(joint.ravel())
+    total = entr(joint.sum(axis=0)).sum() + entr(joint.sum(axis=1)).sum()
+    shared = total - entr(joint).sum()
     flat = min(np.count_nonzero(counts.any(axis=axis)) for axis in (0, 1)) < 2
     return 0.0 if flat else float(2 * shared / total)
-
-
-def _entropy(shares: NDArray[np.float64]) -> float:
-    present = shares[shares > 0]
-    return float(-(present * np.log(present)).sum())
 
 
 def effective_rank(features: NDArray[np.float32]) -> float:
     """exp of the entropy of the singular values of features (n, C), scaled to sum 1."""
     values = np.linalg.svd(features.astype(np.float64), compute_uv=False)
-    return float(np.exp(_entropy(values / max(values.sum(), np.finfo(float).tiny))))
+    return float(np.exp(entr(values / max(values.sum(), np.finfo(float).tiny)).sum()))

@@ -16,7 +16,7 @@ from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw
 
 if TYPE_CHECKING:
     from matplotlib.typing import RcKeyType
@@ -334,15 +334,12 @@ def _shrink(picture: Picture, how: Image.Resampling) -> Image.Image:
 
 
 def _dot(image: Picture, row: float, col: float, colour: Colour) -> Picture:
+    """The image with a dot, ringed in white."""
     radius = max(3.0, image.shape[1] / 42)
-    rows, cols = np.ogrid[: image.shape[0], : image.shape[1]]
-    distance = np.hypot(rows - row, cols - col)[..., None]
-    ring = np.clip(1.4 * radius - distance + 0.5, 0, 1)
-    core = np.clip(radius - distance + 0.5, 0, 1)
-    painted = (1 - ring) * image + ring * 255.0
-    painted = (1 - core) * painted + core * np.asarray(colour, dtype=np.float64)
-    dotted: Picture = painted.round().astype(np.uint8)
-    return dotted
+    dotted = Image.fromarray(image)
+    for size, fill in ((1.4 * radius, (255, 255, 255)), (radius, colour)):
+        ImageDraw.Draw(dotted).ellipse((col - size, row - size, col + size, row + size), fill)
+    return np.asarray(dotted)
 
 
 def _thin(values: Floats) -> Floats:
@@ -357,11 +354,8 @@ def _running_mean(values: Floats) -> Floats | None:
     window = len(values) // 50
     if window < 2 or not np.isfinite(values).all():
         return None
-    sums = np.cumsum(np.concatenate([[0.0], values]))
-    ends = np.arange(1, len(values) + 1)
-    starts = np.maximum(ends - window, 0)
-    smooth: Floats = (sums[ends] - sums[starts]) / (ends - starts)
-    return smooth
+    sums = np.convolve(values, np.ones(window))[: len(values)]
+    return np.asarray(sums / np.minimum(np.arange(1, len(values) + 1), window))
 
 
 def _short(names: Sequence[str], limit: int = 22) -> list[str]:
