@@ -2,6 +2,10 @@
 
 Caron et al., Emerging Properties in Self-Supervised Vision Transformers, ICCV 2021. A student
 learns to say about one view of an image what a teacher, its own moving average, says about another.
+
+Written by hand because lightly, the library for this, draws from global generators: here the draws
+of a step come from (seed, step) alone, so that a run that was killed goes on with the same bytes.
+It would also bring PyTorch Lightning and Hydra.
 """
 
 import math

@@ -338,7 +338,7 @@ def _dot(image: Picture, row: float, col: float, colour: Colour) -> Picture:
     radius = max(3.0, image.shape[1] / 42)
     dotted = Image.fromarray(image)
     for size, fill in ((1.4 * radius, (255, 255, 255)), (radius, colour)):
-        ImageDraw.Draw(dotted).ellipse((col - size, row - size, col + size, row + size), fill)
+        ImageDraw.Draw(dotted).circle((round(col), round(row)), round(size), fill)
     return np.asarray(dotted)
 
 

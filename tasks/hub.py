@@ -4,6 +4,7 @@ import threading
 import urllib.request
 from contextlib import suppress
 from pathlib import Path
+from urllib.error import HTTPError
 
 from huggingface_hub import constants
 
@@ -34,19 +35,24 @@ def seems_cached(name: str) -> bool:
 
 
 def answers(url: str) -> bool:
-    """Whether a server at the URL answers at once.
+    """Whether a server at the URL answers at once, if only to refuse this request (401, 405, …).
 
-    Asked from a thread that may be left behind: looking up a name has no time limit of its own.
+    A failure of its own (500 and above) is none: who downloads then would wait for it to pass. Asked
+    from a thread that may be left behind: looking up a name has no time limit of its own.
     """
     replies: list[int] = []
 
     def ask() -> None:
         with suppress(OSError, ValueError):
             request = urllib.request.Request(url, method="HEAD")
-            with urllib.request.urlopen(request, timeout=PROBE_SECONDS) as reply:
+            try:
+                reply = urllib.request.urlopen(request, timeout=PROBE_SECONDS)
+            except HTTPError as refusal:
+                reply = refusal
+            with reply:
                 replies.append(reply.status)
 
     asking = threading.Thread(target=ask, daemon=True)
     asking.start()
     asking.join(PROBE_SECONDS)
-    return bool(replies)
+    return any(status < 500 for status in replies)

@@ -87,11 +87,12 @@ class FeatureRows:
         owner = np.searchsorted(offsets, rows, side="right") - 1
         if len(rows) and not 0 <= owner.min() <= owner.max() < len(self.dumps):
             raise WorkspaceError(f"rows {rows.min()} to {rows.max()} are not all in {self.dumps}")
+        numbers = np.unique(owner) if len(rows) else [0]  # of no rows it tells the shape
         parts = {
             int(number): self._part(
                 name, self.dumps[number], rows[owner == number] - offsets[number]
             )
-            for number in np.unique(owner)
+            for number in numbers
         }
         first = next(iter(parts.values()))
         result = np.empty((len(rows), *first.shape[1:]), first.dtype)

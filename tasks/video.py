@@ -1,4 +1,8 @@
-"""Reading videos: what a clip is, and the frames that are on display at stated moments."""
+"""Reading videos: what a clip is, and the frames that are on display at stated moments.
+
+Written on PyAV's packets: FFmpeg's filter `fps` and torchcodec read a clip in one pass; here
+workers decode stretches of it with the frames of one pass, whatever a container's clock rounds.
+"""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -216,7 +220,8 @@ class Clip:
                 if start <= held[0]:
                     continue
                 yield from self._shown(held, start, rate, first)
-            held, self.end = (start, pts, frame), self._ends(facts, start, frame)
+            held = start, pts, frame
+            self.end = start + max(frame.duration or 1, 1) * facts.base  # if no other comes
             if last is not None and math.ceil(start * rate) >= last:
                 return
         if held is not None:
@@ -234,10 +239,6 @@ class Clip:
             with _told(self.source, f"the frame at {_clock(start)} has no colours"):
                 pixels = frame.to_ndarray(format="rgb24", width=width, height=height)
             yield Sampled(moment, pts, upright(np.asarray(pixels), _matrix(frame)))
-
-    def _ends(self, facts: Facts, start: Fraction, frame: VideoFrame) -> Fraction:
-        """When a frame goes if no other comes."""
-        return start + max(frame.duration or 1, 1) * facts.base
 
     def _from(self, facts: Facts, moment: Fraction) -> Iterator[tuple[int, VideoFrame]]:
         """Timestamps and frames from a key frame on, at the latest that of a moment."""

@@ -86,6 +86,11 @@ class TestFeatures:
         with pytest.raises(WorkspaceError, match="not all in"):
             rows.read("pooled", np.array([65]))
 
+    @pytest.mark.parametrize("name", ["patches", "pooled", "valid"])
+    def test_no_rows_have_the_shape_and_type_of_some(self, rows: FeatureRows, name: str) -> None:
+        some, none = (rows.read(name, np.arange(count)) for count in (3, 0))
+        assert (none.shape, none.dtype) == ((0, *some.shape[1:]), some.dtype)
+
     def test_streamed_and_held_patches_are_equal(self, rows: FeatureRows) -> None:
         wanted = np.array([3, 60, 3, 20])
         held, streamed = PatchCache(rows, 1024), PatchCache(rows, 0)
