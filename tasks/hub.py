@@ -37,8 +37,8 @@ def seems_cached(name: str) -> bool:
 def answers(url: str) -> bool:
     """Whether a server at the URL answers at once, if only to refuse this request (401, 405, …).
 
-    A failure of its own (500 and above) is none: who downloads then would wait for it to pass. Asked
-    from a thread that may be left behind: looking up a name has no time limit of its own.
+    A failure of its own (500 and above) is none: who downloads then would wait for it to pass.
+    Asked from a thread that may be left behind: looking up a name has no time limit of its own.
     """
     replies: list[int] = []
 
