@@ -4,10 +4,10 @@ import threading
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+from fastapi import APIRouter
 from pydantic import Field
-from starlette.routing import Route
 
-from flows.explorer.answers import Body, Forbidden, answering, changing
+from flows.explorer.answers import Change, Forbidden
 from stego_core.errors import InputError, OptionError, StegoError, WorkspaceError
 from tasks.log import Log
 from tasks.progress import Event
@@ -36,7 +36,7 @@ FORBIDDEN = (
 )
 
 
-class Wanted(Body):
+class Wanted(Change):
     """An export: its format, the folder it goes to below one of the places that exports may go to,
     and which dumps; none means all.
     """
@@ -86,12 +86,12 @@ class Exporting:
         self.lock = threading.Lock()
         self.state: dict[str, Any] = {"state": "none", "sentence": "", "done": 0, "total": 0}
 
-    def routes(self) -> list[Route]:
+    def router(self) -> APIRouter:
         """Where exports are asked for, and how far they are."""
-        return [
-            Route("/api/export", answering(lambda _: self.document()), methods=["GET"]),
-            Route("/api/export", changing(Wanted, self.begin), methods=["POST"]),
-        ]
+        router = APIRouter(prefix="/export")
+        router.add_api_route("", self.document, methods=["GET"])
+        router.add_api_route("", self.begin, methods=["POST"])
+        return router
 
     def document(self) -> dict[str, Any]:
         """How far the export is, which formats there are, and where exports go."""

@@ -69,7 +69,7 @@ class Login:
             self._count()
             if not self.admits(headers):
                 return None
-        answer = RedirectResponse(_without_token(scope, query), 303, {"cache-control": "no-store"})
+        answer = RedirectResponse(_without_token(scope, query), 303)
         if right:
             answer.set_cookie(self.cookie, self.session, path="/", httponly=True, samesite="strict")
         return answer

@@ -7,12 +7,13 @@ from pathlib import Path
 import uvicorn
 
 from flows import console
-from flows.explorer.app import Explorer
+from flows.explorer.app import application
 from flows.explorer.exporting import Roots
 from flows.explorer.guard import Guard, is_loopback, is_wildcard
 from flows.explorer.listening import MOST_CONNECTIONS, Connection, listening
 from flows.explorer.login import PARAMETER, Login
 from flows.explorer.opening import opened
+from flows.explorer.state import Explorer
 from stego_core.errors import OptionError
 from tasks import machine
 from tasks.workspace.storage import Storage
@@ -67,7 +68,7 @@ def serve(
 def server(explorer: Explorer, login: Login, host: str, bound: str) -> uvicorn.Server:
     """A server of an explorer, to be run with a socket that is bound."""
     config = uvicorn.Config(
-        Guard(explorer.application(), host, bound, login),
+        Guard(application(explorer), host, bound, login),
         http=Connection,
         ws="none",
         backlog=MOST_CONNECTIONS,
