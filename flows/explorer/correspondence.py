@@ -41,7 +41,9 @@ def neighbours(explorer: Open, point: Point) -> Document:
     near = correspondences.neighbours(explorer.workspace, *point)
     if near is None:
         return {"items": None}
-    return _items(explorer.workspace, near, [{"heat": pictures.cosines(n.heat.values)} for n in near])
+    return _items(
+        explorer.workspace, near, [{"heat": pictures.cosines(n.heat.values)} for n in near]
+    )
 
 
 @router.get("/matches")

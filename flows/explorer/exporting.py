@@ -28,8 +28,6 @@ FORMATS = {
     "video": "overlay videos of clips",
 }
 """What is offered, with a word on each."""
-
-
 FORBIDDEN = (
     "nothing is exported from here: this server is reached from other machines; start `stego "
     "explore` with --export-root or --allow-changes, or without --host"
@@ -49,12 +47,7 @@ class Wanted(Change):
 
 @dataclass(frozen=True)
 class Roots:
-    """Where exports may go.
-
-    Attributes:
-        places: below which; one or more.
-        allowed: whether anything is exported at all.
-    """
+    """The places below which exports may go, one or more, and whether anything is exported."""
 
     places: tuple[Storage, ...]
     allowed: bool = True
@@ -70,9 +63,8 @@ class Roots:
         if not self.allowed:
             raise Forbidden(FORBIDDEN)
         if wanted.root >= len(self.places):
-            raise OptionError(
-                f"there is no place {wanted.root}; expected 0 to {len(self.places) - 1}"
-            )
+            last = len(self.places) - 1
+            raise OptionError(f"there is no place {wanted.root}; expected 0 to {last}")
         return inside(self.places[wanted.root], wanted.name)
 
 
@@ -103,7 +95,7 @@ class Exporting:
 
         Raises:
             WorkspaceError: another one is under way.
-            OptionError: there is no such format, or the name is none.
+            OptionError: there is no such format, or the name cannot be a folder's.
             InputError: there is no such dump, or a link is in the way.
             Forbidden: nothing is exported from here.
         """

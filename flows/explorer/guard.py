@@ -66,7 +66,7 @@ class Guard:
                 check_form(scope, headers)
             answer, policy = entrance or self.app, POLICY
         except Refusal as refusal:
-            refusal.headers.update(_ended(headers))
+            refusal.headers.update(_closing(headers))
             answer, policy = refusal.answer(headers), REFUSAL_POLICY
 
         async def answering(message: Message) -> None:
@@ -124,10 +124,10 @@ class Guard:
 
 
 def check_form(scope: Scope, headers: Headers) -> None:
-    """Let requests pass that only read, or say in due form what they change.
+    """Let requests pass that only read, or send a short change as JSON.
 
     Raises:
-        Refusal: it is neither.
+        Refusal: it does neither.
     """
     if scope["method"] in READING:
         return
@@ -153,8 +153,8 @@ def _is_at_most(length: str, most: int) -> bool:
     return length.isdecimal() and len(length) < 12 and int(length) <= most
 
 
-def _ended(headers: Headers) -> dict[str, str]:
-    """Ends the connection of a refused request whose body might never end."""
+def _closing(headers: Headers) -> dict[str, str]:
+    """Headers that end the connection of a refused request whose body might never end."""
     small = _is_at_most(headers.get("content-length", "0"), 2 * LONGEST_BODY)
     return {} if small and "transfer-encoding" not in headers else {"connection": "close"}
 

@@ -38,8 +38,8 @@ def serve(
         port: to listen on; 0 for a free one.
         browser: whether to open the page in the user's browser.
         export_roots: folders or URIs below which exports may go; none: inside the workspace.
-        allow_changes: whether exports and edits of the classes are allowed to those who come from
-            other machines. `export_roots` allow them exports.
+        allow_changes: whether other machines may export and edit classes; `export_roots` allow
+            them exports.
 
     Raises:
         WorkspaceError: there is none.
@@ -102,15 +102,9 @@ def _warn(shown: str, bound: str, explorer: Explorer) -> None:
     """Say what other machines may do, where they can reach the server."""
     if is_loopback(bound):
         return
-    may = [
-        word
-        for word, allowed in (
-            ("see these images", True),
-            ("change the classes", explorer.editable),
-            ("export", explorer.exporting.roots.allowed),
-        )
-        if allowed
-    ]
+    may = ["see these images"]
+    may += ["change the classes"] * explorer.editable
+    may += ["export"] * explorer.exporting.roots.allowed
     console.say(
         f"warning: {shown} is reached from other machines: whoever has the address below, or reads "
         f"along on the network (nothing is encrypted), can {' and '.join(may)}; leave out --host "

@@ -148,6 +148,10 @@ class TestReading:
         if path != "/api/nothing":
             assert len(answer.json()["error"]) > 10
 
+    @pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json"])
+    def test_nothing_describes_the_addresses(self, asked: TestClient, path: str) -> None:
+        assert asked.get(path).status_code == 404
+
     def test_masks_are_the_stored_ids(self, asked: TestClient, explored: Path) -> None:
         item = asked.get("/api/item/train/2").json()
         key = json.loads((explored / "ws" / "current.json").read_text())["keys"]["masks"]
