@@ -41,7 +41,7 @@ class Guard:
 
     Attributes:
         app: what answers.
-        host: that the server was told to listen on.
+        host: that the person asked to listen on.
         bound: the address of that host.
         login: what makes a request one of its page.
     """
@@ -166,14 +166,14 @@ def _caching(path: str) -> str:
 
 def is_loopback(address: str) -> bool:
     """Whether only this machine can reach a server on that address."""
-    found = _address(address)
-    return found is not None and found.is_loopback
+    number = _address(address)
+    return number is not None and number.is_loopback
 
 
 def is_wildcard(address: str) -> bool:
     """Whether a server on that address listens on every one."""
-    found = _address(address)
-    return found is not None and found.is_unspecified
+    number = _address(address)
+    return number is not None and number.is_unspecified
 
 
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

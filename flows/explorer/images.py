@@ -54,7 +54,7 @@ def page(
     workspace = explorer.workspace
     chosen = known_dump(workspace, dump) if dump else None
     total, items = gallery.page(workspace, chosen, cls, LABELLED[labelled], order, offset, limit)
-    explorer.searching.shown.set()
+    explorer.searching.page_sent.set()
     return {"total": total, "items": [asdict(item) for item in items]}
 
 

@@ -54,7 +54,7 @@ def serve(
         roots = places(workspace, export_roots, trusted)
         explorer = Explorer(workspace, roots, editable=trusted)
         login = Login(number)
-        address = f"http://{_shown(host, bound)}:{number}/"
+        address = f"http://{_reachable(host, bound)}:{number}/"
         _warn(f"{host}:{number}", bound, explorer)
         console.show(f"{location}: {address}?{PARAMETER}={login.token}  (Ctrl-C ends it)")
         if browser:
@@ -83,22 +83,22 @@ def server(explorer: Explorer, login: Login, host: str, bound: str) -> uvicorn.S
     return uvicorn.Server(config)
 
 
-def places(workspace: Workspace, given: Sequence[str], trusted: bool) -> Roots:
+def places(workspace: Workspace, named: Sequence[str], trusted: bool) -> Roots:
     """Where exports may go.
 
     Raises:
         InputError: a place is none, carries a password, or cannot be reached.
         OptionError: a place is a file.
     """
-    found = tuple(Storage.at(each) for each in dict.fromkeys(given))
-    for each in found:
+    roots = tuple(Storage.at(each) for each in dict.fromkeys(named))
+    for each in roots:
         if each.is_local and Path(each.uri).exists() and not Path(each.uri).is_dir():
             raise OptionError(f"--export-root {each.uri} is no folder; give a folder or a URI")
         each.exists("")  # says so now where it cannot be reached
-    return Roots(found or (workspace.exports,), allowed=trusted or bool(found))
+    return Roots(roots or (workspace.exports,), allowed=trusted or bool(roots))
 
 
-def _warn(shown: str, bound: str, explorer: Explorer) -> None:
+def _warn(address: str, bound: str, explorer: Explorer) -> None:
     """Say what other machines may do, where they can reach the server."""
     if is_loopback(bound):
         return
@@ -106,13 +106,13 @@ def _warn(shown: str, bound: str, explorer: Explorer) -> None:
     may += ["change the classes"] * explorer.editable
     may += ["export"] * explorer.exporting.roots.allowed
     console.say(
-        f"warning: {shown} is reached from other machines: whoever has the address below, or reads "
-        f"along on the network (nothing is encrypted), can {' and '.join(may)}; leave out --host "
-        "to serve this machine alone, and use an SSH tunnel from others"
+        f"warning: {address} is reached from other machines: whoever has the address below, or "
+        f"reads along on the network (nothing is encrypted), can {' and '.join(may)}; leave out "
+        "--host to serve this machine alone, and use an SSH tunnel from others"
     )
 
 
-def _shown(host: str, bound: str) -> str:
+def _reachable(host: str, bound: str) -> str:
     """The host as people open it."""
     if is_wildcard(bound):
         return "127.0.0.1" if ":" not in bound else "[::1]"
