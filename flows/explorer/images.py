@@ -7,7 +7,7 @@ from fastapi import APIRouter, Header, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from flows.explorer.parameters import MOST_ROWS, Document, Image, Open, described, known_dump
+from flows.explorer.parameters import MOST_ROWS, Document, Image, Open, Row, described, known_dump
 from stego_core.errors import InputError
 from tasks import gallery, pictures
 from tasks.pictures import THUMB_SIDE, VIEW_SIDE
@@ -71,17 +71,19 @@ def picture(
     request: Request,
     explorer: Open,
     kind: Kind,
-    image: Image,
+    dump: str,
+    row: Row,
     v: str = "",
     if_none_match: Annotated[str, Header()] = "",
 ) -> Response:
     """A picture of an image, made only if the browser has not got it; `v` is its version."""
+    known_dump(explorer.workspace, dump)
     tag = f'"{keys.digest(f"{explorer.version}{request.url.path}".encode())[:24]}"'
     headers = {"etag": tag, "cache-control": KEPT if v == explorer.version else "no-cache"}
     if if_none_match == tag:
         return Response(status_code=304, headers=headers)
     media_type = "image/jpeg" if kind in PHOTOS else "image/png"
-    return Response(encoded(explorer.workspace, kind, *image), 200, headers, media_type)
+    return Response(encoded(explorer.workspace, kind, dump, row), 200, headers, media_type)
 
 
 def encoded(workspace: Workspace, kind: Kind, dump: str, row: int) -> bytes:

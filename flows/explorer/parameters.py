@@ -47,9 +47,11 @@ def _known_image(workspace: Workspace, dump: str, row: int) -> tuple[str, int]:
     return dump, row
 
 
-def _image(
-    explorer: Open, dump: str, row: Annotated[int, Path(ge=0, le=MOST_ROWS)]
-) -> tuple[str, int]:
+Row: TypeAlias = Annotated[int, Path(ge=0, le=MOST_ROWS)]
+"""A row that an address names."""
+
+
+def _image(explorer: Open, dump: str, row: Row) -> tuple[str, int]:
     return _known_image(explorer.workspace, dump, row)
 
 
