@@ -6,6 +6,7 @@ same centroids. A search compares a query with the rows of its nearest lists in 
 
 import math
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import faiss
 import numpy as np
@@ -24,8 +25,9 @@ ITERATIONS = 4
 BLOCK = 512
 """Vectors compared with all centroids at once; bounds memory."""
 
-Segments = Callable[[], Iterable[tuple[faiss.IndexIVFFlat, Rows]]]
-"""Begins to read the segments anew: indexes, and the global rows (n,) of what they hold."""
+Segments = Callable[[], Iterable[tuple[Any, Rows]]]
+"""Begins to read the segments anew: indexes of faiss, whose types are those of C++, and the global
+rows (n,) of what each of them holds."""
 
 
 def list_count(rows: int) -> int:
@@ -78,9 +80,10 @@ def nearest_lists(vectors: Vectors, centroids: Vectors, count: int = 1) -> Rows:
     """(n, count) numbers of the lists whose centroids resemble each vector most, best first."""
     columns, most = torch.from_numpy(centroids).T, min(count, len(centroids))
     numbers = [
-        (block @ columns).topk(most).indices for block in torch.from_numpy(vectors).split(BLOCK)
+        (torch.from_numpy(vectors[first : first + BLOCK]) @ columns).topk(most).indices.numpy()
+        for first in range(0, len(vectors), BLOCK)
     ]
-    return np.asarray(torch.cat(numbers).numpy())
+    return np.concatenate([np.empty((0, most), np.int64), *numbers])
 
 
 def search(
@@ -108,14 +111,12 @@ def search(
 
 def _probe(table: Neighbors, queries: Vectors, lists: Rows, segments: Segments) -> Neighbors:
     """The table with the rows of some lists (n, p) of each query."""
+    k = table.ids.shape[1]
     for index, ids in segments():
         index.nprobe = lists.shape[1]
-        _, positions = index.search_preassigned(queries, table.ids.shape[1], lists, None)
-
-        def take(rows: Rows, axis: int, index: faiss.IndexIVFFlat = index) -> Vectors:
-            return np.asarray(index.reconstruct_batch(rows), np.float32)
-
-        table = table.include(queries, positions, take, ids)
+        cosines, positions = index.search_preassigned(queries, k, lists, None)
+        candidates = np.where(cosines > table.floor()[:, None], positions, NOBODY)
+        table = table.include(queries, candidates, index.reconstruct_batch, ids)
     return table
 
 

@@ -49,6 +49,10 @@ class Neighbors:
         """A copy of the rows of some queries."""
         return Neighbors(self.ids[queries], self.similarities[queries])
 
+    def floor(self) -> Vectors:
+        """(n,) rough cosines that a row must exceed to come among the k best, or tie with them."""
+        return np.asarray(self.similarities.min(axis=1) - np.float32(TIE))
+
     def add(self, queries: Vectors, block: Vectors, ids: Rows, device: str = "cpu") -> "Neighbors":
         """Include a block of rows; the table has the same bytes on every device.
 
@@ -62,21 +66,22 @@ class Neighbors:
         if k == 0 or not len(queries):
             return self
         rough, positions = _most_similar(queries, block, min(k + 1, len(block)), device)
-        floor = self.similarities.min(axis=1) - np.float32(TIE)
+        floor = self.floor()
         last, after = rough[:, k - 1], rough[:, -1] if rough.shape[1] > k else -np.inf
         tied = (last - after < TIE) & (last > floor)
         wanted = (rough[:, :k] > floor[:, None]) & ~tied[:, None]
-        table = self.include(queries, np.where(wanted, positions[:, :k], NOBODY), block.take, ids)
+        candidates = np.where(wanted, positions[:, :k], NOBODY)
+        table = self.include(queries, candidates, block.__getitem__, ids)
         numbers = np.flatnonzero(tied)
         for first in range(0, len(numbers), TIED_QUERIES):
             some = numbers[first : first + TIED_QUERIES]
             near = queries[some] @ block.T > last[some, None] - TIE
-            part = self.at(some).include(queries[some], _positions(near), block.take, ids)
+            part = self.at(some).include(queries[some], _positions(near), block.__getitem__, ids)
             table.ids[some], table.similarities[some] = part.ids, part.similarities
         return table
 
     def include(
-        self, queries: Vectors, positions: Rows, take: Callable[..., Vectors], ids: Rows
+        self, queries: Vectors, positions: Rows, vectors: Callable[[Rows], Vectors], ids: Rows
     ) -> "Neighbors":
         """The table with some candidates of each query, their cosines summed in a fixed order.
 
@@ -85,7 +90,7 @@ class Neighbors:
         Args:
             queries: (n, C) float32.
             positions: (n, m) of candidates in a block, −1 for none.
-            take: vectors (p, C) of the block at positions (p,), given as `take(p, axis=0)`.
+            vectors: makes a copy (p, C) of the block's rows at positions (p,).
             ids: (b,) global rows of the block.
         """
         asked, columns = np.nonzero(positions != NOBODY)
@@ -93,7 +98,7 @@ class Neighbors:
         cosines = np.empty(len(chosen), np.float32)
         for first in range(0, len(chosen), PAIRS):
             pairs = slice(first, first + PAIRS)
-            products = take(chosen[pairs], axis=0)
+            products = vectors(chosen[pairs])
             products *= queries[asked[pairs]]
             products.sum(axis=1, out=cosines[pairs])
         found = Neighbors.create(*positions.shape)
@@ -155,8 +160,8 @@ def _most_similar(
         )
         return cosines, positions
     rows = torch.from_numpy(block).to(device).T
-    parts = torch.from_numpy(queries).split(GPU_QUERIES)
-    best = [(part.to(device) @ rows).topk(count) for part in parts]
+    parts = [queries[first : first + GPU_QUERIES] for first in range(0, len(queries), GPU_QUERIES)]
+    best = [(torch.from_numpy(part).to(device) @ rows).topk(count) for part in parts]
     values, indices = (torch.cat(each).cpu().numpy() for each in zip(*best, strict=True))
     return values, indices
 

@@ -79,7 +79,7 @@ class ListedRows:
         size = self.segment_rows
         return number * size, min((number + 1) * size, self.rows.total)
 
-    def segments(self, among: FeatureRows) -> Iterator[tuple[faiss.IndexIVFFlat, NDArray[Any]]]:
+    def segments(self, among: FeatureRows) -> Iterator[tuple[Any, NDArray[np.int64]]]:
         """Each index, with the numbers that its rows have among the rows of more dumps."""
         for number in range(self.segment_count()):
             rows = np.arange(*self.segment_span(number))
@@ -107,7 +107,7 @@ def _centroids(storage: Storage, path: str) -> NDArray[np.float32]:
 
 
 @remembered(1)
-def _index(listed: ListedRows, number: int) -> faiss.IndexIVFFlat:
+def _index(listed: ListedRows, number: int) -> faiss.Index:
     path = listed.segment_file(number)
     content = listed.storage.read(path)
     if keys.digest(content) != listed.folder("segments").manifest()["checksums"][number]:
