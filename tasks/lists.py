@@ -26,6 +26,8 @@ SEGMENT_BYTES = 128 * 2**20
 """Vectors of a segment: what a worker searches at once, and keeps for its next shard."""
 BLOCK_ROWS = 16_384
 """Rows that are read at once to be put into a segment."""
+SCATTERED_ROWS = 4096
+"""Rows of the sample that are read at once: Zarr takes ten times their memory."""
 SEED = 0
 """Draws the sample that centroids are made from, and the first centroids."""
 
@@ -94,7 +96,8 @@ class ListedRows:
     def training_memory(self) -> int:
         """Bytes that a worker holds while it makes centroids, predicted."""
         sample = lists.SAMPLE_PER_LIST * lists.list_count(self.rows.total)
-        return 12 * self.rows.channels() * sample + self._centroids_memory()
+        rows = 3 * sample + 10 * min(sample, SCATTERED_ROWS)
+        return 4 * self.rows.channels() * rows + self._centroids_memory()
 
     def _centroids_memory(self) -> int:
         return lists.list_count(self.rows.total) * (16 * self.rows.channels() + 8 * lists.BLOCK)
@@ -131,7 +134,11 @@ class CentroidsWork:
         count = lists.list_count(rows.total)
         generator = np.random.default_rng(SEED)
         with watch("read"):
-            sample = rows.read("pooled", sampled(rows, lists.SAMPLE_PER_LIST * count, generator))
+            picked = sampled(rows, lists.SAMPLE_PER_LIST * count, generator)
+            sample = np.empty((len(picked), rows.channels()), np.float32)
+            for first in range(0, len(picked), SCATTERED_ROWS):
+                part = slice(first, first + SCATTERED_ROWS)
+                sample[part] = rows.read("pooled", picked[part])
         with watch("infer"):
             made = lists.centroids(sample, count, SEED)
         path = self.listed.centroids_file()
