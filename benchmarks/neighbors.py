@@ -1,23 +1,18 @@
-"""Nearest neighbours by cosine: ours through inverted lists, beside blocks of all similarities.
+"""Nearest neighbours by cosine: ours by faiss, exact or by inverted lists, beside torch.topk.
 
     python benchmarks/neighbors.py [--search exact|approximate]
 
 Rows are unit vectors around centres, centre + noise · Gaussian / √channels, and all are queries.
 The reference compares a sixteenth of them with all rows at once and takes `torch.topk`. Ours makes
-the lists, measures the recall where the search is approximate, and searches, in shards like those
-of the stage, as many side by side as there are threads. The rows are in memory on both sides before
-the clock starts; of the stage's own work the reading and writing of files is left out.
-
-The prediction for 10 million rows takes the time per product of two vectors from the run: those of
-the lists' making, of each query with all centroids (twice for the exact search, which bounds every
-list) and with the rows of the lists it is compared with. It holds if as large a share of the lists
-is ruled out there. Its memory is what the stage predicts for a worker.
+the lists and measures the recall where the search is approximate. It searches in shards like the
+stage's, as many side by side as there are threads. The rows are in memory on both sides before the
+clock starts; of the stage's own work the reading and writing of files is left out. `processor` is
+what all threads of ours computed, which other work on the machine changes less than the clock.
 """
 
 import argparse
 import ctypes
 import sys
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -30,21 +25,19 @@ import pairs
 import torch
 from numpy.typing import NDArray
 
-from stego_core import lists, listsearch
+from stego_core import lists
 from stego_core.kmeans import unit
-from stego_core.listsearch import Span
 from stego_core.neighbors import Neighbors
 from tasks import lists as stage_lists
+from tasks import nearest, recall
 from tasks import neighbors as stage
-from tasks import recall
 
-GOALS = {"exact": 2.0, "approximate": 10.0}
+GOALS = {"exact": 1.5, "approximate": 10.0}
 SEARCH, UNIT = "exact", "s"
 ROW, GOAL = f"neighbors-{SEARCH}", GOALS[SEARCH]
 WORK = "nearest rows by cosine of clustered rows, each of them a query"
 PARTS = 16
 """Blocks of the reference."""
-LARGE = 10_000_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -80,7 +73,7 @@ def ours(inputs: dict[str, Any]) -> pairs.Work:
 
     def work() -> pairs.Arrays:
         with ThreadPoolExecutor(inputs["threads"], initializer=one_faiss_thread) as pool:
-            found = by_list(vectors, inputs["k"], inputs["search"], pool)
+            found = table(vectors, inputs["k"], inputs["search"], pool)
         torch.set_num_threads(inputs["threads"])
         return found
 
@@ -96,55 +89,26 @@ def one_faiss_thread() -> None:
     faiss.omp_set_num_threads(1)  # it counts for the thread that calls it
 
 
-def by_list(
+def table(
     vectors: NDArray[np.float32], k: int, search: str, pool: ThreadPoolExecutor
 ) -> pairs.Arrays:
     """What the stage does, shard by shard."""
-    rows, generator = len(vectors), np.random.default_rng(stage_lists.SEED)
-    begun, pure = time.perf_counter(), search == "exact"
-    count = lists.list_count(rows, pure)
-    size = min(lists.SAMPLE_PER_LIST * count, rows)
-    drawn = np.sort(generator.choice(rows, size, replace=False))
-    centroids = lists.centroids(vectors[drawn], count, pure, generator)
-    members = lists.Members.create(len(centroids) if pure else 0)
-    lock = threading.Lock()
-
-    def listed(part: slice) -> NDArray[np.int64]:
-        nonlocal members
-        if search == "approximate":
-            return lists.nearest_lists(vectors[part], centroids)[:, 0]
-        found = lists.Members.create(len(centroids))
-        numbers = found.add(vectors[part], centroids)
-        with lock:
-            members = members.merge(found)
-        return numbers
-
-    parts = slices(rows, max(stage_lists.SHARD_ROWS, -(-rows // stage_lists.SHARDS)))
-    numbers = np.concatenate(list(pool.map(listed, parts)))
-    span = Span.create(vectors, np.arange(rows), numbers, len(centroids))
-    counts = np.bincount(numbers, minlength=len(centroids))
-    told: dict[str, Any] = {"lists": len(centroids)}
-    bounds, probes = lists.Bounds.create(centroids, members) if pure else None, None
-    if not pure:
-        probes, told["recall"] = chosen_probes(vectors, centroids, numbers, pool)
-        told["probes"] = probes or 0
+    begun, rows = time.process_time(), len(vectors)
+    index = Index(vectors, pool) if search == "approximate" else None
     ids, similarities = np.empty((rows, k), np.int64), np.empty((rows, k), np.float32)
 
     def searched(part: slice) -> None:
-        queries, table = vectors[part], Neighbors.create(part.stop - part.start, k)
-        if bounds:
-            table = listsearch.exact(table, queries, bounds, lambda: [span])
-        elif probes:
-            table = listsearch.approximate(
-                table, queries, centroids, counts, probes, lambda: [span]
-            )
+        queries, found = vectors[part], Neighbors.create(part.stop - part.start, k)
+        if index and index.probes:
+            found = lists.search(found, queries, index.centroids, index.segments, index.probes)
         else:
-            table = flat(table, queries, vectors)
-        table = table.self_first(np.arange(part.start, part.stop))
-        ids[part], similarities[part] = table.ids, table.similarities
+            found = flat(found, queries, vectors)
+        found = found.self_first(np.arange(part.start, part.stop))
+        ids[part], similarities[part] = found.ids, found.similarities
 
-    list(pool.map(searched, slices(rows, stage.listed_shard_rows(rows))))
-    told["seconds"] = time.perf_counter() - begun
+    list(pool.map(searched, slices(rows, stage.shard_size(rows))))
+    told = index.figures() if index else {}
+    told["processor"] = round(time.process_time() - begun, 2)
     return {
         "ids": ids,
         "similarities": similarities,
@@ -152,27 +116,43 @@ def by_list(
     }
 
 
-def chosen_probes(
-    vectors: NDArray[np.float32],
-    centroids: NDArray[np.float32],
-    numbers: NDArray[np.int64],
-    pool: ThreadPoolExecutor,
-) -> tuple[int | None, float]:
-    """Lists to search, and the recall that a sample shows for them."""
-    generator = np.random.default_rng(recall.SEED)
-    sample = np.sort(generator.choice(len(vectors), recall.SAMPLE, replace=False))
+class Index:
+    """The inverted lists of all rows, and how many of them are to be searched."""
 
-    def places(own: NDArray[np.int64]) -> NDArray[np.int64]:
-        table = flat(Neighbors.create(len(own), recall.RANKS + 1), vectors[own], vectors)
-        return lists.places(vectors[own], centroids, numbers[table.self_first(own).ids[:, 1:]])
+    def __init__(self, vectors: NDArray[np.float32], pool: ThreadPoolExecutor) -> None:
+        self.vectors, rows = vectors, len(vectors)
+        generator = np.random.default_rng(stage_lists.SEED)
+        count = lists.list_count(rows)
+        size = min(lists.SAMPLE_PER_LIST * count, rows)
+        sample = np.sort(generator.choice(rows, size, replace=False))
+        self.centroids = lists.centroids(vectors[sample], count, stage_lists.SEED)
+        parts = slices(rows, stage_lists.SEGMENT_BYTES // (4 * vectors.shape[1]))
+        indexes = pool.map(lambda part: lists.segment([vectors[part]], self.centroids), parts)
+        ids = [np.arange(part.start, part.stop) for part in parts]
+        self.parts = list(zip(indexes, ids, strict=True))
+        self.probes, self.recall = self._measured()
 
-    parts = np.array_split(sample, -(-len(sample) // recall.SHARD_ROWS))
-    found = np.concatenate(list(pool.map(places, parts)))
-    return recall.fewest(recall.found_in(found, len(centroids)), found.size)
+    def segments(self) -> list[tuple[faiss.IndexIVFFlat, NDArray[np.int64]]]:
+        return self.parts
+
+    def figures(self) -> dict[str, Any]:
+        return {"lists": len(self.centroids), "probes": self.probes or 0, "recall": self.recall}
+
+    def _measured(self) -> tuple[int | None, float]:
+        """Lists to search, and the recall that a sample shows for them."""
+        generator = np.random.default_rng(recall.SEED)
+        own = np.sort(generator.choice(len(self.vectors), recall.SAMPLE, replace=False))
+        queries = self.vectors[own]
+        exact = flat(Neighbors.create(len(own), recall.RANKS + 1), queries, self.vectors)
+        true = exact.self_first(own).ids[:, 1:]
+        most = max(len(self.centroids) // recall.MOST_SHARE, 1)
+        order = lists.nearest_lists(queries, self.centroids, most)
+        numbers = lists.nearest_lists(self.vectors[true.ravel()], self.centroids)
+        return lists.fewest_probes(order, numbers.reshape(true.shape), recall.SAMPLE_RECALL)
 
 
 def flat(table: Neighbors, queries: NDArray[np.float32], vectors: NDArray[np.float32]) -> Neighbors:
-    for part in slices(len(vectors), stage_lists.BLOCK_ROWS):
+    for part in slices(len(vectors), nearest.BLOCK_ROWS):
         table = table.add(queries, vectors[part], np.arange(part.start, part.stop))
     return table
 
@@ -187,10 +167,13 @@ def reference(inputs: dict[str, Any]) -> pairs.Work:
     rows, k = inputs["rows"], inputs["k"]
 
     def work() -> pairs.Arrays:
+        begun = time.process_time()
         similarities, ids = torch.empty((rows, k)), torch.empty((rows, k), dtype=torch.int64)
         for part in slices(rows, -(-rows // PARTS)):
             similarities[part], ids[part] = (vectors[part] @ vectors.T).topk(k)
-        return {"ids": ids.numpy(), "similarities": similarities.numpy()}
+        processor = np.array(round(time.process_time() - begun, 2))
+        found = {"ids": ids.numpy(), "similarities": similarities.numpy()}
+        return {**found, "processor_reference": processor}
 
     return work
 
@@ -201,7 +184,8 @@ TOLD: dict[str, Any] = {}
 
 def equal(inputs: dict[str, Any], ours: pairs.Arrays, reference: pairs.Arrays) -> str:
     TOLD.clear()
-    TOLD.update({name: value.item() for name, value in ours.items() if value.ndim == 0})
+    both = [*ours.items(), *reference.items()]
+    TOLD.update({name: value.item() for name, value in both if value.ndim == 0})
     if inputs["search"] == "approximate":
         ranks = recall.RANKS
         hits = [
@@ -219,36 +203,8 @@ def equal(inputs: dict[str, Any], ours: pairs.Arrays, reference: pairs.Arrays) -
     )
 
 
-def products(rows: int, count: int, sample: int, search: str, probes: int) -> float:
-    """Products of two vectors: making lists, comparing with centroids, and with rows."""
-    made = (1 + lists.ITERATIONS) * sample * count + rows * count
-    if search == "exact":
-        return float(made + rows * (2 * count + listsearch.NEAR * rows / count))
-    measured = recall.SAMPLE * rows
-    return float(made + measured + rows * (count + probes * rows / count))
-
-
-def predicted(inputs: dict[str, Any]) -> dict[str, Any]:
-    """Seconds and bytes for many rows, from the last run."""
-    now, search, probes = inputs["rows"], inputs["search"], TOLD.get("probes") or 0
-    sizes = []
-    for rows, count in ((now, TOLD["lists"]), (LARGE, lists.list_count(LARGE, search == "exact"))):
-        sample = min(lists.SAMPLE_PER_LIST * lists.list_count(rows, search == "exact"), rows)
-        sizes.append(products(rows, count, sample, search, probes))
-    per_query = 8 * inputs["channels"] + 36 * (inputs["k"] + listsearch.SPARE)
-    held = stage_lists.search_memory(
-        LARGE, inputs["channels"], lists.list_count(LARGE, search == "exact"), search == "exact"
-    )
-    return {
-        "rows": LARGE,
-        "seconds": round(TOLD["seconds"] * sizes[1] / sizes[0]),
-        "bytes_per_worker": held + per_query * stage.listed_shard_rows(LARGE),
-        "formula": "seconds × products(10 million) / products(rows), see the script",
-    }
-
-
 def more(inputs: dict[str, Any]) -> dict[str, Any]:
-    return {**TOLD, "predicted": predicted(inputs)}
+    return TOLD
 
 
 if __name__ == "__main__":

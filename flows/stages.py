@@ -134,7 +134,8 @@ def neighbors_flow(
 ) -> str:
     """Nearest rows, among those of `dumps`, of each row of `dump`; returns the table's key."""
     rows = feature_rows(Workspace.open(workspace), features_key, dumps)
-    for stage, finish in neighbors.stages(rows, dump, options):
+    device = machine.worker_device(compute_options)
+    for stage, finish in neighbors.stages(rows, dump, options, device):
         run_stage(stage, compute_options, finish)
     return neighbors.neighbors_key(rows, options)
 

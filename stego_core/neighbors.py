@@ -1,17 +1,26 @@
 """Exact nearest neighbours by cosine, block by block, merged into one table."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import faiss
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+Vectors = NDArray[np.float32]
+Rows = NDArray[np.int64]
+
 NOBODY = -1
-"""Id in places of the table for which there are too few rows."""
+"""Id in columns of the table for which there are too few rows."""
 TIE = 2e-6
-"""Cosines closer than this may be equal ones, told apart by faiss's rounding alone."""
-TOGETHER = 64
-"""Queries whose candidates are summed at once: as many as fit a processor's cache."""
+"""Cosines closer than this may be equal ones, told apart by a library's rounding alone."""
+PAIRS = 1024
+"""Pairs of vectors that are multiplied at once: as many as fit a processor's cache."""
+TIED_QUERIES = 64
+"""Queries with ties that are compared with a block at once; bounds memory."""
+GPU_QUERIES = 2048
+"""Queries that a GPU compares with a block at once; bounds its memory."""
 
 
 @dataclass
@@ -26,8 +35,8 @@ class Neighbors:
         similarities: (n, k) float32 cosines, −inf where fewer than k were seen.
     """
 
-    ids: NDArray[np.int64]
-    similarities: NDArray[np.float32]
+    ids: Rows
+    similarities: Vectors
 
     @classmethod
     def create(cls, queries: int, k: int) -> "Neighbors":
@@ -36,55 +45,69 @@ class Neighbors:
             np.full((queries, k), NOBODY, np.int64), np.full((queries, k), -np.inf, np.float32)
         )
 
-    def add(
-        self,
-        queries: NDArray[np.float32],
-        block: NDArray[np.float32],
-        ids: NDArray[np.int64],
-    ) -> "Neighbors":
-        """Include a block of unit vectors (m, C) with their global rows (m,)."""
-        k = min(self.ids.shape[1], len(block))
-        if k == 0:
-            return self
-        rough, positions = faiss.knn(
-            np.ascontiguousarray(queries),
-            np.ascontiguousarray(block),
-            min(k + 1, len(block)),
-            metric=faiss.METRIC_INNER_PRODUCT,
-        )
-        found = Neighbors.create(len(queries), k)
-        for first in range(0, len(queries), TOGETHER):
-            some = slice(first, first + TOGETHER)
-            candidates = positions[some, :k]
-            found._rank(some, queries[some], block[candidates], ids[candidates])
-        if rough.shape[1] > k:
-            tied = np.flatnonzero(rough[:, k - 1] - rough[:, k] < TIE)
-            for first in range(0, len(tied), TOGETHER):
-                rows = tied[first : first + TOGETHER]
-                near = queries[rows] @ block.T > rough[rows, k - 1, None] - TIE
-                for place, row in enumerate(rows.tolist()):
-                    one, among = slice(row, row + 1), near[place]
-                    found._rank(one, queries[one], block[None, among], ids[None, among])
-        return self.merge(found)
+    def at(self, queries: Rows | NDArray[np.bool_]) -> "Neighbors":
+        """A copy of the rows of some queries."""
+        return Neighbors(self.ids[queries], self.similarities[queries])
 
-    def _rank(
-        self,
-        rows: slice,
-        queries: NDArray[np.float32],
-        candidates: NDArray[np.float32],
-        ids: NDArray[np.int64],
-    ) -> None:
-        """Set some rows (q) to the k best of their candidates (q, m, C) with their ids (q, m).
+    def floor(self) -> Vectors:
+        """(n,) rough cosines that a row must exceed to come among the k best, or tie with them."""
+        return np.asarray(self.similarities.min(axis=1) - np.float32(TIE))
 
-        faiss keeps any of the rows that tie for the last place, and its rounding depends on the
-        block's size: the cosines are summed again, row by row, in a fixed order. The candidates
-        are overwritten: memory for their products would cost as much as these.
+    def add(self, queries: Vectors, block: Vectors, ids: Rows, device: str = "cpu") -> "Neighbors":
+        """Include a block of rows; the table has the same bytes on every device.
+
+        Args:
+            queries: (n, C) float32 of norm 1.
+            block: (m, C) float32 of norm 1.
+            ids: (m,) their global rows.
+            device: where torch computes all products; on `cpu` faiss does.
         """
-        candidates *= queries[:, None]
-        cosines = candidates.sum(axis=2)
-        order = np.lexsort((ids, -cosines), axis=1)[:, : self.ids.shape[1]]
-        self.ids[rows] = np.take_along_axis(ids, order, axis=1)
-        self.similarities[rows] = np.take_along_axis(cosines, order, axis=1)
+        k = min(self.ids.shape[1], len(block))
+        if k == 0 or not len(queries):
+            return self
+        rough, positions = _most_similar(queries, block, min(k + 1, len(block)), device)
+        floor = self.floor()
+        last, after = rough[:, k - 1], rough[:, -1] if rough.shape[1] > k else -np.inf
+        tied = (last - after < TIE) & (last > floor)
+        wanted = (rough[:, :k] > floor[:, None]) & ~tied[:, None]
+        candidates = np.where(wanted, positions[:, :k], NOBODY)
+        table = self.include(queries, candidates, block.__getitem__, ids)
+        numbers = np.flatnonzero(tied)
+        for first in range(0, len(numbers), TIED_QUERIES):
+            some = numbers[first : first + TIED_QUERIES]
+            near = queries[some] @ block.T > last[some, None] - TIE
+            part = self.at(some).include(queries[some], _positions(near), block.__getitem__, ids)
+            table.ids[some], table.similarities[some] = part.ids, part.similarities
+        return table
+
+    def include(
+        self, queries: Vectors, positions: Rows, vectors: Callable[[Rows], Vectors], ids: Rows
+    ) -> "Neighbors":
+        """The table with some candidates of each query, their cosines summed in a fixed order.
+
+        What a library computes of a cosine depends on how many it computes at once.
+
+        Args:
+            queries: (n, C) float32.
+            positions: (n, m) of candidates in a block, −1 for none.
+            vectors: makes a copy (p, C) of the block's rows at positions (p,).
+            ids: (b,) global rows of the block.
+        """
+        asked, columns = np.nonzero(positions != NOBODY)
+        chosen = positions[asked, columns]
+        cosines = np.empty(len(chosen), np.float32)
+        for first in range(0, len(chosen), PAIRS):
+            pairs = slice(first, first + PAIRS)
+            products = vectors(chosen[pairs])
+            products *= queries[asked[pairs]]
+            products.sum(axis=1, out=cosines[pairs])
+        found = Neighbors.create(*positions.shape)
+        found.ids[asked, columns], found.similarities[asked, columns] = ids[chosen], cosines
+        table = Neighbors(self.ids.copy(), self.similarities.copy())
+        rows = np.unique(asked)
+        part = table.at(rows).merge(found.at(rows))
+        table.ids[rows], table.similarities[rows] = part.ids, part.similarities
+        return table
 
     def merge(self, other: "Neighbors") -> "Neighbors":
         """The k best of both tables, for the same queries."""
@@ -97,7 +120,7 @@ class Neighbors:
             np.take_along_axis(similarities, order, axis=1),
         )
 
-    def self_first(self, own: NDArray[np.int64]) -> "Neighbors":
+    def self_first(self, own: Rows) -> "Neighbors":
         """The same table with each query's own global row moved to rank 0.
 
         A duplicate image has the same vector and may sort before the row itself. If k of them
@@ -118,7 +141,33 @@ class Neighbors:
             ),
         )
 
-    def is_of(self, queries: NDArray[np.float32], own: NDArray[np.int64]) -> bool:
+    def is_of(self, queries: Vectors, own: Rows) -> bool:
         """Whether rank 0 is what `self_first` gives these queries: own rows, their cosines or 1."""
-        cosines, found = (queries * queries).sum(axis=1), self.similarities[:, 0]
-        return bool((self.ids[:, 0] == own).all() and ((found == cosines) | (found == 1)).all())
+        cosines, stored = (queries * queries).sum(axis=1), self.similarities[:, 0]
+        return bool((self.ids[:, 0] == own).all() and ((stored == cosines) | (stored == 1)).all())
+
+
+def _most_similar(
+    queries: Vectors, block: Vectors, count: int, device: str
+) -> tuple[Vectors, Rows]:
+    """(n, count) cosines, rounded as a library does, and positions in the block, best first."""
+    if device == "cpu":
+        cosines, positions = faiss.knn(
+            np.ascontiguousarray(queries),
+            np.ascontiguousarray(block),
+            count,
+            metric=faiss.METRIC_INNER_PRODUCT,
+        )
+        return cosines, positions
+    rows = torch.from_numpy(block).to(device).T
+    parts = [queries[first : first + GPU_QUERIES] for first in range(0, len(queries), GPU_QUERIES)]
+    best = [(torch.from_numpy(part).to(device) @ rows).topk(count) for part in parts]
+    values, indices = (torch.cat(each).cpu().numpy() for each in zip(*best, strict=True))
+    return values, indices
+
+
+def _positions(chosen: NDArray[np.bool_]) -> Rows:
+    """(n, p) int64 the columns of (n, m) that are chosen in each row, filled up with −1."""
+    width = int(chosen.sum(axis=1).max(initial=0))
+    columns = np.argsort(~chosen, axis=1, kind="stable")[:, :width]
+    return np.where(np.take_along_axis(chosen, columns, axis=1), columns, NOBODY)

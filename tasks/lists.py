@@ -1,169 +1,121 @@
-"""Inverted lists of feature rows: their centroids, then the members of each.
+"""Inverted lists of feature rows: their centroids, then indexes of segments of the rows.
 
-Two small stages that come before a table of neighbours where there are enough rows. The exact table
-does not depend on them.
+Two small stages that come before an approximate table of neighbours where there are enough rows.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from stego_core import lists
-from stego_core.lists import Bounds
-from stego_core.listsearch import Span
-from tasks.prefetch import ahead
+from stego_core.errors import DamageError
 from tasks.rows import FeatureRows
 from tasks.stage import Stage, Stopwatch
 from tasks.steps import Step
 from tasks.workspace import arrays, keys, tables
-from tasks.workspace.arrays import Layout
 from tasks.workspace.ledger import Folder, Record
 from tasks.workspace.remembered import remembered
 from tasks.workspace.storage import Storage
 
-VERSION = 1
-SHARDS, SHARD_ROWS = 16, 16_384
-"""Shards of the members at most, since each describes all pairs of lists, and rows at least."""
+VERSION = 2
+SEGMENT_BYTES = 128 * 2**20
+"""Vectors of a segment: what a worker searches at once, and keeps for its next shard."""
 BLOCK_ROWS = 16_384
-SPAN_BYTES = 256 * 2**20
-"""Vectors that a worker searches at once, and keeps for its next shard."""
+"""Rows that are read at once to be put into a segment."""
+SCATTERED_ROWS = 4096
+"""Rows of the sample that are read at once: Zarr takes ten times their memory."""
 SEED = 0
+"""Draws the sample that centroids are made from, and the first centroids."""
 
 
 @dataclass(frozen=True)
 class ListedRows:
-    """Rows to be searched, and where their lists are.
+    """Rows to be searched, and where their lists are; small and picklable.
 
     Attributes:
         rows: those of the dumps to search.
         path: of the lists.
-        described: whether it is known how far members lie from centroids, for the exact search.
+        segment_rows: rows of a segment; the last one may have fewer.
     """
 
     rows: FeatureRows
     path: str
-    described: bool
+    segment_rows: int
 
     @property
     def storage(self) -> Storage:
         """The workspace's files."""
         return self.rows.workspace.storage
 
-    @property
-    def finished(self) -> bool:
-        """Whether the lists are there."""
-        return Folder(self.storage, f"{self.path}/members").finished
-
-    def count(self) -> int:
-        """L."""
-        return int(Folder(self.storage, f"{self.path}/centroids").manifest()["lists"])
-
-    def counts(self) -> NDArray[np.int64]:
-        """(L,) members of each list."""
-        return _counts(self)
-
-    def channels(self) -> int:
-        """C of a row's vector."""
-        path = self.rows.path(self.rows.dumps[0])
-        return int(arrays.open_array(self.storage, path, "pooled").shape[1])
-
-    def shard_rows(self) -> int:
-        """Rows of one shard of the members."""
-        return arrays.shard_rows(arrays.open_array(self.storage, self.numbers_path(), "numbers"))
+    def folder(self, part: str) -> Folder:
+        """Where the centroids, the segments or a recall lie."""
+        return Folder(self.storage, f"{self.path}/{part}")
 
     def centroids(self) -> NDArray[np.float32]:
         """(L, C) float32 of norm 1."""
-        return _centroids(self.storage, self.path)
+        return _centroids(self.storage, self.centroids_file())
 
-    def bounds(self) -> Bounds:
-        """What rules lists out, if their members are described."""
-        return _bounds(self)
+    def centroids_file(self) -> str:
+        """Where the centroids lie."""
+        return f"{self.path}/centroids/centroids.safetensors"
 
-    def numbers(self, rows: NDArray[np.int64] | slice) -> NDArray[np.int32]:
-        """The list of each row, −1 of invalid ones."""
-        return arrays.read_rows(self.storage, self.numbers_path(), "numbers", rows)
+    @classmethod
+    def create(cls, rows: FeatureRows, path: str) -> "ListedRows":
+        """Cut into segments that a worker can hold."""
+        return cls(rows, path, max(SEGMENT_BYTES // (4 * rows.channels()), 1))
 
-    def numbers_path(self) -> str:
-        """The Zarr group of the numbers."""
-        return f"{self.path}/numbers.zarr"
+    def segment_count(self) -> int:
+        """How many segments hold all rows."""
+        return arrays.shard_count(self.rows.total, self.segment_rows)
 
-    def blocks(
-        self, first: int, last: int
-    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-        """Valid rows of a range, each block read while the one before it is used."""
+    def segment_file(self, number: int) -> str:
+        """Where a segment's index lies, as faiss serializes it."""
+        return f"{self.path}/segments/{number:03d}.faiss"
 
-        def fetch(rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-            there = self.rows.read("valid", rows)
-            return rows[there], self.rows.read("pooled", rows)[there]
+    def segment_span(self, number: int) -> tuple[int, int]:
+        """First and past-the-last row of a segment."""
+        size = self.segment_rows
+        return number * size, min((number + 1) * size, self.rows.total)
 
-        edges = range(first, last, BLOCK_ROWS)
-        parts = [np.arange(start, min(start + BLOCK_ROWS, last)) for start in edges]
-        return (found for _, found in ahead(parts, fetch, depth=1))
+    def segments(self, among: FeatureRows) -> Iterator[tuple[Any, NDArray[np.int64]]]:
+        """Each index, with the numbers that its rows have among the rows of more dumps."""
+        for number in range(self.segment_count()):
+            rows = np.arange(*self.segment_span(number))
+            ids = among.renumbered(rows[self.rows.read("valid", rows)], self.rows)
+            yield _index(self, number), ids
 
-    def spans(self, among: FeatureRows) -> Iterator[Span]:
-        """All valid rows, with the numbers that they have among the rows of more dumps."""
-        size = max(SPAN_BYTES // (4 * self.channels()), 1)
-        for first in range(0, self.rows.total, size):
-            yield _span(self, among, first, min(first + size, self.rows.total))
+    def memory(self, copies: int) -> int:
+        """Bytes that a worker holds of so many copies of a segment, predicted."""
+        row = 4 * self.rows.channels() + 32  # its vector, its number, where it lies
+        return copies * row * min(self.segment_rows, self.rows.total) + self._centroids_memory()
 
-    def memory(self) -> int:
-        """Bytes that a search holds of the rows and of their lists at once, predicted."""
-        return search_memory(self.rows.total, self.channels(), self.count(), self.described)
+    def training_memory(self) -> int:
+        """Bytes that a worker holds while it makes centroids, predicted."""
+        sample = lists.SAMPLE_PER_LIST * lists.list_count(self.rows.total)
+        rows = 3 * sample + 10 * min(sample, SCATTERED_ROWS)
+        return 4 * self.rows.channels() * rows + self._centroids_memory()
 
-
-def search_memory(rows: int, channels: int, count: int, described: bool) -> int:
-    """Bytes that a worker holds of rows and `count` lists while it searches, predicted."""
-    span = min(rows, SPAN_BYTES // (4 * channels))
-    spans = 1 if span == rows else 2  # the next one is read while one is remembered
-    tables = 3 * 4 * count * count if described else 0
-    return spans * span * (4 * channels + 16) + 12 * rows + tables + 4 * count * lists.BLOCK
+    def _centroids_memory(self) -> int:
+        return lists.list_count(self.rows.total) * (16 * self.rows.channels() + 8 * lists.BLOCK)
 
 
 @remembered(1)
 def _centroids(storage: Storage, path: str) -> NDArray[np.float32]:
-    found: NDArray[np.float32] = tables.read_tensors(storage, centroids_file(path))["centroids"]
-    return found
+    stored: NDArray[np.float32] = tables.read_tensors(storage, path)["centroids"]
+    return stored
 
 
 @remembered(1)
-def _bounds(listed: ListedRows) -> Bounds:
-    found = lists.Members.create(len(listed.centroids()))
-    for shard in range(arrays.shard_count(listed.rows.total, listed.shard_rows())):
-        part = tables.read_tensors(listed.storage, members_file(listed.path, shard))
-        found = found.merge(lists.Members(**part))
-    return Bounds.create(listed.centroids(), found)
-
-
-@remembered(1)
-def _counts(listed: ListedRows) -> NDArray[np.int64]:
-    numbers = listed.numbers(slice(None))
-    return np.bincount(numbers[numbers >= 0], minlength=len(listed.centroids()))
-
-
-@remembered(1)
-def _span(listed: ListedRows, among: FeatureRows, first: int, last: int) -> Span:
-    numbers = listed.numbers(slice(first, last)).astype(np.int64)
-    valid = numbers >= 0
-    vectors = np.empty((int(valid.sum()), listed.channels()), np.float32)
-    rows, done = first + np.flatnonzero(valid), 0
-    for _, block in listed.blocks(first, last):
-        vectors[done : done + len(block)] = block
-        done += len(block)
-    count = len(listed.centroids())
-    return Span.create(vectors, among.renumbered(rows, listed.rows), numbers[valid], count)
-
-
-def centroids_file(path: str) -> str:
-    """Where the centroids of lists lie."""
-    return f"{path}/centroids/centroids.safetensors"
-
-
-def members_file(path: str, shard: int) -> str:
-    """Where it lies what a shard's rows tell of the lists."""
-    return f"{path}/members/{shard:03d}.safetensors"
+def _index(listed: ListedRows, number: int) -> faiss.Index:
+    path = listed.segment_file(number)
+    content = listed.storage.read(path)
+    if keys.digest(content) != listed.folder("segments").manifest()["checksums"][number]:
+        raise DamageError(f"{path} is damaged; remove {listed.path} and run the same command again")
+    return faiss.deserialize_index(np.frombuffer(content, np.uint8))
 
 
 @dataclass(frozen=True)
@@ -177,27 +129,30 @@ class CentroidsWork:
         return [Step(self.shard)]
 
     def shard(self, shard: int) -> Record:
-        """Centroids for so many lists as the rows call for."""
-        watch, rows, storage = Stopwatch(), self.listed.rows, self.listed.storage
+        """Centroids for as many lists as the rows call for."""
+        watch, rows = Stopwatch(), self.listed.rows
+        count = lists.list_count(rows.total)
         generator = np.random.default_rng(SEED)
-        pure = self.listed.described
-        count = lists.list_count(rows.total, pure)
         with watch("read"):
-            sample = rows.read("pooled", drawn(rows, lists.SAMPLE_PER_LIST * count, generator))
+            picked = sampled(rows, lists.SAMPLE_PER_LIST * count, generator)
+            sample = np.empty((len(picked), rows.channels()), np.float32)
+            for first in range(0, len(picked), SCATTERED_ROWS):
+                part = slice(first, first + SCATTERED_ROWS)
+                sample[part] = rows.read("pooled", picked[part])
         with watch("infer"):
-            found = lists.centroids(sample, count, pure, generator)
-        content = tables.write_tensors(
-            storage, centroids_file(self.listed.path), {"centroids": found}
-        )
-        size, checksum = len(content), keys.digest(content)
-        record = Record(shard, (0, 1), size, checksum, watch.seconds, results={"lists": len(found)})
-        Folder(storage, f"{self.listed.path}/centroids").record(record)
+            made = lists.centroids(sample, count, SEED)
+        path = self.listed.centroids_file()
+        content = tables.write_tensors(self.listed.storage, path, {"centroids": made})
+        outcome = {"lists": len(made)}
+        digest = keys.digest(content)
+        record = Record(shard, (0, 1), len(content), digest, watch.seconds, results=outcome)
+        self.listed.folder("centroids").record(record)
         return record
 
 
 @dataclass(frozen=True)
-class MembersWork:
-    """The list of each row, and what that tells of the lists."""
+class SegmentsWork:
+    """The index of each segment: its rows by list."""
 
     listed: ListedRows
 
@@ -206,45 +161,31 @@ class MembersWork:
         return [Step(self.shard)]
 
     def shard(self, shard: int) -> Record:
-        """Numbers of the lists of one shard of rows."""
-        watch, listed, size = Stopwatch(), self.listed, self.listed.shard_rows()
-        first, last = shard * size, min((shard + 1) * size, listed.rows.total)
-        centroids = listed.centroids()
-        numbers = np.full(last - first, -1, np.int32)
-        members = lists.Members.create(len(centroids) if listed.described else 0)
-        for rows, block in watch.each("read", listed.blocks(first, last)):
-            with watch("infer"):
-                if listed.described:
-                    numbers[rows - first] = members.add(block, centroids)
-                else:
-                    numbers[rows - first] = lists.nearest_lists(block, centroids)[:, 0]
+        """The index of one segment; invalid rows are in none."""
+        watch, listed = Stopwatch(), self.listed
+        first, last = listed.segment_span(shard)
+        spans = np.split(np.arange(first, last), range(BLOCK_ROWS, last - first, BLOCK_ROWS))
+        blocks = watch.each("read", listed.rows.valid_blocks("pooled", spans))
+        index = lists.segment((block for _, block in blocks), listed.centroids())
         with watch("write"):
-            if listed.described:
-                path = members_file(listed.path, shard)
-                tables.write_tensors(listed.storage, path, vars(members))
-            size, checksum = arrays.write_shard(
-                listed.storage, listed.numbers_path(), "numbers", shard, numbers
-            )
-        record = Record(shard, (first, last), size, checksum, watch.seconds)
-        Folder(listed.storage, f"{listed.path}/members").record(record)
+            content = faiss.serialize_index(index).tobytes()
+            listed.storage.write(listed.segment_file(shard), content)
+        record = Record(shard, (first, last), len(content), keys.digest(content), watch.seconds)
+        listed.folder("segments").record(record)
         return record
 
 
-def drawn(rows: FeatureRows, count: int, generator: np.random.Generator) -> NDArray[np.int64]:
-    """So many of the valid rows, in order; all of them if they are no more."""
+def sampled(rows: FeatureRows, count: int, generator: np.random.Generator) -> NDArray[np.int64]:
+    """As many of the valid rows, in order; all of them if they are no more."""
     valid = np.flatnonzero(rows.valid())
     return np.sort(generator.choice(valid, min(count, len(valid)), replace=False))
 
 
 def plan_centroids(listed: ListedRows) -> Stage | None:
-    """The centroids; None if the lists are there."""
-    folder = Folder(listed.storage, f"{listed.path}/centroids")
+    """The centroids; None if they are there."""
+    folder, memory = listed.folder("centroids"), listed.training_memory()
     if folder.finished:
         return None
-    channels = listed.channels()
-    vectors = lists.SAMPLE_PER_LIST * lists.list_count(listed.rows.total, listed.described)
-    # The sample as read and as stored; centroids as sums in float64; products of a block.
-    memory = 8 * channels * vectors + lists.MOST_LISTS * (16 * channels + 8 * lists.BLOCK)
     manifest = {"stage": "lists", "version": VERSION, "inputs": listed.rows.inputs()}
     work = CentroidsWork(listed)
     return Stage(folder, "lists: centroids", "samples", 1, 1, work, manifest, memory)
@@ -256,18 +197,18 @@ def finish_centroids(stage: Stage, seconds: float, computed: int) -> dict[str, A
     return stage.finish(seconds, computed, **record.results)
 
 
-def plan_members(listed: ListedRows) -> Stage | None:
-    """The members; None if they are there."""
-    if listed.finished:
+def plan_segments(listed: ListedRows) -> Stage | None:
+    """The indexes; None if they are there."""
+    folder, work = listed.folder("segments"), SegmentsWork(listed)
+    if folder.finished:
         return None
-    folder = Folder(listed.storage, f"{listed.path}/members")
-    total = listed.rows.total
-    size = max(SHARD_ROWS, -(-total // SHARDS))
-    layout = Layout((total,), "int32", size, size)
-    arrays.create(listed.storage, listed.numbers_path(), {"numbers": layout})
-    count = listed.count()
-    pairs = 2 * 4 * count * count if listed.described else 0
-    blocks = 3 * 4 * listed.channels() * BLOCK_ROWS + 8 * count * lists.BLOCK
-    manifest = {"stage": "lists", "version": VERSION, "described": listed.described}
-    shards, work = arrays.shard_count(total, listed.shard_rows()), MembersWork(listed)
-    return Stage(folder, "lists: members", "crops", total, shards, work, manifest, pairs + blocks)
+    manifest = {"stage": "lists", "version": VERSION}
+    # The index; its bytes in a buffer that grows, as an array and as they are written.
+    rows, shards, memory = listed.rows.total, listed.segment_count(), listed.memory(5)
+    return Stage(folder, "lists: segments", "crops", rows, shards, work, manifest, memory)
+
+
+def finish_segments(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
+    """Note the checksum of each index."""
+    checksums = [record.checksum for record in stage.folder.records(stage.shards)]
+    return stage.finish(seconds, computed, checksums=checksums)

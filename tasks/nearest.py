@@ -1,18 +1,19 @@
-"""Shards of a table of neighbours: queries compared with rows block by block, or list by list."""
+"""Shards of a table of neighbours: queries compared with all rows, or with their nearest lists."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stego_core import listsearch
+from stego_core import lists
 from stego_core.errors import DamageError
 from stego_core.neighbors import Neighbors
+from tasks import machine
 from tasks.lists import ListedRows
-from tasks.prefetch import ahead
 from tasks.rows import FeatureRows
 from tasks.stage import Stopwatch
 from tasks.steps import Step
@@ -24,7 +25,8 @@ logger = logging.getLogger(__name__)
 Rows: TypeAlias = NDArray[np.int64]
 Vectors: TypeAlias = NDArray[np.float32]
 
-BLOCK_ROWS = 16_384
+BLOCK_ROWS = 65_536
+"""Rows that queries are compared with at once; bounds memory."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,10 @@ class NeighborsWork:
         queries: rows of that dump.
         k: neighbours of each.
         size: queries of a shard.
+        device: option of the torch device.
         base: the table to begin with.
-        listed: the rows that the base has not seen, by list; None compares block by block.
-        probes: lists that a query is compared with; None makes the exact table.
+        listed: the rows that the base has not seen, by list; None compares with all rows.
+        probes: lists that a query is compared with.
     """
 
     rows: FeatureRows
@@ -62,13 +65,14 @@ class NeighborsWork:
     queries: int
     k: int
     size: int
+    device: str
     base: Base | None = None
     listed: ListedRows | None = None
-    probes: int | None = None
+    probes: int = 0
 
     def steps(self) -> Sequence[Step]:
-        """One step on a CPU."""
-        return [Step(self.shard)]
+        """One step; a GPU compares with all rows where there is one."""
+        return [Step(self.shard, gpu=self.listed is None)]
 
     def shard(self, shard: int) -> Record:
         """The table of one shard; invalid rows have no neighbours and are nobody's."""
@@ -76,11 +80,11 @@ class NeighborsWork:
         first, last = shard * self.size, min((shard + 1) * self.size, self.queries)
         own = self.first_row + np.arange(first, last, dtype=np.int64)
         with watch("read"):
-            queries, valid = self.rows.read("pooled", own), self.rows.read("valid", own)
-            queries = queries[valid]
+            valid = self.rows.read("valid", own)
+            queries = self.rows.read("pooled", own)[valid]
             table, missing = self._begun(queries, own[valid], np.arange(first, last)[valid])
         if self.listed and self.listed.rows.dumps == missing:
-            table, compared = self._searched(self.listed, table, queries, watch)
+            table, compared = self._probed(self.listed, table, queries, watch)
         else:
             table, compared = self._compared(missing, table, queries, watch)
         table = table.self_first(own[valid])
@@ -99,52 +103,36 @@ class NeighborsWork:
     def _compared(
         self, dumps: Sequence[str], table: Neighbors, queries: Vectors, watch: Stopwatch
     ) -> tuple[Neighbors, int]:
-        """The table with the rows of some dumps, block by block, and how many they are."""
-        compared = 0
-        for ids, block in watch.each("read", self._blocks(dumps)):
+        """The table with all rows of some dumps, and how many they are."""
+        device, compared = machine.device(self.device), 0
+        spans = self.rows.spans(BLOCK_ROWS, dumps)
+        for ids, block in watch.each("read", self.rows.valid_blocks("pooled", spans)):
             with watch("infer"):
-                table = table.add(queries, block, ids)
+                table = table.add(queries, block, ids, device)
             compared += len(ids)
         return table, compared
 
-    def _searched(
+    def _probed(
         self, listed: ListedRows, table: Neighbors, queries: Vectors, watch: Stopwatch
     ) -> tuple[Neighbors, int]:
-        """The same by list; spans are read where the search comes to them."""
-
-        def spans() -> Iterator[listsearch.Span]:
-            return listed.spans(self.rows)
-
-        centroids, counts, probes = listed.centroids(), listed.counts(), self.probes
+        """The table with the rows of each query's nearest lists, and how many all lists hold."""
+        segments = partial(listed.segments, self.rows)
         with watch("infer"):
-            if probes is None:
-                table = listsearch.exact(table, queries, listed.bounds(), spans)
-            else:
-                table = listsearch.approximate(table, queries, centroids, counts, probes, spans)
-        return table, int(counts.sum())
-
-    def _blocks(self, dumps: Sequence[str]) -> Iterator[tuple[Rows, Vectors]]:
-        """The valid rows of some dumps, each block read while the one before it is compared."""
-
-        def fetch(ids: Rows) -> tuple[Rows, Vectors]:
-            there = self.rows.read("valid", ids)
-            return ids[there], self.rows.read("pooled", ids)[there]
-
-        spans = self.rows.spans(BLOCK_ROWS, dumps)
-        return (found for _, found in ahead(spans, fetch, depth=1))
+            table = lists.search(table, queries, listed.centroids(), segments, self.probes)
+        return table, int(listed.rows.valid().sum())
 
     def _begun(
         self, queries: Vectors, own: Rows, places: Rows
     ) -> tuple[Neighbors, tuple[str, ...]]:
         """The table of valid rows as far as the base knows it, and the dumps that it lacks.
 
-        A base that cannot be read, or that is not about these rows, is as good as none.
+        A base that cannot be read, or that is not about these rows, is not used.
         """
-        nothing = Neighbors.create(len(own), self.k), self.rows.dumps
+        empty = Neighbors.create(len(own), self.k), self.rows.dumps
         if not len(own):
-            return nothing[0], ()
+            return empty[0], ()
         if self.base is None:
-            return nothing
+            return empty
         storage, base = self.rows.workspace.storage, self.base
         try:
             ids, similarities = (
@@ -156,5 +144,13 @@ class NeighborsWork:
                 raise ValueError("rank 0 does not hold the rows themselves")
         except (DamageError, FileNotFoundError, IndexError, ValueError) as error:
             logger.warning("%s is not used for %s: %s", base.path, self.path, error)
-            return nothing
+            return empty
         return table, tuple(dump for dump in self.rows.dumps if dump not in base.rows.dumps)
+
+
+def search_memory(channels: int, queries: int, k: int, rows: int) -> int:
+    """Bytes that a worker holds while it compares queries with so many rows, predicted."""
+    # A block that is compared and one that is read, once more while its dumps are put together;
+    # queries, twice as they are read; tables: before, found, merged and its order, 12 bytes each.
+    block = min(rows, BLOCK_ROWS)
+    return 4 * channels * (3 * block + 2 * queries) + 96 * k * queries

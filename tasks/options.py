@@ -334,11 +334,10 @@ class NeighborsOptions(Options):
     )
     search: Literal["exact", "approximate"] = Field(
         "exact",
-        description="With exact, the true neighbours are found. With approximate, each crop is "
-        "compared with the few lists of similar crops that hold at least 98 % of the "
-        "first seven neighbours of a sample, for a small part of the time, above all "
-        "where crops do not fall into clear groups. Among fewer than 32,768 crops "
-        "both are exact.",
+        description="With exact, each crop is compared with all others, on a GPU where there is "
+        "one. With approximate, each crop is compared with the few lists of similar crops that "
+        "hold at least 98 % of the first seven neighbours of a sample, for a small part of the "
+        "time. Among fewer than 32,768 crops both are exact.",
     )
 
 

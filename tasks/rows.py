@@ -76,6 +76,11 @@ class FeatureRows:
         _, height, width, channels = array.shape
         return height, width, channels
 
+    def channels(self) -> int:
+        """C of a row's pooled vector."""
+        path = self.path(self.dumps[0])
+        return int(arrays.open_array(self.workspace.storage, path, "pooled").shape[1])
+
     def nbytes(self) -> int:
         """Bytes of all patches."""
         height, width, channels = self.shape()
@@ -137,6 +142,17 @@ class FeatureRows:
         """All rows of an array in blocks, as (global rows, values)."""
         for rows in self.spans(size):
             yield rows, self.read(name, rows)
+
+    def valid_blocks(
+        self, name: str, spans: Sequence[NDArray[np.int64]]
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:
+        """The valid ones of some runs of rows, as (global rows, values); read one run ahead."""
+
+        def fetch(rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[Any]]:
+            valid = self.read("valid", rows)
+            return rows[valid], self.read(name, rows)[valid]  # a run is read as a slice
+
+        return (block for _, block in ahead(spans, fetch, depth=1))
 
     def renumbered(self, rows: NDArray[np.int64], source: "FeatureRows") -> NDArray[np.int64]:
         """Global rows of `source`, whose dumps are among these, as global rows of these.

@@ -2,6 +2,7 @@
 
 import math
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from stego_core import neighbors
 from stego_core.kmeans import unit
 from stego_core.neighbors import NOBODY, Neighbors
 
@@ -91,18 +93,55 @@ class TestAdd:
         table = Neighbors.create(2, 3).add(units(rng, 2), units(rng, 0), np.array([], np.int64))
         assert (table.ids == NOBODY).all()
 
+    @pytest.mark.parametrize("device", ["cpu", "cpu:0"])  # by faiss, by torch as on a GPU
     @settings(max_examples=60, deadline=None, derandomize=True)
-    @given(st.integers(0, 2**32 - 1), st.integers(1, 9), st.integers(1, 60))
+    @given(seed=st.integers(0, 2**32 - 1), k=st.integers(1, 9), count=st.integers(1, 60))
     def test_every_bit_equals_the_cosines_summed_row_by_row(
-        self, seed: int, k: int, count: int
+        self, device: str, seed: int, k: int, count: int
     ) -> None:
         rng = np.random.default_rng(seed)
         depth = int(rng.choice([1, 7, 8, 33, 200]))
         rows = units(rng, count, depth)[rng.integers(0, count, count)]
         queries = np.concatenate([units(rng, int(rng.integers(1, 80)), depth), rows[:20]])
         ids = rng.permutation(1000)[:count]
-        table = Neighbors.create(len(queries), k).add(queries, rows, ids)
+        table = Neighbors.create(len(queries), k).add(queries, rows, ids, device)
         assert_same_bytes(table, resummed(queries, rows, ids, k))
+
+    @settings(max_examples=60, deadline=None, derandomize=True)
+    @given(st.integers(0, 2**32 - 1), st.integers(1, 9), st.sampled_from(["cpu", "cpu:0"]))
+    def test_nor_do_small_pieces_or_rows_seen_before_change_a_bit(
+        self, seed: int, k: int, device: str
+    ) -> None:
+        rng = np.random.default_rng(seed)
+        rows = units(rng, 30, 33)[rng.integers(0, 30, 60)]
+        queries, ids = rows[::2], rng.permutation(1000)[:60]
+        table = Neighbors.create(len(queries), k)
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in (("PAIRS", 3), ("TIED_QUERIES", 2), ("GPU_QUERIES", 7)):
+                patch.setattr(neighbors, name, value)
+            for part in np.array_split(np.arange(60), int(rng.integers(1, 6))):
+                table = table.add(queries, rows[part], ids[part], device)
+        assert_same_bytes(table, resummed(queries, rows, ids, k))
+
+    def test_rows_that_come_too_late_are_not_summed(
+        self, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Of later blocks only what may be among the k best is looked at again."""
+        rows, summed = units(rng, 400), list[int]()
+
+        include = Neighbors.include
+
+        def noted(self: Neighbors, queries: Vectors, positions: Any, *rest: Any) -> Neighbors:
+            summed.append(int((positions != NOBODY).sum()))
+            return include(self, queries, positions, *rest)
+
+        monkeypatch.setattr(Neighbors, "include", noted)
+        table = Neighbors.create(400, 5)
+        for first in range(0, 400, 100):
+            part = slice(first, first + 100)
+            table = table.add(rows, rows[part], np.arange(400)[part])
+        assert sum(summed) < 0.75 * 4 * 5 * 400
+        assert_same_bytes(table, resummed(rows, rows, np.arange(400), 5))
 
     def test_shapes_and_types(self, rng: np.random.Generator) -> None:
         table = Neighbors.create(4, 3).add(units(rng, 4), units(rng, 9), np.arange(9))

@@ -55,7 +55,7 @@ def finished(location: str, folder: Path, make_corpus: Callable[..., Path]) -> W
     for dumps in (("first",), ("first", "later")):
         compute(features.plan(workspace, dumps[-1], FEATURES, spec, "cpu"))
         rows = FeatureRows(workspace, key, dumps)
-        for stage, finish in neighbors.stages(rows, dumps[-1], NEIGHBORS):
+        for stage, finish in neighbors.stages(rows, dumps[-1], NEIGHBORS, "cpu"):
             compute(stage, finish)
         tables_of[dumps[-1]] = neighbors.neighbors_key(rows, NEIGHBORS)
     clustered(workspace, spec)

@@ -15,15 +15,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from stego_core.errors import WorkspaceError
+from stego_core.errors import DamageError, WorkspaceError
 from stego_core.kmeans import unit
 from stego_core.neighbors import NOBODY, Neighbors
 from tasks import compute, lists, nearest, neighbors, recall
+from tasks.lists import ListedRows
 from tasks.options import ComputeOptions, NeighborsOptions
 from tasks.rows import FeatureRows
 from tasks.stage import Stage
 from tasks.steps import Executor, LoopExecutor
-from tasks.workspace import arrays
+from tasks.workspace import arrays, keys
 from tasks.workspace.arrays import Layout
 from tasks.workspace.workspace import Workspace
 
@@ -31,6 +32,7 @@ FEATURES = "0123456789abcdef"
 SHARD, DEPTH = 16, 33
 COUNTS = {"train": 20, "a": 9, "b": 11, "c": 5}
 OPTIONS = NeighborsOptions(k=4)
+APPROXIMATE = NeighborsOptions(k=4, search="approximate")
 Vectors = NDArray[np.float32]
 
 
@@ -106,7 +108,7 @@ def computed(stage: Stage | None) -> Stage:
 
 def make(rows: FeatureRows, dump: str, options: NeighborsOptions = OPTIONS) -> str:
     """A finished table; returns its key."""
-    computed(neighbors.plan(rows, dump, options))
+    computed(neighbors.plan(rows, dump, options, "cpu"))
     return neighbors.neighbors_key(rows, options)
 
 
@@ -117,13 +119,18 @@ def files(stage: Stage) -> dict[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in found if path.is_file()}
 
 
-def from_scratch(rows: FeatureRows, dump: str) -> dict[str, bytes]:
-    """The same, of the table computed without any base."""
+def again_from_scratch(rows: FeatureRows, dump: str) -> Stage:
+    """The exact table computed anew, without any base."""
     folder = rows.workspace.folder("neighbors", neighbors.neighbors_key(rows, OPTIONS))
     shutil.rmtree(Path(rows.workspace.storage.uri) / folder.path)
-    stage = computed(neighbors.plan(rows, dump, OPTIONS, reuse=False))
+    stage = computed(neighbors.plan(rows, dump, OPTIONS, "cpu", reuse=False))
     assert stage.folder.manifest()["base"] is None
-    return files(stage)
+    return stage
+
+
+def from_scratch(rows: FeatureRows, dump: str) -> dict[str, bytes]:
+    """What its arrays are on the disk."""
+    return files(again_from_scratch(rows, dump))
 
 
 def compared(stage: Stage) -> list[int]:
@@ -156,7 +163,7 @@ class TestMerging:
         fill(workspace, originals, invalid)
         base = make(among(workspace, *before), dump)
         rows = among(workspace, *after)
-        stage = computed(neighbors.plan(rows, dump, OPTIONS))
+        stage = computed(neighbors.plan(rows, dump, OPTIONS, "cpu"))
         manifest = stage.folder.manifest()
         new = [name for name in after if name not in before]
         assert manifest["base"] == base
@@ -170,7 +177,7 @@ class TestMerging:
         fill(workspace, originals=5, invalid=0.1)
         keys = [make(among(workspace, *list(COUNTS)[:n]), "train") for n in (1, 2, 3)]
         rows = among(workspace, *COUNTS)
-        stage = computed(neighbors.plan(rows, "train", OPTIONS))
+        stage = computed(neighbors.plan(rows, "train", OPTIONS, "cpu"))
         assert stage.folder.manifest()["base"] == keys[-1]
         assert files(stage) == from_scratch(rows, "train")
 
@@ -182,11 +189,11 @@ class TestMerging:
             vectors = np.asarray(unit(rng.normal(size=(len(valid), DEPTH))), np.float32)
             store(workspace, dump, vectors, np.array(valid, np.bool_))
         first, rows = among(workspace, "train"), among(workspace, *few)
-        table = computed(neighbors.plan(first, "train", OPTIONS)).folder.path
+        table = computed(neighbors.plan(first, "train", OPTIONS, "cpu")).folder.path
         ids = arrays.read_rows(workspace.storage, table, "ids", slice(None))
         assert sorted(ids[0].tolist()) == [NOBODY, 0, 2, 5]
         assert (ids[[1, 3, 4, 6, 7, 8]] == NOBODY).all()
-        stage = computed(neighbors.plan(rows, "train", OPTIONS))
+        stage = computed(neighbors.plan(rows, "train", OPTIONS, "cpu"))
         assert set(compared(stage)) == {4, 0}  # the second shard has no valid row
         assert files(stage) == from_scratch(rows, "train")
 
@@ -199,13 +206,13 @@ class TestMerging:
         add = Neighbors.add
 
         def noted(
-            self: Neighbors, queries: Vectors, block: Vectors, ids: NDArray[np.int64]
+            self: Neighbors, queries: Vectors, block: Vectors, ids: NDArray[np.int64], device: str
         ) -> Neighbors:
             seen.extend(ids.tolist())
-            return add(self, queries, block, ids)
+            return add(self, queries, block, ids, device)
 
         monkeypatch.setattr(Neighbors, "add", noted)
-        stage = neighbors.plan(among(workspace, "train", "a", "b"), "a", OPTIONS)
+        stage = neighbors.plan(among(workspace, "train", "a", "b"), "a", OPTIONS, "cpu")
         assert stage is not None
         stage.work.steps()[0].call(0)
         assert seen == list(range(29, 40))
@@ -223,7 +230,7 @@ class TestChoiceOfBase:
 
     def test_none(self, rows: FeatureRows) -> None:
         assert self.chosen(rows) is None
-        stage = computed(neighbors.plan(rows, "train", OPTIONS))
+        stage = computed(neighbors.plan(rows, "train", OPTIONS, "cpu"))
         assert (stage.manifest["base"], stage.manifest["compared"]) == (None, 40)
 
     def test_most_rows(self, rows: FeatureRows) -> None:
@@ -321,16 +328,15 @@ def gone(table: Path) -> None:
 
 @pytest.fixture
 def by_list(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lists also for a few rows, of several shards, blocks and spans."""
+    """Lists also for a few rows, of several shards, blocks and segments."""
     for module, name, value in (
         (neighbors, "LEAST_ROWS", 10),
         (neighbors, "LEAST_QUERIES", 5),
-        (neighbors, "SHARD_ROWS", 32),
-        (lists, "SHARD_ROWS", 8),
+        (neighbors, "SHARD_ROWS", 16),
+        (neighbors, "SHARDS", 4),
+        (lists, "SEGMENT_BYTES", 40 * 4 * DEPTH),
         (lists, "BLOCK_ROWS", 25),
-        (lists, "SPAN_BYTES", 40 * 4 * DEPTH),
         (recall, "SAMPLE", 60),
-        (recall, "SHARD_ROWS", 40),
     ):
         monkeypatch.setattr(module, name, value)
 
@@ -343,7 +349,7 @@ def all_stages(
 ) -> tuple[dict[str, int], Stage]:
     """Compute a table with what comes before it: shards computed by title, and the table."""
     done: dict[str, int] = {}
-    for stage, finish in neighbors.stages(rows, dump, options):
+    for stage, finish in neighbors.stages(rows, dump, options, "cpu"):
         if stage is not None:
             missing = stage.folder.missing(stage.shards)
             list((executor or LoopExecutor()).map(stage.work.steps(), missing, stage.title))
@@ -362,17 +368,6 @@ def values(stage: Stage) -> dict[str, bytes]:
     }
 
 
-def from_scratch_values(rows: FeatureRows, dump: str) -> dict[str, bytes]:
-    """The same, of the table computed block by block, without base and lists."""
-    key = neighbors.neighbors_key(rows, OPTIONS)
-    shutil.rmtree(Path(rows.workspace.storage.uri) / "neighbors" / key)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(neighbors, "LEAST_ROWS", 10**9)
-        stage = computed(neighbors.plan(rows, dump, OPTIONS, reuse=False))
-    assert stage.folder.manifest()["search"] == {"mode": "exact", "lists": None}
-    return values(stage)
-
-
 def grouped(workspace: Workspace, groups: int = 20, rows: int = 120) -> FeatureRows:
     """Two dumps whose rows fall into groups."""
     rng = np.random.default_rng(0)
@@ -387,100 +382,128 @@ def grouped(workspace: Workspace, groups: int = 20, rows: int = 120) -> FeatureR
 
 @pytest.mark.usefixtures("by_list")
 class TestByList:
-    @pytest.mark.parametrize(("originals", "invalid"), [(45, 0.0), (3, 0.2)])
-    @pytest.mark.parametrize("dump", ["train", "b"])
-    def test_the_exact_table_is_that_of_all_blocks(
-        self, workspace: Workspace, originals: int, invalid: float, dump: str
-    ) -> None:
-        fill(workspace, originals, invalid)
-        rows = among(workspace, *COUNTS)
-        done, stage = all_stages(rows, dump)
-        assert done == {
-            "lists: centroids": 1,
-            "lists: members": 6,
-            f"neighbors {dump}": stage.shards,
-        }
-        manifest = stage.folder.manifest()
-        assert manifest["search"]["mode"] == "exact"
-        assert manifest["search"]["lists"] >= 3
-        assert set(compared(stage)) == {int(rows.valid().sum())}
-        assert values(stage) == from_scratch_values(rows, dump)
-
-    def test_groups_are_searched_by_list(
-        self, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        rows = grouped(workspace)
-        with monkeypatch.context() as patch:
-            patch.setattr(Neighbors, "add", None)
-            _, stage = all_stages(rows, "a")
-        assert values(stage) == from_scratch_values(rows, "a")
-
     def test_tables_of_the_same_rows_share_their_lists(self, workspace: Workspace) -> None:
         rows = grouped(workspace)
-        assert set(all_stages(rows, "train")[0]) > {"lists: centroids", "lists: members"}
-        assert set(all_stages(rows, "a")[0]) == {"neighbors a"}
-        assert [stage for stage, _ in neighbors.stages(rows, "a", OPTIONS)] == [None]
+        done, stage = all_stages(rows, "train", APPROXIMATE)
+        assert done == {
+            "lists: centroids": 1,
+            "lists: segments": 6,
+            "recall train": 1,
+            "neighbors train": stage.shards,
+        }
+        assert set(all_stages(rows, "a", APPROXIMATE)[0]) == {"recall a", "neighbors a"}
+        assert [stage for stage, _ in neighbors.stages(rows, "a", APPROXIMATE, "cpu")] == [None]
+
+    def test_segments_hold_each_valid_row_once(self, workspace: Workspace) -> None:
+        rows = grouped(workspace)
+        all_stages(rows, "a", APPROXIMATE)
+        listed = listed_rows(rows)
+        held, vectors = [], rows.read("pooled", np.arange(rows.total))
+        for index, ids in listed.segments(rows):
+            stored = index.reconstruct_batch(np.arange(index.ntotal))
+            np.testing.assert_array_equal(stored, vectors[ids])
+            held += ids.tolist()
+        assert held == np.flatnonzero(rows.valid()).tolist()
 
     def test_lists_hold_what_the_base_lacks(self, workspace: Workspace) -> None:
         fill(workspace, originals=5, invalid=0.1)
-        make(among(workspace, "train", "a"), "train")
+        all_stages(among(workspace, "train", "a"), "train", APPROXIMATE)
         rows = among(workspace, *COUNTS)
-        done, stage = all_stages(rows, "train")
-        assert done["lists: members"] == 2
+        done, stage = all_stages(rows, "train", APPROXIMATE)
+        assert done["lists: segments"] == 1
         assert stage.folder.manifest()["compared"] == COUNTS["b"] + COUNTS["c"]
         assert set(compared(stage)) == {int(among(workspace, "b", "c").valid().sum())}
-        assert values(stage) == from_scratch_values(rows, "train")
 
-    def test_a_base_that_is_gone_takes_the_lists_along(self, workspace: Workspace) -> None:
+    def test_a_base_that_is_gone_takes_the_lists_along(
+        self, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         fill(workspace, originals=10, invalid=0.1)
-        key = make(among(workspace, "train", "a"), "train")
-        rows = among(workspace, *COUNTS)
-        for stage, finish in neighbors.stages(rows, "train", OPTIONS):
+        first, rows = among(workspace, "train", "a"), among(workspace, *COUNTS)
+        all_stages(first, "train", APPROXIMATE)
+        key = neighbors.neighbors_key(first, APPROXIMATE)
+        for stage, finish in neighbors.stages(rows, "train", APPROXIMATE, "cpu"):
             assert stage is not None
             if stage.title == "neighbors train":
                 gone(Path(workspace.storage.uri) / f"neighbors/{key}/train.zarr")
             list(LoopExecutor().map(stage.work.steps(), range(stage.shards)))
             finish(stage, 0.0, stage.shards)
         assert int(rows.valid().sum()) in compared(stage)
-        assert values(stage) == from_scratch_values(rows, "train")
+        monkeypatch.setattr(neighbors, "LEAST_ROWS", 10**9)
+        whole = computed(neighbors.plan(rows, "train", APPROXIMATE, "cpu", reuse=False))
+        assert values(stage) == values(whole)
 
     def test_goes_on_after_a_kill(self, workspace: Workspace) -> None:
         rows = grouped(workspace)
-        whole, stage = all_stages(rows, "train")
+        whole, stage = all_stages(rows, "train", APPROXIMATE)
         expected = values(stage)
-        root = Path(workspace.storage.uri) / "neighbors" / neighbors.neighbors_key(rows, OPTIONS)
+        root = Path(workspace.storage.uri) / "neighbors"
+        root /= neighbors.neighbors_key(rows, APPROXIMATE)
         shutil.rmtree(root / "train.zarr")
-        for name in ("manifest.json", "records/000003.json", "003.safetensors"):
-            (root / "lists/members" / name).unlink()
-        again, stage = all_stages(rows, "train")
-        assert again == {"lists: members": 1, "neighbors train": whole["neighbors train"]}
+        for name in ("manifest.json", "records/000003.json", "003.faiss"):
+            (root / "lists/segments" / name).unlink()
+        again, stage = all_stages(rows, "train", APPROXIMATE)
+        assert again == {"lists: segments": 1, "neighbors train": whole["neighbors train"]}
         assert values(stage) == expected
+
+    def test_a_damaged_segment_is_named(self, workspace: Workspace) -> None:
+        rows = grouped(workspace)
+        all_stages(rows, "train", APPROXIMATE)
+        (path,) = (Path(workspace.storage.uri) / "neighbors").glob("*/lists/segments/002.faiss")
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+        with pytest.raises(DamageError, match=r"segments/002.faiss is damaged; remove"):
+            list(listed_rows(rows).segments(rows))
 
     def test_a_table_begun_in_other_shards_keeps_them(
         self, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         rows = grouped(workspace)
         with monkeypatch.context() as patch:
-            patch.setattr(neighbors, "LEAST_ROWS", 10**9)
             patch.setattr(neighbors, "SHARD_ROWS", 8)
-            begun = neighbors.plan(rows, "train", OPTIONS)
+            begun = neighbors.plan(rows, "train", OPTIONS, "cpu")
         assert begun is not None
+        assert begun.shards == 4
         begun.work.steps()[0].call(2)
+        monkeypatch.setattr(neighbors, "SHARDS", 99)
         done, stage = all_stages(rows, "train")
-        assert (done["neighbors train"], stage.shards) == (14, 15)
-        assert values(stage) == from_scratch_values(rows, "train")
+        assert (done["neighbors train"], stage.shards) == (3, 4)
+        assert values(stage) == values(again_from_scratch(rows, "train"))
 
     def test_few_queries_or_rows_need_no_lists(
         self, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         fill(workspace, originals=45, invalid=0.0)
-        assert set(all_stages(among(workspace, "a"), "a")[0]) == {"neighbors a"}
+        assert set(all_stages(among(workspace, "a"), "a", APPROXIMATE)[0]) == {"neighbors a"}
         monkeypatch.setattr(neighbors, "LEAST_QUERIES", 10)
-        assert set(all_stages(among(workspace, "train", "a"), "a")[0]) == {"neighbors a"}
-        options = NeighborsOptions(k=4, search="approximate")
-        done, stage = all_stages(among(workspace, "train", "a"), "a", options)
+        done, stage = all_stages(among(workspace, "train", "a"), "a", APPROXIMATE)
         assert set(done) == {"neighbors a"}
         assert stage.folder.manifest()["search"] == {"mode": "exact", "lists": None}
+
+    def test_an_exact_table_never_needs_them(self, workspace: Workspace) -> None:
+        assert set(all_stages(grouped(workspace), "a")[0]) == {"neighbors a"}
+
+    def test_a_dump_without_valid_rows_has_no_neighbours(self, workspace: Workspace) -> None:
+        rows = grouped(workspace)
+        nothing = np.zeros((50, DEPTH), np.float32)
+        store(workspace, "broken", nothing, np.zeros(50, np.bool_))
+        rows = replace(rows, dumps=(*rows.dumps, "broken"))
+        done, stage = all_stages(rows, "broken", APPROXIMATE)
+        assert "recall broken" in done
+        assert set(compared(stage)) == {0}
+        assert values(stage)["ids"] == np.full((50, 4), NOBODY, np.int64).tobytes()
+
+    def test_only_the_exact_search_asks_for_a_gpu(self, workspace: Workspace) -> None:
+        rows = grouped(workspace)
+        asked = {
+            options.search: [step.gpu for step in all_stages(rows, "a", options)[1].work.steps()]
+            for options in (OPTIONS, APPROXIMATE)
+        }
+        assert asked == {"exact": [True], "approximate": [False]}
+
+
+def listed_rows(rows: FeatureRows) -> ListedRows:
+    return ListedRows.create(rows, f"neighbors/{neighbors.neighbors_key(rows, APPROXIMATE)}/lists")
 
 
 @pytest.mark.usefixtures("by_list")
@@ -496,7 +519,7 @@ class TestApproximate:
     def test_recall_is_measured_and_reached(self, workspace: Workspace) -> None:
         rows = grouped(workspace)
         done, stage = all_stages(rows, "a", self.options)
-        assert done["recall a"] == 2
+        assert done["recall a"] == 1
         search = stage.folder.manifest()["search"]
         assert search["mode"] == "approximate"
         assert (search["ranks"], search["sample"]) == (7, 60)
@@ -537,7 +560,7 @@ class TestApproximate:
     def test_lists_must_be_there(self, workspace: Workspace) -> None:
         rows = grouped(workspace)
         with pytest.raises(WorkspaceError, match="stego neighbors"):
-            neighbors.plan(rows, "a", self.options)
+            neighbors.plan(rows, "a", self.options, "cpu")
 
     def test_begins_with_a_base_of_its_own_kind(self, workspace: Workspace) -> None:
         rows = grouped(workspace)
@@ -556,6 +579,20 @@ class TestApproximate:
         exact = neighbors.neighbors_key(rows, NeighborsOptions(k=9))
         assert exact != neighbors.neighbors_key(rows, self.options)
 
+    def test_only_keys_of_tables_that_lists_may_serve_have_changed(
+        self, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        rows = grouped(workspace)
+
+        def old(options: NeighborsOptions) -> bool:
+            key = keys.key("neighbors", 1, options, rows.inputs())
+            return neighbors.neighbors_key(rows, options) == key
+
+        assert old(NeighborsOptions(k=9))
+        assert not old(self.options)
+        monkeypatch.setattr(neighbors, "LEAST_ROWS", 241)
+        assert old(self.options)
+
 
 @pytest.mark.usefixtures("by_list")
 @pytest.mark.parametrize("search", ["exact", "approximate"])
@@ -566,7 +603,7 @@ def test_executors_agree(workspace: Workspace, tmp_path: Path, search: Any) -> N
     shutil.copytree(tmp_path / "ws/features", tmp_path / "other/features")
     with compute.executor(ComputeOptions(executor="dask", workers=2)) as dask:
         done, there = all_stages(other, "a", options, dask)
-    assert len(done) == 3 + (search == "approximate")
+    assert len(done) == (4 if search == "approximate" else 1)
     assert values(here) == values(there)
     assert here.folder.manifest()["search"] == there.folder.manifest()["search"]
 
@@ -578,7 +615,7 @@ def test_a_base_that_cannot_be_read_is_as_good_as_none(
     fill(workspace, originals=10, invalid=0.1)
     key = make(among(workspace, "train", "a"), "train")
     rows = among(workspace, "train", "a", "b")
-    stage = neighbors.plan(rows, "train", OPTIONS)
+    stage = neighbors.plan(rows, "train", OPTIONS, "cpu")
     harm(Path(workspace.storage.uri) / f"neighbors/{key}/train.zarr")
     with caplog.at_level(logging.WARNING):
         computed(stage)
@@ -588,7 +625,27 @@ def test_a_base_that_cannot_be_read_is_as_good_as_none(
     assert files(stage) == from_scratch(rows, "train")
 
 
+def test_names_in_the_same_order() -> None:
+    assert neighbors.is_subsequence((), "abc")
+    assert neighbors.is_subsequence("ac", "abc")
+    assert neighbors.is_subsequence("abc", "abc")
+    for other in ("ca", "ad", "d", "abcd"):
+        assert not neighbors.is_subsequence(other, "abc")
+
+
+def test_shards_are_larger_where_there_are_many_queries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neighbors, "SHARD_ROWS", 2048)
+    assert {neighbors.shard_size(count) for count in (1, 2048, 65_536)} == {2048}
+    assert neighbors.shard_size(100_000) == 4096
+    assert neighbors.shard_size(10**7) == 131_072
+
+
 class TestRows:
+    def test_no_rows_can_be_read(self, workspace: Workspace) -> None:
+        fill(workspace, originals=45, invalid=0.0)
+        read = among(workspace, "train", "a").read("pooled", np.arange(0))
+        assert (read.shape, read.dtype) == ((0, DEPTH), np.float32)
+
     def test_renumbering_follows_the_dumps(self, workspace: Workspace) -> None:
         fill(workspace, originals=45, invalid=0.0)
         here, there = among(workspace, "c", "train", "a", "b"), among(workspace, "train", "b")

@@ -142,7 +142,7 @@ class TestNeighbors:
     def test_table_equals_all_pairs(self, rows: FeatureRows) -> None:
         options = NeighborsOptions(k=6)
         for dump in rows.dumps:
-            compute(neighbors.plan(rows, dump, options)).finish(0.0, 1)
+            compute(neighbors.plan(rows, dump, options, "cpu")).finish(0.0, 1)
         table = head.neighbor_ids(rows, neighbors.neighbors_key(rows, options))
         vectors = rows.read("pooled", np.arange(rows.total)).astype(np.float64)
         cosine = vectors @ vectors.T
@@ -153,7 +153,7 @@ class TestNeighbors:
 
     def test_fewer_images_than_k(self, rows: FeatureRows) -> None:
         with pytest.raises(CapacityError, match="13 usable images are fewer than the 14"):
-            neighbors.plan(rows, "first", NeighborsOptions(k=14))
+            neighbors.plan(rows, "first", NeighborsOptions(k=14), "cpu")
 
 
 class TestHead:
@@ -163,7 +163,7 @@ class TestHead:
     ) -> None:
         options = NeighborsOptions(k=6)
         for dump in rows.dumps:
-            if stage := neighbors.plan(rows, dump, options):
+            if stage := neighbors.plan(rows, dump, options, "cpu"):
                 compute(stage).finish(0.0, 1)
         key = neighbors.neighbors_key(rows, options)
         monkeypatch.setattr(head, "CHECKPOINT_STEPS", 4)
