@@ -4,7 +4,7 @@
 
 The codes are those of every patch of the workspace's training rows, by its current head, of norm
 1. Ours is what the stage does: restarts on samples, judged on another sample, side by side in as
-many threads; the best one settled on all codes. MiniBatchKMeans has scikit-learn's defaults; its
+many threads; the best one goes on with all codes. MiniBatchKMeans has scikit-learn's defaults; its
 centroids are scaled to norm 1 before the comparison, as its data are.
 """
 

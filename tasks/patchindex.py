@@ -32,8 +32,8 @@ MORE = 16
 """Further crops of these images or of others that are compared exactly."""
 LIST_BYTES = 2
 """Bytes of the number of a patch's list, as it is stored."""
-RANKED = 16_384
-"""Patches that a search ranks at first; more where they lie in fewer than `COMPARED` images."""
+RANKED = 4096
+"""Patches that a search ranks at first; more where they lie in fewer images than are compared."""
 
 
 class Found(NamedTuple):
@@ -183,14 +183,17 @@ class PatchSearch:
         return np.asarray(images[chosen] * self.patches.crops() + within[chosen], np.int64)
 
     def _ranked_crops(self, query: NDArray[np.float32], without: int | None) -> NDArray[np.int64]:
-        """Crops of `COMPARED` images or of all, by the best approximate cosine of their patches."""
+        """Crops by the best approximate cosine of their patches: enough to compare, or all."""
         per_image, count = self.patches.per_image(), RANKED
         own = range(0) if without is None else range(without * per_image, (without + 1) * per_image)
         while True:
             numbers, _ = patchsearch.nearest(self.index, query, self.probes, count, own)
-            if len(numbers) < count or len(np.unique(numbers // per_image)) >= COMPARED:
-                crops = numbers // self.patches.tokens()
-                return crops[first_of_each(crops)]
+            crops = numbers // self.patches.tokens()
+            crops = crops[first_of_each(crops)]
+            images = len(np.unique(crops // self.patches.tiles()))
+            enough = images >= COMPARED and len(crops) >= COMPARED + MORE
+            if enough or len(numbers) < count:
+                return crops
             count *= 4
 
     def find(
