@@ -90,7 +90,9 @@ class Bench(NamedTuple):
         vectors = np.asarray(kmeans.unit(np.concatenate(codes)), np.float32)
         restarts = range(self.chosen.restarts)
         runs = [kmeans.restart(vectors, self.classes, seed, number) for number in restarts]
-        found = kmeans.settled(vectors, runs[kmeans.best(runs)].centroids)
+        found = kmeans.lloyd(
+            vectors, runs[kmeans.best(runs)].centroids, tolerance=kmeans.FINAL_TOLERANCE
+        )
         centroids = torch.from_numpy(found.centroids)
         confusion = metrics.Confusion.create(self.classes, self.classes)
         for image in self.images:

@@ -4,7 +4,7 @@
 
 The codes are those of every patch of the workspace's training rows, by its current head, of norm
 1. Ours is what the stage does: restarts on samples, judged on another sample, side by side in as
-many threads; the best one settled on all codes. MiniBatchKMeans has scikit-learn's defaults; its
+many threads; the best one goes on with all codes. MiniBatchKMeans has scikit-learn's defaults; its
 centroids are scaled to norm 1 before the comparison, as its data are.
 """
 
@@ -71,7 +71,9 @@ def ours(inputs: dict[str, Any]) -> pairs.Work:
         with ThreadPoolExecutor(inputs["threads"]) as pool:
             runs = list(pool.map(restart, range(inputs["restarts"])))
         torch.set_num_threads(inputs["threads"])
-        best = kmeans.settled(codes, runs[kmeans.best(runs)].centroids)
+        best = kmeans.lloyd(
+            codes, runs[kmeans.best(runs)].centroids, tolerance=kmeans.FINAL_TOLERANCE
+        )
         return {"centroids": best.centroids}
 
     return work
@@ -94,7 +96,7 @@ def reference(inputs: dict[str, Any]) -> pairs.Work:
 
 def equal(inputs: dict[str, Any], ours: pairs.Arrays, reference: pairs.Arrays) -> str:
     codes = np.load(inputs["file"])
-    a, b = (kmeans.iterate(codes, each["centroids"]).inertia for each in (ours, reference))
+    a, b = (kmeans.assign(codes, each["centroids"]).inertia for each in (ours, reference))
     return f"inertia over all codes: ours {a:.5f}, reference {b:.5f} ({100 * (a / b - 1):+.2f} %)"
 
 

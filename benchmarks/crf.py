@@ -65,7 +65,9 @@ def inputs(chosen: argparse.Namespace, folder: Path) -> dict[str, Any]:
     codes = np.stack([segmenter.codes(image) for image in pixels])
     vectors = np.asarray(kmeans.unit(codes.reshape(-1, codes.shape[-1])), np.float32)
     runs = [kmeans.restart(vectors, chosen.classes, chosen.seed, number) for number in range(5)]
-    centroids = kmeans.settled(vectors, runs[kmeans.best(runs)].centroids).centroids
+    centroids = kmeans.lloyd(
+        vectors, runs[kmeans.best(runs)].centroids, tolerance=kmeans.FINAL_TOLERANCE
+    ).centroids
     np.savez(folder / "codes.npz", codes=codes, pixels=pixels, centroids=centroids)
     return {
         "file": str(folder / "codes.npz"),

@@ -139,7 +139,7 @@ def write_masks(workspace: Any, chosen: argparse.Namespace) -> None:
     columns |= {f"share_{number}": shares[:, number] for number in range(CLASSES)}
     path = f"{folder.path}/{confidence.TABLE}"
     tables.write_table(workspace.storage, path, columns, confidence.columns(CLASSES))
-    folder.finish({"pixels": [1] * CLASSES, "masks": total})
+    folder.finish({"pixels": [1] * CLASSES, "masks": total, "version": confidence.SINCE})
     workspace.folder("clusters", CLUSTERS).finish({"classes": CLASSES})
     keys = {"features": FEATURES, "clusters": CLUSTERS, "masks": MASKS}
     workspace.settle(keys=keys, dumps=[DUMP], options={}, neighbors={})
@@ -192,6 +192,7 @@ def main() -> None:
 def measure(chosen: argparse.Namespace, before: dict[str, Any], folder: Path) -> None:
     import plain
 
+    from stego_core import patchsearch
     from tasks import compute, correspondences, gallery, machine, maps, patches
     from tasks.options import ComputeOptions
     from tasks.workspace.workspace import Workspace
@@ -218,7 +219,7 @@ def measure(chosen: argparse.Namespace, before: dict[str, Any], folder: Path) ->
     parts = [made.codebook_folder().manifest(), made.codes_folder(DUMP).manifest(), recall]
     built = sum(part["seconds"].get(k, 0) for part in parts for k in ("read", "infer", "write"))
     index = search.index
-    held = index.codes.nbytes + index.patches.nbytes + index.edges.nbytes
+    held = index.ntotal * (index.code_size + patchsearch.ID_BYTES)
     opened, heats, searches, found = [], [], [], []
     for image, y, x in clicks(chosen):
         at = (workspace, DUMP, image, y, x)
@@ -251,11 +252,11 @@ def measure(chosen: argparse.Namespace, before: dict[str, Any], folder: Path) ->
         Row("building the index, all workers together", [built], [], "s"),
         Row("loading the index", [loading], [], "s"),
         Row("memory of the index", [held / MIB], [], "MiB"),
-        Row("memory of the index, a patch", [held / index.codes.shape[1]], [], "bytes"),
+        Row("memory of the index, a patch", [held / index.ntotal], [], "bytes"),
     ]
     harness.report(
         "explore",
-        ("by cells and codes", "all patches compared"),
+        ("by inverted lists", "all patches compared"),
         rows,
         Headline(
             headline,
@@ -268,13 +269,13 @@ def measure(chosen: argparse.Namespace, before: dict[str, Any], folder: Path) ->
             "images": f"{chosen.corpus} generated",
             "crops": chosen.crops,
             "channels": chosen.channels,
-            "patches": index.codes.shape[1],
+            "patches": index.ntotal,
             "clicks": len(searches),
             "workers": workers.workers,
         },
         before,
         [f"{name}: {recall[name]}" for name in ("recall", "probes", "ranks")],
-        cells=len(index.edges) - 1,
+        lists=index.nlist,
         features_bytes=made.rows.nbytes(),
     )
 

@@ -93,10 +93,12 @@ def centroids_of(head: Head, data: TrainingSet, classes: int, seed: int) -> NDAr
     """Centroids (K, D) of the codes of all training crops."""
     parts = (data.images(part).patches for part in np.array_split(data.rows, PARTS))
     codes = np.concatenate([head(torch.from_numpy(p).float()).flatten(0, 2) for p in parts])
-    chosen = kmeans.drawn(codes, TOKENS, np.random.default_rng(seed))
+    chosen = kmeans.sample(codes, TOKENS, np.random.default_rng(seed))
     vectors = np.asarray(kmeans.unit(chosen), np.float32)
     runs = [kmeans.restart(vectors, classes, seed, number) for number in range(RESTARTS)]
-    return kmeans.settled(vectors, runs[kmeans.best(runs)].centroids).centroids
+    return kmeans.lloyd(
+        vectors, runs[kmeans.best(runs)].centroids, tolerance=kmeans.FINAL_TOLERANCE
+    ).centroids
 
 
 def judged(segmenter: Segmenter, images: Labelled) -> dict[str, float]:

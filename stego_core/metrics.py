@@ -17,7 +17,7 @@ VOID = -1
 
 @dataclass
 class Confusion:
-    """Pixels by true class and predicted cluster; merging is associative.
+    """Pixels by true class and predicted cluster, added up.
 
     Attributes:
         counts: (classes, clusters) int64.
@@ -30,7 +30,7 @@ class Confusion:
         """A matrix over no pixels."""
         return cls(np.zeros((classes, clusters), np.int64))
 
-    def add(self, labels: NDArray[np.integer], predicted: NDArray[np.integer]) -> "Confusion":
+    def add(self, labels: NDArray[np.integer], predicted: NDArray[np.integer]) -> None:
         """Include pixels: labels (void negative) and predicted clusters, of equal shape.
 
         Pixels that hold no data (predicted NO_DATA) count nowhere.
@@ -48,11 +48,6 @@ class Confusion:
                 )
         cell = labels[known].astype(np.int64) * clusters + predicted[known]
         self.counts += np.bincount(cell, minlength=self.counts.size).reshape(classes, clusters)
-        return self
-
-    def merge(self, other: "Confusion") -> "Confusion":
-        """The matrix over both sets of pixels."""
-        return Confusion(self.counts + other.counts)
 
 
 class Scores(NamedTuple):

@@ -107,7 +107,7 @@ class ClustersWork:
             codes = drawn_codes(self.storage, f"{self.path}/codes.zarr")
             start = tables.read_tensors(self.storage, restart_file(self.path, self.best))
         with watch("infer"):
-            run = kmeans.settled(codes, start["centroids"])
+            run = kmeans.lloyd(codes, start["centroids"], tolerance=kmeans.FINAL_TOLERANCE)
         content = tables.write_tensors(
             self.storage, f"{self.path}/{CENTROIDS_FILE}", {"centroids": run.centroids}
         )

@@ -1,7 +1,7 @@
 """Stage patches: an index of all stored patches, for searching those that resemble one patch.
 
 The codebook is made once, from the dumps that the head was trained on. Each dump then has codes of
-its own, so a later one costs its own size; then it is measured how many cells must be scanned. The
+its own, so a later one costs its own size; then it is measured how many lists must be scanned. The
 fifth crop of five shows what the quarters show and is left out.
 """
 
@@ -9,13 +9,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from stego_core import lists, patchsearch
+from stego_core import patchsearch
 from stego_core.errors import WorkspaceError
 from stego_core.kmeans import unit
-from stego_core.patchsearch import CENTRES, NOWHERE, TRAINED, Codebook
+from stego_core.patchsearch import NO_LIST
 from tasks import patchindex, patchkey, patchrecall
 from tasks.patchindex import CODEBOOK_FILE, PatchRows, PatchSearch
 from tasks.patchkey import VERSION
@@ -24,14 +25,17 @@ from tasks.stage import Finish, Stage, Stopwatch
 from tasks.steps import Step
 from tasks.workspace import arrays, keys, tables
 from tasks.workspace.arrays import Layout
-from tasks.workspace.ledger import Folder, Record
+from tasks.workspace.ledger import Record
 from tasks.workspace.workspace import Workspace
 
-SAMPLE_ROWS, BLOCK_ROWS = 1024, 64
-"""Crops that the codebook's sample is drawn from, and those read together."""
+SAMPLE_ROWS = 1024
+"""Crops that the codebook's sample is drawn from."""
+BLOCK_ROWS = 64
+"""Crops that are read together for the sample."""
 QUERIES = 64
 """Patches by which the recall is measured."""
 SEED = 0
+"""Of the sample and of the codebook."""
 
 
 def stages(workspace: Workspace) -> Iterator[tuple[Stage | None, Finish]]:
@@ -49,8 +53,7 @@ def stages(workspace: Workspace) -> Iterator[tuple[Stage | None, Finish]]:
     dumps = with_features(workspace, patches.rows.key)
     for dump in dumps:
         yield plan_codes(patches, dump), Stage.finish
-    images = [queries_images(patches, dump) for dump in dumps]
-    yield patchrecall.plan(patches.of(tuple(dumps)), images), patchrecall.finish
+    yield patchrecall.plan(patches, tuple(dumps)), patchrecall.finish
 
 
 def patch_rows(workspace: Workspace) -> PatchRows:
@@ -89,7 +92,7 @@ def search(workspace: Workspace) -> PatchSearch:
 
 @dataclass(frozen=True)
 class CodebookWork:
-    """Centroids and centres from a sample of the patches, and queries: the only shard."""
+    """An index trained on a sample of the patches, and queries: the only shard."""
 
     patches: PatchRows
 
@@ -102,29 +105,35 @@ class CodebookWork:
         watch, patches = Stopwatch(), self.patches
         generator = np.random.default_rng(SEED)
         valid = patches.tiling(np.flatnonzero(patches.rows.valid()))
-        cells = patchsearch.cell_count(len(valid) * patches.tokens())
-        drawn = generator.permutation(valid)[:SAMPLE_ROWS]
-        each = -(-sample_size(cells) // max(len(drawn), 1))
+        lists = patchsearch.list_count(len(valid) * patches.tokens())
+        sources = generator.permutation(valid)[:SAMPLE_ROWS]
+        each = -(-patchsearch.sample_size(lists) // max(len(sources), 1))
         with watch("read"):
-            sample = sampled(patches, np.sort(drawn), each, generator)
-            rows = np.sort(generator.permutation(drawn)[:QUERIES])
+            sample = sampled(patches, np.sort(sources), each, generator)
+            rows = np.sort(generator.permutation(sources)[:QUERIES])
             queries = sampled(patches, rows, 1, generator)
         with watch("infer"):
-            made = Codebook.create(sample, cells, generator)
-        tensors = {"centroids": made.centroids, "centres": made.centres, "queries": queries}
+            index = patchsearch.train(sample, lists, SEED)
         images = rows // patches.crops()  # among those drawn of all the training dumps
-        path = f"{patches.codebook_folder().path}/{CODEBOOK_FILE}"
-        content = tables.write_tensors(patches.storage, path, {**tensors, "images": images})
-        results = {"cells": len(made.centroids), "code_bytes": len(made.centres)}
-        checksum = keys.digest(content)
-        record = Record(shard, (0, 1), len(content), checksum, watch.seconds, results=results)
+        size, checksum = write_codebook(patches, index, queries, images)
+        results = {"lists": index.nlist, "code_bytes": index.code_size}
+        record = Record(shard, (0, 1), size, checksum, watch.seconds, results=results)
         patches.codebook_folder().record(record)
         return record
 
 
-def sample_size(cells: int) -> int:
-    """Patches that a codebook of so many cells is made from."""
-    return max(lists.SAMPLE_PER_LIST * cells, CENTRES * TRAINED)
+def write_codebook(
+    patches: PatchRows,
+    index: faiss.IndexIVFPQ,
+    queries: NDArray[np.float32],
+    images: NDArray[np.int64],
+) -> tuple[int, str]:
+    """Store an empty index and the queries; bytes and checksum of the index."""
+    content = np.asarray(faiss.serialize_index(index))
+    path = f"{patches.codebook_folder().path}/{CODEBOOK_FILE}"
+    tensors: dict[str, NDArray[Any]] = {"index": content, "queries": queries, "images": images}
+    tables.write_tensors(patches.storage, path, tensors)
+    return content.nbytes, keys.digest(content.tobytes())
 
 
 def sampled(
@@ -150,10 +159,10 @@ def plan_codebook(patches: PatchRows) -> Stage | None:
     folder = patches.codebook_folder()
     if folder.finished:
         return None
-    cells, depth = patchsearch.cell_count(patches.total()), patches.rows.shape()[2]
-    # The sample, its residuals and their nearest centroids; rows as they are read.
+    lists, depth = patchsearch.list_count(patches.total()), patches.rows.shape()[2]
+    # The sample, faiss's copy and its residuals; rows as they are read.
     blocks = 6 * BLOCK_ROWS * patches.tokens() * depth
-    memory = 3 * 4 * depth * sample_size(cells) + 4 * cells * lists.BLOCK + blocks
+    memory = 3 * 4 * depth * patchsearch.sample_size(lists) + blocks
     manifest = {"stage": "patches", "version": VERSION, "inputs": patches.rows.inputs()}
     work = CodebookWork(patches)
     return Stage(folder, "patches: codebook", "samples", 1, 1, work, manifest, memory)
@@ -167,83 +176,72 @@ def finish_codebook(stage: Stage, seconds: float, computed: int) -> dict[str, An
 
 @dataclass(frozen=True)
 class CodesWork:
-    """Cells and codes of one shard of a dump's patches, and the best of them for each query.
+    """Codes of one shard of a dump's patches, and how much each image resembles each query.
 
     Attributes:
         patches: of the dump alone.
-        images: (Q) places in the dump of the queries' own images, which are not to be found; -1 of
-            queries from other dumps.
     """
 
     patches: PatchRows
-    images: tuple[int, ...]
 
     def steps(self) -> Sequence[Step]:
         """One step on a CPU."""
         return [Step(self.shard)]
 
     def shard(self, shard: int) -> Record:
-        """One shard of the features' rows; invalid ones are nowhere."""
-        watch, patches, storage = Stopwatch(), self.patches, self.patches.storage
-        (dump,) = patches.rows.dumps
-        every, tokens = patches.rows.shards()[shard], patches.tokens()
-        rows = patches.tiling(every)
-        with watch("read"):  # all of them: one read of many rows is faster than many of a few
-            block = patches.rows.read("patches", every)[rows - every[0]]
-            valid = patches.rows.read("valid", rows)
+        """One shard of the features' rows; patches without data get no code."""
+        watch, patches = Stopwatch(), self.patches
+        rows = patches.rows.shards()[shard]
+        with watch("read"):
+            vectors, with_data = self._read(rows)
         with watch("infer"):
-            vectors = unit(block.reshape(len(rows) * tokens, -1).astype(np.float32))
-            cells, codes = patches.codebook().encode(np.asarray(vectors, np.float32))
-            there = valid.repeat(tokens) & vectors.any(axis=1)  # the others hold no data
-            cells = np.where(there, cells, NOWHERE).astype(np.int16)
-            queries = patchindex.codebook_tensors(storage, patches.path)["queries"]
-            cosines = vectors @ queries.T
-            cosines[~there] = -np.inf
-            cosines = cosines.reshape(len(rows), tokens, -1).max(axis=1)
-            best = best_images(cosines, rows, patches.crops(), np.array(self.images))
-        path = patches.codes_folder(dump).path
+            index, tensors = patches.empty_index(), patches.codebook_tensors()
+            values = encoded(index, vectors, with_data)
+            values |= self._best(vectors, with_data, tensors["queries"])
+        folder = patches.codes_folder(patches.rows.dumps[0])
         with watch("write"):
-            size, checksum = arrays.write_shard(storage, path, "codes", shard, codes)
-            for name, values in {"cells": cells, **best}.items():
-                arrays.write_shard(storage, path, name, shard, values)
+            written = {
+                name: arrays.write_shard(patches.storage, folder.path, name, shard, value)
+                for name, value in values.items()
+            }
         span = (int(rows[0]), int(rows[-1]) + 1)
-        record = Record(shard, span, size, checksum, watch.seconds)
-        Folder(storage, path).record(record)
+        record = Record(shard, span, *written["codes"], watch.seconds)
+        folder.record(record)
         return record
 
+    def _read(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Unit vectors (n, C) of the patches of those rows that tile images, and which hold data.
 
-def best_images(
-    cosines: NDArray[np.float32],
-    rows: NDArray[np.int64],
-    crops: int,
-    own: NDArray[np.int64],
+        All rows are read: one read of many is faster than many of a few.
+        """
+        patches = self.patches
+        tiling = patches.tiling(rows)
+        block = patches.rows.read("patches", rows)[tiling - rows[0]]
+        valid = patches.rows.read("valid", tiling).repeat(patches.tokens())
+        vectors = unit(block.reshape(len(valid), -1).astype(np.float32))
+        return np.asarray(vectors, np.float32), valid & vectors.any(axis=1)
+
+    def _best(
+        self,
+        vectors: NDArray[np.float32],
+        with_data: NDArray[np.bool_],
+        queries: NDArray[np.float32],
+    ) -> dict[str, NDArray[Any]]:
+        """For each image its greatest cosine with each query, -inf without data, and that crop."""
+        cosines = np.where(with_data[:, None], vectors @ queries.T, np.float32(-np.inf))
+        shape = -1, self.patches.tiles(), self.patches.tokens(), len(queries)
+        crops = cosines.reshape(shape).max(axis=2)
+        return {"best": crops.max(axis=1), "best_crops": crops.argmax(axis=1).astype(np.uint8)}
+
+
+def encoded(
+    index: faiss.IndexIVFPQ, vectors: NDArray[np.float32], with_data: NDArray[np.bool_]
 ) -> dict[str, NDArray[Any]]:
-    """The images of a shard that resemble each query most, one row for each.
-
-    Args:
-        cosines: (n, Q) greatest cosine of each row with each query, -inf of invalid ones.
-        rows: (n,) feature rows, those of an image together.
-        crops: feature rows of an image.
-        own: (Q,) image that a query is from, -1 of none here.
-
-    Returns:
-        `best` (1, Q, RANKS) float32 cosines, falling, -inf where there are fewer images, and
-        `best_rows` (1, Q, RANKS) int64.
-    """
-    images = rows // crops
-    cosines = np.where(images[:, None] == own, -np.float32(np.inf), cosines)
-    _, first = np.unique(images, return_index=True)
-    greatest = np.maximum.reduceat(cosines, first, axis=0)
-    order = np.argsort(-greatest, axis=0, kind="stable")[: patchrecall.RANKS].T
-    best = np.full((1, len(own), patchrecall.RANKS), -np.inf, np.float32)
-    best_rows = np.full(best.shape, -1, np.int64)
-    for query, found in enumerate(order):
-        best[0, query, : len(found)] = greatest[found, query]
-        edges = np.append(first, len(rows))
-        for rank, image in enumerate(found.tolist()):
-            within = cosines[edges[image] : edges[image + 1], query]
-            best_rows[0, query, rank] = rows[edges[image] + within.argmax()]
-    return {"best": best, "best_rows": best_rows}
+    """Codes (n, `sa_code_size`) uint8 of vectors (n, C), and their lists (n,) int16."""
+    codes = np.zeros((len(vectors), index.sa_code_size()), np.uint8)
+    codes[with_data] = index.sa_encode(vectors[with_data])
+    lists = np.where(with_data, patchsearch.list_numbers(index, codes), NO_LIST)
+    return {"codes": codes, "lists": lists.astype(np.int16)}
 
 
 def plan_codes(trained: PatchRows, dump: str) -> Stage | None:
@@ -258,38 +256,31 @@ def plan_codes(trained: PatchRows, dump: str) -> Stage | None:
     folder.plan({"index": patches.rows.manifest(dump)["index"], "codebook": codebook["codebook"]})
     if folder.finished:
         return None
-    own, crops = queries_images(trained, dump), patches.crops()
     shards = patches.rows.shards()
-    size = len(shards[0]) // crops * patches.per_image()
-    queries = (len(shards), len(own), patchrecall.RANKS)
-    layouts = {
-        "cells": Layout((patches.total(),), "int16", size, size),
-        "codes": Layout((patches.total(), codebook["code_bytes"]), "uint8", size, size),
-        "best": Layout(queries, "float32", 1),
-        "best_rows": Layout(queries, "int64", 1),
-    }
-    arrays.create(patches.storage, folder.path, layouts)
+    images = len(shards[0]) // patches.crops()
+    arrays.create(patches.storage, folder.path, codes_layouts(patches, images))
     manifest = {
         "stage": "patches",
         "version": VERSION,
         "inputs": {**patches.rows.inputs(), "codebook": codebook["codebook"]},
         "dump": dump,
-        "cells": codebook["cells"],
         "patches": patches.total(),
     }
-    # Patches as stored, as vectors and without their centroids; products with the centroids.
+    # Patches as stored, as vectors, those with data and without their centroids.
     depth = patches.rows.shape()[2]
-    memory = size * (2 * 2 + 3 * 4) * depth + 8 * codebook["cells"] * lists.BLOCK
-    work = CodesWork(patches, tuple(own.tolist()))
-    title = f"patches {dump}"
+    memory = images * patches.per_image() * (2 * 2 + 4 * 4) * depth
+    title, work = f"patches {dump}", CodesWork(patches)
     return Stage(folder, title, "crops", patches.rows.total, len(shards), work, manifest, memory)
 
 
-def queries_images(trained: PatchRows, dump: str) -> NDArray[np.int64]:
-    """(Q,) places in a dump of the images that the queries are from, -1 of others."""
-    images = patchindex.codebook_tensors(trained.storage, trained.path)["images"]
-    if dump not in trained.rows.dumps:
-        return np.full(len(images), -1, np.int64)
-    number = trained.rows.dumps.index(dump)
-    first, last = trained.rows.offsets()[number : number + 2] // trained.crops()
-    return np.where((images >= first) & (images < last), images - first, -1)
+def codes_layouts(patches: PatchRows, images: int) -> dict[str, Layout]:
+    """Arrays of a dump's codes, for so many images in a shard."""
+    total, count = patches.total(), patches.total() // patches.per_image()
+    size, width = images * patches.per_image(), patches.empty_index().sa_code_size()
+    queries = len(patches.codebook_tensors()["queries"])
+    return {
+        "codes": Layout((total, width), "uint8", size, size),
+        "lists": Layout((total,), "int16", size, size),
+        "best": Layout((count, queries), "float32", images, images),
+        "best_crops": Layout((count, queries), "uint8", images, images),
+    }

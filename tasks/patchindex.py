@@ -1,4 +1,4 @@
-"""The index of stored patches as it is read: its numbers, its codes in memory, a search of it.
+"""The index of stored patches as it is read: its numbers, its lists in memory, a search of it.
 
 Patches are numbered row by row: of the crops that tile an image, one or the four quarters, in the
 order of the images that were drawn, dump by dump.
@@ -9,23 +9,31 @@ from dataclasses import dataclass, replace
 from threading import Condition
 from typing import Any, NamedTuple
 
+import faiss
 import numpy as np
 from cachetools import LRUCache, cached
 from numpy.typing import NDArray
 
+from stego_core import patchsearch
+from stego_core.errors import DamageError
 from stego_core.patchmap import QUARTERS
-from stego_core.patchsearch import Codebook, PatchIndex, best_groups, compared
+from stego_core.patchsearch import NO_LIST, compared, first_of_each
 from tasks import machine, patchkey
 from tasks.rows import FeatureRows
-from tasks.workspace import arrays, tables
+from tasks.workspace import arrays, keys, tables
 from tasks.workspace.ledger import Folder
 from tasks.workspace.remembered import current, remembered
 from tasks.workspace.storage import Storage
 
 CODEBOOK_FILE = "codebook.safetensors"
-COMPARED, MORE = 64, 16
-"""Crops that are read and compared exactly: the most promising one of so many images, and so many
-more of these or others."""
+COMPARED = 64
+"""Images whose most promising crop is read and compared exactly."""
+MORE = 16
+"""Further crops of these images or of others that are compared exactly."""
+LIST_BYTES = 2
+"""Bytes of the number of a patch's list, as it is stored."""
+RANKED = 4096
+"""Patches that a search ranks at first; more where they lie in fewer images than are compared."""
 
 
 class Found(NamedTuple):
@@ -76,7 +84,7 @@ class PatchRows:
         return patchkey.codes_folder(self.rows.workspace, self.path, dump)
 
     def recall_folder(self) -> Folder:
-        """Where it lies how many cells to scan for these dumps together."""
+        """Where it lies how many lists to scan for these dumps together."""
         return patchkey.recall_folder(self.rows.workspace, self.path, self.rows.dumps)
 
     def crops(self) -> int:
@@ -104,15 +112,26 @@ class PatchRows:
         """Those of some feature rows that tile images."""
         return rows[rows % self.crops() < self.tiles()]
 
-    def codebook(self) -> Codebook:
-        """Of the finished folder."""
-        tensors = codebook_tensors(self.storage, self.path)
-        return Codebook(tensors["centroids"], tensors["centres"])
+    def codebook_tensors(self) -> dict[str, NDArray[Any]]:
+        """Of the codebook's file.
 
-    def cells(self) -> list[NDArray[np.int16]]:
-        """Of every patch, dump by dump."""
-        paths = [self.codes_folder(dump).path for dump in self.rows.dumps]
-        return [arrays.read_rows(self.storage, path, "cells", slice(None)) for path in paths]
+        `index` holds the bytes of an empty one, as faiss writes them; `queries` (Q, C) float32 of
+        norm 1 are what the recall is measured by, `images` (Q,) int64 those that they are from.
+        """
+        return _tensors(self.storage, f"{self.path}/codebook/{CODEBOOK_FILE}")
+
+    def empty_index(self) -> faiss.IndexIVFPQ:
+        """The trained index without any patch.
+
+        Raises:
+            DamageError: its bytes are not those that were written.
+        """
+        content = self.codebook_tensors()["index"]
+        if keys.digest(content.tobytes()) != self.codebook_folder().manifest()["codebook"]:
+            raise _damage(self.storage, f"{self.path}/codebook", "it has another checksum")
+        index = faiss.deserialize_index(content)
+        assert isinstance(index, faiss.IndexIVFPQ)
+        return index
 
 
 @remembered(16)
@@ -122,9 +141,15 @@ def shape_of(rows: FeatureRows) -> tuple[int, int, int]:
 
 
 @remembered(2)
-def codebook_tensors(storage: Storage, path: str) -> dict[str, NDArray[Any]]:
-    """`centroids` and `centres` of the codebook, `queries` by which the recall is measured."""
-    return tables.read_tensors(storage, f"{path}/codebook/{CODEBOOK_FILE}")
+def _tensors(storage: Storage, path: str) -> dict[str, NDArray[Any]]:
+    return tables.read_tensors(storage, path)
+
+
+def _damage(storage: Storage, path: str, reason: object) -> DamageError:
+    return DamageError(
+        f"{path} in {storage.uri} is damaged ({reason}); remove that folder and run the same "
+        "command again"
+    )
 
 
 @dataclass(frozen=True)
@@ -133,12 +158,12 @@ class PatchSearch:
 
     Attributes:
         patches: which.
-        index: their codes.
-        probes: cells that are scanned for a query.
+        index: their codes, by their numbers.
+        probes: lists that are scanned for a query.
     """
 
     patches: PatchRows
-    index: PatchIndex
+    index: faiss.IndexIVFPQ
     probes: int
 
     def candidates(
@@ -150,19 +175,26 @@ class PatchSearch:
             query: (C,) float32 of norm 1.
             without: number of an image among those drawn of all dumps; it is left out.
         """
-        cells = self.index.nearest_cells(query)[: self.probes]
-        numbers, cosines = self.index.scan(query, cells)
-        crops = numbers // self.patches.tokens()
-        if without is not None:
-            others = crops // self.patches.tiles() != without
-            crops, cosines = crops[others], cosines[others]
-        ranked, _ = best_groups(crops, cosines, len(crops))
-        images, within = np.divmod(ranked, self.patches.tiles())
-        _, first = np.unique(images, return_index=True)
-        chosen = np.sort(first)[:COMPARED]
-        more = np.setdiff1d(np.arange(len(ranked)), chosen)[:MORE]
-        chosen = np.concatenate([chosen, more])
+        crops = self._ranked_crops(query, without)
+        images, within = np.divmod(crops, self.patches.tiles())
+        best = first_of_each(images)[:COMPARED]
+        more = np.setdiff1d(np.arange(len(crops)), best)[:MORE]
+        chosen = np.concatenate([best, more])
         return np.asarray(images[chosen] * self.patches.crops() + within[chosen], np.int64)
+
+    def _ranked_crops(self, query: NDArray[np.float32], without: int | None) -> NDArray[np.int64]:
+        """Crops by the best approximate cosine of their patches: enough to compare, or all."""
+        per_image, count = self.patches.per_image(), RANKED
+        own = range(0) if without is None else range(without * per_image, (without + 1) * per_image)
+        while True:
+            numbers, _ = patchsearch.nearest(self.index, query, self.probes, count, own)
+            crops = numbers // self.patches.tokens()
+            crops = crops[first_of_each(crops)]
+            images = len(np.unique(crops // self.patches.tiles()))
+            enough = images >= COMPARED and len(crops) >= COMPARED + MORE
+            if enough or len(numbers) < count:
+                return crops
+            count *= 4
 
     def find(
         self, query: NDArray[np.float32], count: int, without: int | None = None
@@ -177,13 +209,16 @@ class PatchSearch:
             return []
         cosines = compared(query, self._features(rows)).clip(-1, 1)
         best = cosines.max(axis=1)
-        _, places = best_groups(rows // self.patches.crops(), best, count)
-        found = []
-        for place in places.tolist():
-            number, image, crop = self.patches.rows.place(int(rows[place]))
-            token, dump = int(cosines[place].argmax()), self.patches.rows.dumps[number]
-            found.append(Found(dump, image, crop, token, float(best[place])))
-        return found
+        order = np.argsort(-best, kind="stable")
+        kept = order[first_of_each(rows[order] // self.patches.crops())[:count]]
+        return [
+            self._patch(int(rows[each]), int(cosines[each].argmax()), best[each])
+            for each in kept.tolist()
+        ]
+
+    def _patch(self, row: int, token: int, similarity: float) -> Found:
+        number, image, crop = self.patches.rows.place(row)
+        return Found(self.patches.rows.dumps[number], image, crop, token, float(similarity))
 
     def _features(self, rows: NDArray[np.int64]) -> NDArray[np.float16]:
         """(n, m, C) patches of some feature rows, as they are stored."""
@@ -198,45 +233,52 @@ class PatchSearch:
 
 
 def index_memory(patches: int, code_bytes: int) -> int:
-    """Bytes that an index of so many patches holds while it is loaded: cells, then all."""
-    return patches * (code_bytes + 4 + 2)
+    """Bytes that an index of so many patches holds while it is loaded: codes, numbers, lists."""
+    return patches * (code_bytes + patchsearch.ID_BYTES + LIST_BYTES)
 
 
-_kept: LRUCache[Any, PatchIndex] = LRUCache(1)
+_kept: LRUCache[Any, faiss.IndexIVFPQ] = LRUCache(1)
 _turn = Condition()
 
 
 @cached(_kept, lambda patches: (current(), patches), condition=_turn)
-def index_of(patches: PatchRows) -> PatchIndex:
+def index_of(patches: PatchRows) -> faiss.IndexIVFPQ:
     """The finished codes of some dumps in memory; the last ones asked for stay there.
 
     Raises:
         CapacityError: they do not fit this machine's memory.
+        DamageError: they cannot be read, or do not belong to the codebook.
     """
     with _turn:
         _kept.clear()  # it makes room before the next one is read
     return _loaded(patches)
 
 
-def _loaded(patches: PatchRows) -> PatchIndex:
+def _loaded(patches: PatchRows) -> faiss.IndexIVFPQ:
     """Read shard by shard."""
-    codebook, cells = patches.codebook(), patches.cells()
-    needed = index_memory(patches.total(), len(codebook.centres))
+    index, storage = patches.empty_index(), patches.storage
+    needed = index_memory(patches.total(), index.code_size)
     machine.require_free(f"the index of {patches.total():,} patches", needed)
-    counts = np.zeros(len(codebook.centroids), np.int64)
-    for part in cells:
-        counts += np.bincount(part[part >= 0], minlength=len(counts))
+    paths = [patches.codes_folder(dump).path for dump in patches.rows.dumps]
+    lists = [arrays.read_rows(storage, path, "lists", slice(None)) for path in paths]
+    every = np.concatenate(lists)
+    patchsearch.reserve(index, every[every != NO_LIST])
+    first = 0
+    for path, numbers in zip(paths, lists, strict=True):
+        for span in _spans(storage, path):
+            codes = arrays.read_rows(storage, path, "codes", span)
+            coded = np.flatnonzero(numbers[span] != NO_LIST)
+            try:
+                index.add_sa_codes(codes[coded], first + span.start + coded)
+            except (RuntimeError, AssertionError):  # faiss checks the list and the width
+                raise _damage(storage, path, "its codes are not of this codebook") from None
+        first += len(numbers)
+    return index
 
-    def parts() -> Iterator[tuple[NDArray[np.int16], NDArray[np.uint8], int]]:
-        first = 0
-        for dump, own in zip(patches.rows.dumps, cells, strict=True):
-            path = patches.codes_folder(dump).path
-            array = arrays.open_array(patches.storage, path, "codes")
-            size = arrays.shard_rows(array)
-            for begin in range(0, len(own), size):
-                span = slice(begin, min(begin + size, len(own)))
-                codes = arrays.read_rows(patches.storage, path, "codes", span)
-                yield own[span], codes, first + begin
-            first += len(own)
 
-    return PatchIndex.create(codebook, counts, parts())
+def _spans(storage: Storage, path: str) -> Iterator[slice]:
+    """The patches of each shard of a dump's codes."""
+    array = arrays.open_array(storage, path, "codes")
+    size = arrays.shard_rows(array)
+    for first in range(0, array.shape[0], size):
+        yield slice(first, first + size)

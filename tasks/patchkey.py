@@ -9,7 +9,7 @@ from tasks.workspace import keys
 from tasks.workspace.ledger import Folder
 from tasks.workspace.workspace import Workspace
 
-VERSION = 1
+VERSION = 2
 
 
 def trained_rows(workspace: Workspace) -> FeatureRows:
@@ -39,7 +39,7 @@ def codes_folder(workspace: Workspace, path: str, dump: str) -> Folder:
 
 
 def recall_folder(workspace: Workspace, path: str, dumps: Sequence[str]) -> Folder:
-    """Where it lies how many cells to scan for some dumps together: the last part of an index."""
+    """Where it lies how many lists to scan for some dumps together: the last part of an index."""
     return workspace.folder(path, "recall", keys.digest(keys.canonical(list(dumps)))[:16])
 
 

@@ -1,4 +1,4 @@
-"""How many cells a search of patches must scan, measured on a sample against all patches."""
+"""How many lists a search of patches must scan, measured on a sample against all patches."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,18 +19,20 @@ log = Log(__name__)
 
 RANKS = 24
 """Images that a query is to find: a page of them."""
-AIM, GAIN = 0.95, 0.005
-"""The recall at which it is enough, and what twice as many cells must add to go on."""
+AIM = 0.95
+"""The recall at which it is enough."""
+GAIN = 0.005
+"""What twice as many lists must add to the recall to go on."""
 LEAST_SCANNED = 131_072
 """Patches that are scanned at least, which takes a hundredth of a second: small corpora are scanned
 whole."""
 MOST_SHARE = 4
-"""Of so many cells at most one is scanned, unless that would be fewer patches."""
+"""Of so many lists at most one is scanned, unless that would be fewer patches."""
 
 
 @dataclass(frozen=True)
 class RecallWork:
-    """What the queries find, for more and more cells: the only shard.
+    """What the queries find, for more and more lists: the only shard.
 
     Attributes:
         patches: of all dumps, coded.
@@ -48,11 +50,11 @@ class RecallWork:
         """Shares of the queries' best images whose best crops are compared exactly."""
         watch, patches = Stopwatch(), self.patches
         with watch("read"):
-            sought = best_rows(patches)
+            sought = best_rows(patches, np.array(self.images))
             index = patchindex.index_of(patches)
-            queries = patchindex.codebook_tensors(patches.storage, patches.path)["queries"]
+            queries = patches.codebook_tensors()["queries"]
         curve: dict[int, float] = {}
-        for probes in tried(len(index.patches), len(index.edges) - 1):
+        for probes in tried(index.ntotal, index.nlist):
             search, found = PatchSearch(patches, index, probes), 0
             with watch("infer"):
                 for query, own, rows in zip(queries, self.images, sought, strict=True):
@@ -60,7 +62,7 @@ class RecallWork:
             before = max(curve.values(), default=-1.0)
             curve[probes] = round(float(found / max(sum(map(len, sought)), 1)), 5)
             if curve[probes] >= AIM or curve[probes] < before + GAIN:
-                break  # what is still missed is in these cells, behind others that look better
+                break  # what is still missed is in these lists, behind others that look better
         results = {"curve": curve, "sample": len(queries)}
         checksum = keys.digest(keys.canonical(curve))
         record = Record(shard, (0, 1), 0, checksum, watch.seconds, results=results)
@@ -68,51 +70,57 @@ class RecallWork:
         return record
 
 
-def best_rows(patches: PatchRows) -> list[NDArray[np.int64]]:
-    """For each query the rows of the images that resemble it most, among all of all dumps'."""
-    parts: list[tuple[NDArray[np.float32], NDArray[np.int64]]] = []
-    for dump, first in zip(patches.rows.dumps, patches.rows.offsets(), strict=False):
-        path = patches.codes_folder(dump).path
-        best, rows = (
-            arrays.read_rows(patches.storage, path, name, slice(None))
-            for name in ("best", "best_rows")
-        )
-        parts += zip(best, rows + first, strict=True)
-    cosines, rows = (np.concatenate(part, axis=1) for part in zip(*parts, strict=True))
-    found = []
-    for own, numbers in zip(cosines, rows, strict=True):
-        order = np.argsort(-own, kind="stable")[:RANKS]
-        found.append(numbers[order][np.isfinite(own[order])])
-    return found
-
-
-def tried(patches: int, cells: int) -> list[int]:
-    """Numbers of cells to try for so many patches: twice as many each time."""
-    least = min(-(-LEAST_SCANNED * cells // max(patches, 1)), cells)
-    most = max(least, cells // MOST_SHARE)
-    return [min(least << step, most) for step in range(cells) if least << step < 2 * most]
-
-
-def plan(patches: PatchRows, images: Sequence[NDArray[np.int64]]) -> Stage | None:
-    """How many cells to scan for all dumps' patches, which are coded; None if it is known.
+def best_rows(patches: PatchRows, own: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """For each query the rows of the `RANKS` images that resemble it most, best first.
 
     Args:
-        patches: of all dumps.
-        images: for each dump (Q) places in it of the queries' own images, -1 of others.
+        patches: of all dumps, coded.
+        own: (Q,) numbers of the queries' own images, which are left out.
     """
+    folders = [patches.codes_folder(dump).path for dump in patches.rows.dumps]
+    best, crops = (
+        np.concatenate([arrays.read_rows(patches.storage, f, name, slice(None)) for f in folders])
+        for name in ("best", "best_crops")
+    )
+    best[own, np.arange(len(own))] = -np.inf
+    images = np.argsort(-best, axis=0, kind="stable")[:RANKS]
+    rows = images * patches.crops() + np.take_along_axis(crops, images, axis=0)
+    valid = np.isfinite(np.take_along_axis(best, images, axis=0))
+    return [column[there] for column, there in zip(rows.T, valid.T, strict=True)]
+
+
+def tried(patches: int, lists: int) -> list[int]:
+    """Numbers of lists to try for so many patches: twice as many each time."""
+    probes = min(-(-LEAST_SCANNED * lists // max(patches, 1)), lists)
+    most, numbers = max(probes, lists // MOST_SHARE), [probes]
+    while probes < most:
+        probes = min(2 * probes, most)
+        numbers.append(probes)
+    return numbers
+
+
+def plan(trained: PatchRows, dumps: tuple[str, ...]) -> Stage | None:
+    """How many lists to scan for the patches of some dumps, which are coded; None if it is known.
+
+    Args:
+        trained: patches of the dumps that the codebook is from.
+        dumps: these and others.
+    """
+    patches, crops = trained.of(dumps), trained.crops()
     folder = patches.recall_folder()
     if folder.finished:
         return None
-    firsts = patches.rows.offsets()[:-1] // patches.crops()
-    own = np.max([np.where(p < 0, p, p + f) for p, f in zip(images, firsts, strict=True)], axis=0)
-    memory = patchindex.index_memory(patches.total(), patches.codebook().centres.shape[0])
+    images = trained.codebook_tensors()["images"]
+    own = patches.rows.renumbered(images * crops, trained.rows) // crops
+    code_bytes = patches.codebook_folder().manifest()["code_bytes"]
+    memory = patchindex.index_memory(patches.total(), code_bytes)
     manifest = {"stage": "patches", "dumps": list(patches.rows.dumps), "ranks": RANKS}
     work = RecallWork(patches, tuple(own.tolist()))
     return Stage(folder, "patches: recall", "samples", 1, 1, work, manifest, memory)
 
 
 def finish(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
-    """Choose the fewest cells that reach the recall, else those that reach most."""
+    """Choose the fewest lists that reach the recall, else those that reach most."""
     (record,) = stage.folder.records(stage.shards)
     curve = {int(probes): float(recall) for probes, recall in record.results["curve"].items()}
     probes = min(curve, key=lambda each: (-min(curve[each], AIM), each))

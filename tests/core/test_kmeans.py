@@ -11,7 +11,17 @@ from numpy.typing import NDArray
 
 from stego_core import kmeans
 from stego_core.errors import CapacityError
-from stego_core.kmeans import Clustering, ClusterSums, best, farthest, fit, iterate, seeds, unit
+from stego_core.kmeans import (
+    FINAL_TOLERANCE,
+    Clustering,
+    assign,
+    best,
+    farthest,
+    fit,
+    lloyd,
+    seeds,
+    unit,
+)
 
 Vectors = NDArray[np.float32]
 
@@ -39,55 +49,36 @@ def groups(rng: np.random.Generator, centres: int = 3, each: int = 40) -> Vector
     return np.asarray(unit(directions + 0.05 * rng.normal(size=directions.shape)), np.float32)
 
 
-class TestSums:
-    def test_equal_the_loop(self, rng: np.random.Generator) -> None:
+class TestAssign:
+    def test_equals_the_loop(self, rng: np.random.Generator) -> None:
         vectors, centroids = units(rng, 50), units(rng, 5)
-        found = ClusterSums.create(5, 4).add(vectors, centroids)
+        found = assign(vectors, centroids)
         sums, counts, distance = slow_sums(vectors, centroids)
-        np.testing.assert_allclose(found.sums, sums, atol=1e-5)
         assert found.counts.tolist() == counts
-        assert found.distance == pytest.approx(distance, abs=1e-5)
         assert found.inertia == pytest.approx(distance / 50, abs=1e-6)
-
-    def test_result_is_the_direction_of_the_mean(self, rng: np.random.Generator) -> None:
-        vectors, centroids = units(rng, 50), units(rng, 3)
-        found = ClusterSums.create(3, 4).add(vectors, centroids).result()
-        for row, total in zip(found, slow_sums(vectors, centroids)[0], strict=True):
+        for row, total in zip(found.means, sums, strict=True):
             np.testing.assert_allclose(
                 row, np.array(total) / sum(x * x for x in total) ** 0.5, 1e-4
             )
-        assert found.dtype == np.float32
+        assert found.means.dtype == np.float32
 
-    def test_of_nothing(self) -> None:
-        empty = ClusterSums.create(3, 4)
-        assert empty.inertia == 0
-        assert not empty.result().any()
+    def test_of_nothing(self, rng: np.random.Generator) -> None:
+        empty = assign(units(rng, 0), units(rng, 3))
+        assert (empty.inertia, empty.counts.tolist()) == (0, [0, 0, 0])
+        assert not empty.means.any()
 
     @settings(max_examples=30, deadline=None)
-    @given(st.integers(0, 2**32 - 1), st.lists(st.integers(0, 60), max_size=4))
-    def test_do_not_depend_on_the_partition(self, seed: int, cuts: list[int]) -> None:
+    @given(st.integers(0, 2**32 - 1), st.integers(1, 60))
+    def test_does_not_depend_on_the_partition(self, seed: int, block: int) -> None:
         rng = np.random.default_rng(seed)
         vectors, centroids = units(rng, 60), units(rng, 4)
-        whole = ClusterSums.create(4, 4).add(vectors, centroids)
-        edges = [0, *sorted(cuts), 60]
-        merged = ClusterSums.create(4, 4)
-        for start, stop in pairwise(edges):
-            part = ClusterSums.create(4, 4).add(vectors[start:stop], centroids)
-            merged = merged.merge(part)
-        assert merged.counts.tolist() == whole.counts.tolist()
-        np.testing.assert_allclose(merged.sums, whole.sums, atol=1e-5)
-        assert merged.distance == pytest.approx(whole.distance, abs=1e-5)
-
-    def test_merging_is_associative_and_changes_neither_part(
-        self, rng: np.random.Generator
-    ) -> None:
-        centroids = units(rng, 3)
-        a, b, c = (ClusterSums.create(3, 4).add(units(rng, 9), centroids) for _ in range(3))
-        left, right = a.merge(b).merge(c), a.merge(b.merge(c))
-        np.testing.assert_allclose(left.sums, right.sums)
-        assert left.counts.tolist() == right.counts.tolist()
-        assert left.counts.sum() == 27
-        assert a.counts.sum() == 9
+        whole = assign(vectors, centroids)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(kmeans, "BLOCK", block)
+            parts = assign(vectors, centroids)
+        assert parts.counts.tolist() == whole.counts.tolist()
+        np.testing.assert_allclose(parts.means, whole.means, atol=1e-5)
+        assert parts.inertia == pytest.approx(whole.inertia, abs=1e-6)
 
 
 class TestUnit:
@@ -143,7 +134,7 @@ class TestRestart:
         )
         runs = [kmeans.restart(vectors, 5, seed=7, number=number) for number in range(3)]
         assert seen == [8, 30] * 3  # every fourth of the sample, then all of it
-        judged = kmeans.drawn(vectors, 60, np.random.default_rng(7))
+        judged = kmeans.sample(vectors, 60, np.random.default_rng(7))
         for run in runs:
             expected = slow_sums(judged, run.centroids)[2] / 60
             assert run.inertia == pytest.approx(expected, abs=1e-6)
@@ -160,19 +151,22 @@ class TestRestart:
     ) -> None:
         vectors = units(rng, 400)
         start = seeds(vectors, 6, rng)
-        assert kmeans.settled(vectors, start).inertia <= iterate(vectors, start).inertia
+        assert (
+            lloyd(vectors, start, tolerance=FINAL_TOLERANCE).inertia
+            <= assign(vectors, start).inertia
+        )
 
     def test_ends_near_the_best_of_full_runs(self, rng: np.random.Generator) -> None:
         vectors = units(rng, 3000)
         full = min(fit(vectors, 5, np.random.default_rng(s)).inertia for s in range(5))
         runs = [kmeans.restart(vectors, 5, 0, number) for number in range(5)]
-        found = kmeans.settled(vectors, runs[best(runs)].centroids).inertia
+        found = lloyd(vectors, runs[best(runs)].centroids, tolerance=FINAL_TOLERANCE).inertia
         assert found == pytest.approx(full, rel=0.01)
 
     @pytest.mark.parametrize(("count", "expected"), [(3, 3), (10, 10), (11, 10)])
     def test_a_draw_takes_nothing_twice(self, count: int, expected: int) -> None:
         vectors = np.arange(20, dtype=np.float32).reshape(10, 2)
-        found = kmeans.drawn(vectors, count, np.random.default_rng(0))
+        found = kmeans.sample(vectors, count, np.random.default_rng(0))
         assert len(np.unique(found[:, 0])) == len(found) == expected
 
 
@@ -201,10 +195,10 @@ class TestFit:
     def test_ends_where_another_iteration_changes_nothing(self, rng: np.random.Generator) -> None:
         vectors = units(rng, 300)
         found = fit(vectors, 6, np.random.default_rng(1), tolerance=1e-8)
-        again = iterate(vectors, found.centroids)
+        again = assign(vectors, found.centroids)
         assert found.iterations < 100
         assert again.inertia == pytest.approx(found.inertia, abs=1e-6)
-        np.testing.assert_allclose(again.result(), found.centroids, atol=1e-4)
+        np.testing.assert_allclose(again.means, found.centroids, atol=1e-4)
 
     def test_inertia_never_rises_with_more_iterations(self, rng: np.random.Generator) -> None:
         vectors = units(rng, 200)
@@ -235,7 +229,7 @@ class TestFit:
         monkeypatch.setattr(kmeans, "seeds", lambda *_: poor)
         found = fit(vectors, 3, rng)
         assert sorted(found.centroids.argmax(axis=1)) == [0, 1, 2]
-        assert iterate(vectors, found.centroids).counts.tolist() == [40, 40, 40]
+        assert assign(vectors, found.centroids).counts.tolist() == [40, 40, 40]
 
     def test_every_centroid_is_a_direction_even_among_duplicates(self) -> None:
         same = np.tile(np.array([[0, 1]], np.float32), (5, 1))

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from stego_core import patchsearch
 from stego_core.errors import CapacityError
 from stego_core.kmeans import unit
-from stego_core.patchsearch import NOWHERE, Codebook, PatchIndex, best_groups, compared
+from stego_core.patchsearch import compared, first_of_each
 
-DEPTH, COUNT, CELLS = 24, 1500, 8
+DEPTH, COUNT, LISTS = 24, 1500, 8
 Vectors = NDArray[np.float32]
 
 
@@ -36,113 +36,145 @@ def vectors() -> Vectors:
 
 
 @pytest.fixture(scope="module")
-def codebook(vectors: Vectors) -> Codebook:
-    return Codebook.create(vectors, CELLS, np.random.default_rng(0))
+def trained(vectors: Vectors) -> faiss.IndexIVFPQ:
+    return patchsearch.train(vectors, LISTS, seed=0)
 
 
 @pytest.fixture(scope="module")
-def index(vectors: Vectors, codebook: Codebook) -> PatchIndex:
+def index(vectors: Vectors, trained: faiss.IndexIVFPQ) -> faiss.IndexIVFPQ:
     """In three parts; every hundredth patch is left out."""
-    cells, codes = codebook.encode(vectors)
-    cells[::100] = NOWHERE
-    parts = [(cells[a:b], codes[a:b], a) for a, b in ((0, 700), (700, 701), (701, COUNT))]
-    return PatchIndex.create(codebook, np.bincount(cells[cells >= 0], minlength=CELLS), parts)
+    codes, filled = trained.sa_encode(vectors), copied(trained)
+    searched = np.flatnonzero(np.arange(COUNT) % 100)
+    patchsearch.reserve(filled, patchsearch.list_numbers(trained, codes[searched]))
+    for first, last in ((0, 700), (700, 701), (701, COUNT)):
+        part = searched[(searched >= first) & (searched < last)]
+        filled.add_sa_codes(codes[part], part)
+    return filled
 
 
-def test_a_code_names_the_nearest_centre_of_each_part(vectors: Vectors, codebook: Codebook) -> None:
-    cells, codes = codebook.encode(vectors[:50])
-    np.testing.assert_array_equal(cells, (vectors[:50] @ codebook.centroids.T).argmax(axis=1))
-    parts, _, depth = codebook.centres.shape
-    assert codes.shape == (50, parts) == (50, DEPTH)
-    left = (vectors[:50] - codebook.centroids[cells]).reshape(50, parts, 1, depth)
-    apart = ((left - codebook.centres) ** 2).sum(axis=-1)
-    chosen = np.take_along_axis(apart, codes[:, :, None].astype(np.int64), axis=2)[:, :, 0]
+def copied(index: faiss.IndexIVFPQ) -> faiss.IndexIVFPQ:
+    return faiss.deserialize_index(faiss.serialize_index(index))
+
+
+def centroids(index: faiss.IndexIVFPQ) -> Vectors:
+    return np.asarray(index.quantizer.reconstruct_n(0, index.nlist))
+
+
+def centres(index: faiss.IndexIVFPQ) -> Vectors:
+    """(M, 256, C / M)."""
+    return np.asarray(faiss.vector_to_array(index.pq.centroids)).reshape(index.pq.M, 256, -1)
+
+
+def test_a_code_names_the_nearest_centre_of_each_part(
+    vectors: Vectors, trained: faiss.IndexIVFPQ
+) -> None:
+    codes = trained.sa_encode(vectors[:50])
+    lists, units = patchsearch.list_numbers(trained, codes), centroids(trained)
+    np.testing.assert_allclose(np.linalg.norm(units, axis=1), 1, atol=1e-5)
+    np.testing.assert_array_equal(lists, (vectors[:50] @ units.T).argmax(axis=1))
+    parts, _, depth = centres(trained).shape
+    assert codes.shape == (50, 1 + parts) == (50, 1 + DEPTH)
+    left = (vectors[:50] - units[lists]).reshape(50, parts, 1, depth)
+    apart = ((left - centres(trained)) ** 2).sum(axis=-1)
+    chosen = np.take_along_axis(apart, codes[:, 1:, None].astype(np.int64), axis=2)[:, :, 0]
     np.testing.assert_allclose(chosen, apart.min(axis=2), atol=1e-6)
 
 
 def test_a_scan_is_the_product_with_what_the_codes_stand_for(
-    vectors: Vectors, codebook: Codebook, index: PatchIndex
+    vectors: Vectors, index: faiss.IndexIVFPQ
 ) -> None:
-    """Against sums in float64, code by code."""
-    cells, codes = codebook.encode(vectors)
-    query = vectors[3]
-    wanted = index.nearest_cells(query)[:3]
-    numbers, cosines = index.scan(query, wanted)
-    expected = np.flatnonzero(np.isin(cells, wanted) & (np.arange(COUNT) % 100 != 0))
+    """Of the three nearest lists, against sums in float64, code by code."""
+    codes, query, units = index.sa_encode(vectors), vectors[3], centroids(index)
+    lists = patchsearch.list_numbers(index, codes)
+    nearest = np.argsort(-(units @ query))[:3]
+    numbers, cosines = patchsearch.nearest(index, query, 3, COUNT)
+    expected = np.flatnonzero(np.isin(lists, nearest) & (np.arange(COUNT) % 100 != 0))
     assert sorted(numbers.tolist()) == expected.tolist()
     for number, cosine in list(zip(numbers.tolist(), cosines.tolist(), strict=True))[::29]:
-        pieces = [codebook.centres[m, code] for m, code in enumerate(codes[number])]
-        stands_for = codebook.centroids[cells[number]].astype(np.float64) + np.concatenate(pieces)
+        pieces = [centres(index)[m, code] for m, code in enumerate(codes[number, 1:])]
+        stands_for = units[lists[number]].astype(np.float64) + np.concatenate(pieces)
         assert cosine == pytest.approx(float(stands_for @ query), abs=1e-5)
 
 
-def test_all_cells_hold_every_patch_once_and_nearly_its_cosine(
-    vectors: Vectors, index: PatchIndex
+def test_all_lists_hold_every_patch_once_and_nearly_its_cosine(
+    vectors: Vectors, index: faiss.IndexIVFPQ
 ) -> None:
     query = vectors[7]
-    numbers, cosines = index.scan(query, index.nearest_cells(query))
+    numbers, cosines = patchsearch.nearest(index, query, index.nlist, COUNT)
     assert sorted(numbers.tolist()) == [n for n in range(COUNT) if n % 100]
     exact = vectors[numbers] @ query
     assert np.abs(cosines - exact).max() < 0.1
-    assert numbers[cosines.argmax()] == 7
-
-
-def test_cells_come_by_falling_cosine(index: PatchIndex, vectors: Vectors) -> None:
-    order = index.nearest_cells(vectors[5])
-    cosines = index.codebook.centroids[order] @ vectors[5]
-    assert sorted(order.tolist()) == list(range(CELLS))
     assert (np.diff(cosines) <= 0).all()
+    assert numbers[0] == 7
+
+
+@pytest.mark.parametrize("without", [range(0, 40), range(7, 8), range(COUNT - 3, COUNT)])
+def test_some_patches_are_left_out(
+    vectors: Vectors, index: faiss.IndexIVFPQ, without: range
+) -> None:
+    whole, _ = patchsearch.nearest(index, vectors[7], 3, COUNT)
+    numbers, _ = patchsearch.nearest(index, vectors[7], 3, COUNT, without)
+    assert numbers.tolist() == [number for number in whole.tolist() if number not in without]
+    few, _ = patchsearch.nearest(index, vectors[7], 3, 5, without)
+    assert few.tolist() == numbers.tolist()[:5]
+
+
+def test_reserving_memory_adds_nothing(vectors: Vectors, trained: faiss.IndexIVFPQ) -> None:
+    index = copied(trained)
+    patchsearch.reserve(index, np.repeat(np.arange(LISTS), 100))
+    assert index.ntotal == 0
+    numbers, _ = patchsearch.nearest(index, vectors[0], LISTS, 5)
+    assert len(numbers) == 0
+
+
+@pytest.mark.parametrize("lists", [3, 256, 300])
+def test_the_number_of_a_list_takes_one_byte_or_two(vectors: Vectors, lists: int) -> None:
+    index = patchsearch.train(vectors, lists, seed=0)
+    codes = index.sa_encode(vectors)
+    assert codes.shape[1] == DEPTH + (1 if lists <= 256 else 2)
+    _, nearest = index.quantizer.search(vectors, 1)
+    np.testing.assert_array_equal(patchsearch.list_numbers(index, codes), nearest[:, 0])
 
 
 @pytest.mark.parametrize("count", [1, 3, 300])
-def test_few_patches_make_a_codebook_too(vectors: Vectors, count: int) -> None:
-    codebook = Codebook.create(vectors[:count], 16, np.random.default_rng(0))
-    cells, codes = codebook.encode(vectors[:count])
-    part = [(cells, codes, 0)]
-    made = PatchIndex.create(codebook, np.bincount(cells, minlength=len(codebook.centroids)), part)
-    numbers, cosines = made.scan(vectors[0], made.nearest_cells(vectors[0]))
+def test_few_patches_make_an_index_too(
+    vectors: Vectors, count: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    index = patchsearch.train(vectors[:count], 16, seed=0)
+    index.add_sa_codes(index.sa_encode(vectors[:count]), np.arange(count))
+    numbers, cosines = patchsearch.nearest(index, vectors[0], index.nlist, 5)
     assert numbers[cosines.argmax()] == 0
+    assert capfd.readouterr() == ("", "")  # faiss would warn of so few
 
 
 def test_no_patches_make_none() -> None:
     with pytest.raises(CapacityError, match="no patches"):
-        Codebook.create(np.empty((0, DEPTH), np.float32), 16, np.random.default_rng(0))
+        patchsearch.train(np.empty((0, DEPTH), np.float32), 16, seed=0)
 
 
-def test_more_patches_than_numbers_are_refused(codebook: Codebook, vectors: Vectors) -> None:
-    cells, codes = codebook.encode(vectors[:2])
-    counts = np.bincount(cells, minlength=CELLS)
-    with pytest.raises(CapacityError, match="search fewer dumps"):
-        PatchIndex.create(codebook, counts, [(cells, codes, 2**32 - 2)])
+def test_the_same_seed_makes_the_same_bytes(vectors: Vectors) -> None:
+    made = [faiss.serialize_index(patchsearch.train(vectors, LISTS, seed)) for seed in (0, 0, 1)]
+    assert np.array_equal(made[0], made[1])
+    assert not np.array_equal(made[0], made[2])
 
 
 @pytest.mark.parametrize(("channels", "parts"), [(384, 48), (192, 48), (64, 32), (33, 33), (53, 1)])
 def test_a_code_takes_at_most_48_bytes(channels: int, parts: int) -> None:
     sample = np.random.default_rng(0).normal(size=(300, channels)).astype(np.float32)
-    made = Codebook.create(np.asarray(unit(sample)), 16, np.random.default_rng(0))
-    assert made.centres.shape == (parts, 256, channels // parts)
+    made = patchsearch.train(np.asarray(unit(sample)), 16, seed=0)
+    assert (made.code_size, made.pq.M, made.pq.dsub) == (parts, parts, channels // parts)
 
 
-def test_cells_grow_with_the_root_of_the_patches() -> None:
-    assert patchsearch.cell_count(40_000) == 200
-    assert patchsearch.cell_count(1) == patchsearch.LEAST_CELLS
-    assert patchsearch.cell_count(10**9) == patchsearch.MOST_CELLS
+def test_lists_grow_with_the_root_of_the_patches() -> None:
+    assert patchsearch.list_count(40_000) == 200
+    assert patchsearch.list_count(1) == patchsearch.LEAST_LISTS
+    assert patchsearch.list_count(10**9) == patchsearch.MOST_LISTS
 
 
-@given(
-    st.lists(st.tuples(st.integers(0, 6), st.integers(-3, 3)), max_size=30),
-    st.integers(1, 9),
-)
-def test_best_groups_are_those_of_a_loop(pairs: list[tuple[int, int]], count: int) -> None:
-    groups = np.array([group for group, _ in pairs], np.int64)
-    values = np.array([value for _, value in pairs], np.float32)
-    found, places = best_groups(groups, values, count)
-    best = {g: max(v for h, v in pairs if h == g) for g, _ in pairs}
-    assert sorted((best[g] for g in found.tolist()), reverse=True) == [best[g] for g in found]
-    assert [best[g] for g in found.tolist()] == sorted(best.values(), reverse=True)[:count]
-    assert len(set(found.tolist())) == len(found)
-    assert groups[places].tolist() == found.tolist()
-    assert values[places].tolist() == [best[g] for g in found.tolist()]
+@given(st.lists(st.integers(0, 6), max_size=30))
+def test_the_first_of_each_group_is_that_of_a_loop(groups: list[int]) -> None:
+    expected = [place for place, group in enumerate(groups) if group not in groups[:place]]
+    assert first_of_each(np.array(groups, np.int64)).tolist() == expected
 
 
 def test_compared_is_the_cosine() -> None:

@@ -1,7 +1,7 @@
 """The index of patches: what it finds, how it grows and goes on, on a disk and in a bucket."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from stego_core import patchsearch
 from stego_core.errors import DamageError, WorkspaceError
 from stego_core.kmeans import unit
 from tasks import patches, patchindex, patchkey, patchrecall
@@ -130,7 +131,7 @@ def test_its_manifest_tells_the_recall(tmp_path: Path) -> None:
     rows = patches.patch_rows(workspace)
     manifest = rows.of(("first", "later")).recall_folder().manifest()
     assert manifest["recall"] == 1.0
-    assert manifest["probes"] == rows.codebook_folder().manifest()["cells"]
+    assert manifest["probes"] == rows.codebook_folder().manifest()["lists"]
     assert manifest["sample"] == 36  # the quarters of nine readable images
     codes = rows.codes_folder("later").manifest()
     assert codes["patches"] == 5 * 4 * GRID * GRID
@@ -140,15 +141,13 @@ def test_the_sample_seeks_what_a_loop_finds(tmp_path: Path) -> None:
     workspace = filled(str(tmp_path / "ws"))
     build(workspace)
     trained = patches.patch_rows(workspace)
-    tensors = patchindex.codebook_tensors(workspace.storage, trained.path)
-    own = patches.queries_images(trained, "first")
-    assert own.tolist() == tensors["images"].tolist()
-    assert patches.queries_images(trained, "later").tolist() == [-1] * len(own)
+    tensors = trained.codebook_tensors()
+    own = tensors["images"] + COUNTS["later"]
     both = trained.of(("later", "first"))
     for query, image, found in list(
-        zip(tensors["queries"], own.tolist(), patchrecall.best_rows(both), strict=True)
+        zip(tensors["queries"], own.tolist(), patchrecall.best_rows(both, own), strict=True)
     )[::9]:
-        expected = brute(both, query, COUNTS["later"] + image)
+        expected = brute(both, query, image)
         first = {"later": 0, "first": 5 * COUNTS["later"]}
         places = [first[each.dump] + each.place * 5 + each.crop for each in expected]
         assert found.tolist() == places
@@ -160,7 +159,7 @@ def test_a_lost_part_is_made_again_with_the_same_bytes(tmp_path: Path) -> None:
     assert build(workspace) == []
     folder = patches.patch_rows(workspace).codes_folder("first")
     root = tmp_path / "ws" / folder.path
-    lost = [root / "codes" / "c" / "1" / "0", root / "cells" / "c" / "1"]
+    lost = [root / "codes" / "c" / "1" / "0", root / "lists" / "c" / "1"]
     before = [path.read_bytes() for path in lost]
     for path in [*lost, root / "records" / "000001.json", root / "manifest.json"]:
         path.unlink()
@@ -189,7 +188,7 @@ def test_a_later_dump_leaves_the_codebook_as_it_is(tmp_path: Path) -> None:
     assert workspace.storage.read(path) == codebook
 
 
-def test_few_cells_are_scanned_where_they_suffice(
+def test_few_lists_are_scanned_where_they_suffice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With fewer patches than are scanned anyway there would be no choice."""
@@ -198,15 +197,27 @@ def test_few_cells_are_scanned_where_they_suffice(
     workspace = filled(str(tmp_path / "ws"))
     build(workspace)
     search = patches.search(workspace)
-    cells = len(search.index.edges) - 1
-    assert 0 < search.probes < cells
-    query = queries(1)[0]
-    numbers, _ = search.index.scan(query, search.index.nearest_cells(query)[: search.probes])
-    assert len(numbers) < len(search.index.patches)
+    assert 0 < search.probes < search.index.nlist
+    every = search.index.ntotal
+    numbers, _ = patchsearch.nearest(search.index, queries(1)[0], search.probes, every)
+    assert len(numbers) < every
+
+
+@pytest.mark.parametrize("ranked", [1, 7])
+def test_more_patches_are_ranked_where_few_images_have_them(
+    tmp_path: Path, ranked: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = filled(str(tmp_path / "ws"))
+    build(workspace)
+    search = patches.search(workspace)
+    expected = [search.find(query, 100, 4) for query in queries(3)]
+    assert [len(each) for each in expected] == [13] * 3
+    monkeypatch.setattr(patchindex, "RANKED", ranked)
+    assert [search.find(query, 100, 4) for query in queries(3)] == expected
 
 
 @pytest.mark.parametrize(
-    ("count", "cells", "least", "tries"),
+    ("count", "lists", "least", "tries"),
     [
         (100, 16, 1000, [16]),
         (1000, 16, 100, [2, 4]),
@@ -215,11 +226,11 @@ def test_few_cells_are_scanned_where_they_suffice(
         (1000, 1, 100, [1]),
     ],
 )
-def test_cells_to_try(
-    count: int, cells: int, least: int, tries: list[int], monkeypatch: pytest.MonkeyPatch
+def test_lists_to_try(
+    count: int, lists: int, least: int, tries: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(patchrecall, "LEAST_SCANNED", least)
-    assert patchrecall.tried(count, cells) == tries
+    assert patchrecall.tried(count, lists) == tries
 
 
 def test_threads_share_one_index(tmp_path: Path) -> None:
@@ -261,6 +272,51 @@ def test_a_missing_shard_is_damage(tmp_path: Path) -> None:
     folder = patches.patch_rows(workspace).codes_folder("first")
     shutil.rmtree(tmp_path / "ws" / folder.path / "codes" / "c" / "0")
     with remembered.during("another run"), pytest.raises(DamageError, match="damaged"):
+        patches.search(workspace)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda content: content[: len(content) // 2],
+        lambda content: content[:-1] + bytes([content[-1] ^ 1]),
+        lambda content: content.replace(b"IwPQ", b"IwFl"),
+        lambda content: b"",
+    ],
+    ids=["cut", "flipped", "another kind", "empty"],
+)
+def test_a_codebook_of_other_bytes_is_damage(
+    tmp_path: Path, change: Callable[[bytes], bytes]
+) -> None:
+    workspace = filled(str(tmp_path / "ws"))
+    build(workspace)
+    folder = patches.patch_rows(workspace).codebook_folder()
+    file = tmp_path / "ws" / folder.path / patchindex.CODEBOOK_FILE
+    file.write_bytes(change(file.read_bytes()))
+    with remembered.during("another run"), pytest.raises(DamageError, match="damaged"):
+        patches.search(workspace)
+
+
+@pytest.mark.parametrize("list_byte", [None, 255])
+def test_codes_that_are_not_of_the_codebook_are_damage(
+    tmp_path: Path, list_byte: int | None
+) -> None:
+    """Of another width, and of a list that there is not, with checksums that hold."""
+    workspace = filled(str(tmp_path / "ws"))
+    build(workspace)
+    folder = patches.patch_rows(workspace).codes_folder("first")
+    array = arrays.open_array(workspace.storage, folder.path, "codes", "r+")
+    codes = np.asarray(array[:])
+    if list_byte is None:
+        shutil.rmtree(tmp_path / "ws" / folder.path / "codes")
+        rows, width = codes.shape
+        layout = Layout((rows, width - 1), "uint8", rows, rows)
+        arrays.create(workspace.storage, folder.path, {"codes": layout})
+        arrays.write_shard(workspace.storage, folder.path, "codes", 0, codes[:, 1:])
+    else:
+        codes[:, 0] = list_byte
+        array[:] = codes
+    with remembered.during("another run"), pytest.raises(DamageError, match="not of this codebook"):
         patches.search(workspace)
 
 
