@@ -31,9 +31,11 @@ LEAST_ROWS, LEAST_QUERIES = 32_768, 8192
 
 
 def neighbors_key(rows: FeatureRows, options: NeighborsOptions) -> str:
-    """Key of the table among these rows."""
-    by_list = options.search == "approximate" and rows.total >= LEAST_ROWS
-    return keys.key("neighbors", LISTS_VERSION if by_list else VERSION, options, rows.inputs())
+    """Key of the table among these rows; without lists it is an exact one."""
+    if options.search == "approximate" and rows.total >= LEAST_ROWS:
+        return keys.key("neighbors", LISTS_VERSION, options, rows.inputs())
+    exact = options.model_copy(update={"search": "exact"})
+    return keys.key("neighbors", VERSION, exact, rows.inputs())
 
 
 def is_subsequence(short: Sequence[str], long: Sequence[str]) -> bool:

@@ -333,7 +333,7 @@ class NeighborsOptions(Options):
         30, ge=2, description="This many neighbours are stored per crop, itself included."
     )
     search: Literal["exact", "approximate"] = Field(
-        "exact",
+        "approximate",
         description="With exact, each crop is compared with all others, on a GPU where there is "
         "one. With approximate, each crop is compared with the few lists of similar crops that "
         "hold at least 98 % of the first seven neighbours of a sample, for a small part of the "
