@@ -124,6 +124,11 @@ def tell(text: str) -> None:
     sys.stdout.flush()
 
 
+def show_place(kind: str, place: str) -> None:
+    """Where a result lies."""
+    results.print(Text(f"{kind}: {place}"), soft_wrap=True)
+
+
 def show_scores(document: dict[str, Any]) -> None:
     """The scores of every labelled dump, in percent, and their spread over seeds."""
     if document["scores"]:
@@ -201,7 +206,7 @@ def show_benchmark(outcome: dict[str, Any]) -> None:
             "another --workspace"
         )
     for kind in ("figure", "document", "report"):
-        results.print(f"{kind}: {outcome[kind]}", markup=False, soft_wrap=True)
+        show_place(kind, outcome[kind])
 
 
 def show_pretrained(outcome: dict[str, Any]) -> None:

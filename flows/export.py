@@ -15,7 +15,7 @@ TOLD = 5
 
 
 def export_masks(
-    location: str, kind: str, out: str, names: str | None, options: ExportOptions
+    location: str, kind: str, out: str, dumps: list[str] | None, options: ExportOptions
 ) -> Callable[[], None]:
     """Write masks of dumps, with the classes as they are named now; returns what says so.
 
@@ -25,14 +25,13 @@ def export_masks(
         location: of the workspace.
         kind: the format.
         out: folder or URI, empty or with an earlier export of this format.
-        names: of dumps, separated by commas; None for all.
+        dumps: their names; None for all.
         options: what the export holds beyond masks.
 
     Raises:
         StegoError: as `tasks.exports.export`.
     """
     place, target = Workspace.open(location), Storage.at(out)
-    dumps = [name.strip() for name in names.split(",")] if names else None
     outcome = exports.export(place, kind, target, dumps, options)
 
     def show() -> None:

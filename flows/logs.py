@@ -12,8 +12,10 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any, Literal
 
-from pythonjsonlogger.json import JsonFormatter
 from rich.logging import RichHandler
+from structlog.processors import JSONRenderer, format_exc_info
+from structlog.stdlib import ProcessorFormatter
+from structlog.typing import EventDict
 
 from flows import console, record
 from stego_core.errors import OptionError
@@ -29,34 +31,33 @@ FILE_BYTES, OLD_FILES = 10 * 2**20, 4
 TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
-class JsonLines(JsonFormatter):
+class JsonLines(ProcessorFormatter):
     """A record as one JSON object: time, level, logger, event, our fields, which run it is of."""
 
     def __init__(self) -> None:
         """No further settings."""
-        super().__init__(json_default=str, json_ensure_ascii=False)
+        render = JSONRenderer(default=str, ensure_ascii=False)
+        super().__init__(processors=[_object, format_exc_info, render])
 
-    def add_fields(
-        self,
-        log_data: dict[str, Any],
-        record: logging.LogRecord,
-        message_dict: dict[str, Any],
-    ) -> None:
-        """Say what the object holds; a field of ours never hides what every line has."""
-        moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        log_data.update(
-            time=moment.replace("+00:00", "Z"),
-            level=record.levelname,
-            logger=record.name,
-            event=getattr(record, "event", None) or record.getMessage(),
-            **_run_of(record),
-        )
-        for name, value in getattr(record, "fields", {}).items():
-            log_data[f"field_{name}" if name in log_data else name] = plain(value)
-        if record.exc_info and record.exc_info[0] is not None:
-            log_data["exception"] = self.formatException(record.exc_info)
-        if record.stack_info:
-            log_data["stack"] = self.formatStack(record.stack_info)
+
+def _object(_: Any, __: str, line: EventDict) -> EventDict:
+    """What the object holds; a field of ours never hides what every line has."""
+    record: logging.LogRecord = line["_record"]
+    moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+    held = {
+        "time": moment.replace("+00:00", "Z"),
+        "level": record.levelname,
+        "logger": record.name,
+        "event": getattr(record, "event", None) or line["event"],
+        **_run_of(record),
+    }
+    for name, value in getattr(record, "fields", {}).items():
+        held[f"field_{name}" if name in held else name] = plain(value)
+    if record.exc_info:
+        held["exc_info"] = record.exc_info
+    if record.stack_info:
+        held["stack"] = record.stack_info
+    return held
 
 
 def _run_of(line: logging.LogRecord) -> dict[str, str]:

@@ -73,7 +73,7 @@ def _answer(request: Request, work: Callable[[], Any]) -> Response:
         return JSONResponse({"error": sentence}, status(error, request.method), FRESH)
     except Exception as error:  # not the user's to mend
         log.warning("the explorer failed", path=request.url.path, cause=repr(error))
-        log.logger.info("traceback", exc_info=True)
+        log.info("traceback", exc_info=True)
         sentence = "something failed that should not; the log has the cause"
         return JSONResponse({"error": sentence}, 500, FRESH)
     return found if isinstance(found, Response) else JSONResponse(found, headers=FRESH)

@@ -1,0 +1,214 @@
+"""How flags become options: groups, files below flags, and what a workspace used last."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args
+
+from cyclopts import UNSET, App, Argument, ArgumentCollection, Group, Parameter, Token
+from pydantic import Field
+
+from flows.settings import SECTIONS, Compute, Storage, built, from_toml
+from stego_core.errors import OptionError
+from tasks.options import ComputeOptions, Options, StorageOptions
+
+DEFAULT = "default"
+"""Name of what a group of commands does where none of them is named."""
+ALIASES = {"k": "neighbors"}
+"""Flags that read better than their option's name."""
+Shown = Callable[[], None] | None
+"""What a command prints once the progress bars are gone."""
+Command = TypeVar("Command", bound=Callable[..., Shown])
+
+
+class Traits(NamedTuple):
+    """What a command does with its workspace.
+
+    Attributes:
+        name: as it is typed.
+        makes: it makes the workspace where there is none.
+        continues: options that nobody gives are those of the workspace's last run.
+        writes: it changes the workspace without a flow that sees to being alone.
+    """
+
+    name: str = ""
+    makes: bool = False
+    continues: bool = False
+    writes: bool = False
+
+
+class CommonOptions(Options):
+    """What every command takes."""
+
+    workspace: str = Field(description="This folder or URI holds all outcomes.")
+    config: str | None = Field(
+        None, description="This TOML file has a table for each section; flags win."
+    )
+    log_file: str | None = Field(
+        None,
+        description="All log lines go to this file. By default it is stego.log in the workspace.",
+    )
+    log_format: Literal["text", "json"] | None = Field(
+        None,
+        description="The log file has this form, and so has stderr where that is no terminal; json "
+        "is one object a line. By default it is STEGO_LOG_FORMAT, else text.",
+    )
+    storage: Storage = Field(default_factory=lambda: StorageOptions())
+
+
+class WorkOptions(CommonOptions):
+    """What commands take that compute."""
+
+    compute: Compute = Field(default_factory=lambda: ComputeOptions())
+
+
+Flag = Annotated[bool, Parameter(negative="")]
+
+
+class PrintOptions(CommonOptions):
+    """What commands take that only print."""
+
+    as_json: Annotated[Flag, Parameter(name="--json")] = Field(False, description="Print JSON.")
+
+
+COMMON = Parameter(name="*", group=Group("workspace", sort_key=-1))
+Common = Annotated[CommonOptions, COMMON]
+Working = Annotated[WorkOptions, COMMON]
+Printing = Annotated[PrintOptions, COMMON]
+Dump = Annotated[str | None, Parameter(help="The dump's name; default: the last part of --images.")]
+Dumps = Annotated[str | None, Parameter(help="Dumps, separated by commas; default: all of them.")]
+
+
+def flag_name(option: str) -> str:
+    """An option's name as a flag has it, without its dashes."""
+    return ALIASES.get(option, option.replace("_", "-"))
+
+
+def fill(app: App, _: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Options that no flag gives, from the configuration file, then from the workspace's last run.
+
+    A flag of several sections, such as --seed, sets all of them.
+
+    Raises:
+        OptionError: the file makes no sense, or a flag lacks another that it needs.
+    """
+    _repeat(arguments)
+    location = _text(arguments, "--config")
+    _set(arguments, from_toml(location) if location else {})
+    workspace = _text(arguments, "--workspace")
+    traits = getattr(app.default_command, "traits", Traits())
+    if traits.continues and workspace:
+        _set(arguments, _last_options(workspace, arguments))
+    _leave_out(arguments)
+
+
+def _repeat(arguments: ArgumentCollection) -> None:
+    first: dict[str, Argument] = {}
+    for _, option in _options(arguments):
+        same = first.setdefault(option.name, option)
+        if same is not option:
+            option.tokens.extend(same.tokens)
+
+
+def _set(arguments: ArgumentCollection, values: Mapping[str, Mapping[str, Any]]) -> None:
+    for section, option in _options(arguments):
+        name = option.field_info.name
+        if not option.tokens and name in values.get(section, {}):
+            option.append(Token(keyword=option.name, implicit_value=values[section][name]))
+
+
+def _last_options(workspace: str, arguments: ArgumentCollection) -> dict[str, dict[str, Any]]:
+    from flows.session import connected
+    from tasks.workspace.workspace import Workspace
+
+    storage = {
+        option.field_info.name: _value(option)
+        for section, option in _options(arguments)
+        if section == "storage" and option.tokens
+    }
+    with connected(built("storage", storage)):
+        current = Workspace.open(workspace).current_or_none() or {}
+    options: dict[str, dict[str, Any]] = current.get("options", {})
+    return options
+
+
+def _leave_out(arguments: ArgumentCollection) -> None:
+    """Leave a section out that a command can do without, and that lacks a flag it needs."""
+    taken = {option.name for section in _sections(arguments) if not _lacks(section)
+             for option in section.children}  # fmt: skip
+    for section in _sections(arguments):
+        lacking = _lacks(section)
+        if lacking:
+            for option in section.children:
+                if option.tokens and option.name not in taken:
+                    raise OptionError(f"{option.name} needs {' and '.join(lacking)}")
+                option.tokens.clear()
+
+
+def _lacks(section: Argument) -> list[str]:
+    """Flags that are not given and without which an optional section is left out."""
+    if type(None) not in get_args(section.hint):
+        return []
+    fields = SECTIONS[section.field_info.name].model_fields
+    return [
+        option.name
+        for option in section.children
+        if fields[option.field_info.name].is_required() and not option.tokens
+    ]
+
+
+def _sections(arguments: ArgumentCollection) -> Iterator[Argument]:
+    return (each for each in arguments if each.field_info.name in SECTIONS and each.children)
+
+
+def _options(arguments: ArgumentCollection) -> Iterator[tuple[str, Argument]]:
+    """Each option with the name of its section."""
+    for section in _sections(arguments):
+        for option in section.children:
+            yield section.field_info.name, option
+
+
+def _text(arguments: ArgumentCollection, name: str) -> str | None:
+    """The value of a flag, if it is given."""
+    given = [each for each in arguments if each.name == name and each.tokens]
+    return str(_value(given[0])) if given else None
+
+
+def _value(option: Argument) -> Any:
+    token = option.tokens[-1]
+    return token.value if token.implicit_value is UNSET else token.implicit_value
+
+
+app = App(
+    "stego",
+    help="A class for every pixel of any image corpus, unlabelled.",
+    help_format="plaintext",
+    config=fill,
+    default_parameter=Parameter(allow_repeating=True, name_transform=flag_name),
+    group_parameters=Group("options", sort_key=-2),
+    group_commands=Group("commands"),
+)
+
+
+def command(
+    name: str = "",
+    makes: bool = False,
+    continues: bool = False,
+    writes: bool = False,
+    parent: App = app,
+) -> Callable[[Command], Command]:
+    """Make a function a command, by default of its own name; the first line of its docstring is
+    the help.
+    """
+
+    def register(function: Command) -> Command:
+        own = name or flag_name(function.__name__)
+        group = () if parent is app else parent.name
+        full = " ".join([*group, *([] if own == DEFAULT else [own])])
+        function.traits = Traits(full, makes, continues, writes)  # type: ignore[attr-defined]
+        return parent.default(function) if own == DEFAULT else parent.command(function, name=own)
+
+    return register
+
+
+def listed(names: str | None) -> list[str] | None:
+    """Names that are separated by commas; None where none are given."""
+    return [name.strip() for name in names.split(",")] if names else None
