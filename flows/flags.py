@@ -1,6 +1,6 @@
 """How flags become options: groups, files below flags, and what a workspace used last."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args
 
 from cyclopts import UNSET, App, Argument, ArgumentCollection, Group, Parameter, Token
@@ -119,57 +119,46 @@ def _last_options(workspace: str, arguments: ArgumentCollection) -> dict[str, di
     from flows.session import connected
     from tasks.workspace.workspace import Workspace
 
-    storage = {
-        option.field_info.name: _value(option)
-        for section, option in _options(arguments)
-        if section == "storage" and option.tokens
-    }
+    options = [option for section, option in _options(arguments) if section == "storage"]
+    storage = {option.field_info.name: _value(option) for option in options if option.tokens}
     with connected(built("storage", storage)):
         current = Workspace.open(workspace).current_or_none() or {}
-    options: dict[str, dict[str, Any]] = current.get("options", {})
-    return options
+    return dict(current.get("options", {}))
 
 
 def _leave_out(arguments: ArgumentCollection) -> None:
     """Leave a section out that a command can do without, and that lacks a flag it needs."""
-    taken = {option.name for section in _sections(arguments) if not _lacks(section)
-             for option in section.children}  # fmt: skip
-    for section in _sections(arguments):
-        lacking = _lacks(section)
-        if lacking:
-            for option in section.children:
-                if option.tokens and option.name not in taken:
-                    raise OptionError(f"{option.name} needs {' and '.join(lacking)}")
-                option.tokens.clear()
+    sections = [(section, _lacks(section)) for section in _sections(arguments)]
+    taken = {option.name for section, lacks in sections if not lacks for option in section.children}
+    for section, lacks in sections:
+        for option in section.children if lacks else ():
+            if option.tokens and option.name not in taken:
+                raise OptionError(f"{option.name} needs {' and '.join(lacks)}")
+            option.tokens.clear()
 
 
 def _lacks(section: Argument) -> list[str]:
     """Flags that are not given and without which an optional section is left out."""
-    if type(None) not in get_args(section.hint):
-        return []
-    fields = SECTIONS[section.field_info.name].model_fields
-    return [
-        option.name
-        for option in section.children
-        if fields[option.field_info.name].is_required() and not option.tokens
+    needed = [
+        each.name for each in section.children if each.field_info.required and not each.tokens
     ]
+    return needed if type(None) in get_args(section.hint) else []
 
 
-def _sections(arguments: ArgumentCollection) -> Iterator[Argument]:
-    return (each for each in arguments if each.field_info.name in SECTIONS and each.children)
+def _sections(arguments: ArgumentCollection) -> list[Argument]:
+    return [each for each in arguments if each.field_info.name in SECTIONS and each.children]
 
 
-def _options(arguments: ArgumentCollection) -> Iterator[tuple[str, Argument]]:
+def _options(arguments: ArgumentCollection) -> list[tuple[str, Argument]]:
     """Each option with the name of its section."""
-    for section in _sections(arguments):
-        for option in section.children:
-            yield section.field_info.name, option
+    sections = _sections(arguments)
+    return [(each.field_info.name, option) for each in sections for option in each.children]
 
 
 def _text(arguments: ArgumentCollection, name: str) -> str | None:
     """The value of a flag, if it is given."""
-    given = [each for each in arguments if each.name == name and each.tokens]
-    return str(_value(given[0])) if given else None
+    option = arguments.get(name)
+    return str(_value(option)) if option and option.tokens else None
 
 
 def _value(option: Argument) -> Any:
@@ -177,10 +166,17 @@ def _value(option: Argument) -> Any:
     return token.value if token.implicit_value is UNSET else token.implicit_value
 
 
+def _version() -> str:
+    from flows import version
+
+    return "\n".join(version.lines())
+
+
 app = App(
     "stego",
     help="A class for every pixel of any image corpus, unlabelled.",
     help_format="plaintext",
+    version=_version,
     config=fill,
     default_parameter=Parameter(allow_repeating=True, name_transform=flag_name),
     group_parameters=Group("options", sort_key=-2),

@@ -1,17 +1,17 @@
 """Where log lines go: a file that rotates, the terminal; as text, or as one JSON object a line."""
 
 import logging
-import math
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic_core import to_jsonable_python
 from rich.logging import RichHandler
 from structlog.processors import JSONRenderer, format_exc_info
 from structlog.stdlib import ProcessorFormatter
@@ -53,11 +53,8 @@ def _object(_: Any, __: str, line: EventDict) -> EventDict:
     }
     for name, value in getattr(record, "fields", {}).items():
         held[f"field_{name}" if name in held else name] = plain(value)
-    if record.exc_info:
-        held["exc_info"] = record.exc_info
-    if record.stack_info:
-        held["stack"] = record.stack_info
-    return held
+    beside = {"exc_info": "exc_info", "stack_info": "stack"}
+    return held | {beside[name]: line[name] for name in beside if name in line}
 
 
 def _run_of(line: logging.LogRecord) -> dict[str, str]:
@@ -81,15 +78,7 @@ def _run_of(line: logging.LogRecord) -> dict[str, str]:
 
 def plain(value: Any) -> Any:
     """A value as JSON can hold it: what is no number becomes null, what is nothing else a text."""
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(name): plain(each) for name, each in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [plain(each) for each in value]
-    return str(value)
+    return to_jsonable_python(value, inf_nan_mode="null", bytes_mode="base64", fallback=str)
 
 
 class LogFile(RotatingFileHandler):

@@ -54,9 +54,15 @@ def export(
         kind: What the other tool reads.
         out: Folder or URI: empty, or with an earlier export of this format, which is replaced.
     """
-    from flows.export import export_masks
+    from flows import console
+    from tasks import exports
+    from tasks.workspace.storage import Storage
+    from tasks.workspace.workspace import Workspace
 
-    return export_masks(common.workspace, kind, out, listed(dumps), export)
+    # Nothing is computed, so this is no flow: it would take longer to start one.
+    place, target = Workspace.open(common.workspace), Storage.at(out)
+    outcome = exports.export(place, kind, target, listed(dumps), export)
+    return lambda: console.show_export(kind, target.uri, outcome)
 
 
 @command()

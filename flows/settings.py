@@ -46,7 +46,8 @@ def flags(section: str) -> Parameter:
     """A section's options as flags: a group of the help with the name of its TOML table."""
     sentence = (SECTIONS[section].__doc__ or "").splitlines()[0]
     order = list(SECTIONS).index(section)
-    return Parameter(name="*", group=Group(section, help=sentence, sort_key=order))
+    group = Group(section, help=sentence, sort_key=order)
+    return Parameter(name="*", group=group, allow_leading_hyphen=True)
 
 
 Corpus = Annotated[CorpusOptions, flags("corpus")]

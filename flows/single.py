@@ -159,7 +159,7 @@ def scores(
     return lambda: console.show_scores(status.document(_summary(workspace)))
 
 
-@command(continues=True)
+@command()
 def report(
     *, common: Common, name: Annotated[str, Parameter(help="The report's folder.")] = "latest"
 ) -> Shown:

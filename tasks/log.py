@@ -6,6 +6,7 @@ from typing import Any
 
 import structlog
 from structlog.stdlib import BoundLogger, filter_by_level
+from structlog.typing import EventDict
 
 
 def Log(name: str) -> BoundLogger:
@@ -21,7 +22,7 @@ def Log(name: str) -> BoundLogger:
     return bound
 
 
-def _record(_: Any, __: str, line: dict[str, Any]) -> tuple[tuple[str, str], dict[str, Any]]:
+def _record(_: Any, __: str, line: EventDict) -> tuple[tuple[str, str], dict[str, Any]]:
     """What the standard library's logger is called with: text for people, fields for programs."""
     event, traceback = line.pop("event"), line.pop("exc_info", None)
     text = " ".join([event, *(f"{name}={_value(value)}" for name, value in line.items())])
