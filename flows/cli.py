@@ -46,6 +46,10 @@ def _run(arguments: Sequence[str]) -> None:
     if arguments[:1] == ["--version"]:  # before the options' libraries are imported
         return _show_version()
     try:
+        from flows.flags import parsed
+
+        for module in COMMANDS:
+            import_module(module)
         run, bound = parsed(arguments)
         if "common" in bound.arguments:
             _call(run, bound)
@@ -58,21 +62,6 @@ def _run(arguments: Sequence[str]) -> None:
         if end.code == DEFECT:
             sys.stderr.write(traceback.format_exc())  # there is no log file yet
         _end(end)
-
-
-def parsed(arguments: Sequence[str]) -> tuple[Callable[..., Any], BoundArguments]:
-    """The command and its arguments, checked.
-
-    Raises:
-        CycloptsError: there is no such command or flag, or a value is wrong.
-        OptionError: the same, of the configuration file or of flags that belong together.
-    """
-    from flows.flags import app
-
-    for module in COMMANDS:
-        import_module(module)
-    run, bound, _ = app.parse_args(arguments, print_error=False, exit_on_error=False)
-    return run, bound
 
 
 def _end(end: Ending) -> NoReturn:

@@ -4,9 +4,6 @@ import errno
 import os
 from typing import NamedTuple
 
-from cyclopts import CycloptsError, UnusedCliTokensError
-from pydantic import ValidationError
-
 from stego_core.errors import DEFECT, INTERRUPTED, LATER, MEND, StegoError
 
 REFUSED = {
@@ -40,8 +37,6 @@ def ending(error: BaseException) -> Ending:
             return Ending(error.code if isinstance(error.code, int) else int(bool(error.code)), "")
         case StegoError():
             return Ending(error.exit_code, str(error))
-        case CycloptsError():
-            return Ending(MEND, _mistake(error))
         case DefectError():
             return Ending(DEFECT, str(error))
         case KeyboardInterrupt():
@@ -49,18 +44,6 @@ def ending(error: BaseException) -> Ending:
         case Exception():
             return _foreign(error)
     return Ending(INTERRUPTED, f"stopped by {type(error).__name__}; {AGAIN}")
-
-
-def _mistake(error: CycloptsError) -> str:
-    """What is wrong with a command line."""
-    from flows.settings import mistake
-
-    if isinstance(error.__cause__, ValidationError):
-        return mistake(error.__cause__)
-    if isinstance(error, UnusedCliTokensError):
-        unused = ", ".join(map(repr, error.unused_tokens or []))
-        return f"{unused} is not expected after the rest of the command; see --help"
-    return f"{' '.join(str(error).split())} See --help."
 
 
 def _foreign(error: Exception) -> Ending:

@@ -1,12 +1,23 @@
 """How flags become options: groups, files below flags, and what a workspace used last."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from inspect import BoundArguments
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args
 
-from cyclopts import UNSET, App, Argument, ArgumentCollection, Group, Parameter, Token
-from pydantic import Field
+from cyclopts import (
+    UNSET,
+    App,
+    Argument,
+    ArgumentCollection,
+    CycloptsError,
+    Group,
+    Parameter,
+    Token,
+    UnusedCliTokensError,
+)
+from pydantic import Field, ValidationError
 
-from flows.settings import SECTIONS, Compute, Storage, built, from_toml
+from flows.settings import SECTIONS, Compute, Storage, built, from_toml, mistake
 from stego_core.errors import OptionError
 from tasks.options import ComputeOptions, Options, StorageOptions
 
@@ -208,3 +219,26 @@ def command(
 def listed(names: str | None) -> list[str] | None:
     """Names that are separated by commas; None where none are given."""
     return [name.strip() for name in names.split(",")] if names else None
+
+
+def parsed(arguments: Sequence[str]) -> tuple[Callable[..., Any], BoundArguments]:
+    """The command and its arguments, checked.
+
+    Raises:
+        OptionError: there is no such command or flag, a value is wrong, or a flag is missing.
+    """
+    try:
+        run, bound, _ = app.parse_args(arguments, print_error=False, exit_on_error=False)
+    except CycloptsError as error:
+        raise OptionError(_sentence(error)) from None
+    return run, bound
+
+
+def _sentence(error: CycloptsError) -> str:
+    """What is wrong with a command line."""
+    if isinstance(error.__cause__, ValidationError):
+        return mistake(error.__cause__)
+    if isinstance(error, UnusedCliTokensError):
+        unused = ", ".join(map(repr, error.unused_tokens or []))
+        return f"{unused} is not expected after the rest of the command; see --help"
+    return f"{' '.join(str(error).split())} See --help."

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from cyclopts import App, CycloptsError
+from cyclopts import App
 
 from flows import flags, version
 from flows.cli import main
@@ -31,7 +31,6 @@ class TestCodes:
     @pytest.mark.parametrize(
         ("error", "code"),
         [
-            (CycloptsError(msg="no such option"), 2),
             (KeyboardInterrupt(), 130),
             (PermissionError(errno.EACCES, "denied", "/x"), 2),
             (OSError(errno.ENOSPC, "no space", "/x"), 2),
