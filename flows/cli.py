@@ -12,7 +12,7 @@ from inspect import BoundArguments
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from flows import environment, streams
+from flows import environment, streams, version
 from flows.ending import Ending, ending
 from stego_core.errors import DEFECT
 from tasks.log import Log
@@ -44,7 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(arguments: Sequence[str]) -> None:
     if arguments[:1] == ["--version"]:  # before the options' libraries are imported
-        return _show_version()
+        sys.stdout.write(f"{version.text()}\n")
+        return
     try:
         from flows.flags import parsed
 
@@ -77,12 +78,6 @@ def _interrupted(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _show_version() -> None:
-    from flows import version
-
-    sys.stdout.write("\n".join([*version.lines(), ""]))
-
-
 def _call(run: Callable[..., Any], bound: BoundArguments) -> None:
     """Run a command with its log open; says how it ended."""
     from flows import logs
@@ -96,7 +91,7 @@ def _call(run: Callable[..., Any], bound: BoundArguments) -> None:
         try:
             _work(run, bound, common)
         except BaseException as error:
-            _end(_told(error, place))
+            _end(_ending(error, place))
 
 
 def _work(run: Callable[..., Any], bound: BoundArguments, common: "CommonOptions") -> None:
@@ -113,7 +108,7 @@ def _work(run: Callable[..., Any], bound: BoundArguments, common: "CommonOptions
             show()
 
 
-def _told(error: BaseException, place: Path) -> Ending:
+def _ending(error: BaseException, place: Path) -> Ending:
     """How a command ends; the traceback of a defect goes to the log."""
     end = ending(error)
     if end.code != DEFECT or isinstance(error, SystemExit):

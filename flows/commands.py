@@ -16,7 +16,10 @@ DEMO_SCENES = 120
 def run(
     *, common: Common, dump: Dump = None, options: Annotated[PipelineOptions, Parameter(name="*")]
 ) -> Shown:
-    """Label a folder of images, from nothing to the report."""
+    """Label a folder of images, from nothing to the report.
+
+    A flag that is listed in two sections, such as --seed, sets both.
+    """
     from tasks import hub
     from tasks.listing import default_dump
 

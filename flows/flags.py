@@ -17,6 +17,7 @@ from cyclopts import (
 )
 from pydantic import Field, ValidationError
 
+from flows import version
 from flows.settings import SECTIONS, Compute, Storage, built, from_toml, mistake
 from stego_core.errors import OptionError
 from tasks.options import ComputeOptions, Options, StorageOptions
@@ -177,17 +178,11 @@ def _value(option: Argument) -> Any:
     return token.value if token.implicit_value is UNSET else token.implicit_value
 
 
-def _version() -> str:
-    from flows import version
-
-    return "\n".join(version.lines())
-
-
 app = App(
     "stego",
     help="A class for every pixel of any image corpus, unlabelled.",
     help_format="plaintext",
-    version=_version,
+    version=version.text,
     config=fill,
     default_parameter=Parameter(allow_repeating=True, name_transform=flag_name),
     group_parameters=Group("options", sort_key=-2),

@@ -24,7 +24,7 @@ Form = Literal["text", "json"]
 VARIABLE = "STEGO_LOG_FORMAT"
 """Environment variable that says the form where no `--log-format` does, as in deployments."""
 OWN = ("flows", "tasks", "stego_core")
-TOLD_OTHERWISE = {"flows.record", "flows.cli"}
+AS_SENTENCES = {"flows.record", "flows.cli"}
 """Loggers that say how a run ended; people get the error itself, in one sentence."""
 FILE_BYTES, OLD_FILES = 10 * 2**20, 4
 """A log file is put aside at this size; of those that were put aside so many stay."""
@@ -44,7 +44,7 @@ def _object(_: Any, __: str, line: EventDict) -> EventDict:
     """What the object holds; a field of ours never hides what every line has."""
     record: logging.LogRecord = line["_record"]
     moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-    held = {
+    fields = {
         "time": moment.replace("+00:00", "Z"),
         "level": record.levelname,
         "logger": record.name,
@@ -52,28 +52,28 @@ def _object(_: Any, __: str, line: EventDict) -> EventDict:
         **_run_of(record),
     }
     for name, value in getattr(record, "fields", {}).items():
-        held[f"field_{name}" if name in held else name] = plain(value)
+        fields[f"field_{name}" if name in fields else name] = plain(value)
     beside = {"exc_info": "exc_info", "stack_info": "stack"}
-    return held | {beside[name]: line[name] for name in beside if name in line}
+    return fields | {beside[name]: line[name] for name in beside if name in line}
 
 
 def _run_of(line: logging.LogRecord) -> dict[str, str]:
     """Which command, and which flow and task run of Prefect's, a line is of."""
-    found = {"run": record.current_id()}
+    ids = {"run": record.current_id()}
     if "prefect.context" in sys.modules:
         from prefect.context import FlowRunContext, TaskRunContext
 
         task, flow = TaskRunContext.get(), FlowRunContext.get()
         if task is not None:
-            found["task_run_id"] = str(task.task_run.id)
-            found["flow_run_id"] = str(task.task_run.flow_run_id)
+            ids["task_run_id"] = str(task.task_run.id)
+            ids["flow_run_id"] = str(task.task_run.flow_run_id)
         if flow is not None and flow.flow_run is not None:
-            found["flow_run_id"] = str(flow.flow_run.id)
-            found["flow_run"] = flow.flow_run.name
+            ids["flow_run_id"] = str(flow.flow_run.id)
+            ids["flow_run"] = flow.flow_run.name
     for name in ("flow_run_id", "task_run_id"):
-        if name not in found and getattr(line, name, None):
-            found[name] = str(getattr(line, name))
-    return {name: value for name, value in found.items() if value}
+        if name not in ids and getattr(line, name, None):
+            ids[name] = str(getattr(line, name))
+    return {name: value for name, value in ids.items() if value}
 
 
 def plain(value: Any) -> Any:
@@ -180,7 +180,7 @@ def _opened(path: Path, required: bool) -> LogFile | None:
 def _show(stack: ExitStack) -> None:
     """Our own warnings on the terminal."""
     shown = RichHandler(logging.WARNING, console.console, show_time=False, show_path=False)
-    shown.addFilter(lambda line: line.name not in TOLD_OTHERWISE)
+    shown.addFilter(lambda line: line.name not in AS_SENTENCES)
     for name in OWN:
         _add(stack, logging.getLogger(name), shown)
 

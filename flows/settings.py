@@ -136,11 +136,11 @@ def from_toml(location: str) -> dict[str, dict[str, Any]]:
     Raises:
         OptionError: it cannot be read, or a table or name is unknown.
     """
-    from tasks.workspace.storage import Storage  # the libraries of object storage take a second
+    from tasks.workspace import storage  # the libraries of object storage take a second
 
-    path = PurePosixPath(Storage.at(location).uri)
+    path = PurePosixPath(storage.Storage.at(location).uri)
     try:
-        content = Storage(str(path.parent)).read(path.name)
+        content = storage.Storage(str(path.parent)).read(path.name)
         document = tomllib.loads(content.decode())
     except OSError as error:
         raise OptionError(f"--config {location} cannot be read: {error}") from None
