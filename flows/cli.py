@@ -8,9 +8,8 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from importlib import import_module
-from inspect import BoundArguments
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from flows import environment, streams, version
 from flows.ending import Ending, ending
@@ -18,7 +17,7 @@ from stego_core.errors import DEFECT
 from tasks.log import Log
 
 if TYPE_CHECKING:
-    from flows.flags import CommonOptions, Traits
+    from flows.flags import CommonOptions, Shown, Traits
 
 COMMANDS = ("flows.commands", "flows.single", "flows.results", "flows.naming")
 """The modules whose functions are the commands."""
@@ -47,13 +46,13 @@ def _run(arguments: Sequence[str]) -> None:
         sys.stdout.write(f"{version.text()}\n")
         return
     try:
-        from flows.flags import parsed
+        from flows.flags import TRAITS, parsed
 
         for module in COMMANDS:
             import_module(module)
         run, bound = parsed(arguments)
-        if "common" in bound.arguments:
-            _call(run, bound)
+        if run in TRAITS:
+            _call(lambda: run(*bound.args, **bound.kwargs), TRAITS[run], bound.arguments["common"])
         else:
             run(*bound.args, **bound.kwargs)  # the help
     except SystemExit:
@@ -78,32 +77,30 @@ def _interrupted(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _call(run: Callable[..., Any], bound: BoundArguments) -> None:
+def _call(run: "Callable[[], Shown]", traits: "Traits", common: "CommonOptions") -> None:
     """Run a command with its log open; says how it ended."""
     from flows import logs
     from tasks.workspace.workspace import Workspace
 
-    common: CommonOptions = bound.arguments["common"]
-    if not run.traits.makes and "://" not in common.workspace:  # type: ignore[attr-defined]
+    if not traits.makes and "://" not in common.workspace:
         Workspace.open(common.workspace)  # before a folder is made for the log of a mistyped one
     place = log_path(common.workspace, common.log_file)
     with logs.logging_to(place, logs.form(common.log_format), common.log_file is not None):
         try:
-            _work(run, bound, common)
+            _work(run, traits, common)
         except BaseException as error:
             _end(_ending(error, place))
 
 
-def _work(run: Callable[..., Any], bound: BoundArguments, common: "CommonOptions") -> None:
+def _work(run: "Callable[[], Shown]", traits: "Traits", common: "CommonOptions") -> None:
     """Run a command, as the record of a run; what it shows comes when the bars are gone."""
     from flows import console, record
     from flows.session import alone, connected
 
-    traits: Traits = run.traits  # type: ignore[attr-defined]
     claim = alone(common.workspace, common.storage) if traits.writes else nullcontext()
     with record.recorded(traits.name, common.workspace), connected(common.storage):
         with console.showing_progress(), claim:
-            show = run(*bound.args, **bound.kwargs)
+            show = run()
         if show:
             show()
 

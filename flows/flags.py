@@ -41,10 +41,14 @@ class Traits(NamedTuple):
         writes: it changes the workspace without a flow that sees to being alone.
     """
 
-    name: str = ""
-    makes: bool = False
-    continues: bool = False
-    writes: bool = False
+    name: str
+    makes: bool
+    continues: bool
+    writes: bool
+
+
+TRAITS: dict[Callable[..., Any], Traits] = {}
+"""The traits of each function that is a command."""
 
 
 class CommonOptions(Options):
@@ -106,8 +110,7 @@ def fill(app: App, _: tuple[str, ...], arguments: ArgumentCollection) -> None:
     location = _text(arguments, "--config")
     _set(arguments, from_toml(location) if location else {})
     workspace = _text(arguments, "--workspace")
-    traits = getattr(app.default_command, "traits", Traits())
-    if traits.continues and workspace:
+    if workspace and app.default_command in TRAITS and TRAITS[app.default_command].continues:
         _set(arguments, _last_options(workspace, arguments))
     _leave_out(arguments)
 
@@ -205,7 +208,7 @@ def command(
         own = name or flag_name(function.__name__)
         group = () if parent is app else parent.name
         full = " ".join([*group, *([] if own == DEFAULT else [own])])
-        function.traits = Traits(full, makes, continues, writes)  # type: ignore[attr-defined]
+        TRAITS[function] = Traits(full, makes, continues, writes)
         return parent.default(function) if own == DEFAULT else parent.command(function, name=own)
 
     return register
