@@ -3,7 +3,7 @@
     python benchmarks/confidence.py --workspace WS --dump val
 
 Errors are counted twice: with clusters matched one to one to the labels' classes, as scores are,
-and with each named after the label that most of its pixels have, as `stego name --accept` does.
+and with each named after the label that most of its pixels have, as by `stego name propose`.
 """
 
 import argparse

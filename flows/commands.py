@@ -1,53 +1,74 @@
-"""The commands: what each one runs and shows."""
+"""The commands that run a whole pipeline: each calls a flow, and shows what came out."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Annotated, Literal
 
-from tasks.options import (
-    ClustersOptions,
-    ComputeOptions,
-    CorpusOptions,
-    FeaturesOptions,
-    HeadOptions,
-    InboxOptions,
-    MasksOptions,
-    NeighborsOptions,
-    PretrainOptions,
-    ScoresOptions,
-    StorageOptions,
-)
+from cyclopts import Parameter, validators
+
+from flows.flags import Common, Dump, Dumps, Shown, Working, command, listed
+from flows.settings import Corpus, PipelineOptions, RunOptions, flags
+from tasks.options import InboxOptions, PretrainOptions
 
 DEMO_SCENES = 120
-Shown = Callable[[], None] | None
-"""What to print once the progress bars are gone."""
 
 
-def run(workspace: str, dump: str | None, **sections: Any) -> Shown:
-    """The whole pipeline."""
-    from flows.settings import PipelineOptions
+@command(makes=True)
+def run(
+    *, common: Common, dump: Dump = None, options: Annotated[PipelineOptions, Parameter(name="*")]
+) -> Shown:
+    """Label a folder of images, from nothing to the report.
+
+    A flag that is listed in two sections, such as --seed, sets both.
+    """
     from tasks import hub
     from tasks.listing import default_dump
 
-    options = PipelineOptions(**sections)
     if options.features.weights is None:
         hub.require(options.features.backbone)  # before a server starts: it is known at once
 
     from flows.pipeline import pipeline
 
-    outcome = pipeline(workspace=workspace, options=options, dump=dump)
+    outcome = pipeline(workspace=common.workspace, options=options, dump=dump)
     name = dump or default_dump(options.corpus.images)
-    return lambda: _results(workspace, outcome["report"], [name])
+    return lambda: _results(common.workspace, outcome["report"], [name])
 
 
-def pretrain(
-    workspace: str,
-    dump: str | None,
-    corpus: CorpusOptions,
-    pretrain: PretrainOptions,
-    storage: StorageOptions,
-    compute: ComputeOptions,
+@command()
+def backfill(
+    *,
+    common: Working,
+    dump: Dump = None,
+    corpus: Corpus | None = None,
+    inbox: Annotated[InboxOptions | None, flags("inbox")] = None,
 ) -> Shown:
-    """A backbone of one's own."""
+    """Label new dumps with the current head and clusters."""
+    from flows import console
+    from flows.backfill import backfill as backfill_flow
+
+    outcome = backfill_flow(common.workspace, corpus, dump, inbox, common.compute, common.storage)
+    if inbox and outcome["report"] is None:
+        return lambda: console.say(f"nothing new under {inbox.inbox}")
+    return lambda: _results(common.workspace, outcome["report"], outcome["dumps"])
+
+
+@command()
+def retrain(*, common: Working, dumps: Dumps = None) -> Shown:
+    """Train a new head on all dumps and label them anew."""
+    from flows.retrain import retrain as retrain_flow
+
+    outcome = retrain_flow(common.workspace, listed(dumps), True, common.compute, common.storage)
+    return lambda: _results(common.workspace, outcome["report"])
+
+
+@command(makes=True)
+def pretrain(
+    *,
+    common: Working,
+    dump: Dump = None,
+    corpus: Corpus,
+    pretrain: Annotated[PretrainOptions, flags("pretrain")] = PretrainOptions(),
+) -> Shown:
+    """Train a backbone on a folder of images by self-distillation."""
     from flows import console
     from flows.pretrain import pretraining
     from tasks import hub
@@ -55,57 +76,30 @@ def pretrain(
 
     if pretrain.weights == TIMM:
         hub.require(pretrain.backbone)  # before a server starts: it is known at once
-    outcome = pretraining(workspace, corpus, pretrain, dump, compute, storage)
+    outcome = pretraining(common.workspace, corpus, pretrain, dump, common.compute, common.storage)
     return lambda: console.show_pretrained(outcome)
 
 
-def import_checkpoint(
-    workspace: str,
-    file: str,
-    backbone: str | None,
-    taxonomy: str | None,
-    storage: StorageOptions,
-) -> Shown:
-    """A published STEGO model."""
-    from flows import console
-    from flows.published import import_checkpoint
-
-    found = import_checkpoint(workspace, file, backbone, taxonomy, storage)
-    return lambda: console.show_imported(workspace, found)
-
-
-def demo(workspace: str, scenes: int | None, compute: ComputeOptions) -> Shown:
-    """The whole pipeline on generated street scenes."""
-    from flows import console
-    from flows import demo as demo_corpus
-    from flows.pipeline import pipeline
-    from flows.settings import PipelineOptions
-    from tasks.workspace.storage import Storage
-
-    console.say(demo_corpus.NOTE)
-    corpus = Storage.at(workspace + "-corpus")
-    demo_corpus.write_corpus(corpus, scenes or DEMO_SCENES, seed=0)
-    options = PipelineOptions(**demo_corpus.sections(corpus), compute=compute)
-    outcome = pipeline(workspace=workspace, options=options, dump="scenes")
-
-    def show() -> None:
-        _results(workspace, outcome["report"], ["scenes"])
-        console.say(demo_corpus.NOTE)
-
-    return show
-
-
+@command(makes=True)
 def benchmark(
-    workspace: str,
     name: str,
+    /,
+    *,
+    common: Common,
     data: str,
-    limit: int | None,
-    resampling: Any,
-    **sections: Any,
+    limit: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None,
+    resampling: Literal["nearest", "bilinear"] = "nearest",
+    options: Annotated[RunOptions, Parameter(name="*")] = RunOptions(),
 ) -> Shown:
-    """The paper's protocol on one of its data sets."""
+    """Train and evaluate on a data set of the paper; options left out are as published.
+
+    Args:
+        name: cocostuff27, cocostuff15, cocostuff3, cityscapes27 or potsdam3.
+        data: Folder or URI that holds the data set in its own form.
+        limit: For a trial: only so many images of each split, the first ones.
+        resampling: How images are resized; the released code takes the nearest pixel.
+    """
     from flows import console
-    from flows.settings import RunOptions
     from stego_core import benchmarks
     from tasks import hub
     from tasks.datasets import DataSet
@@ -113,43 +107,79 @@ def benchmark(
 
     facts = benchmarks.named(name)
     DataSet.at(data, facts).require()  # before a server starts: it is known at once
-    options = RunOptions(**sections)
     if options.features.weights is None:
         hub.require(chosen_backbone(facts, dict(options)))
 
     from flows.benchmark import benchmark as benchmark_flow
 
-    outcome = benchmark_flow(workspace, name, data, options, resampling or "nearest", limit)
+    outcome = benchmark_flow(common.workspace, name, data, options, resampling, limit)
     return lambda: console.show_benchmark(outcome)
 
 
-def backfill(
-    workspace: str,
-    dump: str | None,
-    corpus: CorpusOptions | None,
-    inbox: InboxOptions | None,
-    storage: StorageOptions,
-    compute: ComputeOptions,
+@command(makes=True)
+def import_checkpoint(
+    file: str,
+    /,
+    *,
+    common: Common,
+    backbone: str | None = None,
+    taxonomy: str | None = None,
 ) -> Shown:
-    """New dumps with the current head and clusters."""
+    """Take over a published STEGO model: backbone, head and clusters of a .ckpt file.
+
+    Args:
+        file: Path or URI of the checkpoint.
+        backbone: timm's name of the checkpoint's backbone; default: told by its shapes.
+        taxonomy: JSON file of the linear probe's classes, in their order: names clusters.
+    """
     from flows import console
-    from flows.backfill import backfill as backfill_flow
+    from flows.published import import_checkpoint
 
-    outcome = backfill_flow(workspace, corpus, dump, inbox, compute, storage)
-    if inbox and outcome["report"] is None:
-        return lambda: console.say(f"nothing new under {inbox.inbox}")
-    return lambda: _results(workspace, outcome["report"], outcome["dumps"])
+    found = import_checkpoint(common.workspace, file, backbone, taxonomy, common.storage)
+    return lambda: console.show_imported(common.workspace, found)
 
 
-def retrain(
-    workspace: str, dumps: str | None, storage: StorageOptions, compute: ComputeOptions
+@command(makes=True)
+def demo(
+    *,
+    common: Working,
+    scenes: Annotated[int, Parameter(validator=validators.Number(gte=32))] = DEMO_SCENES,
 ) -> Shown:
-    """A new head on all dumps."""
-    from flows.retrain import retrain as retrain_flow
+    """The pipeline on generated scenes.
 
-    names = [name.strip() for name in dumps.split(",")] if dumps else None
-    outcome = retrain_flow(workspace, names, True, compute, storage)
-    return lambda: _results(workspace, outcome["report"])
+    Args:
+        scenes: So many scenes are generated.
+    """
+    from flows import console
+    from flows import demo as demo_corpus
+    from flows.pipeline import pipeline
+    from tasks.workspace.storage import Storage
+
+    console.say(demo_corpus.NOTE)
+    corpus = Storage.at(common.workspace + "-corpus")
+    demo_corpus.write_corpus(corpus, scenes, seed=0)
+    options = PipelineOptions(**demo_corpus.sections(corpus), compute=common.compute)
+    outcome = pipeline(workspace=common.workspace, options=options, dump="scenes")
+
+    def show() -> None:
+        _results(common.workspace, outcome["report"], ["scenes"])
+        console.say(demo_corpus.NOTE)
+
+    return show
+
+
+@command()
+def segment(images: list[str], /, *, common: Working, out: str = "labelled") -> Shown:
+    """Label a few loose images.
+
+    Args:
+        images: Paths or URIs of image files.
+        out: Folder or URI for the masks.
+    """
+    from flows.segment import segment_files
+
+    segment_files(common.workspace, images, out, common.compute.device)
+    return None
 
 
 def _results(workspace: str, report: str, dumps: Sequence[str] = ()) -> None:
@@ -172,101 +202,4 @@ def _results(workspace: str, report: str, dumps: Sequence[str] = ()) -> None:
     if document["quarantine"]:
         console.say(f"{len(document['quarantine'])} files are quarantined; see the report")
     console.show_scores(document)
-    console.results.print(f"report: {report}", markup=False, soft_wrap=True)
-
-
-def segment(
-    workspace: str, images: Sequence[str], out: str | None, compute: ComputeOptions
-) -> Shown:
-    """A few loose images; no dump is made."""
-    from flows.segment import segment_files
-
-    segment_files(workspace, images, out or "labelled", compute.device)
-    return None
-
-
-def corpus(
-    workspace: str, dump: str | None, corpus: CorpusOptions, compute: ComputeOptions
-) -> Shown:
-    """Index a dump."""
-    from flows import console
-    from flows.frames import index_dump
-    from tasks import status
-    from tasks.listing import default_dump
-    from tasks.summary import Summary
-    from tasks.workspace.workspace import Workspace
-
-    name = dump or default_dump(corpus.images)
-    index_dump(Workspace.create(workspace), name, corpus, compute, continuing=True)
-    summary = Summary(Workspace.open(workspace))
-    return lambda: console.show_values(status.document(summary), [name])
-
-
-def features(
-    workspace: str, dumps: str | None, features: FeaturesOptions, compute: ComputeOptions
-) -> Shown:
-    """Features of dumps."""
-    from flows import single
-
-    single.features(workspace, dumps, features, compute)
-    return None
-
-
-def neighbors(
-    workspace: str, dumps: str | None, neighbors: NeighborsOptions, compute: ComputeOptions
-) -> Shown:
-    """Neighbours of dumps."""
-    from flows import single
-
-    single.neighbors(workspace, dumps, neighbors, compute)
-    return None
-
-
-def head(workspace: str, head: HeadOptions, compute: ComputeOptions) -> Shown:
-    """Train the head."""
-    from flows import single
-
-    single.head(workspace, head, compute)
-    return None
-
-
-def clusters(workspace: str, clusters: ClustersOptions, compute: ComputeOptions) -> Shown:
-    """Cluster the codes."""
-    from flows import single
-
-    single.clusters(workspace, clusters, compute)
-    return None
-
-
-def masks(workspace: str, dumps: str | None, masks: MasksOptions, compute: ComputeOptions) -> Shown:
-    """Label dumps."""
-    from flows import single
-
-    single.masks(workspace, dumps, masks, compute)
-    return None
-
-
-def scores(
-    workspace: str,
-    dumps: str | None,
-    masks: MasksOptions,
-    scores: ScoresOptions,
-    compute: ComputeOptions,
-) -> Shown:
-    """Score dumps."""
-    from flows import console, single
-    from tasks import status
-    from tasks.summary import Summary
-    from tasks.workspace.workspace import Workspace
-
-    single.scores(workspace, dumps, masks, scores, compute)
-    return lambda: console.show_scores(status.document(Summary(Workspace.open(workspace))))
-
-
-def report(workspace: str, name: str | None) -> Shown:
-    """Write the report."""
-    from flows import console
-    from flows.stages import report_flow
-
-    place = report_flow(workspace, name or "latest")
-    return lambda: console.results.print(f"report: {place}", markup=False, soft_wrap=True)
+    console.show_place("report", report)

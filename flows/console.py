@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 log = Log(__name__)
 console = Console(stderr=True, highlight=False)
 results = Console(highlight=False)
+QUARANTINED, LEFT_OUT = 20, 5
+"""Quarantined files, and images that an export leaves out, that are listed by name."""
 _in_records = False
 
 
@@ -76,8 +78,8 @@ class Bars:
             counts = {"done": event.done, "total": event.total, "unit": event.unit}
             log.info("stage shown", stage=event.title, **counts, seconds=round(seconds, 1))
         elif not self.bars.console.is_terminal:
-            line = f"{event.title}: {event.done}/{event.total} {event.unit}, {seconds:.0f} s"
-            self.bars.console.print(line, markup=False)
+            told = f"{event.title}: {event.done}/{event.total} {event.unit}, {seconds:.0f} s"
+            self.bars.console.print(told, markup=False)
 
 
 @contextmanager
@@ -124,6 +126,26 @@ def tell(text: str) -> None:
     sys.stdout.flush()
 
 
+def table(title: str | None, left: Sequence[str], right: Sequence[str] = ()) -> Table:
+    """A table whose first columns hold texts, and whose last ones hold numbers."""
+    made = Table(title=title)
+    for heading in left:
+        made.add_column(heading, overflow="fold")
+    for heading in right:
+        made.add_column(heading, justify="right")
+    return made
+
+
+def line(text: str, style: str = "") -> None:
+    """One line of a result, as long as it is."""
+    results.print(Text(text, style=style), soft_wrap=True)
+
+
+def show_place(kind: str, place: str) -> None:
+    """Where a result lies."""
+    line(f"{kind}: {place}")
+
+
 def show_scores(document: dict[str, Any]) -> None:
     """The scores of every labelled dump, in percent, and their spread over seeds."""
     if document["scores"]:
@@ -133,30 +155,28 @@ def show_scores(document: dict[str, Any]) -> None:
 
 
 def _show_figures(scores: dict[str, dict[str, Any]]) -> None:
-    table = Table(title="scores, percent (no label was used in training)")
-    for heading in ("dump", "method", "accuracy", "mIoU"):
-        table.add_column(heading, justify="right" if heading in {"accuracy", "mIoU"} else "left")
+    title = "scores, percent (no label was used in training)"
+    rows = table(title, ("dump", "method"), ("accuracy", "mIoU"))
     for dump, figures in scores.items():
         for method, prefix in METHODS.items():
             pair = (figures.get(f"{prefix}accuracy"), figures.get(f"{prefix}miou"))
             if pair[0] is not None:
-                table.add_row(Text(dump), method, *(_figure(value) for value in pair))
+                rows.add_row(Text(dump), method, *(_figure(value) for value in pair))
                 dump = ""
-    results.print(table)
+    results.print(rows)
 
 
 def _show_spread(dump: str, figures: dict[str, Any]) -> None:
     """Mean and standard deviation over seeds."""
     seeds = ", ".join(map(str, figures["seeds"]))
-    table = Table("method", title=f"{dump}: scores over the seeds {seeds}, percent")
-    for heading in ("accuracy", "mIoU"):
-        table.add_column(heading, justify="right")
+    title = f"{dump}: scores over the seeds {seeds}, percent"
+    rows = table(title, ("method",), ("accuracy", "mIoU"))
     for method, prefix in METHODS.items():
         pair = [figures.get(f"{prefix}{name}") for name in ("accuracy", "miou")]
         cells = [f"{_figure(each['mean'])} ± {_figure(each['std'])}" for each in pair if each]
         if cells:
-            table.add_row(method, *cells)
-    results.print(table)
+            rows.add_row(method, *cells)
+    results.print(rows)
 
 
 def _count(value: float | None) -> str:
@@ -177,23 +197,19 @@ def show_benchmark(outcome: dict[str, Any]) -> None:
         f"{outcome['benchmark']}, percent; trained on {counts['train']} images, evaluated on "
         f"{counts['val']}"
     )
-    table = Table(title=title)
-    for heading in ("system", "backbone"):
-        table.add_column(heading, overflow="fold")
-    for heading in ("accuracy / mIoU", "linear probe"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    rows = table(title, ("system", "backbone"), ("accuracy / mIoU", "linear probe"))
     for row in outcome["rows"]:
         if row["accuracy"] is not None:
             pairs = [
                 f"{_figure(row[f'{kind}accuracy'])} / {_figure(row[f'{kind}miou'])}"
                 for kind in ("", "linear_")
             ]
-            table.add_row(Text(row["system"]), Text(row["backbone"]), *pairs)
-    results.print(table)
+            rows.add_row(Text(row["system"]), Text(row["backbone"]), *pairs)
+    results.print(rows)
     for departure in outcome["departures"]:
-        results.print(Text(f"not as published: {departure}"), soft_wrap=True)
+        line(f"not as published: {departure}")
     for difference in outcome["differences"]:
-        results.print(Text(f"differs from the released code: {difference}"), soft_wrap=True)
+        line(f"differs from the released code: {difference}")
     if outcome["unusable"]:
         say(
             f"warning: {outcome['unusable']} images could not be used, so the figures do not "
@@ -201,36 +217,29 @@ def show_benchmark(outcome: dict[str, Any]) -> None:
             "another --workspace"
         )
     for kind in ("figure", "document", "report"):
-        results.print(f"{kind}: {outcome[kind]}", markup=False, soft_wrap=True)
+        show_place(kind, outcome[kind])
 
 
 def show_pretrained(outcome: dict[str, Any]) -> None:
     """How a training ended, and how its backbone is used."""
     figures = outcome["quality"]
-    results.print(
-        Text(
-            f"loss {outcome['loss']:.3f}, teacher entropy {outcome['entropy']:.2f}, agreement "
-            f"{figures['agreement']:.2f}, effective rank {figures['rank']:.1f}"
-        )
+    line(
+        f"loss {outcome['loss']:.3f}, teacher entropy {outcome['entropy']:.2f}, agreement "
+        f"{figures['agreement']:.2f}, effective rank {figures['rank']:.1f}"
     )
     if outcome["collapsed"]:
         say("warning: the teacher has collapsed; its features tell nothing, see docs/pretrain.md")
-    use = f"stego run --backbone {outcome['backbone']} --weights {outcome['weights']} ..."
-    results.print(Text(f"use it: {use}"), soft_wrap=True)
+    line(f"use it: stego run --backbone {outcome['backbone']} --weights {outcome['weights']} ...")
 
 
 def show_imported(workspace: str, found: "Imported") -> None:
     """What a published checkpoint became, and how it is used."""
     probe = f"a linear probe of {found.probed} classes" if found.probed else "no linear probe"
-    results.print(
-        Text(
-            f"{found.backbone.note}: {found.backbone.name}, codes of {found.code_size} numbers, "
-            f"{found.classes} clusters, {probe}"
-        ),
-        soft_wrap=True,
+    line(
+        f"{found.backbone.note}: {found.backbone.name}, codes of {found.code_size} numbers, "
+        f"{found.classes} clusters, {probe}"
     )
-    use = f"stego backfill --workspace {workspace} --images ..."
-    results.print(Text(f"use it: {use}"), soft_wrap=True)
+    line(f"use it: stego backfill --workspace {workspace} --images ...")
 
 
 def show_values(document: dict[str, Any], dumps: Collection[str] | None = None) -> None:
@@ -240,42 +249,48 @@ def show_values(document: dict[str, Any], dumps: Collection[str] | None = None) 
     for dump, counts in document["dumps"].items():
         if dumps is not None and dump not in dumps:
             continue
-        line = "; ".join(counts["values"]["told"])
-        results.print(Text(f"values {dump}: {line}"), soft_wrap=True)
+        line(f"values {dump}: {'; '.join(counts['values']['told'])}")
         for warning in counts["values"]["warnings"]:
-            results.print(Text(f"warning {dump}: {warning}", style="yellow"), soft_wrap=True)
+            line(f"warning {dump}: {warning}", "yellow")
 
 
 def show_status(document: dict[str, Any]) -> None:
     """A person's view of `stego status`."""
-    backbone = document["backbone"]
-    results.print(Text(f"workspace  {document['workspace']}"))
-    if backbone:
-        results.print(
-            Text(f"backbone   {backbone['name']}, layer {backbone['layer']}, {backbone['note']}")
-        )
+    line(f"workspace  {document['workspace']}")
+    if backbone := document["backbone"]:
+        line(f"backbone   {backbone['name']}, layer {backbone['layer']}, {backbone['note']}")
     if imported := document["imported"]:
-        results.print(Text(f"imported   {imported['file']}, digest {imported['digest']}"))
+        line(f"imported   {imported['file']}, digest {imported['digest']}")
     for trained in document["pretrained"]:
-        line = f"pretrained {trained['backbone']} on {trained['dump']}: {trained['weights']}"
-        results.print(Text(line), soft_wrap=True)
+        line(f"pretrained {trained['backbone']} on {trained['dump']}: {trained['weights']}")
     stages = [f"{name} {'✓' if done else '–'}" for name, done in document["stages"].items()]
-    results.print(Text("stages     " + "  ".join(stages)))
-    table = Table()
+    line("stages     " + "  ".join(stages))
+    dumps = document["dumps"]
     names = ["images", "labelled", "quarantined", "masks"]
-    if any(counts["flicker"] is not None for counts in document["dumps"].values()):
+    if any(counts["flicker"] is not None for counts in dumps.values()):
         names.append("flicker")
-    for heading in ("dump", *names):
-        table.add_column(heading, justify="left" if heading == "dump" else "right")
-    for dump, counts in document["dumps"].items():
-        table.add_row(Text(dump), *(_count(counts[name]) for name in names))
-    results.print(table)
-    for dump, counts in document["dumps"].items():
-        for line in Told.of(counts).lines():
-            results.print(Text(f"{dump}: {line}"), soft_wrap=True)
+    rows = table(None, ("dump",), names)
+    for dump, counts in dumps.items():
+        rows.add_row(Text(dump), *(_count(counts[name]) for name in names))
+    results.print(rows)
+    for dump, counts in dumps.items():
+        for remark in Told.of(counts).lines():
+            line(f"{dump}: {remark}")
     show_values(document)
-    for row in document["quarantine"][:20]:
-        results.print(Text(f"quarantined  {row['dump']}/{row['path']}: {row['reason']}"))
-    if len(document["quarantine"]) > 20:
-        results.print(f"… and {len(document['quarantine']) - 20} more; see --json or the report")
+    for row in document["quarantine"][:QUARANTINED]:
+        line(f"quarantined  {row['dump']}/{row['path']}: {row['reason']}")
+    if len(document["quarantine"]) > QUARANTINED:
+        more = len(document["quarantine"]) - QUARANTINED
+        line(f"… and {more} more; see --json or the report")
     show_scores(document)
+
+
+def show_export(kind: str, place: str, outcome: dict[str, Any]) -> None:
+    """What was written, and the first images that were left out."""
+    left_out = sum(counts["skipped"] for counts in outcome["dumps"].values())
+    for row in outcome["skipped"][:LEFT_OUT]:
+        say(f"left out: {row['dump']}/{row['path']}: {row['reason']}")
+    if left_out > LEFT_OUT:
+        say(f"… and {left_out - LEFT_OUT} more; export.json names all of them")
+    more = f", {left_out} left out" if left_out else ""
+    line(f"{kind}: {outcome['images']} images in {place}{more}")

@@ -4,8 +4,6 @@ import errno
 import os
 from typing import NamedTuple
 
-import click
-
 from stego_core.errors import DEFECT, INTERRUPTED, LATER, MEND, StegoError
 
 REFUSED = {
@@ -37,15 +35,11 @@ def ending(error: BaseException) -> Ending:
     match error:
         case SystemExit():
             return Ending(error.code if isinstance(error.code, int) else int(bool(error.code)), "")
-        case click.exceptions.Exit():
-            return Ending(error.exit_code, "")
         case StegoError():
             return Ending(error.exit_code, str(error))
-        case click.ClickException():
-            return Ending(MEND, error.format_message())
         case DefectError():
             return Ending(DEFECT, str(error))
-        case click.Abort() | KeyboardInterrupt():
+        case KeyboardInterrupt():
             return Ending(INTERRUPTED, f"interrupted; {AGAIN}")
         case Exception():
             return _foreign(error)

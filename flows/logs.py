@@ -1,19 +1,21 @@
 """Where log lines go: a file that rotates, the terminal; as text, or as one JSON object a line."""
 
 import logging
-import math
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any, Literal
 
-from pythonjsonlogger.json import JsonFormatter
+from pydantic_core import to_jsonable_python
 from rich.logging import RichHandler
+from structlog.processors import JSONRenderer, format_exc_info
+from structlog.stdlib import ProcessorFormatter
+from structlog.typing import EventDict
 
 from flows import console, record
 from stego_core.errors import OptionError
@@ -22,73 +24,61 @@ Form = Literal["text", "json"]
 VARIABLE = "STEGO_LOG_FORMAT"
 """Environment variable that says the form where no `--log-format` does, as in deployments."""
 OWN = ("flows", "tasks", "stego_core")
-TOLD_OTHERWISE = {"flows.record", "flows.cli"}
+AS_SENTENCES = {"flows.record", "flows.cli"}
 """Loggers that say how a run ended; people get the error itself, in one sentence."""
 FILE_BYTES, OLD_FILES = 10 * 2**20, 4
 """A log file is put aside at this size; of those that were put aside so many stay."""
 TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
-class JsonLines(JsonFormatter):
+class JsonLines(ProcessorFormatter):
     """A record as one JSON object: time, level, logger, event, our fields, which run it is of."""
 
     def __init__(self) -> None:
         """No further settings."""
-        super().__init__(json_default=str, json_ensure_ascii=False)
+        render = JSONRenderer(default=str, ensure_ascii=False)
+        super().__init__(processors=[_object, format_exc_info, render])
 
-    def add_fields(
-        self,
-        log_data: dict[str, Any],
-        record: logging.LogRecord,
-        message_dict: dict[str, Any],
-    ) -> None:
-        """Say what the object holds; a field of ours never hides what every line has."""
-        moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        log_data.update(
-            time=moment.replace("+00:00", "Z"),
-            level=record.levelname,
-            logger=record.name,
-            event=getattr(record, "event", None) or record.getMessage(),
-            **_run_of(record),
-        )
-        for name, value in getattr(record, "fields", {}).items():
-            log_data[f"field_{name}" if name in log_data else name] = plain(value)
-        if record.exc_info and record.exc_info[0] is not None:
-            log_data["exception"] = self.formatException(record.exc_info)
-        if record.stack_info:
-            log_data["stack"] = self.formatStack(record.stack_info)
+
+def _object(_: Any, __: str, line: EventDict) -> EventDict:
+    """What the object holds; a field of ours never hides what every line has."""
+    record: logging.LogRecord = line["_record"]
+    moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+    fields = {
+        "time": moment.replace("+00:00", "Z"),
+        "level": record.levelname,
+        "logger": record.name,
+        "event": getattr(record, "event", None) or line["event"],
+        **_run_of(record),
+    }
+    for name, value in getattr(record, "fields", {}).items():
+        fields[f"field_{name}" if name in fields else name] = plain(value)
+    beside = {"exc_info": "exc_info", "stack_info": "stack"}
+    return fields | {beside[name]: line[name] for name in beside if name in line}
 
 
 def _run_of(line: logging.LogRecord) -> dict[str, str]:
     """Which command, and which flow and task run of Prefect's, a line is of."""
-    found = {"run": record.current_id()}
+    ids = {"run": record.current_id()}
     if "prefect.context" in sys.modules:
         from prefect.context import FlowRunContext, TaskRunContext
 
         task, flow = TaskRunContext.get(), FlowRunContext.get()
         if task is not None:
-            found["task_run_id"] = str(task.task_run.id)
-            found["flow_run_id"] = str(task.task_run.flow_run_id)
+            ids["task_run_id"] = str(task.task_run.id)
+            ids["flow_run_id"] = str(task.task_run.flow_run_id)
         if flow is not None and flow.flow_run is not None:
-            found["flow_run_id"] = str(flow.flow_run.id)
-            found["flow_run"] = flow.flow_run.name
+            ids["flow_run_id"] = str(flow.flow_run.id)
+            ids["flow_run"] = flow.flow_run.name
     for name in ("flow_run_id", "task_run_id"):
-        if name not in found and getattr(line, name, None):
-            found[name] = str(getattr(line, name))
-    return {name: value for name, value in found.items() if value}
+        if name not in ids and getattr(line, name, None):
+            ids[name] = str(getattr(line, name))
+    return {name: value for name, value in ids.items() if value}
 
 
 def plain(value: Any) -> Any:
     """A value as JSON can hold it: what is no number becomes null, what is nothing else a text."""
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(name): plain(each) for name, each in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [plain(each) for each in value]
-    return str(value)
+    return to_jsonable_python(value, inf_nan_mode="null", bytes_mode="base64", fallback=str)
 
 
 class LogFile(RotatingFileHandler):
@@ -190,7 +180,7 @@ def _opened(path: Path, required: bool) -> LogFile | None:
 def _show(stack: ExitStack) -> None:
     """Our own warnings on the terminal."""
     shown = RichHandler(logging.WARNING, console.console, show_time=False, show_path=False)
-    shown.addFilter(lambda line: line.name not in TOLD_OTHERWISE)
+    shown.addFilter(lambda line: line.name not in AS_SENTENCES)
     for name in OWN:
         _add(stack, logging.getLogger(name), shown)
 

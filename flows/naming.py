@@ -1,188 +1,233 @@
 """`stego name`: what people call the clusters, edited and shown."""
 
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
 
-from stego_core.classes import Classes, Proposal, accepted
+from cyclopts import App, Parameter, validators
+
+from flows.flags import (
+    DEFAULT,
+    Common,
+    CommonOptions,
+    Flag,
+    Printing,
+    PrintOptions,
+    Shown,
+    app,
+    command,
+)
+from flows.results import printed
+from flows.settings import Compute
 from stego_core.errors import OptionError
-from tasks import classes as stored
-from tasks.classes import Named
 from tasks.log import Log
-from tasks.options import CorpusOptions
-from tasks.proposals import from_labelled, from_previous, from_scores
-from tasks.summary import Summary
-from tasks.workspace.workspace import Workspace
+from tasks.options import ComputeOptions, CorpusOptions
+
+if TYPE_CHECKING:
+    from stego_core.classes import Classes, Proposal
+    from tasks.classes import Named
+    from tasks.workspace.workspace import Workspace
 
 log = Log(__name__)
-SUPPORT = 0.5
-"""Share of a cluster's labelled pixels that must have a name for it to be taken."""
+HELP = "Show the classes; name, colour, merge or ignore them. Masks stay as they are."
+names = App("name", help=HELP)
+app.command(names)
+Which = Annotated[str, Parameter(help="Ids or names of classes, separated by commas.")]
 
 
-@dataclass(frozen=True)
-class Edit:
-    """One call of `stego name`: at most one kind of edit.
+@command(DEFAULT, parent=names)
+def show(*, common: Printing) -> Shown:
+    """Show the classes."""
+    from tasks import classes
 
-    Attributes:
-        which: ids or names of classes, separated by commas; None edits none.
-        name: new name of the one class.
-        colour: new colour of the one class.
-        into: class that they are merged into.
-        split: take merged ones apart again.
-        ignore: whether their pixels belong to no class; None leaves that as it is.
-        undo: go back to before the last edit.
+    return _shown(common, classes.current(_opened(common)))
+
+
+@command("set", parent=names)
+def set_class(
+    which: str, name: str | None = None, /, *, common: Printing, colour: str | None = None
+) -> Shown:
+    """Name or colour a class.
+
+    Args:
+        which: Id or name of the class.
+        name: Its new name.
+        colour: Its new colour, such as #1f77b4.
     """
+    changes = {"named": name, "coloured": colour}
+    done = ", ".join(f"{what} {value}" for what, value in changes.items() if value is not None)
+    if not done:
+        raise OptionError(f"what shall become of class {which}? give a name or --colour")
 
-    which: str | None = None
-    name: str | None = None
-    colour: str | None = None
-    into: str | None = None
-    split: bool = False
-    ignore: bool | None = None
-    undo: bool = False
-
-    def checked(self) -> "Edit":
-        """Itself, if it says one thing.
-
-        Raises:
-            OptionError: it says several, or of no class.
-        """
-        kinds = {
-            "a name or --colour": self.name is not None or self.colour is not None,
-            "--into": self.into is not None,
-            "--split": self.split,
-            "--ignore": self.ignore is not None,
-            "--undo": self.undo,
-        }
-        asked = [kind for kind, given in kinds.items() if given]
-        if len(asked) > 1:
-            raise OptionError(f"{' and '.join(asked)} are edits of their own; give one at a time")
-        if self.undo and self.which:
-            raise OptionError("--undo takes back the last edit, whatever it was; give no class")
-        if asked and not self.undo and not self.which:
-            raise OptionError(f"{asked[0]} needs a class; give its id or name first")
-        if self.which and not asked:
-            raise OptionError(
-                f"what shall become of class {self.which}? give a name, --colour, --into, --split "
-                "or --ignore"
-            )
-        return self
-
-    def apply(self, classes: Classes) -> tuple[Classes, str]:
-        """The classes edited, and what was done, in a sentence.
-
-        Raises:
-            OptionError: there is no such class, or the outcome makes no sense.
-        """
-        numbers = [classes.find(part) for part in (self.which or "").split(",")]
-        told = ", ".join(f"{number} {classes.entries[number].name}" for number in numbers)
-        if self.into is not None:
-            target = classes.find(self.into)
-            done = f"{told} merged into {target} {classes.entries[target].name}"
-            return classes.merged(numbers, target), done
-        if self.split:
-            return classes.merged(numbers, None), f"{told} taken apart"
-        if self.ignore is not None:
-            done = f"{told} {'ignored' if self.ignore else 'not ignored any more'}"
-            return classes.ignoring(numbers, self.ignore), done
+    def edit(classes: "Classes", numbers: list[int]) -> "Classes":
         if len(numbers) > 1:
-            raise OptionError(f"{told} cannot have one name or colour; merge them with --into")
-        done = ", ".join(
-            f"{told} {what} {value}"
-            for what, value in (("named", self.name), ("coloured", self.colour))
-            if value is not None
-        )
-        return classes.edited(numbers[0], self.name, self.colour), done
+            raise OptionError(f"{which} cannot have one name or colour; use `stego name merge`")
+        return classes.edited(numbers[0], name, colour)
+
+    return _edited(common, which, done, edit)
 
 
-def edited(workspace: str, edit: Edit) -> Named:
-    """The classes after an edit; as they are where none is asked for.
+@command(parent=names)
+def merge(which: Which, into: str, /, *, common: Printing) -> Shown:
+    """Let classes count as another one from now on.
 
-    Raises:
-        OptionError: the edit makes no sense.
-        WorkspaceError: there are no clusters, or somebody else edited at the same time.
-    """
-    place = Workspace.open(workspace)
-    edit = edit.checked()
-    if edit.undo:
-        return stored.undo(place)
-    now = stored.current(place)
-    if not edit.which:
-        return now
-    classes, note = edit.apply(now.classes)
-    return now if classes == now.classes else stored.edit(place, classes, note, now.stamp)
-
-
-@dataclass(frozen=True)
-class Proposals:
-    """Names for the clusters, and colours for names that had one.
-
-    Attributes:
-        found: one per cluster.
-        colours: by name.
+    Args:
+        into: Id or name of the class that they count as.
     """
 
-    found: list[Proposal]
-    colours: dict[str, str] = field(default_factory=dict)
+    def edit(classes: "Classes", numbers: list[int]) -> "Classes":
+        return classes.merged(numbers, classes.find(into))
+
+    return _edited(common, which, f"merged into {into}", edit)
 
 
-def proposed(
-    workspace: str, images: str | None, labels: str | None, taxonomy: str | None, device: str
-) -> Proposals:
-    """A name for each cluster, from a few labelled images or, without them, the dumps' labels."""
-    if images is None:
-        return Proposals(from_scores(Summary(Workspace.open(workspace)), taxonomy))
+@command(parent=names)
+def split(which: Which, /, *, common: Printing) -> Shown:
+    """Take merged classes apart again."""
+    return _edited(common, which, "taken apart", lambda now, ids: now.merged(ids, None))
+
+
+@command(parent=names)
+def ignore(which: Which, /, *, common: Printing) -> Shown:
+    """Let the pixels of classes belong to no class."""
+    return _edited(common, which, "ignored", lambda now, ids: now.ignoring(ids))
+
+
+@command(parent=names)
+def unignore(which: Which, /, *, common: Printing) -> Shown:
+    """Let the pixels of ignored classes belong to them again."""
+    done = "not ignored any more"
+    return _edited(common, which, done, lambda now, ids: now.ignoring(ids, False))
+
+
+@command(parent=names)
+def undo(*, common: Printing) -> Shown:
+    """Go back to before the last edit; again: further back."""
+    from tasks import classes
+
+    return _shown(common, classes.undo(_opened(common)))
+
+
+@command(parent=names)
+def history(*, common: Common) -> Shown:
+    """List every revision."""
+    from flows import tables
+    from tasks import classes
+
+    revisions = classes.history(_opened(common))
+    return lambda: tables.show_history(revisions)
+
+
+@command(parent=names)
+def propose(
+    *,
+    common: Printing,
+    images: str | None = None,
+    labels: str | None = None,
+    taxonomy: str | None = None,
+    previous: Flag = False,
+    accept: Flag = False,
+    support: Annotated[float, Parameter(validator=validators.Number(gte=0, lte=1))] = 0.5,
+    compute: Compute = ComputeOptions(),
+) -> Shown:
+    """Propose names from the dumps' labels, or from a few labelled images.
+
+    Args:
+        images: Folder or URI of some images to propose names from.
+        labels: Folder or URI of their labels.
+        taxonomy: JSON file of the labels' class names.
+        previous: Propose the names that classes had before a retraining, by where the masks agree.
+        accept: Take the proposed names; merges equal ones.
+        support: Least share of a cluster's labelled pixels that must have the proposed name.
+    """
+    from flows import tables
+    from stego_core.classes import accepted
+    from tasks.proposals import from_previous, from_scores
+    from tasks.summary import Summary
+
+    if (images is None) != (labels is None):
+        raise OptionError("--images and --labels go together: images to propose names from")
+    if previous and (images or taxonomy):
+        raise OptionError("--previous takes names from the masks before; give no labels with it")
+    summary, colours = Summary(_opened(common)), dict[str, str]()
+    if previous:
+        proposals, colours = from_previous(summary)
+    elif images:
+        corpus = CorpusOptions(images=images, labels=labels, taxonomy=taxonomy)
+        proposals = _from_images(common.workspace, corpus, compute.device)
+    else:
+        proposals = from_scores(summary, taxonomy)
+    if accept:
+        note = "names from before" if previous else "names from labels"
+        return _changed(common, lambda now: (accepted(now, proposals, support, colours), note))
+    if common.as_json:
+        return printed([asdict(each) for each in proposals])
+    return lambda: tables.show_proposals(proposals, support)
+
+
+def _from_images(workspace: str, corpus: CorpusOptions, device: str) -> "list[Proposal]":
     from flows.api import open_workspace  # torch takes seconds
+    from tasks.proposals import from_labelled
 
-    corpus = CorpusOptions(images=images, labels=labels, taxonomy=taxonomy)
     opened = open_workspace(workspace, device)
     clusters = len(opened.segmenter.centroids)
-    found, unusable = from_labelled(corpus, opened.read, opened.clusters, clusters)
+    proposals, unusable = from_labelled(corpus, opened.read, opened.clusters, clusters)
     for reason in unusable:
         log.warning("image left out", reason=reason)
-    return Proposals(found)
+    return proposals
 
 
-def from_before(workspace: str) -> Proposals:
-    """The names and colours that classes had before a retraining."""
-    return Proposals(*from_previous(Summary(Workspace.open(workspace))))
+def _edited(
+    common: PrintOptions, which: str, done: str, edit: "Callable[[Classes, list[int]], Classes]"
+) -> Shown:
+    """Edit the classes that `which` lists; the note names them, then what was done."""
+
+    def change(classes: "Classes") -> "tuple[Classes, str]":
+        numbers = [classes.find(part) for part in which.split(",")]
+        listed = ", ".join(f"{number} {classes.entries[number].name}" for number in numbers)
+        return edit(classes, numbers), f"{listed} {done}"
+
+    return _changed(common, change)
 
 
-def accept(workspace: str, proposals: Proposals, support: float) -> Named:
-    """Give the clusters their proposed names, merging those of one name.
+def _changed(common: PrintOptions, change: "Callable[[Classes], tuple[Classes, str]]") -> Shown:
+    """Store the classes that `change` makes of the present ones, with its note; show them."""
+    from tasks import classes
 
-    Raises:
-        WorkspaceError: somebody else edited at the same time.
-    """
-    place = Workspace.open(workspace)
-    now = stored.current(place)
-    classes = accepted(now.classes, proposals.found, support, proposals.colours)
-    note = "names from before" if proposals.colours else "names from labels"
-    return now if classes == now.classes else stored.edit(place, classes, note, now.stamp)
-
-
-def revisions(workspace: str) -> list[Named]:
-    """Every revision of the classes, oldest first."""
-    return stored.history(Workspace.open(workspace))
+    place = _opened(common)
+    now = classes.current(place)
+    edited, note = change(now.classes)
+    if edited != now.classes:
+        now = classes.edit(place, edited, note, now.stamp)
+    return _shown(common, now)
 
 
-def document(workspace: str, named: Named) -> dict[str, Any]:
+def _shown(common: PrintOptions, named: "Named") -> Shown:
+    from flows import tables
+
+    document = _document(_opened(common), named)
+    return printed(document) if common.as_json else lambda: tables.show_classes(document)
+
+
+def _document(workspace: "Workspace", named: "Named") -> dict[str, Any]:
     """The classes, as `stego name --json` prints them."""
-    shown = named.classes.shown()
-    of_pixels = Summary(Workspace.open(workspace)).sure().shares()
+    from tasks.summary import Summary
+
+    counts_as = named.classes.shown()
+    shares = Summary(workspace).sure().shares()
+    classes = [
+        {"id": number, **asdict(entry), "shown_as": int(counts_as[number]), "share": float(share)}
+        for number, (entry, share) in enumerate(zip(named.classes.entries, shares, strict=True))
+    ]
     return {
         "clusters": named.clusters_key,
         "revision": named.revision,
         "note": named.note,
-        "classes": [
-            {
-                "id": number,
-                "name": entry.name,
-                "colour": entry.colour,
-                "merged_into": entry.merged_into,
-                "ignored": entry.ignored,
-                "shown_as": int(shown[number]),
-                "share": float(of_pixels[number]),
-            }
-            for number, entry in enumerate(named.classes.entries)
-        ],
+        "classes": classes,
     }
+
+
+def _opened(common: CommonOptions) -> "Workspace":
+    from tasks.workspace.workspace import Workspace
+
+    return Workspace.open(common.workspace)

@@ -3,8 +3,9 @@
 import tomllib
 from collections.abc import Mapping
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Annotated, Any
 
+from cyclopts import Group, Parameter
 from pydantic import Field, ValidationError
 
 from stego_core.errors import OptionError
@@ -23,20 +24,54 @@ from tasks.options import (
     ScoresOptions,
     StorageOptions,
 )
-from tasks.workspace.storage import Storage
+
+SECTIONS: dict[str, type[Options]] = {
+    "corpus": CorpusOptions,
+    "inbox": InboxOptions,
+    "pretrain": PretrainOptions,
+    "features": FeaturesOptions,
+    "neighbors": NeighborsOptions,
+    "head": HeadOptions,
+    "clusters": ClustersOptions,
+    "masks": MasksOptions,
+    "scores": ScoresOptions,
+    "export": ExportOptions,
+    "storage": StorageOptions,
+    "compute": ComputeOptions,
+}
+"""The stages that have options, in order; how storage is reached, and where the work runs."""
+
+
+def flags(section: str) -> Parameter:
+    """A section's options as flags: a group of the help with the name of its TOML table."""
+    sentence = (SECTIONS[section].__doc__ or "").splitlines()[0]
+    order = list(SECTIONS).index(section)
+    group = Group(section, help=sentence, sort_key=order)
+    return Parameter(name="*", group=group, allow_leading_hyphen=True)
+
+
+Corpus = Annotated[CorpusOptions, flags("corpus")]
+Features = Annotated[FeaturesOptions, flags("features")]
+Neighbors = Annotated[NeighborsOptions, flags("neighbors")]
+Head = Annotated[HeadOptions, flags("head")]
+Clusters = Annotated[ClustersOptions, flags("clusters")]
+Masks = Annotated[MasksOptions, flags("masks")]
+Scores = Annotated[ScoresOptions, flags("scores")]
+Storage = Annotated[StorageOptions, flags("storage")]
+Compute = Annotated[ComputeOptions, flags("compute")]
 
 
 class RunOptions(Options):
     """Every option of a run besides its images, by stage."""
 
-    features: FeaturesOptions = Field(default_factory=lambda: FeaturesOptions())
-    neighbors: NeighborsOptions = Field(default_factory=lambda: NeighborsOptions())
-    head: HeadOptions = Field(default_factory=lambda: HeadOptions())
-    clusters: ClustersOptions = Field(default_factory=lambda: ClustersOptions())
-    masks: MasksOptions = Field(default_factory=lambda: MasksOptions())
-    scores: ScoresOptions = Field(default_factory=lambda: ScoresOptions())
-    storage: StorageOptions = Field(default_factory=lambda: StorageOptions())
-    compute: ComputeOptions = Field(default_factory=lambda: ComputeOptions())
+    features: Features = Field(default_factory=lambda: FeaturesOptions())
+    neighbors: Neighbors = Field(default_factory=lambda: NeighborsOptions())
+    head: Head = Field(default_factory=lambda: HeadOptions())
+    clusters: Clusters = Field(default_factory=lambda: ClustersOptions())
+    masks: Masks = Field(default_factory=lambda: MasksOptions())
+    scores: Scores = Field(default_factory=lambda: ScoresOptions())
+    storage: Storage = Field(default_factory=lambda: StorageOptions())
+    compute: Compute = Field(default_factory=lambda: ComputeOptions())
 
 
 class FurtherOptions(CorpusOptions):
@@ -56,24 +91,7 @@ class FormOptions(RunOptions):
 class PipelineOptions(FormOptions):
     """Every option of a run on a folder of images."""
 
-    corpus: CorpusOptions  # type: ignore[assignment]
-
-
-SECTIONS: dict[str, type[Options]] = {
-    "corpus": CorpusOptions,
-    "inbox": InboxOptions,
-    "pretrain": PretrainOptions,
-    "features": FeaturesOptions,
-    "neighbors": NeighborsOptions,
-    "head": HeadOptions,
-    "clusters": ClustersOptions,
-    "masks": MasksOptions,
-    "scores": ScoresOptions,
-    "export": ExportOptions,
-    "storage": StorageOptions,
-    "compute": ComputeOptions,
-}
-"""The stages that have options, in order; how storage is reached, and where the work runs."""
+    corpus: Corpus  # type: ignore[assignment]
 
 
 def built(section: str, values: Mapping[str, Any]) -> Any:
@@ -82,38 +100,56 @@ def built(section: str, values: Mapping[str, Any]) -> Any:
     Raises:
         OptionError: a name or value is wrong; one sentence for the first of them.
     """
+    require_known(section, values)
     try:
         return SECTIONS[section](**values)
     except ValidationError as error:
-        first, *others = error.errors()
-        name = str(first["loc"][0])  # what follows are the members of a union
-        known = ", ".join(SECTIONS[section].model_fields)
-        if first["type"] == "extra_forbidden":
-            raise OptionError(f"{section} has no option {name!r}; it has {known}") from None
-        found = f" (found {first['input']!r})" if first["type"] != "missing" else ""
-        flag = name.replace("_", "-")
-        same = [first, *(other for other in others if other["loc"][0] == name)]
-        wanted = ", or ".join(each["msg"].lower() for each in same)
-        raise OptionError(f"--{flag}: {wanted}{found}; see --help") from None
+        raise OptionError(mistake(error)) from None
+
+
+def mistake(error: ValidationError) -> str:
+    """One sentence on the first option that sections refuse."""
+    first, *others = error.errors()
+    path = first["loc"][len(first["loc"]) > 1 and first["loc"][0] in SECTIONS :]
+    name = str(path[0])  # what follows are the members of a union
+    same = [first, *(other for other in others if name in other["loc"])]
+    wanted = ", or ".join(each["msg"].lower() for each in same)
+    found = f" (found {first['input']!r})" if first["type"] != "missing" else ""
+    return f"--{name.replace('_', '-')}: {wanted}{found}; see --help"
+
+
+def require_known(section: str, names: Mapping[str, Any]) -> None:
+    """Refuse names of options that a section does not have.
+
+    Raises:
+        OptionError: names the first of them, and those that there are.
+    """
+    known = SECTIONS[section].model_fields
+    for name in names:
+        if name not in known:
+            raise OptionError(f"{section} has no option {name!r}; it has {', '.join(known)}")
 
 
 def from_toml(location: str) -> dict[str, dict[str, Any]]:
-    """Sections of a TOML file; every one must be a section's name.
+    """Sections of a TOML file, whose tables and names are known; values are not looked at.
 
     Raises:
-        OptionError: it cannot be read, or a section is unknown.
+        OptionError: it cannot be read, or a table or name is unknown.
     """
-    path = PurePosixPath(Storage.at(location).uri)
+    from tasks.workspace import storage  # the libraries of object storage take a second
+
+    path = PurePosixPath(storage.Storage.at(location).uri)
     try:
-        content = Storage(str(path.parent)).read(path.name)
+        content = storage.Storage(str(path.parent)).read(path.name)
         document = tomllib.loads(content.decode())
     except OSError as error:
         raise OptionError(f"--config {location} cannot be read: {error}") from None
     except ValueError as error:
         raise OptionError(f"--config {location} is not TOML: {error}") from None
-    for name, value in document.items():
-        if name not in SECTIONS or not isinstance(value, dict):
+    for name, table in document.items():
+        if name not in SECTIONS or not isinstance(table, dict):
             raise OptionError(
                 f"--config {location} has {name!r}; expected the sections {', '.join(SECTIONS)}"
             )
+        require_known(name, table)
     return document

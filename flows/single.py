@@ -1,13 +1,14 @@
-"""Stages one at a time: each takes up what the stage before it left current."""
+"""The commands of one stage each: it takes up what the stage before it left current."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from flows import stages
-from flows.labelling import Labelling, score_dump
+from cyclopts import Parameter
+
+from flows.flags import Common, Dump, Dumps, Shown, Working, command, listed
+from flows.settings import Clusters, Corpus, Features, Head, Masks, Neighbors, Scores
 from stego_core.errors import InputError, WorkspaceError
 from tasks.options import (
     ClustersOptions,
-    ComputeOptions,
     FeaturesOptions,
     HeadOptions,
     MasksOptions,
@@ -15,43 +16,49 @@ from tasks.options import (
     Options,
     ScoresOptions,
 )
-from tasks.summary import Summary
-from tasks.workspace.workspace import Workspace
 
+if TYPE_CHECKING:
+    from tasks.summary import Summary
+    from tasks.workspace.workspace import Workspace
+
+stage = command(continues=True, writes=True)
+"""One stage, whose options go on from those of the workspace's last run."""
 ORDER = ("features", "neighbors", "head", "clusters", "masks")
 """What a changed stage leaves behind: everything after it, and the scores, is made anew."""
 
 
-def chosen_dumps(workspace: Workspace, names: str | None) -> list[str]:
-    """The dumps named, separated by commas, or all of them.
+@command(makes=True, writes=True)
+def corpus(*, common: Working, dump: Dump = None, corpus: Corpus) -> Shown:
+    """Index a dump of images and videos."""
+    from flows import console
+    from flows.frames import index_dump
+    from tasks import status
+    from tasks.listing import default_dump
+    from tasks.workspace.workspace import Workspace
 
-    Raises:
-        InputError: there is no such dump.
-    """
-    there = workspace.dumps()
-    wanted = [name.strip() for name in names.split(",")] if names else there
-    unknown = [name for name in wanted if name not in there]
-    if unknown or not wanted:
-        raise InputError(
-            f"no dump {', '.join(unknown)} in the workspace; it has {', '.join(there) or 'none'}; "
-            "index one with `stego corpus`"
-        )
-    return wanted
+    name = dump or default_dump(corpus.images)
+    index_dump(Workspace.create(common.workspace), name, corpus, common.compute, continuing=True)
+    summary = _summary(common.workspace)
+    return lambda: console.show_values(status.document(summary), [name])
 
 
+@stage
 def features(
-    location: str, names: str | None, options: FeaturesOptions, run: ComputeOptions
-) -> None:
-    """Features of dumps, which become the dumps that later stages train on."""
-    place = Workspace.open(location)
-    dumps = chosen_dumps(place, names)
+    *, common: Working, dumps: Dumps = None, features: Features = FeaturesOptions()
+) -> Shown:
+    """Extract features of dumps, which become those that later stages train on."""
+    from flows import stages
+
+    place = _summary(common.workspace).workspace
+    names, held = chosen_dumps(place, dumps), _held_backbone(place, features)
     key = ""
-    for dump in dumps:
-        key = stages.features_flow(location, dump, options, run, _held_backbone(place, options))
-    _settle(place, "features", key, options, dumps=dumps)
+    for dump in names:
+        key = stages.features_flow(common.workspace, dump, features, common.compute, held)
+    _settle(place, "features", key, features, dumps=names)
+    return None
 
 
-def _held_backbone(place: Workspace, options: FeaturesOptions) -> dict[str, Any] | None:
+def _held_backbone(place: "Workspace", options: FeaturesOptions) -> dict[str, Any] | None:
     """The current backbone where the options name no other weights."""
     current = place.current_or_none() or {}
     if options.weights is not None or "backbone" not in current:
@@ -61,89 +68,135 @@ def _held_backbone(place: Workspace, options: FeaturesOptions) -> dict[str, Any]
     return held if same else None
 
 
+@stage
 def neighbors(
-    location: str, names: str | None, options: NeighborsOptions, run: ComputeOptions
-) -> None:
-    """Neighbours of dumps, among all the dumps that are trained on."""
-    place = Workspace.open(location)
-    summary = Summary(place)
+    *, common: Working, dumps: Dumps = None, neighbors: Neighbors = NeighborsOptions()
+) -> Shown:
+    """Find neighbours of dumps, among all the dumps that are trained on."""
+    from flows import stages
+
+    summary = _summary(common.workspace)
     features_key = summary.require("features")
     trained = list(summary.current["dumps"])
     tables = {}
-    for dump in chosen_dumps(place, names) if names else trained:
+    for dump in chosen_dumps(summary.workspace, dumps) if dumps else trained:
         searched = [*trained, *([dump] if dump not in trained else [])]
-        tables[dump] = stages.neighbors_flow(location, dump, features_key, searched, options, run)
+        tables[dump] = stages.neighbors_flow(
+            common.workspace, dump, features_key, searched, neighbors, common.compute
+        )
     merged = {**summary.current.get("neighbors", {}), **tables}
     key = tables.get(trained[0], summary.keys.get("neighbors"))
     if key is None:
-        place.settle(neighbors=merged)
+        summary.workspace.settle(neighbors=merged)
     else:
-        _settle(place, "neighbors", key, options, neighbors=merged)
+        _settle(summary.workspace, "neighbors", key, neighbors, neighbors=merged)
+    return None
 
 
-def head(location: str, options: HeadOptions, run: ComputeOptions) -> None:
+@stage
+def head(*, common: Working, head: Head = HeadOptions()) -> Shown:
     """Train the head on the current features and neighbours."""
-    place = Workspace.open(location)
-    summary = Summary(place)
-    key = stages.head_flow(
-        location,
-        summary.require("features"),
-        summary.require("neighbors"),
-        list(summary.current["dumps"]),
-        options,
-        run,
-    )
-    _settle(place, "head", key, options)
+    from flows import stages
+
+    summary = _summary(common.workspace)
+    inputs = summary.require("features"), summary.require("neighbors")
+    trained = list(summary.current["dumps"])
+    key = stages.head_flow(common.workspace, *inputs, trained, head, common.compute)
+    _settle(summary.workspace, "head", key, head)
+    return None
 
 
-def clusters(location: str, options: ClustersOptions, run: ComputeOptions) -> None:
+@stage
+def clusters(*, common: Working, clusters: Clusters = ClustersOptions()) -> Shown:
     """Cluster the current head's codes."""
-    place = Workspace.open(location)
-    summary = Summary(place)
-    key = stages.clusters_flow(
-        location,
-        summary.require("features"),
-        summary.require("head"),
-        list(summary.current["dumps"]),
-        options,
-        run,
-    )
-    _settle(place, "clusters", key, options)
+    from flows import stages
+
+    summary = _summary(common.workspace)
+    inputs = summary.require("features"), summary.require("head")
+    trained = list(summary.current["dumps"])
+    key = stages.clusters_flow(common.workspace, *inputs, trained, clusters, common.compute)
+    _settle(summary.workspace, "clusters", key, clusters)
+    return None
 
 
-def masks(location: str, names: str | None, options: MasksOptions, run: ComputeOptions) -> None:
-    """Masks of dumps with the current clusters."""
-    place = Workspace.open(location)
-    clusters_key = Summary(place).require("clusters")
+@stage
+def masks(*, common: Working, dumps: Dumps = None, masks: Masks = MasksOptions()) -> Shown:
+    """Label dumps with the current clusters."""
+    from flows import stages
+
+    summary = _summary(common.workspace)
+    clusters_key = summary.require("clusters")
     key = ""
-    for dump in chosen_dumps(place, names):
-        key = stages.masks_flow(location, dump, clusters_key, options, run)
-    _settle(place, "masks", key, options)
+    for dump in chosen_dumps(summary.workspace, dumps):
+        key = stages.masks_flow(common.workspace, dump, clusters_key, masks, common.compute)
+    _settle(summary.workspace, "masks", key, masks)
+    return None
 
 
+@stage
 def scores(
-    location: str,
-    names: str | None,
-    mask_options: MasksOptions,
-    options: ScoresOptions,
-    run: ComputeOptions,
-) -> None:
-    """Scores of the labelled dumps whose masks are there."""
-    place = Workspace.open(location)
-    keys = {
-        "clusters": Summary(place).require("clusters"),
-        "masks": Summary(place).require("masks"),
-    }
-    ready = [d for d in chosen_dumps(place, names) if Summary(place).manifest("masks", d)]
+    *,
+    common: Working,
+    dumps: Dumps = None,
+    masks: Masks = MasksOptions(),
+    scores: Scores = ScoresOptions(),
+) -> Shown:
+    """Score masks against labels, of those dumps that have both."""
+    from flows import console
+    from flows.labelling import Labelling, score_dump
+    from tasks import status
+
+    workspace = common.workspace
+    summary = _summary(workspace)
+    place, keys = summary.workspace, {n: summary.require(n) for n in ("clusters", "masks")}
+    ready = [dump for dump in chosen_dumps(place, dumps) if summary.manifest("masks", dump)]
     if not ready:
         raise WorkspaceError("no masks to score are there; run `stego masks` first")
     for dump in ready:
-        score_dump(Labelling(place, dump, mask_options, options, run), keys)
-    kept = options.model_dump(mode="json", exclude={"seeds"})
+        score_dump(Labelling(place, dump, masks, scores, common.compute), keys)
+    kept = scores.model_dump(mode="json", exclude={"seeds"})
     place.settle(options={**place.current()["options"], "scores": kept})
+    return lambda: console.show_scores(status.document(_summary(workspace)))
 
 
-def _settle(place: Workspace, stage: str, key: str, options: Options, **entries: Any) -> None:
+@command()
+def report(
+    *, common: Common, name: Annotated[str, Parameter(help="The report's folder.")] = "latest"
+) -> Shown:
+    """Write the report."""
+    from flows import console
+    from flows.stages import report_flow
+
+    place = report_flow(common.workspace, name)
+    return lambda: console.show_place("report", place)
+
+
+def chosen_dumps(workspace: "Workspace", names: str | None) -> list[str]:
+    """The dumps named, separated by commas, or all of them.
+
+    Raises:
+        InputError: there is no such dump.
+    """
+    there = workspace.dumps()
+    wanted = listed(names) or there
+    unknown = [name for name in wanted if name not in there]
+    if unknown or not wanted:
+        raise InputError(
+            f"no dump {', '.join(unknown)} in the workspace; it has {', '.join(there) or 'none'}; "
+            "index one with `stego corpus`"
+        )
+    return wanted
+
+
+def _summary(workspace: str) -> "Summary":
+    """What is current in a workspace; the libraries that read one take a second."""
+    from tasks.summary import Summary
+    from tasks.workspace.workspace import Workspace
+
+    return Summary(Workspace.open(workspace))
+
+
+def _settle(place: "Workspace", stage: str, key: str, options: Options, **entries: Any) -> None:
     """Make a stage's outcome current; what was made from another one no longer is."""
     current = place.current_or_none() or {}
     keys = dict(current.get("keys", {}))

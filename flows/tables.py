@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from rich.table import Table
 from rich.text import Text
 
-from flows.console import results, say
+from flows.console import results, say, table
 from stego_core.classes import Proposal
 from tasks.classes import Named
 from tasks.confidence import Doubtful
@@ -14,21 +13,19 @@ from tasks.confidence import Doubtful
 
 def show_doubtful(found: Sequence[Doubtful]) -> None:
     """The images to look at first, in percent."""
-    table = Table(title="least certain images first, percent")
-    for heading in ("dump", "image", "doubt", "mean margin", "doubtful pixels"):
-        table.add_column(heading, justify="left" if heading in {"dump", "image"} else "right")
+    title = "least certain images first, percent"
+    rows = table(title, ("dump", "image"), ("doubt", "mean margin", "doubtful pixels"))
     for each in found:
         margin, share = (f"{100 * value:.1f}" for value in (each.margin, each.doubtful))
         doubt = f"{100 * each.doubt:.2f}"  # mostly a few percent and less
-        table.add_row(Text(each.dump), Text(each.path, overflow="fold"), doubt, margin, share)
-    results.print(table)
+        rows.add_row(Text(each.dump), Text(each.path, overflow="fold"), doubt, margin, share)
+    results.print(rows)
 
 
 def show_classes(document: dict[str, Any]) -> None:
     """The classes as they are named now."""
-    table = Table(title=f"classes, revision {document['revision']}: {document['note']}")
-    for heading in ("id", "name", "colour", "pixels, %", "counts as"):
-        table.add_column(heading, justify="right" if heading in {"id", "pixels, %"} else "left")
+    title = f"classes, revision {document['revision']}: {document['note']}"
+    rows = table(title, ("id", "name", "colour", "counts as"), ("pixels, %",))
     names = {each["id"]: each["name"] for each in document["classes"]}
     for each in document["classes"]:
         kept = each["shown_as"] == each["id"]
@@ -36,21 +33,20 @@ def show_classes(document: dict[str, Any]) -> None:
         colour = Text("██ ", style=each["colour"]).append(each["colour"], style="default")
         share = f"{100 * each['share']:.1f}"
         name = Text(each["name"], style="" if kept else "dim")
-        table.add_row(str(each["id"]), name, colour, share, Text(counts_as))
-    results.print(table)
+        rows.add_row(str(each["id"]), name, colour, Text(counts_as), share)
+    results.print(rows)
 
 
 def show_proposals(found: Sequence[Proposal], least: float) -> None:
     """Names that labels suggest."""
-    table = Table(title=f"proposed names; --accept takes those of at least {100 * least:.0f} %")
-    for heading in ("cluster", "name", "support, %", "labelled pixels"):
-        table.add_column(heading, justify="left" if heading == "name" else "right")
+    title = f"proposed names; --accept takes those of at least {100 * least:.0f} %"
+    rows = table(title, ("cluster", "name"), ("support, %", "labelled pixels"))
     for each in found:
         style = "" if each.name and each.support >= least else "dim"
         name = Text(each.name or "no labelled pixel", style=style)
         support = f"{100 * each.support:.0f}" if each.name else ""
-        table.add_row(str(each.cluster), name, support, f"{each.pixels:,}")
-    results.print(table)
+        rows.add_row(str(each.cluster), name, support, f"{each.pixels:,}")
+    results.print(rows)
 
 
 def show_history(revisions: Sequence[Named]) -> None:

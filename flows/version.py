@@ -13,12 +13,12 @@ ROOT = Path(__file__).resolve().parents[1]
 GIT_SECONDS = 5
 
 
-def lines() -> list[str]:
-    """The version with its revision, then those of what it stands on."""
-    told = revision()
-    first = f"stego {_version(NAME)}" + (f" (revision {told})" if told else "")
+def text() -> str:
+    """The version with its revision, then a line of the versions of what it stands on."""
+    commit = revision()
+    first = f"stego {_version(NAME)}" + (f" (revision {commit})" if commit else "")
     beside = [f"{name} {_version(name)}" for name in BESIDE]
-    return [first, ", ".join([f"Python {platform.python_version()}", *beside])]
+    return f"{first}\n{', '.join([f'Python {platform.python_version()}', *beside])}"
 
 
 def revision() -> str:

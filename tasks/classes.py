@@ -23,6 +23,8 @@ from tasks.workspace.workspace import Workspace
 log = Log(__name__)
 FILE = "classes.toml"
 REVISION = re.compile(r"\d{6}-[0-9a-f]{16}\.toml")
+OLD_UNDO = re.compile(r"undo to revision (\d+)")
+"""Note of an undo: files from before `undoes` was stored say only there what they undo."""
 HELP = (
     "Names of the clusters; `stego name` and `stego explore` edit this file, and you may.",
     "name, colour: as shown.  merged_into: the class that its pixels count as.",
@@ -44,6 +46,7 @@ class _Document(BaseModel):
     clusters: str
     revision: int = Field(ge=0)
     note: str = ""
+    undoes: int | None = Field(None, ge=0)
     classes: list[_Class] = Field(alias="class")
 
 
@@ -57,6 +60,7 @@ class Named:
         note: what the last edit did.
         classes: names and the rest.
         stamp: changes with every edit, by whatever hand; an edit states which one it goes on from.
+        undoes: of an undo, the revision whose classes it brought back; None for any other edit.
     """
 
     clusters_key: str
@@ -64,6 +68,7 @@ class Named:
     note: str
     classes: Classes
     stamp: str
+    undoes: int | None = None
 
 
 def current(workspace: Workspace) -> Named:
@@ -112,7 +117,13 @@ def previous(workspace: Workspace) -> Named | None:
     return file if file is not None and file.clusters_key != clusters_key else None
 
 
-def edit(workspace: Workspace, classes: Classes, note: str, stamp: str | None = None) -> Named:
+def edit(
+    workspace: Workspace,
+    classes: Classes,
+    note: str,
+    stamp: str | None = None,
+    undoes: int | None = None,
+) -> Named:
     """Store a new revision and make it the current one.
 
     Args:
@@ -120,6 +131,7 @@ def edit(workspace: Workspace, classes: Classes, note: str, stamp: str | None = 
         classes: all of them, edited.
         note: what changed, for people.
         stamp: of the classes that were edited; None edits whatever is there.
+        undoes: of an undo, the revision whose classes these are.
 
     Raises:
         WorkspaceError: somebody else edited them meanwhile.
@@ -140,7 +152,7 @@ def edit(workspace: Workspace, classes: Classes, note: str, stamp: str | None = 
             _store(workspace, before)
     number = now.revision + 1
     own = _stamp(now.clusters_key, number, classes.checked())
-    revision = Named(now.clusters_key, number, note, classes, own)
+    revision = Named(now.clusters_key, number, note, classes, own, undoes)
     _store(workspace, revision)
     workspace.storage.write(FILE, _encoded(revision))
     return revision
@@ -155,8 +167,8 @@ def undo(workspace: Workspace) -> Named:
     last = before(workspace)
     if last is None:
         raise WorkspaceError("there is no edit of the classes to undo")
-    now = current(workspace)
-    return edit(workspace, last.classes, f"undo to revision {last.revision}", now.stamp)
+    stamp, note = current(workspace).stamp, f"undo to revision {last.revision}"
+    return edit(workspace, last.classes, note, stamp, last.revision)
 
 
 def before(workspace: Workspace) -> Named | None:
@@ -165,9 +177,10 @@ def before(workspace: Workspace) -> Named | None:
     stored = history(workspace)
     by_hand = all(each.stamp != now.stamp for each in stored)
     found = [each for each in stored if by_hand or each.revision < now.revision]
-    undone = re.fullmatch(r"undo to revision (\d+)", now.note)
-    if undone:  # a second undo goes on backwards instead of back and forth
-        found = [each for each in found if each.revision < int(undone[1])]
+    if (
+        now.undoes is not None and not by_hand
+    ):  # a second undo goes on backwards instead of back and forth
+        found = [each for each in found if each.revision < now.undoes]
     return found[-1] if found else None
 
 
@@ -231,7 +244,10 @@ def _parsed(content: bytes, path: str) -> Named:
     except (ValueError, OptionError) as error:
         raise DamageError(f"{path} is not a list of classes ({error})") from None
     stamp = _stamp(document.clusters, document.revision, classes)
-    return Named(document.clusters, document.revision, document.note, classes, stamp)
+    undoes = document.undoes
+    if undoes is None and (undo := OLD_UNDO.fullmatch(document.note)):
+        undoes = int(undo[1])
+    return Named(document.clusters, document.revision, document.note, classes, stamp, undoes)
 
 
 def _store(workspace: Workspace, named: Named) -> None:
@@ -251,6 +267,8 @@ def _encoded(named: Named) -> bytes:
     document.add("clusters", tomlkit.item(named.clusters_key))
     document.add("revision", tomlkit.item(named.revision))
     document.add("note", tomlkit.item(named.note))
+    if named.undoes is not None:
+        document.add("undoes", tomlkit.item(named.undoes))
     rows = tomlkit.aot()
     for number, entry in enumerate(named.classes.entries):
         row = tomlkit.table()

@@ -4,43 +4,29 @@ import json
 import logging
 from typing import Any
 
+import structlog
+from structlog.stdlib import BoundLogger, filter_by_level
+from structlog.typing import EventDict
 
-class Log:
-    """A logger whose lines carry fields, for people and for programs alike.
 
-    Event and fields are also on the record, as `record.event` and `record.fields`.
+def Log(name: str) -> BoundLogger:
+    """A logger of the module `name`, whose lines carry fields: `log.info("event", rows=3)`.
+
+    debug is for what concerns a single image, info for what a run does, warning for what a person
+    should look at, error for what ended a run. Event and fields are also on the record, as
+    `record.event` and `record.fields`.
     """
+    bound: BoundLogger = structlog.wrap_logger(
+        logging.getLogger(name), [filter_by_level, _record], BoundLogger
+    )
+    return bound
 
-    def __init__(self, name: str) -> None:
-        """Lines of the module `name`."""
-        self.logger = logging.getLogger(name)
 
-    def debug(self, event: str, **fields: Any) -> None:
-        """What concerns a single image."""
-        self._line(logging.DEBUG, event, fields)
-
-    def info(self, event: str, **fields: Any) -> None:
-        """What a run does."""
-        self._line(logging.INFO, event, fields)
-
-    def warning(self, event: str, **fields: Any) -> None:
-        """What a person should look at."""
-        self._line(logging.WARNING, event, fields)
-
-    def error(self, event: str, **fields: Any) -> None:
-        """What ended a run."""
-        self._line(logging.ERROR, event, fields)
-
-    def exception(self, event: str, **fields: Any) -> None:
-        """What ended a run, with the traceback of the exception that is being handled."""
-        self._line(logging.ERROR, event, fields, True)
-
-    def _line(
-        self, level: int, event: str, fields: dict[str, Any], traceback: bool = False
-    ) -> None:
-        text = " ".join([event, *(f"{name}={_value(value)}" for name, value in fields.items())])
-        extra = {"event": event, "fields": fields}
-        self.logger.log(level, "%s", text, extra=extra, exc_info=traceback)
+def _record(_: Any, __: str, line: EventDict) -> tuple[tuple[str, str], dict[str, Any]]:
+    """What the standard library's logger is called with: text for people, fields for programs."""
+    event, traceback = line.pop("event"), line.pop("exc_info", None)
+    text = " ".join([event, *(f"{name}={_value(value)}" for name, value in line.items())])
+    return ("%s", text), {"extra": {"event": event, "fields": line}, "exc_info": traceback}
 
 
 def _value(value: Any) -> str:

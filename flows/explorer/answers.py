@@ -54,7 +54,7 @@ def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
 def failed(request: Request, error: Exception) -> JSONResponse:
     """The answer where something unexpected happened: the log has it, the page does not."""
     log.warning("the explorer failed", path=request.url.path, cause=repr(error))
-    log.logger.info("traceback", exc_info=error)
+    log.info("traceback", exc_info=error)
     return answer("something failed that should not; the log has the cause", 500)
 
 

@@ -121,7 +121,7 @@ class Exporting:
         except Exception as error:
             log.warning("the export failed", kind=request.kind, cause=error)
             if not isinstance(error, StegoError):
-                log.logger.info("traceback", exc_info=True)
+                log.info("traceback", exc_info=True)
             self._say("failed", str(error) or type(error).__name__)
         else:
             self._say("done", f"exported to {out.uri}")

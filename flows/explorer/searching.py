@@ -83,7 +83,7 @@ class Searching:
                 return
             except Exception as error:
                 if not isinstance(error, StegoError):
-                    log.logger.info("traceback", exc_info=True)
+                    log.info("traceback", exc_info=True)
                 log.warning("the index of patches cannot be made", cause=error)
                 self._say("failed", f"the index of patches cannot be made: {error}")
 

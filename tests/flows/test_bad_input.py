@@ -100,10 +100,11 @@ class TestMistakes:
     @pytest.mark.parametrize(
         ("flags", "expected"),
         [
-            (("--frobnicate", "1"), "No such option"),
-            (("--steps", "many"), "not a valid integer"),
+            (("--frobnicate", "1"), "Unknown option: --frobnicate"),
+            (("--stepps", "1"), "Did you mean --steps?"),
+            (("--steps", "many"), "input should be a valid integer"),
             (("--steps", "0"), "--steps"),
-            (("--crops", "six"), "--crops"),
+            (("--crops", "six"), "--crops: input should be 'five' or 'whole' (found 'six')"),
             (("--shifts", "tokyo"), "cocostuff27-s8"),
             (("--shifts", "1,2"), "expected three"),
             (("--backbone", "resnet18"), "not a plain vision transformer"),

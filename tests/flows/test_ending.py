@@ -6,11 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import click
 import httpx
 import pytest
+from cyclopts import App
 
-from flows import cli, commands, version
+from flows import flags, version
 from flows.cli import main
 from flows.ending import ending
 from stego_core import errors
@@ -31,15 +31,12 @@ class TestCodes:
     @pytest.mark.parametrize(
         ("error", "code"),
         [
-            (click.UsageError("no such option"), 2),
-            (click.Abort(), 130),
             (KeyboardInterrupt(), 130),
             (PermissionError(errno.EACCES, "denied", "/x"), 2),
             (OSError(errno.ENOSPC, "no space", "/x"), 2),
             (OSError(errno.EIO, "I/O error", "/x"), 70),
             (ZeroDivisionError("division by zero"), 70),
             (SystemExit(3), 3),
-            (click.exceptions.Exit(0), 0),
         ],
     )
     def test_of_others(self, error: BaseException, code: int) -> None:
@@ -73,22 +70,14 @@ class TestCommands:
     @pytest.fixture
     def failing(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> object:
         def fail(error: BaseException) -> tuple[int, Path]:
-            def run(**_: object) -> commands.Shown:
+            def attempt(*, common: flags.Common) -> flags.Shown:
                 raise error
 
-            monkeypatch.setattr(cli, "build", lambda: built(run))
+            monkeypatch.setattr(flags, "app", App("stego", config=flags.fill))
+            flags.command("try", makes=True, parent=flags.app)(attempt)
             with pytest.raises(SystemExit) as ended:
                 main(["try", "--workspace", str(tmp_path / "ws")])
             return int(ended.value.code or 0), tmp_path / "ws" / "stego.log"
-
-        def built(run: object) -> click.Command:
-            from flows.menu import CommandSpec
-
-            spec = CommandSpec("try", "", run, makes=True)  # type: ignore[arg-type]
-            callback = cli._callback(spec)
-            group = click.Group("stego")
-            group.add_command(click.Command("try", callback=callback, params=cli._common()))
-            return group
 
         return fail
 

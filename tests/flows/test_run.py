@@ -335,20 +335,20 @@ class TestNames:
 
     def name(self, folder: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> dict:
         capsys.readouterr()
-        stego("name", "--workspace", str(folder / "ws"), *arguments, "--json")
+        stego("name", *arguments, "--workspace", str(folder / "ws"), "--json")
         return json.loads(capsys.readouterr().out)
 
     def test_edits(self, named: Path, capsys: pytest.CaptureFixture[str]) -> None:
         before = {path: path.read_bytes() for path in masks(named, "train").values()}
-        self.name(named, capsys, "2", "lane marking", "--colour", "#abc")
-        self.name(named, capsys, "0,1", "--into", "lane marking")
-        found = self.name(named, capsys, "4", "--ignore")
+        self.name(named, capsys, "set", "2", "lane marking", "--colour", "#abc")
+        self.name(named, capsys, "merge", "0,1", "lane marking")
+        found = self.name(named, capsys, "ignore", "4")
         assert [each["shown_as"] for each in found["classes"]] == [2, 2, 2, 3, 255, 5, 6]
         assert found["classes"][2]["name"] == "lane marking"
         assert sum(each["share"] for each in found["classes"]) == pytest.approx(1)
         assert {path: path.read_bytes() for path in before} == before
-        assert self.name(named, capsys, "--undo")["classes"][4]["ignored"] is False
-        stego("name", "--workspace", str(named / "ws"), "--history")
+        assert self.name(named, capsys, "undo")["classes"][4]["ignored"] is False
+        stego("name", "history", "--workspace", str(named / "ws"))
         assert "4 " in capsys.readouterr().out.splitlines()[3]
 
     def test_the_example_of_the_readme_as_printed(
@@ -358,8 +358,8 @@ class TestNames:
         capsys: pytest.CaptureFixture[str],
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        self.name(named, capsys, "0,1,2,3,4,5", "--into", "6")
-        self.name(named, capsys, "6", "--ignore")
+        self.name(named, capsys, "merge", "0,1,2,3,4,5", "6")
+        self.name(named, capsys, "ignore", "6")
         image = next((finished / "new" / "images").glob("*.png"))
         Image.open(image).convert("RGB").save(named / "a.jpg")
         readme = (Path(__file__).parents[2] / "README.md").read_text()
@@ -380,8 +380,8 @@ class TestNames:
         noise: np.ndarray,
     ) -> None:
         stored = open_workspace(str(named / "ws")).label(noise)
-        self.name(named, capsys, "0,1,2,3,4,5", "--into", "6")
-        self.name(named, capsys, "6", "everything", "--colour", "#102030")
+        self.name(named, capsys, "merge", "0,1,2,3,4,5", "6")
+        self.name(named, capsys, "set", "6", "everything", "--colour", "#102030")
         opened = open_workspace(str(named / "ws"))
         assert len(np.unique(stored)) > 1
         assert np.unique(opened.label(noise)).tolist() == [6]
@@ -409,7 +409,7 @@ class TestNames:
             "--images", str(few / "images"), "--labels", str(few / "labels"),
             "--taxonomy", str(few / "taxonomy.json"),
         )  # fmt: skip
-        found = self.name(named, capsys, "--propose", *flags)
+        found = self.name(named, capsys, "propose", *flags)
         assert len(found) == 7
         assert self.name(named, capsys)["revision"] == 0  # proposing changes nothing
         label = np.asarray(Image.open(few / "labels" / "s201.png"))
@@ -422,7 +422,7 @@ class TestNames:
             assert proposal["pixels"] == own.size
             if own.size:
                 assert proposal["name"] == names[np.bincount(own).argmax()]
-        taken = self.name(named, capsys, "--accept", "--support", "0", *flags)
+        taken = self.name(named, capsys, "propose", "--accept", "--support", "0", *flags)
         for proposal in found:
             if proposal["name"]:
                 entry = taken["classes"][proposal["cluster"]]
@@ -433,11 +433,11 @@ class TestNames:
     ) -> None:
         names = [f"kind {number}" for number in range(7)]
         (named / "kinds.json").write_text(json.dumps({"name": "kinds", "classes": names}))
-        found = self.name(named, capsys, "--propose", "--taxonomy", str(named / "kinds.json"))
+        found = self.name(named, capsys, "propose", "--taxonomy", str(named / "kinds.json"))
         assert {each["name"] for each in found} <= {*names, None}
         (named / "kinds.json").write_text(json.dumps({"name": "kinds", "classes": names[:3]}))
         with pytest.raises(SystemExit):
-            self.name(named, capsys, "--propose", "--taxonomy", str(named / "kinds.json"))
+            self.name(named, capsys, "propose", "--taxonomy", str(named / "kinds.json"))
         assert "has 3 classes, the labels 7" in capsys.readouterr().err
 
     def test_names_change_while_a_run_writes_and_both_survive(
@@ -453,7 +453,17 @@ class TestNames:
         def renaming(*arguments: Any) -> Any:
             """Another process names a class while this one holds the workspace."""
             subprocess.run(
-                [sys.executable, "-m", "flows", "name", "3", "kerb", "--workspace", named / "ws"],
+                [
+                    sys.executable,
+                    "-m",
+                    "flows",
+                    "name",
+                    "set",
+                    "3",
+                    "kerb",
+                    "--workspace",
+                    named / "ws",
+                ],
                 check=True,
                 capture_output=True,
             )
@@ -474,16 +484,18 @@ class TestNames:
     ) -> None:
         place = str(named / "ws")
         with pytest.raises(SystemExit):
-            self.name(named, capsys, "--propose", "--previous")
+            self.name(named, capsys, "propose", "--previous")
         assert "name some first" in capsys.readouterr().err
         for number in range(7):
-            self.name(named, capsys, str(number), f"kind {number}", "--colour", f"#00000{number}")
-        self.name(named, capsys, "5", "--ignore")
+            self.name(
+                named, capsys, "set", str(number), f"kind {number}", "--colour", f"#00000{number}"
+            )
+        self.name(named, capsys, "ignore", "5")
         before = {name: Image.open(path) for name, path in masks(named, "train").items()}
         stego("clusters", "--workspace", place, "--classes", "5", "--executor", "loop")
         stego("masks", "--workspace", place, "--dumps", "train", "--executor", "loop")
         assert self.name(named, capsys)["revision"] == 0
-        found = self.name(named, capsys, "--propose", "--previous")
+        found = self.name(named, capsys, "propose", "--previous")
         overlap = np.zeros((7, 5), int)
         for name, path in masks(named, "train").items():
             pair = (np.asarray(before[name]).ravel(), np.asarray(Image.open(path)).ravel())
@@ -493,7 +505,9 @@ class TestNames:
             expected = overlap[:, proposal["cluster"]]
             assert proposal["pixels"] == expected.sum()
             assert proposal["name"] == (f"kind {expected.argmax()}" if expected.any() else None)
-        taken = self.name(named, capsys, "--accept", "--previous", "--support", "0")["classes"]
+        taken = self.name(named, capsys, "propose", "--accept", "--previous", "--support", "0")[
+            "classes"
+        ]
         for proposal in found:
             if proposal["name"]:
                 entry = taken[taken[proposal["cluster"]]["shown_as"]]
@@ -503,15 +517,17 @@ class TestNames:
     @pytest.mark.parametrize(
         ("arguments", "told"),
         [
-            (("99", "x"), "there is no class 99"),
-            (("--into", "3"), "--into needs a class"),
-            (("2",), "what shall become of class 2"),
-            (("2", "x", "--ignore"), "give one at a time"),
-            (("1,2", "x"), "cannot have one name"),
-            (("--support", "0.4"), "need --propose"),
-            (("--propose", "--images", "there"), "go together"),
-            (("3", "--propose"), "give no other edit"),
-            (("--undo",), "no edit of the classes to undo"),
+            (("set", "99", "x"), "there is no class 99"),
+            (("merge", "3"), "INTO requires an argument"),
+            (("set", "2"), "what shall become of class 2"),
+            (("ignore", "2", "x"), "'x' is not expected"),
+            (("set", "1,2", "x"), "cannot have one name"),
+            (("--support", "0.4"), "Unknown option: --support"),
+            (("propose", "--support", "2"), "Must be <= 1"),
+            (("propose", "--images", "there"), "go together"),
+            (("propose", "--previous", "--taxonomy", "t.json"), "give no labels"),
+            (("undo",), "no edit of the classes to undo"),
+            (("3", "x"), "'3', 'x' is not expected"),
         ],
     )
     def test_mistakes_are_one_sentence(

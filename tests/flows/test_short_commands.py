@@ -19,7 +19,7 @@ LIGHT = {
     "status --doubtful": ("status", "--doubtful", "5"),
     "name": ("name",),
     "name --json": ("name", "--json"),
-    "name --history": ("name", "--history"),
+    "name history": ("name", "history"),
 }
 """Commands that only look, and need neither torch nor a server."""
 

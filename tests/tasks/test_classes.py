@@ -70,6 +70,34 @@ def test_undo_goes_on_backwards_and_is_a_revision_too(place: Workspace) -> None:
     assert len(classes.history(place)) == 8
 
 
+def test_undo_reads_a_number_and_no_note(place: Workspace) -> None:
+    for number, name in ((0, "a"), (1, "b")):
+        named(place, number, name)
+    classes.undo(place)
+    file = file_of(place)
+    assert "undoes = 1" in file.read_text()
+    file.write_text(file.read_text().replace("undo to revision 1", "Schritt zurück"))
+    assert classes.current(place).undoes == 1
+    assert classes.undo(place).classes.names() == ["cluster 0", "cluster 1", "cluster 2"]
+
+
+def test_an_undo_of_an_earlier_version_is_understood_by_its_note(place: Workspace) -> None:
+    for number, name in ((0, "a"), (1, "b")):
+        named(place, number, name)
+    classes.undo(place)
+    for file in (file_of(place), *Path(place.storage.uri).glob("classes/*/*.toml")):
+        file.write_text(file.read_text().replace("undoes = 1\n", ""))
+    assert classes.undo(place).classes.names() == ["cluster 0", "cluster 1", "cluster 2"]
+
+
+def test_an_edit_by_hand_after_an_undo_can_be_undone(place: Workspace) -> None:
+    for number, name in ((0, "a"), (1, "b")):
+        named(place, number, name)
+    classes.undo(place)
+    file_of(place).write_text(file_of(place).read_text().replace('"a"', '"c"'))
+    assert classes.undo(place).classes.names() == ["a", "cluster 1", "cluster 2"]
+
+
 def test_nothing_to_undo(place: Workspace) -> None:
     with pytest.raises(WorkspaceError, match="no edit of the classes to undo"):
         classes.undo(place)

@@ -321,7 +321,7 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("flags", "message"),
         [
-            (["--format", "yolo"], "'yolo' is not one of 'masks'"),
+            (["--format", "yolo"], '"yolo" for --format. Choose from: "masks", "coco"'),
             (["--format", "masks", "--dumps", "x"], "error: no dump x in the workspace"),
             (["--format", "masks", "--with-images"], "error: --with-images is for coco, voc, cvat"),
         ],

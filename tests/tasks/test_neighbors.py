@@ -31,7 +31,7 @@ from tasks.workspace.workspace import Workspace
 FEATURES = "0123456789abcdef"
 SHARD, DEPTH = 16, 33
 COUNTS = {"train": 20, "a": 9, "b": 11, "c": 5}
-OPTIONS = NeighborsOptions(k=4)
+OPTIONS = NeighborsOptions(k=4, search="exact")
 APPROXIMATE = NeighborsOptions(k=4, search="approximate")
 Vectors = NDArray[np.float32]
 
