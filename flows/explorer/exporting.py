@@ -2,6 +2,7 @@
 
 import threading
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -11,6 +12,7 @@ from flows.explorer.answers import Body, Forbidden, answering, changing
 from stego_core.errors import InputError, OptionError, StegoError, WorkspaceError
 from tasks.log import Log
 from tasks.progress import Event
+from tasks.threads import context_thread
 from tasks.workspace.inside import inside
 from tasks.workspace.storage import Storage
 from tasks.workspace.workspace import Workspace
@@ -117,7 +119,7 @@ class Exporting:
             if self.state["state"] == "running":
                 raise WorkspaceError("an export is under way; wait for its end")
             self._say("running", f"exporting to {out.uri}")
-        threading.Thread(target=self._run, args=(wanted, out), name="export", daemon=True).start()
+        context_thread(partial(self._run, wanted, out), "export").start()
         return self.state
 
     def _run(self, wanted: Wanted, out: Storage) -> None:

@@ -14,6 +14,7 @@ from tasks.log import Log
 from tasks.options import StorageOptions
 from tasks.progress import Progress
 from tasks.summary import Summary
+from tasks.threads import context_thread
 from tasks.workspace.workspace import Workspace
 
 if TYPE_CHECKING:  # torch takes seconds
@@ -55,7 +56,7 @@ class Searching:
         self.ended = threading.Event()
         self.wanted = threading.Event()
         self.shown = threading.Event()
-        self.thread = threading.Thread(target=self._keep, name="index", daemon=True)
+        self.thread = context_thread(self._keep, "index")
 
     def start(self) -> None:
         """Begin."""
