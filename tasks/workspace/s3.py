@@ -1,4 +1,4 @@
-"""Which S3 service a run uses; the packages that speak to it are imported with the first request."""
+"""Which S3 service a run uses; s3fs and botocore are imported at its first use."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,7 +32,7 @@ class AccessError(PermissionError):
     """S3 cannot be asked at all: no credentials, no such profile, or a name that no bucket has."""
 
 
-_service: ContextVar[Service] = ContextVar("service", default=Service())
+_service: ContextVar[Service | None] = ContextVar("service", default=None)
 
 
 @contextmanager
@@ -47,7 +47,7 @@ def connected(service: Service) -> Iterator[None]:
 
 def current() -> Service:
     """The service in use."""
-    return _service.get()
+    return _service.get() or Service()
 
 
 def is_s3(uri: str) -> bool:

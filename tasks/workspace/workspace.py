@@ -103,11 +103,9 @@ class Workspace:
 
     def dumps(self) -> list[str]:
         """Names of the finished dumps, in the order in which they arrived."""
-        manifests = {
-            name: folder.manifest()
-            for name in self.storage.names("corpus")
-            if (folder := self.folder("corpus", name)).finished
-        }
+        folders = {name: self.folder("corpus", name) for name in self.storage.names("corpus")}
+        read = {name: folder.manifest_or_none() for name, folder in folders.items()}
+        manifests = {name: manifest for name, manifest in read.items() if manifest is not None}
         return sorted(manifests, key=lambda name: (manifests[name]["sequence"], name))
 
     def current(self) -> dict[str, Any]:

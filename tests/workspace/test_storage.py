@@ -323,11 +323,11 @@ class TestObjectStores:
         error = EOFError("store:9 hung up\nlong story")
         monkeypatch.setattr(module, "_filesystem", lambda uri: Refusing(error))
         place = Storage("http://store:9/images")
-        with pytest.raises(InputError, match="cannot be listed: store:9 hung up$"):
+        with pytest.raises(InputError, match=r"cannot be listed: store:9 hung up$"):
             place.files()
         with pytest.raises(OSError, match="store:9 hung up"):
             place.read("a")
-        with pytest.raises(WorkspaceError, match="cannot be written: store:9 hung up$"):
+        with pytest.raises(WorkspaceError, match=r"cannot be written: store:9 hung up$"):
             place.write("a", b"1")
 
 
