@@ -222,7 +222,7 @@ def _still_runs(other: Content) -> bool:
     try:
         process = psutil.Process(int(other["pid"]))
         same = abs(_started(process) - other["started"]) < SAME_START_SECONDS
-        return same and process.status() != psutil.STATUS_ZOMBIE
+        return bool(same and process.status() != psutil.STATUS_ZOMBIE)
     except (psutil.Error, KeyError, TypeError, ValueError):
         return False
 

@@ -1,12 +1,10 @@
-"""S3 by s3fs, which repeats requests that failed for a transient reason; here they are judged.
+"""S3 by s3fs, which repeats requests; here each failure of a request is judged and counted once.
 
-s3fs alone repeats some errors without a line in the log, multiplies the attempts of a read whose
-answer breaks off, and does not tell what it gave up. So its client is wrapped: each failure of a
-request is judged and counted once, and an answer's body belongs to the request.
+s3fs alone logs no repeated request, multiplies the attempts of a read whose answer breaks off, and
+does not tell what it gave up. So its client is wrapped, and an answer's body belongs to a request.
 """
 
 import asyncio
-import http
 import io
 import time
 from collections.abc import Awaitable, Callable
@@ -14,15 +12,7 @@ from functools import wraps
 from typing import Any
 
 import aiohttp
-from botocore.exceptions import (  # type: ignore[import-untyped]
-    BotoCoreError,
-    ClientError,
-    HTTPClientError,
-    IncompleteReadError,
-    NoCredentialsError,
-    ProfileNotFound,
-)
-from botocore.exceptions import ConnectionError as Unreachable
+from botocore import exceptions as raised  # type: ignore[import-untyped]
 from botocore.parsers import ResponseParserError  # type: ignore[import-untyped]
 from s3fs import S3FileSystem
 from s3fs.core import add_retryable_error
@@ -38,14 +28,12 @@ ATTEMPTS = 12
 """Of one request; s3fs waits 0.1 s after the first, 1.7 times as long after each: 44 s in all."""
 ATTEMPTS_AT_FIRST = 3
 """While nothing has ever answered: most likely the address is wrong."""
-TRANSIENT_CODES = {"SlowDown", "RequestTimeout", "ThrottlingException"}
-"""Error codes of answers below 500 that ask to come again later."""
-TRANSIENT_STATUSES = (http.HTTPStatus.TOO_MANY_REQUESTS, http.HTTPStatus.REQUEST_TIMEOUT)
-"""Statuses below 500 that ask the same."""
-TRANSIENT_ERRORS = (
-    Unreachable,
-    HTTPClientError,
-    IncompleteReadError,
+LATER = {"RequestTimeout", "ThrottlingException", 408, 429}
+"""Codes and statuses of answers below 500 that ask to come again later."""
+TRANSIENT = (
+    raised.ConnectionError,
+    raised.HTTPClientError,
+    raised.IncompleteReadError,
     ResponseParserError,
     aiohttp.ClientError,
     asyncio.TimeoutError,
@@ -81,7 +69,7 @@ class LoggedS3(S3FileSystem):  # type: ignore[misc]
         """
         try:
             return await super().set_session(*arguments, **options)
-        except BotoCoreError as error:
+        except raised.BotoCoreError as error:
             raise _access_error(error) from None
         except ValueError as error:
             raise OptionError(
@@ -113,79 +101,61 @@ class Request:
 
         @wraps(call)
         async def attempt(**parameters: Any) -> Any:
+            place = f"s3://{parameters.get('Bucket')}/"
+            place += parameters.get("Key") or parameters.get("Prefix", "")
             try:
                 answer = await call(**parameters)
                 if method == "get_object":
                     async with answer["Body"] as body:
                         answer["Body"] = Body(await body.read())
             except Exception as error:
-                raise self._failed(method, parameters, error) from None
-            self._succeeded(method, parameters)
+                raise self._failed(method, place, error) from None
+            self.filesystem.answered = True
+            if self.failures:
+                fields = {"place": place, "fault": self.fault, "repeats": self.failures}
+                seconds = round(time.monotonic() - self.begun, 1)
+                log.info("s3 request repeated", request=method, **fields, seconds=seconds)
             return answer
 
         return attempt
 
-    def _failed(self, method: str, parameters: dict[str, Any], error: Exception) -> Exception:
+    def _failed(self, method: str, place: str, error: Exception) -> Exception:
         """What to raise for an error of an attempt."""
-        self.fault = transient_fault(error) or ""
+        self.fault = transient_fault(error)
         if not self.fault:
-            return _access_error(error) if isinstance(error, BotoCoreError) else error
+            return _access_error(error) if isinstance(error, raised.BotoCoreError) else error
         self.failures += 1
-        unreachable = isinstance(error, Unreachable)
-        never = unreachable and not self.filesystem.answered
-        if self.failures < (ATTEMPTS_AT_FIRST if never else self.filesystem.retries):
+        lost = isinstance(error, raised.ConnectionError)
+        attempts = self.filesystem.retries
+        if lost and not self.filesystem.answered:
+            attempts = ATTEMPTS_AT_FIRST
+        if self.failures < attempts:
             return TransientError(self.fault)
         return OutageError(
-            f"{_place(parameters)}: {method} failed {self.failures} times in "
-            f"{time.monotonic() - self.begun:.0f} s, at last with "
-            f"{error if unreachable else self.fault}; see to the object store and run the same "
-            "command again: finished shards are kept"
+            f"{place}: {method} failed {self.failures} times in "
+            f"{time.monotonic() - self.begun:.0f} s, at last with {error if lost else self.fault}; "
+            "see to the object store and run the same command again: finished shards are kept"
         )
 
-    def _succeeded(self, method: str, parameters: dict[str, Any]) -> None:
-        self.filesystem.answered = True
-        if self.failures:
-            log.info(
-                "s3 request repeated",
-                request=method,
-                place=_place(parameters),
-                fault=self.fault,
-                repeats=self.failures,
-                seconds=round(time.monotonic() - self.begun, 1),
-            )
 
-
-class Body:
+class Body(io.BytesIO):
     """An answer's body that arrived whole, to be read as s3fs reads one that is arriving."""
 
-    def __init__(self, content: bytes) -> None:
-        """All its bytes."""
-        self.file = io.BytesIO(content)
-
-    async def read(self, size: int = -1) -> bytes:
+    async def read(self, size: int | None = -1) -> bytes:  # type: ignore[override]
         """The next bytes."""
-        return self.file.read(size)
-
-    def close(self) -> None:
-        """Nothing is open any more."""
+        return super().read(size)
 
 
-def transient_fault(error: Exception) -> str | None:
-    """A short name of an error that may not come again; None for an answer that will not change."""
-    if isinstance(error, ClientError):
+def transient_fault(error: Exception) -> str:
+    """A short name of an error that may not come again; empty for a lasting answer."""
+    if isinstance(error, raised.ClientError):
         code = str(error.response.get("Error", {}).get("Code"))
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-        later = status in TRANSIENT_STATUSES or code in TRANSIENT_CODES
-        return code if status >= http.HTTPStatus.INTERNAL_SERVER_ERROR or later else None
-    return type(error).__name__ if isinstance(error, TRANSIENT_ERRORS) else None
+        return code if status >= 500 or LATER & {code, status} else ""
+    return type(error).__name__ if isinstance(error, TRANSIENT) else ""
 
 
 def _access_error(error: Exception) -> AccessError:
     reason = " ".join(str(error).split())
-    missing = isinstance(error, NoCredentialsError | ProfileNotFound)
+    missing = isinstance(error, raised.NoCredentialsError | raised.ProfileNotFound)
     return AccessError(f"{reason}; {CREDENTIALS}" if missing else reason)
-
-
-def _place(parameters: dict[str, Any]) -> str:
-    key = parameters.get("Key") or parameters.get("Prefix", "")
-    return f"s3://{parameters.get('Bucket')}/{key}"

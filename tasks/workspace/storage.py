@@ -197,24 +197,18 @@ class Storage:
 
     def names(self, path: str) -> list[str]:
         """Sorted names directly inside a folder; none if there is no such folder."""
-        filesystem = _filesystem(self.uri)
-        filesystem.invalidate_cache()
-        with read_errors(self.uri), suppress(FileNotFoundError, NotADirectoryError):
-            found = filesystem.ls(self.full(path), detail=False)
-            return sorted(posixpath.basename(str(name).rstrip("/")) for name in found)
-        return []
+        return sorted(_basename(name) for name in self._listed(path, detail=False))
 
     def folders(self, path: str) -> list[str]:
         """Sorted names of the folders directly inside a folder; none if there is no such folder."""
+        entries = self._listed(path, detail=True)
+        return sorted(_basename(entry["name"]) for entry in entries if entry["type"] == "directory")
+
+    def _listed(self, path: str, detail: bool) -> list[Any]:
         filesystem = _filesystem(self.uri)
         filesystem.invalidate_cache()
         with read_errors(self.uri), suppress(FileNotFoundError, NotADirectoryError):
-            found = filesystem.ls(self.full(path), detail=True)
-            return sorted(
-                posixpath.basename(str(entry["name"]).rstrip("/"))
-                for entry in found
-                if entry["type"] == "directory"
-            )
+            return list(filesystem.ls(self.full(path), detail=detail))
         return []
 
     def files(self) -> list[File]:
@@ -229,10 +223,9 @@ class Storage:
             root = str(fsspec.core.strip_protocol(self.uri))
             found: dict[str, Any] = filesystem.find(root, detail=True)
             absent = not found and not filesystem.exists(root)
-        except (OSError, ValueError, NotImplementedError) as error:
-            raise InputError(f"{self.uri} cannot be listed: {first_line(error)}") from None
         except Exception as error:
-            if not has_own_errors(self.uri) or isinstance(error, StegoError):
+            known = isinstance(error, OSError | ValueError | NotImplementedError)
+            if isinstance(error, StegoError) or not (known or has_own_errors(self.uri)):
                 raise
             raise InputError(f"{self.uri} cannot be listed: {first_line(error)}") from None
         if absent:
@@ -260,6 +253,10 @@ class Storage:
                 )
             with distant:
                 yield distant
+
+
+def _basename(name: Any) -> str:
+    return posixpath.basename(str(name).rstrip("/"))
 
 
 def _relative(name: str, root: str) -> str:

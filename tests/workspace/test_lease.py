@@ -87,7 +87,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 class TestOneWriter:
-    def test_has_a_lease_file_that_names_it_and_leaves_nothing_behind(self, storage: Storage) -> None:
+    def test_has_a_lease_that_names_it_and_leaves_nothing_behind(self, storage: Storage) -> None:
         with lease.writing(storage):
             [content] = leases(storage).values()
             assert (content["pid"], content["host"]) == (os.getpid(), socket.gethostname())
@@ -317,7 +317,7 @@ class TestRenewal:
         time.sleep(3 * lease.RENEWAL_SECONDS)
         assert not leases(storage)
 
-    def test_a_waiting_one_does_not_take_a_renewed_lease_for_expired(self, storage: Storage) -> None:
+    def test_a_renewed_lease_does_not_expire(self, storage: Storage) -> None:
         with held_elsewhere(storage), pytest.raises(WorkspaceError):
             enter(storage, 2 * lease.EXPIRY_SECONDS)
 
