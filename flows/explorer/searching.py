@@ -1,6 +1,6 @@
 """The index of patches, made in the background: the corpus-wide search waits for it, nothing else.
 
-Making it writes the workspace, so it takes the workspace's claim; where a run has that, it waits.
+Making it writes the workspace, so it takes the workspace's lease; where a run has that, it waits.
 """
 
 import threading
