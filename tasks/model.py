@@ -19,9 +19,10 @@ from stego_core.errors import OptionError, WeightsError
 from stego_core.head import Head, IdentityHead, MeanShiftHead
 from tasks import checkpointfile, hub, machine
 from tasks.workspace import keys, tables
+from tasks.workspace.layout import WEIGHTS_FILE
 from tasks.workspace.ledger import Folder
 from tasks.workspace.storage import Storage
-from tasks.workspace.workspace import WEIGHTS_FILE, Workspace
+from tasks.workspace.workspace import Workspace
 
 UNTRAINED, BUNDLED, TIMM = "untrained", "bundled", "timm"
 """Values of `--weights` that are not files."""

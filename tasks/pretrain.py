@@ -24,8 +24,9 @@ from tasks.stage import Stage, Stopwatch
 from tasks.steps import Step
 from tasks.trainingloop import TrainingLoop
 from tasks.workspace import keys, tables
+from tasks.workspace.layout import WEIGHTS_FILE
 from tasks.workspace.ledger import Folder, Record
-from tasks.workspace.workspace import WEIGHTS_FILE, Workspace
+from tasks.workspace.workspace import Workspace
 
 VERSION = 1
 TITLE = "pretrain"

@@ -10,7 +10,7 @@ import numpy as np
 from stego_core.confidence import Confidence
 from stego_core.errors import WorkspaceError
 from tasks.workspace.ledger import Folder
-from tasks.workspace.workspace import WEIGHTS_FILE, Workspace
+from tasks.workspace.workspace import Workspace
 
 PREPARED = "prepared"
 """Where the squares of published data sets lie, by dump."""

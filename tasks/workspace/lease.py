@@ -28,12 +28,11 @@ import psutil
 from stego_core.errors import BusyError, StegoError, WorkspaceError
 from tasks.log import Log
 from tasks.threads import context_thread
+from tasks.workspace.layout import WRITERS
 from tasks.workspace.storage import Storage
 
 log = Log(__name__)
 
-FOLDER = "writers"
-"""Of the workspace: its lease files."""
 RENEWAL_SECONDS = 15.0
 """Between two renewals of a lease."""
 EXPIRY_SECONDS = 90.0
@@ -64,7 +63,7 @@ class Lease:
     """
 
     storage: Storage
-    path: str = field(default_factory=lambda: f"{FOLDER}/{uuid4().hex}.json")
+    path: str = field(default_factory=lambda: f"{WRITERS}/{uuid4().hex}.json")
     content: Content = field(default_factory=dict)
     first_seen: dict[tuple[str, Any], float] = field(default_factory=dict)
     expired: list[str] = field(default_factory=list)
@@ -83,7 +82,7 @@ class Lease:
 
     def others(self) -> dict[str, Content]:
         """Leases of others by file, expired ones included; what is no lease is left out."""
-        paths = [f"{FOLDER}/{name}" for name in self.storage.names(FOLDER)]
+        paths = [f"{WRITERS}/{name}" for name in self.storage.names(WRITERS)]
         paths = [path for path in paths if path.endswith(".json") and path != self.path]
         leases: dict[str, Content] = {}
         for path, content in zip(paths, self.storage.read_many(paths), strict=True):

@@ -12,12 +12,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from stego_core.errors import DamageError, WorkspaceError
+from tasks.workspace.layout import MAKERS, MANIFEST, PLAN, RECORDS
 from tasks.workspace.refusals import read_errors
 from tasks.workspace.storage import Storage
-
-MAKERS = {"heads": "head", "backbones": "features"}
-"""The stage that makes a folder, where it has another name."""
-PLAN, MANIFEST, RECORDS = "plan.json", "manifest.json", "records"
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ import pytest
 
 from stego_core.errors import OutageError, WorkspaceError
 from tasks.workspace import lease
+from tasks.workspace.layout import WRITERS
 from tasks.workspace.storage import Storage
 from tasks.workspace.workspace import Workspace
 
@@ -45,13 +46,13 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def leases(storage: Storage) -> dict[str, dict[str, Any]]:
     """All leases by the name of their file."""
-    names = storage.names(lease.FOLDER)
-    contents = storage.read_many([f"{lease.FOLDER}/{name}" for name in names])
+    names = storage.names(WRITERS)
+    contents = storage.read_many([f"{WRITERS}/{name}" for name in names])
     return {n: json.loads(c) for n, c in zip(names, contents, strict=True) if c}
 
 
 def put(storage: Storage, content: dict[str, Any], name: str = "other.json") -> None:
-    storage.write(f"{lease.FOLDER}/{name}", json.dumps(content).encode())
+    storage.write(f"{WRITERS}/{name}", json.dumps(content).encode())
 
 
 def enter(storage: Storage, wait_seconds: float = 0.0) -> None:
@@ -91,7 +92,7 @@ class TestOneWriter:
         with lease.writing(storage):
             [content] = leases(storage).values()
             assert (content["pid"], content["host"]) == (os.getpid(), socket.gethostname())
-        assert storage.names(lease.FOLDER) == []
+        assert storage.names(WRITERS) == []
 
     def test_a_second_one_that_does_not_wait_is_told_whom_it_met(self, storage: Storage) -> None:
         with held_elsewhere(storage):
@@ -168,11 +169,11 @@ class TestOneWriter:
         garbage = {"a.json": b"{", "b.json": b"[1]", "c.json": b"null", "notes.txt": b"{}"}
         garbage |= {"d.json": b"\xff\xfe", "old/e.json": json.dumps(FOREIGN).encode()}
         for name, content in garbage.items():
-            storage.write(f"{lease.FOLDER}/{name}", content)
+            storage.write(f"{WRITERS}/{name}", content)
         with lease.writing(storage):
             pass
         for name, content in garbage.items():
-            assert storage.read(f"{lease.FOLDER}/{name}") == content
+            assert storage.read(f"{WRITERS}/{name}") == content
 
 
 def together_with(storage: Storage, name: str) -> Callable[..., None]:
@@ -197,7 +198,7 @@ class TestNewcomers:
             until(lambda: len(leases(storage)) == 2)
             time.sleep(0.1)
             assert not entering.done()
-            storage.remove(f"{lease.FOLDER}/zz.json")  # which the other one does
+            storage.remove(f"{WRITERS}/zz.json")  # which the other one does
             entering.result()
 
     def test_of_two_at_once_the_second_steps_back(
@@ -227,6 +228,7 @@ class TestNewcomers:
 HOLD = """
 import sys, time
 from tasks.workspace import lease
+from tasks.workspace.layout import WRITERS
 from tasks.workspace.storage import Storage
 with lease.writing(Storage(sys.argv[1])):
     print("in", flush=True)
@@ -348,7 +350,7 @@ class TestTakenOver:
         with lease.writing(storage):
             workspace.settle(dumps=["mine"])
             [name] = leases(storage)
-            storage.remove(f"{lease.FOLDER}/{name}")
+            storage.remove(f"{WRITERS}/{name}")
             put(storage, {**FOREIGN, "beat": 1})
             for _ in range(2):
                 with pytest.raises(WorkspaceError, match=r"another run took .* over while"):
@@ -386,6 +388,7 @@ CONTEND = """
 import multiprocessing, os, sys, time
 from pathlib import Path
 from tasks.workspace import lease
+from tasks.workspace.layout import WRITERS
 from tasks.workspace.storage import Storage
 
 lease.LOOK_SECONDS, lease.RENEWAL_SECONDS, lease.EXPIRY_SECONDS = 0.02, 0.2, 20
