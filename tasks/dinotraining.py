@@ -20,8 +20,8 @@ from tasks.decoded import ImageCache
 from tasks.model import BackboneSpec
 from tasks.options import PretrainOptions
 from tasks.workspace import tables
+from tasks.workspace.layout import WEIGHTS_FILE
 from tasks.workspace.ledger import Folder
-from tasks.workspace.workspace import WEIGHTS_FILE
 
 QUALITY_IMAGES = 64
 """Images that the label-free figures are taken on, the same ones every time."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from stego_core.confidence import Confidence
 from stego_core.errors import WorkspaceError
+from tasks.workspace.layout import WEIGHTS_FILE
 from tasks.workspace.ledger import Folder
 from tasks.workspace.workspace import Workspace
 
