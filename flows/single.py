@@ -16,6 +16,7 @@ from tasks.options import (
     ScoresOptions,
 )
 from tasks.summary import Summary
+from tasks.workspace import layout
 from tasks.workspace.workspace import Workspace
 
 ORDER = ("features", "neighbors", "head", "clusters", "masks")
@@ -155,7 +156,7 @@ def _settle(place: Workspace, stage: str, key: str, options: Options, **entries:
             entries = {"neighbors": {}, **entries}
     stored = options.model_dump(mode="json", exclude={"weights"})
     if stage == "features":
-        features = place.folder("features", key, f"{entries['dumps'][0]}.zarr").manifest()
+        features = place.folder(layout.features(key, entries["dumps"][0])).manifest()
         entries["backbone"] = features["backbone"]
     place.settle(
         keys={**keys, stage: key},

@@ -12,7 +12,7 @@ from tasks.listing import ESCAPED_NAME
 from tasks.names import storable
 from tasks.threads import ContextThreadPool
 from tasks.video import Clip, Facts, Watched
-from tasks.workspace import tables
+from tasks.workspace import layout, tables
 from tasks.workspace.ledger import Folder
 from tasks.workspace.storage import File, Storage
 
@@ -21,7 +21,7 @@ STRETCH_BYTES = 16 * 2**10
 """At least so much of a clip is a stretch: a header may lie about the length."""
 PROBES = 8
 """Clips whose headers are read at the same time."""
-STRETCHES = "stretches.parquet"
+STRETCHES = layout.STRETCHES_FILE
 STRETCH_COLUMNS = {
     "clip": "string",
     "folder": "string",
