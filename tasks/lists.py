@@ -18,7 +18,7 @@ from tasks.prefetch import ahead
 from tasks.rows import FeatureRows
 from tasks.stage import Stage, Stopwatch
 from tasks.steps import Step
-from tasks.workspace import arrays, keys, layout, tables
+from tasks.workspace import arrays, keys, tables
 from tasks.workspace.arrays import Layout
 from tasks.workspace.ledger import Folder, Record
 from tasks.workspace.remembered import remembered
@@ -158,7 +158,7 @@ def _span(listed: ListedRows, among: FeatureRows, first: int, last: int) -> Span
 
 def centroids_file(path: str) -> str:
     """Where the centroids of lists lie."""
-    return f"{path}/centroids/{layout.CENTROIDS_FILE}"
+    return f"{path}/centroids/centroids.safetensors"
 
 
 def members_file(path: str, shard: int) -> str:

@@ -14,7 +14,7 @@ from tasks.nearest import Base, NeighborsWork
 from tasks.options import NeighborsOptions
 from tasks.rows import FeatureRows
 from tasks.stage import Finish, Stage
-from tasks.workspace import arrays, keys, layout
+from tasks.workspace import arrays, keys
 from tasks.workspace.arrays import Layout
 from tasks.workspace.ledger import Folder
 
@@ -42,7 +42,7 @@ def base_of(rows: FeatureRows, dump: str, options: NeighborsOptions) -> Base | N
     """
     found: list[Base] = []
     for key in rows.workspace.storage.names("neighbors"):
-        folder = rows.workspace.folder(layout.neighbors(key, dump))
+        folder = rows.workspace.folder("neighbors", key, f"{dump}.zarr")
         try:
             dumps = tuple(str(name) for name, _ in folder.manifest()["inputs"]["dumps"])
         except (WorkspaceError, LookupError, TypeError, ValueError):
@@ -81,13 +81,13 @@ def _listed(
     queries = rows.counts()[rows.dumps.index(dump)]
     if part.total < LEAST_ROWS or queries < LEAST_QUERIES:
         return None
-    path = layout.neighbor_lists(neighbors_key(part, options))
+    path = f"neighbors/{neighbors_key(part, options)}/lists"
     return ListedRows(part, path, described=options.search == "exact")
 
 
 def table_folder(rows: FeatureRows, dump: str, options: NeighborsOptions) -> Folder:
     """Where a dump's table lies."""
-    return rows.workspace.folder(layout.neighbors(neighbors_key(rows, options), dump))
+    return rows.workspace.folder("neighbors", neighbors_key(rows, options), f"{dump}.zarr")
 
 
 def plan(

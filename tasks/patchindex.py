@@ -17,12 +17,12 @@ from stego_core.patchmap import QUARTERS
 from stego_core.patchsearch import Codebook, PatchIndex, best_groups, compared
 from tasks import machine, patchkey
 from tasks.rows import FeatureRows
-from tasks.workspace import arrays, layout, tables
+from tasks.workspace import arrays, tables
 from tasks.workspace.ledger import Folder
 from tasks.workspace.remembered import current, remembered
 from tasks.workspace.storage import Storage
 
-CODEBOOK_FILE = layout.CODEBOOK_FILE
+CODEBOOK_FILE = "codebook.safetensors"
 COMPARED, MORE = 64, 16
 """Crops that are read and compared exactly: the most promising one of so many images, and so many
 more of these or others."""

@@ -18,12 +18,7 @@ from tasks.clusters import CENTROIDS_FILE
 from tasks.model import HEAD_FILE, BackboneSpec
 from tasks.probe import PROBE_FILE
 from tasks.taxonomies import load_taxonomy
-<<<<<<< HEAD
 from tasks.workspace import keys, tables
-=======
-from tasks.torchfile import TensorReference, TorchFile
-from tasks.workspace import keys, layout, tables
->>>>>>> 65b6796 (Folder and file names are asked of layout everywhere)
 from tasks.workspace.workspace import Workspace
 
 VERSION = 1
@@ -203,7 +198,7 @@ def keep(workspace: Workspace, checkpoint: Checkpoint) -> Imported:
 def _keep_head(workspace: Workspace, parts: Published, common: Mapping[str, Any]) -> str:
     inputs = {"backbone": common["backbone"]["digest"], "head": model.digests(parts.head)}
     key = keys.key("imported head", VERSION, None, inputs)
-    folder = workspace.folder(layout.head(key))
+    folder = workspace.folder("heads", key)
     if not folder.finished:
         tables.write_tensors(workspace.storage, f"{folder.path}/{HEAD_FILE}", parts.head)
         folder.finish({**common, "stage": "head", "inputs": inputs})
@@ -222,7 +217,7 @@ def _keep_clusters(
         probe = {"classes": len(parts.probe.weight), "names": classes}
     pins = {"head": head, "tensors": model.digests(tensors), "names": checkpoint.names}
     key = keys.key("imported clusters", VERSION, None, {**pins, "probe": probe})
-    folder = workspace.folder(layout.clusters(key))
+    folder = workspace.folder("clusters", key)
     if not folder.finished:
         storage = workspace.storage
         tables.write_tensors(

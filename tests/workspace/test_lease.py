@@ -206,7 +206,7 @@ class TestNewcomers:
     ) -> None:
         monkeypatch.setattr(lease.Lease, "write", together_with(storage, "00.json"))
         with ThreadPoolExecutor(1) as pool:
-            entering = pool.submit(enter, storage, 0.4)
+            entering = pool.submit(enter, storage, 0.2)
             until(lambda: set(leases(storage)) == {"00.json"})
             time.sleep(0.1)
             assert set(leases(storage)) == {"00.json"}
