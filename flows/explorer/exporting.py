@@ -1,14 +1,15 @@
 """Exports that the page asks for: one at a time, in a thread, with progress."""
 
 import threading
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
 
+from fastapi import APIRouter
 from pydantic import Field
-from starlette.routing import Route
 
-from flows.explorer.answers import Body, Forbidden, answering, changing
+from flows.explorer.answers import Change, Forbidden
 from stego_core.errors import InputError, OptionError, StegoError, WorkspaceError
 from tasks.log import Log
 from tasks.progress import Event
@@ -30,15 +31,13 @@ FORMATS = {
     "video": "overlay videos of clips",
 }
 """What is offered, with a word on each."""
-
-
 FORBIDDEN = (
     "nothing is exported from here: this server is reached from other machines; start `stego "
     "explore` with --export-root or --allow-changes, or without --host"
 )
 
 
-class Wanted(Body):
+class Request(Change):
     """An export: its format, the folder it goes to below one of the places that exports may go to,
     and which dumps; none means all.
     """
@@ -51,17 +50,12 @@ class Wanted(Body):
 
 @dataclass(frozen=True)
 class Roots:
-    """Where exports may go.
-
-    Attributes:
-        places: below which; one or more.
-        allowed: whether anything is exported at all.
-    """
+    """The places below which exports may go, one or more, and whether anything is exported."""
 
     places: tuple[Storage, ...]
     allowed: bool = True
 
-    def place(self, wanted: Wanted) -> Storage:
+    def place(self, request: Request) -> Storage:
         """The folder of an export.
 
         Raises:
@@ -71,15 +65,14 @@ class Roots:
         """
         if not self.allowed:
             raise Forbidden(FORBIDDEN)
-        if wanted.root >= len(self.places):
-            raise OptionError(
-                f"there is no place {wanted.root}; expected 0 to {len(self.places) - 1}"
-            )
-        return inside(self.places[wanted.root], wanted.name)
+        if request.root >= len(self.places):
+            last = len(self.places) - 1
+            raise OptionError(f"there is no place {request.root}; expected 0 to {last}")
+        return inside(self.places[request.root], request.name)
 
 
 class Exporting:
-    """The last export that was asked for."""
+    """The last export."""
 
     def __init__(self, workspace: Workspace, roots: Roots) -> None:
         """Of this workspace, to these places."""
@@ -88,50 +81,47 @@ class Exporting:
         self.lock = threading.Lock()
         self.state: dict[str, Any] = {"state": "none", "sentence": "", "done": 0, "total": 0}
 
-    def routes(self) -> list[Route]:
-        """Where exports are asked for, and how far they are."""
-        return [
-            Route("/api/export", answering(lambda _: self.document()), methods=["GET"]),
-            Route("/api/export", changing(Wanted, self.begin), methods=["POST"]),
-        ]
+    def router(self) -> APIRouter:
+        """Where exports are requested, and how far they are."""
+        router = APIRouter(prefix="/export")
+        router.add_api_route("", self.document, methods=["GET"])
+        router.add_api_route("", self.begin, methods=["POST"])
+        return router
 
     def document(self) -> dict[str, Any]:
         """How far the export is, which formats there are, and where exports go."""
         places = [place.uri for place in self.roots.places]
         return {**self.state, "formats": FORMATS, "roots": places, "allowed": self.roots.allowed}
 
-    def begin(self, wanted: Wanted) -> dict[str, Any]:
+    def begin(self, request: Request) -> dict[str, Any]:
         """Start an export.
 
         Raises:
             WorkspaceError: another one is under way.
-            OptionError: there is no such format, or the name is none.
+            OptionError: there is no such format, or the name cannot be a folder's.
             InputError: there is no such dump, or a link is in the way.
             Forbidden: nothing is exported from here.
         """
-        out = self.roots.place(wanted)
-        if wanted.kind not in FORMATS:
-            raise OptionError(f"there is no format {wanted.kind!r}; there are {', '.join(FORMATS)}")
-        dumps = self.workspace.dumps()
-        if unknown := [dump for dump in wanted.dumps if dump not in dumps]:
-            raise InputError(f"there is no dump {unknown[0]!r}; there are {', '.join(dumps)}")
+        out = self.roots.place(request)
+        _check("format", [request.kind], FORMATS, OptionError)
+        _check("dump", request.dumps, self.workspace.dumps(), InputError)
         with self.lock:
             if self.state["state"] == "running":
                 raise WorkspaceError("an export is under way; wait for its end")
             self._say("running", f"exporting to {out.uri}")
-        context_thread(partial(self._run, wanted, out), "export").start()
+        context_thread(partial(self._run, request, out), "export").start()
         return self.state
 
-    def _run(self, wanted: Wanted, out: Storage) -> None:
+    def _run(self, request: Request, out: Storage) -> None:
         def progress(event: Event) -> None:
             self._say("running", f"exporting to {out.uri}", event.done, event.total)
 
-        from tasks.exports import export  # slow to import, and not always asked for
+        from tasks.exports import export  # slow to import, and not always needed
 
         try:
-            export(self.workspace, wanted.kind, out, wanted.dumps or None, progress=progress)
+            export(self.workspace, request.kind, out, request.dumps or None, progress=progress)
         except Exception as error:
-            log.warning("the export failed", kind=wanted.kind, cause=error)
+            log.warning("the export failed", kind=request.kind, cause=error)
             if not isinstance(error, StegoError):
                 log.logger.info("traceback", exc_info=True)
             self._say("failed", str(error) or type(error).__name__)
@@ -140,3 +130,10 @@ class Exporting:
 
     def _say(self, state: str, sentence: str, done: int = 0, total: int = 0) -> None:
         self.state = {"state": state, "sentence": sentence, "done": done, "total": total}
+
+
+def _check(
+    what: str, names: Iterable[str], known: Collection[str], error: type[StegoError]
+) -> None:
+    if unknown := [name for name in names if name not in known]:
+        raise error(f"there is no {what} {unknown[0]!r}; there are {', '.join(known)}")

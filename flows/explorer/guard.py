@@ -7,6 +7,7 @@ pictures (Origin, Sec-Fetch-Site, SameSite), and a change is JSON.
 
 import ipaddress
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -19,20 +20,10 @@ LONGEST_BODY = 64 * 1024
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 HOST = re.compile(r"(?P<name>\[[^\[\]]+\]|[^:\[\]]+)(?::(?P<port>\d{1,5}))?")
 READING = {"GET", "HEAD"}
-CHANGING = {"POST"}
-POLICY = "; ".join(
-    (
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self'",
-        "img-src 'self'",
-        "connect-src 'self'",
-        "base-uri 'none'",
-        "form-action 'none'",
-        "frame-ancestors 'none'",
-        "require-trusted-types-for 'script'",
-        "trusted-types 'none'",
-    )
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'"
 )
 HEADERS = {
     "cross-origin-opener-policy": "same-origin",
@@ -50,7 +41,7 @@ class Guard:
 
     Attributes:
         app: what answers.
-        host: that the server was told to listen on.
+        host: that the person asked to listen on.
         bound: the address of that host.
         login: what makes a request one of its page.
     """
@@ -75,16 +66,18 @@ class Guard:
                 check_form(scope, headers)
             answer, policy = entrance or self.app, POLICY
         except Refusal as refusal:
-            refusal.headers.update(_ended(headers))
+            refusal.headers.update(_closing(headers))
             answer, policy = refusal.answer(headers), REFUSAL_POLICY
 
         async def answering(message: Message) -> None:
             if message["type"] == "http.response.start":
-                own = {**HEADERS, "content-security-policy": policy}
-                MutableHeaders(scope=message).update(own)
+                sent = MutableHeaders(scope=message)
+                sent.update({**HEADERS, "content-security-policy": policy})
+                sent.setdefault("cache-control", _caching(scope["path"]))
             await send(message)
 
-        await answer(scope, receive, answering)
+        with suppress(Exception):  # the application has answered it, and logged why
+            await answer(scope, receive, answering)
 
     def check_origin(self, scope: Scope, headers: Headers) -> None:
         """Let requests pass that are for this server and do not come from another site's page.
@@ -131,20 +124,17 @@ class Guard:
 
 
 def check_form(scope: Scope, headers: Headers) -> None:
-    """Let requests pass that only read, or say in due form what they change.
+    """Let requests pass that only read, or send a short change as JSON.
 
     Raises:
-        Refusal: it is neither.
+        Refusal: it does neither.
     """
-    method = scope["method"]
-    if method not in READING | CHANGING:
-        raise Refusal(405, f"{method[:20]} is not answered here", {"allow": "GET, HEAD, POST"})
-    if method in READING:
+    if scope["method"] in READING:
         return
     if headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
         raise Refusal(415, "a change is sent as application/json")
     length = headers.get("content-length", "")
-    if _is_chunked(headers) or not _is_at_most(length, LONGEST_BODY):
+    if "transfer-encoding" in headers or not _is_at_most(length, LONGEST_BODY):
         raise Refusal(413, f"a change is at most {LONGEST_BODY} bytes and says how long it is")
 
 
@@ -159,30 +149,31 @@ def _is_navigation(headers: Headers) -> bool:
     return mode == "navigate" and dest == "document"
 
 
-def _is_chunked(headers: Headers) -> bool:
-    return "transfer-encoding" in headers
-
-
 def _is_at_most(length: str, most: int) -> bool:
     return length.isdecimal() and len(length) < 12 and int(length) <= most
 
 
-def _ended(headers: Headers) -> dict[str, str]:
-    """Ends the connection of a refused request whose body might never end."""
+def _closing(headers: Headers) -> dict[str, str]:
+    """Headers that end the connection of a refused request whose body might never end."""
     small = _is_at_most(headers.get("content-length", "0"), 2 * LONGEST_BODY)
-    return {} if small and not _is_chunked(headers) else {"connection": "close"}
+    return {} if small and "transfer-encoding" not in headers else {"connection": "close"}
+
+
+def _caching(path: str) -> str:
+    """How long a browser keeps an answer that does not say so itself."""
+    return "no-cache" if path.startswith("/static/") else "no-store"
 
 
 def is_loopback(address: str) -> bool:
     """Whether only this machine can reach a server on that address."""
-    found = _address(address)
-    return found is not None and found.is_loopback
+    number = _address(address)
+    return number is not None and number.is_loopback
 
 
 def is_wildcard(address: str) -> bool:
     """Whether a server on that address listens on every one."""
-    found = _address(address)
-    return found is not None and found.is_unspecified
+    number = _address(address)
+    return number is not None and number.is_unspecified
 
 
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -51,8 +51,8 @@ class Login:
 
         One is enough: what listens on another port of this host can add cookies of that name.
         """
-        given = [part for line in headers.getlist("cookie") for part in line.split(";")]
-        values = (cookie_parser(part).get(self.cookie, "") for part in given)
+        parts = [part for line in headers.getlist("cookie") for part in line.split(";")]
+        values = (cookie_parser(part).get(self.cookie, "") for part in parts)
         return _any_equal(values, self.session)
 
     def entrance(self, scope: Scope, headers: Headers) -> Response | None:
@@ -69,7 +69,7 @@ class Login:
             self._count()
             if not self.admits(headers):
                 return None
-        answer = RedirectResponse(_without_token(scope, query), 303, {"cache-control": "no-store"})
+        answer = RedirectResponse(_without_token(scope, query), 303)
         if right:
             answer.set_cookie(self.cookie, self.session, path="/", httponly=True, samesite="strict")
         return answer
@@ -84,13 +84,10 @@ class Login:
             console.say(f"warning: {self.wrong} requests came with a wrong token so far")
 
 
-def _any_equal(given: Iterable[str], secret: str) -> bool:
-    """Whether one of them is the secret, in a time that tells nothing of it."""
-    found = False
-    for each in given:
-        same = secrets.compare_digest(each.encode("utf-8", "replace"), secret.encode())
-        found = found or same
-    return found
+def _any_equal(texts: Iterable[str], secret: str) -> bool:
+    """Whether one of them is the secret, in a time that tells nothing of it: all are compared."""
+    encoded = [text.encode("utf-8", "replace") for text in texts]
+    return sum(secrets.compare_digest(each, secret.encode()) for each in encoded) > 0
 
 
 def _without_token(scope: Scope, query: list[tuple[str, str]]) -> str:

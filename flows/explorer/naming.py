@@ -1,12 +1,14 @@
-"""Changes of the classes, as the page sends them."""
+"""Changes of the classes, as the page sends them; each answers with the classes."""
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated
 
+from fastapi import APIRouter, Depends
 from pydantic import Field
-from starlette.routing import Route
 
-from flows.explorer.answers import Body, Forbidden, changing
+from flows.explorer.answers import Change, Forbidden
+from flows.explorer.parameters import Document, Open
+from flows.explorer.state import Explorer
 from stego_core.classes import Classes
 from stego_core.errors import WorkspaceError
 from tasks import classes, gallery
@@ -23,7 +25,7 @@ LONGEST = 1000
 """Characters of a name that are looked at; the error for those that are too long tells the name."""
 
 
-class Stamped(Body):
+class Stamped(Change):
     """A change of the classes that the page has: `stamp` says which."""
 
     stamp: str = Field(max_length=64)
@@ -57,51 +59,56 @@ class Ignore(Stamped):
     ignored: bool
 
 
-def routes(workspace: Workspace, allowed: bool) -> list[Route]:
-    """Where changes of a workspace's classes are sent; each answers with the classes, or with a
-    refusal where changes are not allowed.
-    """
+def _require_editable(explorer: Open) -> None:
+    if not explorer.editable:
+        raise Forbidden(FORBIDDEN)
 
-    def current(stamp: str) -> Named:
-        if not allowed:
-            raise Forbidden(FORBIDDEN)
-        return require(workspace, stamp)
 
-    def edited(sent: Stamped, change: Callable[[Classes], Classes], what: str) -> dict[str, Any]:
-        now = current(sent.stamp).classes
-        after = change(now)
-        classes.edit(workspace, after, f"{what} {differing(now, after)}", sent.stamp)
-        return gallery.overview(workspace)
+router = APIRouter(prefix="/classes", dependencies=[Depends(_require_editable)])
 
-    def rename(sent: Rename) -> dict[str, Any]:
-        return edited(sent, lambda now: now.edited(sent.id, name=sent.name), "renamed")
 
-    def recolour(sent: Recolour) -> dict[str, Any]:
-        return edited(sent, lambda now: now.edited(sent.id, colour=sent.colour), "recoloured")
+@router.post("/rename")
+def rename(explorer: Open, sent: Rename) -> Document:
+    """Give a class another name."""
+    return _edit(explorer, sent, "renamed", lambda now: now.edited(sent.id, name=sent.name))
 
-    def merge(sent: Merge) -> dict[str, Any]:
-        what = "taken apart" if sent.into is None else "merged"
-        return edited(sent, lambda now: now.merged(sent.ids, sent.into), what)
 
-    def ignore(sent: Ignore) -> dict[str, Any]:
-        what = "ignored" if sent.ignored else "shown again"
-        return edited(sent, lambda now: now.ignoring(sent.ids, sent.ignored), what)
+@router.post("/recolour")
+def recolour(explorer: Open, sent: Recolour) -> Document:
+    """Give a class another colour."""
+    return _edit(explorer, sent, "recoloured", lambda now: now.edited(sent.id, colour=sent.colour))
 
-    def undo(sent: Stamped) -> dict[str, Any]:
-        current(sent.stamp)
-        classes.undo(workspace)
-        return gallery.overview(workspace)
 
-    changes: dict[str, Any] = {
-        "rename": changing(Rename, rename),
-        "recolour": changing(Recolour, recolour),
-        "merge": changing(Merge, merge),
-        "ignore": changing(Ignore, ignore),
-        "undo": changing(Stamped, undo),
-    }
-    return [
-        Route(f"/api/classes/{name}", change, methods=["POST"]) for name, change in changes.items()
-    ]
+@router.post("/merge")
+def merge(explorer: Open, sent: Merge) -> Document:
+    """Have classes count as another one, or as themselves again."""
+    verb = "taken apart" if sent.into is None else "merged"
+    return _edit(explorer, sent, verb, lambda now: now.merged(sent.ids, sent.into))
+
+
+@router.post("/ignore")
+def ignore(explorer: Open, sent: Ignore) -> Document:
+    """Have the pixels of classes belong to none, or to them again."""
+    verb = "ignored" if sent.ignored else "shown again"
+    return _edit(explorer, sent, verb, lambda now: now.ignoring(sent.ids, sent.ignored))
+
+
+@router.post("/undo")
+def undo(explorer: Open, sent: Stamped) -> Document:
+    """Take the last change back."""
+    require(explorer.workspace, sent.stamp)
+    classes.undo(explorer.workspace)
+    return gallery.overview(explorer.workspace)
+
+
+def _edit(
+    explorer: Explorer, sent: Stamped, verb: str, change: Callable[[Classes], Classes]
+) -> Document:
+    before = require(explorer.workspace, sent.stamp).classes
+    after = change(before)
+    note = f"{verb} {differing(before, after)}"
+    classes.edit(explorer.workspace, after, note, sent.stamp)
+    return gallery.overview(explorer.workspace)
 
 
 def require(workspace: Workspace, stamp: str) -> Named:

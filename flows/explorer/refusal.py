@@ -43,13 +43,12 @@ class Refusal(Exception):
 
     def answer(self, headers: Headers) -> Response:
         """The answer to a request with these headers."""
-        own = {"cache-control": "no-store", **self.headers}
         if "text/html" not in headers.get("accept", ""):
-            return JSONResponse({"error": self.sentence}, self.status, own)
+            return JSONResponse({"error": self.sentence}, self.status, self.headers)
         sentence = html.escape(self.sentence[:1].upper() + self.sentence[1:])
         script = f"<script>{RELOAD}</script>" if self.reload else ""
         page = PAGE.replace("{{ script }}", script).replace("{{ sentence }}", sentence)
-        return HTMLResponse(page.replace("`", ""), self.status, own)
+        return HTMLResponse(page.replace("`", ""), self.status, self.headers)
 
 
 def page_policy() -> str:

@@ -1,6 +1,6 @@
 """The index of patches, made in the background: the corpus-wide search waits for it, nothing else.
 
-Making it writes the workspace, so it takes the workspace's lease; where a run has that, it waits.
+Making it writes the workspace, so it takes the writer's lease; where a run has that, it waits.
 """
 
 import threading
@@ -26,18 +26,14 @@ FIRST_SECONDS = 5.0
 """Left to the first page of the gallery at most, which would wait for imports of seconds."""
 BUSY_SECONDS = 5.0
 """Between looks at a workspace that a run writes."""
+BUILDING = "the index of patches is being built"
 
 
 @dataclass(frozen=True)
 class State:
-    """How far the index is.
-
-    Attributes:
-        state: "loading", "building", "waiting", "ready", "failed", or "none" where no features are
-            stored.
-        sentence: the same for people.
-        searchable: whether some dump's patches can be searched already.
-        share: of the part under way that is done, 0 to 1.
+    """How far the index is: `state` is "loading", "building", "waiting", "ready", "failed", or
+    "none" where no features are stored; `sentence` says it to people; `searchable` where some
+    dump's patches can be searched already; `share` of the present part is done, 0 to 1.
     """
 
     state: str
@@ -53,23 +49,23 @@ class Searching:
         """For this workspace; `start` begins."""
         self.workspace = workspace
         self.state = State("loading", "the index of patches is being looked for")
-        self.ended = threading.Event()
-        self.wanted = threading.Event()
-        self.shown = threading.Event()
-        self.thread = context_thread(self._keep, "index")
+        self.stopping = threading.Event()
+        self.requested = threading.Event()
+        self.page_sent = threading.Event()
+        self.thread = context_thread(self._run, "index")
 
     def start(self) -> None:
         """Begin."""
-        self.wanted.set()
+        self.requested.set()
         self.thread.start()
 
     def look(self) -> None:
         """Look whether something is missing now: a dump may have come."""
-        self.wanted.set()
+        self.requested.set()
 
     def stop(self) -> None:
         """End; a shard under way is finished first, for a few seconds."""
-        for event in (self.ended, self.wanted, self.shown):
+        for event in (self.stopping, self.requested, self.page_sent):
             event.set()
         self.thread.join(10)
 
@@ -77,11 +73,11 @@ class Searching:
         """The state, for the page."""
         return asdict(self.state)
 
-    def _keep(self) -> None:
-        self.shown.wait(FIRST_SECONDS)
-        while not self.ended.is_set():
-            self.wanted.wait()
-            self.wanted.clear()
+    def _run(self) -> None:
+        self.page_sent.wait(FIRST_SECONDS)
+        while not self.stopping.is_set():
+            self.requested.wait()
+            self.requested.clear()
             try:
                 self._complete()
             except StoppedError:
@@ -95,33 +91,31 @@ class Searching:
     def _complete(self) -> None:
         from tasks import patches
 
-        while not self.ended.is_set():
+        while not self.stopping.is_set():
             try:
                 patches.patch_rows(self.workspace)
             except WorkspaceError as error:
-                self._say("none", str(error))
-                return
+                return self._say("none", str(error))
             if self._is_complete():
-                self._say("ready", "the patches of all dumps can be searched")
-                return
+                return self._say("ready", "the patches of all dumps can be searched")
             try:
                 with alone(self.workspace.storage.uri, StorageOptions(wait=0)):
                     self._build()
             except BusyError as error:
                 self._say("waiting", f"the index of patches waits: {error}")
-                self.ended.wait(BUSY_SECONDS)
+                self.stopping.wait(BUSY_SECONDS)
 
     def _is_complete(self) -> bool:
         from tasks import patches
 
         summary = Summary(self.workspace)
-        dumps = [dump for dump in summary.dumps if summary.folder("features", dump)]
-        return bool(dumps) and set(dumps) <= set(patches.searchable(self.workspace))
+        dumps = {dump for dump in summary.dumps if summary.folder("features", dump)}
+        return bool(dumps) and dumps <= set(patches.searchable(self.workspace))
 
     def _build(self) -> None:
         from tasks import patches
 
-        self._say("building", "the index of patches is being built")
+        self._say("building", BUILDING)
         for stage, finish in patches.stages(self.workspace):
             if stage is not None:
                 self._compute(stage, finish)
@@ -132,14 +126,13 @@ class Searching:
 
         begun = time.perf_counter()
         missing = stage.folder.missing(stage.shards)
-        self._say("building", f"the index of patches is being built: {stage.title}")
+        self._say("building", f"{BUILDING}: {stage.title}")
         with Progress(stage.title, stage.items, stage.unit, stage.rows_recorded()) as progress:
             for record in LoopExecutor().map(stage.work.steps(), missing, stage.title):
                 progress.advance(record.rows[1] - record.rows[0])
                 share = min(progress.done / max(stage.items, 1), 1.0)
-                told = f"the index of patches is being built: {stage.title}, {100 * share:.0f} %"
-                self._say("building", told, share)
-                if self.ended.is_set():
+                self._say("building", f"{BUILDING}: {stage.title}, {100 * share:.0f} %", share)
+                if self.stopping.is_set():
                     raise StoppedError("stopped; the next start goes on with the index")
         finish(stage, time.perf_counter() - begun, len(missing))
 

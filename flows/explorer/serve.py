@@ -7,12 +7,13 @@ from pathlib import Path
 import uvicorn
 
 from flows import console
-from flows.explorer.app import Explorer
+from flows.explorer.app import application
 from flows.explorer.exporting import Roots
 from flows.explorer.guard import Guard, is_loopback, is_wildcard
 from flows.explorer.listening import MOST_CONNECTIONS, Connection, listening
 from flows.explorer.login import PARAMETER, Login
 from flows.explorer.opening import opened
+from flows.explorer.state import Explorer
 from stego_core.errors import OptionError
 from tasks import machine
 from tasks.workspace.storage import Storage
@@ -37,8 +38,8 @@ def serve(
         port: to listen on; 0 for a free one.
         browser: whether to open the page in the user's browser.
         export_roots: folders or URIs below which exports may go; none: inside the workspace.
-        allow_changes: whether exports and edits of the classes are allowed to those who come from
-            other machines. `export_roots` allow them exports.
+        allow_changes: whether other machines may export and edit classes; `export_roots` allow
+            them exports.
 
     Raises:
         WorkspaceError: there is none.
@@ -53,7 +54,7 @@ def serve(
         roots = places(workspace, export_roots, trusted)
         explorer = Explorer(workspace, roots, editable=trusted)
         login = Login(number)
-        address = f"http://{_shown(host, bound)}:{number}/"
+        address = f"http://{_reachable(host, bound)}:{number}/"
         _warn(f"{host}:{number}", bound, explorer)
         console.show(f"{location}: {address}?{PARAMETER}={login.token}  (Ctrl-C ends it)")
         if browser:
@@ -67,7 +68,7 @@ def serve(
 def server(explorer: Explorer, login: Login, host: str, bound: str) -> uvicorn.Server:
     """A server of an explorer, to be run with a socket that is bound."""
     config = uvicorn.Config(
-        Guard(explorer.application(), host, bound, login),
+        Guard(application(explorer), host, bound, login),
         http=Connection,
         ws="none",
         backlog=MOST_CONNECTIONS,
@@ -82,42 +83,36 @@ def server(explorer: Explorer, login: Login, host: str, bound: str) -> uvicorn.S
     return uvicorn.Server(config)
 
 
-def places(workspace: Workspace, given: Sequence[str], trusted: bool) -> Roots:
+def places(workspace: Workspace, named: Sequence[str], trusted: bool) -> Roots:
     """Where exports may go.
 
     Raises:
         InputError: a place is none, carries a password, or cannot be reached.
         OptionError: a place is a file.
     """
-    found = tuple(Storage.at(each) for each in dict.fromkeys(given))
-    for each in found:
+    roots = tuple(Storage.at(each) for each in dict.fromkeys(named))
+    for each in roots:
         if each.is_local and Path(each.uri).exists() and not Path(each.uri).is_dir():
             raise OptionError(f"--export-root {each.uri} is no folder; give a folder or a URI")
         each.exists("")  # says so now where it cannot be reached
-    return Roots(found or (workspace.exports,), allowed=trusted or bool(found))
+    return Roots(roots or (workspace.exports,), allowed=trusted or bool(roots))
 
 
-def _warn(shown: str, bound: str, explorer: Explorer) -> None:
+def _warn(address: str, bound: str, explorer: Explorer) -> None:
     """Say what other machines may do, where they can reach the server."""
     if is_loopback(bound):
         return
-    may = [
-        word
-        for word, allowed in (
-            ("see these images", True),
-            ("change the classes", explorer.editable),
-            ("export", explorer.exporting.roots.allowed),
-        )
-        if allowed
-    ]
+    may = ["see these images"]
+    may += ["change the classes"] * explorer.editable
+    may += ["export"] * explorer.exporting.roots.allowed
     console.say(
-        f"warning: {shown} is reached from other machines: whoever has the address below, or reads "
-        f"along on the network (nothing is encrypted), can {' and '.join(may)}; leave out --host "
-        "to serve this machine alone, and use an SSH tunnel from others"
+        f"warning: {address} is reached from other machines: whoever has the address below, or "
+        f"reads along on the network (nothing is encrypted), can {' and '.join(may)}; leave out "
+        "--host to serve this machine alone, and use an SSH tunnel from others"
     )
 
 
-def _shown(host: str, bound: str) -> str:
+def _reachable(host: str, bound: str) -> str:
     """The host as people open it."""
     if is_wildcard(bound):
         return "127.0.0.1" if ":" not in bound else "[::1]"

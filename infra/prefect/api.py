@@ -40,7 +40,7 @@ def _answer(request: Request) -> Any:
         return json.loads(answer.read() or b"null")
 
 
-def found(url: str, path: str) -> Any:
+def lookup(url: str, path: str) -> Any:
     """What lies at that path; None where there is nothing."""
     try:
         return call(url, path)
@@ -55,7 +55,7 @@ def ensure(url: str, path: str, name: str, create: dict[str, Any]) -> None:
 
     Asked first: the server logs a conflict as an error of its own.
     """
-    if found(url, f"{path}{quote(name)}") is not None:
+    if lookup(url, f"{path}{quote(name)}") is not None:
         return
     try:
         call(url, path, {"name": name, **create})

@@ -5,8 +5,7 @@ import json
 from typing import Any
 
 import automations
-from api import call
-from api import found as lookup
+from api import call, lookup
 from background import ServiceError, say
 from record import Record
 
@@ -24,13 +23,13 @@ def notifier(url: str, name: str | None) -> str | None:
     if name is None:
         return None
     kind, _, block = name.partition("/")
-    held = lookup(url, f"/block_types/slug/{kind}/block_documents/name/{block}")
-    if held is None:
+    document = lookup(url, f"/block_types/slug/{kind}/block_documents/name/{block}")
+    if document is None:
         raise ServiceError(
             f"notify.block is {name!r}, and the server has no such block; create it on the page "
             "Blocks of its UI first"
         )
-    return str(held["id"])
+    return str(document["id"])
 
 
 def automate(url: str, retries: Any, retrain: str, block: str | None, pool: str) -> None:
@@ -38,7 +37,7 @@ def automate(url: str, retries: Any, retrain: str, block: str | None, pool: str)
 
     One that a person edited or deleted stays so, and the switch of each stays as it is.
     """
-    wanted = [
+    documents = [
         automations.drifted(retrain),
         automations.failed(block),
         automations.lost(retries.lost_seconds),
@@ -47,36 +46,46 @@ def automate(url: str, retries: Any, retrain: str, block: str | None, pool: str)
     ]
     record = Record(url, "automations")
     marks = dict(record.values)
-    names = [one["name"] for one in wanted]
-    held = call(url, "/automations/filter", {"automations": {"name": {"any_": names}}})
-    there = {one["name"]: one for one in held}
-    for one in wanted:
-        name = one["name"]
-        found, told = brought(url, one, there.get(name), marks.get(name))
-        say(f"automation {name!r}: {told}")
-        if found:
-            record.write(marks := {**marks, name: found})
+    names = [one["name"] for one in documents]
+    existing = call(url, "/automations/filter", {"automations": {"name": {"any_": names}}})
+    by_name = {one["name"]: one for one in existing}
+    for document in documents:
+        name = document["name"]
+        after, outcome = update(url, document, by_name.get(name), marks.get(name))
+        say(f"automation {name!r}: {outcome}")
+        if after:
+            record.write(marks := {**marks, name: after})
 
 
-def brought(
-    url: str, one: dict[str, Any], held: dict[str, Any] | None, last: dict[str, str] | None
+def update(
+    url: str, document: dict[str, Any], now: dict[str, Any] | None, last: dict[str, str] | None
 ) -> tuple[dict[str, str] | None, str]:
-    """Marks of what the files want and of what the server made of it, and what to tell."""
-    mine = mark(one)
-    if held is None:
+    """Create or update one automation.
+
+    Args:
+        url: of the server's API.
+        document: what the files say.
+        now: what the server has.
+        last: marks of both at the last deploy.
+
+    Returns:
+        Marks of both for the record, and what to say.
+    """
+    if now is None:
         if last:
             return last, f"was deleted by hand and stays so; {RESET}"
-        made = call(url, "/automations/", {**one, "enabled": True})
-        return {"file": mine, "server": mark(served(made))}, "created"
-    switch = "on" if held["enabled"] else "off"
-    theirs = not last or last["server"] != mark(served(held))
-    if last and last["file"] == mine:
-        return last, f"unchanged ({switch}{', kept as edited on the server' if theirs else ''})"
-    if theirs:
+        made = call(url, "/automations/", {**document, "enabled": True})
+        return {"file": mark(document), "server": mark(served(made))}, "created"
+    switch = "on" if now["enabled"] else "off"
+    edited = not last or last["server"] != mark(served(now))
+    if last and last["file"] == mark(document):
+        return last, f"unchanged ({switch}{', kept as edited on the server' if edited else ''})"
+    if edited:
         return last, f"kept as it is on the server ({switch}); {RESET}"
-    call(url, f"/automations/{held['id']}", {**one, "enabled": held["enabled"]}, method="PUT")
-    made = call(url, f"/automations/{held['id']}")
-    return {"file": mine, "server": mark(served(made))}, f"updated ({switch})"
+    place = f"/automations/{now['id']}"
+    call(url, place, {**document, "enabled": now["enabled"]}, method="PUT")
+    made = call(url, place)
+    return {"file": mark(document), "server": mark(served(made))}, f"updated ({switch})"
 
 
 def served(automation: dict[str, Any]) -> dict[str, Any]:

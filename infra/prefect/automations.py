@@ -58,7 +58,7 @@ def drifted(retrain: str) -> dict[str, Any]:
 
 def failed(block: str | None) -> dict[str, Any]:
     """Tell somebody that a run failed, through the notification block of that id."""
-    told = {
+    notify = {
         "type": "send-notification",
         "block_document_id": block,
         "subject": "stego: {{ flow_run.name }} {{ flow_run.state.name }}",
@@ -78,7 +78,7 @@ def failed(block: str | None) -> dict[str, Any]:
             "within": 0,
             **EACH,
         },
-        "actions": [told if block else {"type": "do-nothing"}],
+        "actions": [notify if block else {"type": "do-nothing"}],
     }
 
 

@@ -56,8 +56,8 @@ class Service:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                found: dict[str, Any] = json.loads(file.read() or "{}")
-                return found
+                process: dict[str, Any] = json.loads(file.read() or "{}")
+                return process
         return None
 
     def start(self, command: list[str], environment: Mapping[str, str], url: str) -> None:
@@ -111,14 +111,14 @@ class Service:
 
         The whole group is asked, so that a run can still tell the server that it ends.
         """
-        found = self.running()
-        if found is None:
+        process = self.running()
+        if process is None:
             return False
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(found["pid"], signal.SIGTERM)
+            os.killpg(process["pid"], signal.SIGTERM)
             deadline = time.monotonic() + STOP_SECONDS
             while time.monotonic() < deadline:
-                os.killpg(found["pid"], 0)
+                os.killpg(process["pid"], 0)
                 time.sleep(0.1)
-            os.killpg(found["pid"], signal.SIGKILL)
+            os.killpg(process["pid"], signal.SIGKILL)
         return True

@@ -5,7 +5,7 @@ from typing import Any
 from urllib.parse import quote
 
 import yaml
-from api import call, ensure, found
+from api import call, ensure, lookup
 from automating import automate, notifier
 from background import ROOT, ServiceError, say
 from merging import Merged, merged
@@ -18,6 +18,9 @@ OWN = ("entrypoint", "pull_steps", "parameter_openapi_schema", "enforce_paramete
 """What the code decides; nobody else can set it to something that works."""
 SETTINGS = ("description", "tags", "concurrency_limit", "concurrency_options", "job_variables")
 """What prefect.yaml decides unless a person has changed it on the server."""
+EDITABLE = ("schedule", "active", "max_scheduled_runs", "parameters", "slug")
+"""What a change of a schedule sends back."""
+KEPT = "kept, as set on the server: "
 OUTDATED = ("STEGO_WORKSPACE", "STEGO_INBOX", "STEGO_IMAGES", "STEGO_CODE")
 """Environment variables that earlier versions of `make deploy` read."""
 
@@ -41,13 +44,13 @@ def deploy(url: str, environment: dict[str, str]) -> None:
             "a file that STEGO_DEPLOYMENT names, and unset it"
         )
     file, path = read()
-    wanted = [resolved(one) for one in documents(file.places())]
+    deployments = [resolved(one) for one in documents(file.places())]
     block = notifier(url, file.notify.block)
     say(f"{path}: workspace {file.workspace}")
     ensure_pool(url)
     for name, limit in LIMITS.items():
         ensure(url, "/v2/concurrency_limits/", name, {"limit": limit})
-    ids = {title(one): bring(url, one) for one in wanted}
+    ids = {title(one): bring(url, one) for one in deployments}
     automate(url, file.retries, ids["retrain/on-drift"], block, POOL)
 
 
@@ -85,8 +88,8 @@ def resolved(one: dict[str, Any]) -> dict[str, Any]:
     from prefect.utilities.callables import parameter_schema
 
     flow = load_flow_from_entrypoint(one["entrypoint"])
-    if said := refusal(flow, one["parameters"]):
-        raise ServiceError(f"{flow.name}/{one['name']} refuses its parameters: {said}")
+    if reason := refusal(flow, one["parameters"]):
+        raise ServiceError(f"{flow.name}/{one['name']} refuses its parameters: {reason}")
     limit = one["concurrency_limit"]
     return {
         "name": one["name"],
@@ -124,20 +127,21 @@ def title(one: dict[str, Any]) -> str:
 
 
 def bring(url: str, one: dict[str, Any]) -> str:
-    """Create or update one deployment, tell what changed, and return its id."""
+    """Create or update one deployment, say what changed, and return its id."""
     record = Record(url, one["name"])
-    held = found(url, f"/deployments/name/{quote(title(one))}")
-    if held is None:
+    now = lookup(url, f"/deployments/name/{quote(title(one))}")
+    if now is None:
         identity = create(url, one)
-        told = [f"created; {places(one['parameters'])}"]
+        lines = [f"created; {places(one['parameters'])}"]
         schedules = {each["slug"]: timing(each) for each in one["schedules"]}
     else:
-        identity = held["id"]
-        told = update(url, one, held, record)
+        identity = now["id"]
+        lines = update(url, one, now, record)
         schedules = record.values.get("schedules", {})
         for each in one["schedules"]:
-            schedules[each["slug"]] = reschedule(url, each, held, schedules, told)
-    say("\n  ".join([f"{title(one)}: {told[0]}", *told[1:]]))
+            lines += reschedule(url, each, now, schedules.get(each["slug"], {}))
+            schedules[each["slug"]] = timing(each)
+    say("\n  ".join([f"{title(one)}: {lines[0]}", *lines[1:]]))
     settings = {key: one[key] for key in SETTINGS}
     record.write({"parameters": one["parameters"], "settings": settings, "schedules": schedules})
     return str(identity)
@@ -150,34 +154,40 @@ def create(url: str, one: dict[str, Any]) -> str:
         {"slug": each["slug"], "schedule": timing(each), "active": each["active"]}
         for each in one["schedules"]
     ]
-    given = {key: value for key, value in one.items() if key != "flow"}
-    body = {**given, "flow_id": flow, "work_pool_name": POOL, "schedules": schedules}
+    settings = {key: value for key, value in one.items() if key != "flow"}
+    body = {**settings, "flow_id": flow, "work_pool_name": POOL, "schedules": schedules}
     return str(call(url, "/deployments/", body)["id"])
 
 
-def update(url: str, one: dict[str, Any], held: dict[str, Any], record: Record) -> list[str]:
-    """Write what differs; returns what to tell. Work queue, switch and pause are never touched."""
-    now = {key: held[key] for key in SETTINGS}
-    limit = held["global_concurrency_limit"]
-    now["concurrency_limit"] = limit["limit"] if limit else None
-    options = held["concurrency_options"] or {}
-    now["concurrency_options"] = {k: v for k, v in options.items() if v is not None}
-    wanted = {key: one[key] for key in SETTINGS}
-    last = record.values
-    settings = merged(wanted, last.get("settings", {}), now)
-    given = merged(one["parameters"], last.get("parameters", {}), held["parameters"], True)
-    if said := refusal(one["flow"], given.values):  # of a flow that took other parameters
-        given = Merged(one["parameters"], [f"parameters anew, for those there: {said}"], [])
-    body = {key: one[key] for key in OWN if one[key] != held[key]}
-    changes = [*given.changes, *settings.changes, *(f"{key} is new" for key in body)]
-    body |= {key: settings.values[key] for key in SETTINGS if settings.values.get(key) != now[key]}
-    if given.changes:
-        body["parameters"] = given.values
+def update(url: str, one: dict[str, Any], now: dict[str, Any], record: Record) -> list[str]:
+    """Write what differs; returns what to say. Work queue, switch and pause are never touched."""
+    last, before = record.values, current(now)
+    settings = merged({key: one[key] for key in SETTINGS}, last.get("settings", {}), before)
+    parameters = merged(one["parameters"], last.get("parameters", {}), now["parameters"], True)
+    if reason := refusal(one["flow"], parameters.values):  # of a flow that took other parameters
+        anew = f"parameters anew, for those there: {reason}"
+        parameters = Merged(one["parameters"], [anew], [])
+    body = {key: one[key] for key in OWN if one[key] != now[key]}
+    changes = [*parameters.changes, *settings.changes, *(f"{key} is new" for key in body)]
+    values = {key: settings.values.get(key) for key in SETTINGS}
+    body |= {key: value for key, value in values.items() if value != before[key]}
+    if parameters.changes:
+        body["parameters"] = parameters.values
     if body:
-        call(url, f"/deployments/{held['id']}", body, method="PATCH")
-    told = ", ".join(changes) or "unchanged"
-    kept = [f"kept, as set on the server: {text}" for text in [*given.kept, *settings.kept]]
-    return [f"{told}; {places(given.values)}", *kept]
+        call(url, f"/deployments/{now['id']}", body, method="PATCH")
+    first = ", ".join(changes) or "unchanged"
+    kept = [*parameters.kept, *settings.kept]
+    return [f"{first}; {places(parameters.values)}", *(f"{KEPT}{text}" for text in kept)]
+
+
+def current(now: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a deployment of the server, in the form that the files have."""
+    limit, options = now["global_concurrency_limit"], now["concurrency_options"] or {}
+    return {
+        **{key: now[key] for key in SETTINGS},
+        "concurrency_limit": limit["limit"] if limit else None,
+        "concurrency_options": {k: v for k, v in options.items() if v is not None},
+    }
 
 
 def places(parameters: dict[str, Any]) -> str:
@@ -186,7 +196,7 @@ def places(parameters: dict[str, Any]) -> str:
     corpus = parameters.get("corpus") or parameters
     compute = options.get("compute") or parameters.get("compute_options") or {}
     features = options.get("features") or {}
-    shown = {
+    values = {
         "workspace": parameters["workspace"],
         "images": corpus.get("images"),
         "inbox": (parameters.get("inbox") or {}).get("inbox"),
@@ -194,7 +204,7 @@ def places(parameters: dict[str, Any]) -> str:
         "weights": features.get("weights") or options.get("weights"),
         "cluster": compute.get("cluster"),
     }
-    return ", ".join(f"{name} {value}" for name, value in shown.items() if value is not None)
+    return ", ".join(f"{name} {value}" for name, value in values.items() if value is not None)
 
 
 def timing(each: dict[str, Any]) -> dict[str, Any]:
@@ -203,40 +213,32 @@ def timing(each: dict[str, Any]) -> dict[str, Any]:
 
 
 def reschedule(
-    url: str,
-    each: dict[str, Any],
-    held: dict[str, Any],
-    recorded: dict[str, Any],
-    told: list[str],
-) -> dict[str, Any]:
-    """Change a schedule if the file changed and nobody else did; returns the file's for the record.
+    url: str, each: dict[str, Any], now: dict[str, Any], last: dict[str, Any]
+) -> list[str]:
+    """Change a schedule if the file changed and nobody else did; returns what to say.
 
     The switch, other schedules, and one that somebody deleted stay as they are.
     """
-    slug, wanted = each["slug"], timing(each)
-    mine = next((one for one in held["schedules"] if one["slug"] == slug), None)
-    others = [one for one in held["schedules"] if one is not mine]
-    told += [f"schedule {shown(one)} is yours" for one in others]
-    if mine is None:
-        told.append(f"schedule {slug} was deleted by hand and stays so")
-        return wanted
-    now = {key: mine["schedule"].get(key) for key in wanted}
-    if now["cron"] is None:
-        told.append(f"kept, as set on the server: schedule {shown(mine)}")
-        return wanted
-    found = merged(wanted, recorded.get(slug, {}), now)
-    if found.changes:
-        body = {**mine, "schedule": {**mine["schedule"], **found.values}}
-        keys = ("schedule", "active", "max_scheduled_runs", "parameters", "slug")
-        place = f"/deployments/{held['id']}/schedules/{mine['id']}"
-        call(url, place, {key: body[key] for key in keys}, method="PATCH")
-        mine = body
-    told.append(f"schedule {shown(mine)}" + "".join(f"; {text}" for text in found.changes))
-    told += [f"kept, as set on the server: schedule {slug} {text}" for text in found.kept]
-    return wanted
+    slug = each["slug"]
+    ours = next((one for one in now["schedules"] if one["slug"] == slug), None)
+    others = [one for one in now["schedules"] if one is not ours]
+    lines = [f"schedule {brief(one)} is yours" for one in others]
+    if ours is None:
+        return [*lines, f"schedule {slug} was deleted by hand and stays so"]
+    before = {key: ours["schedule"].get(key) for key in timing(each)}
+    if before["cron"] is None:
+        return [*lines, f"{KEPT}schedule {brief(ours)}"]
+    merge = merged(timing(each), last, before)
+    if merge.changes:
+        ours = {**ours, "schedule": {**ours["schedule"], **merge.values}}
+        body = {key: ours[key] for key in EDITABLE}
+        place = f"/deployments/{now['id']}/schedules/{ours['id']}"
+        call(url, place, body, method="PATCH")
+    lines.append("; ".join([f"schedule {brief(ours)}", *merge.changes]))
+    return lines + [f"{KEPT}schedule {slug} {text}" for text in merge.kept]
 
 
-def shown(schedule: dict[str, Any]) -> str:
+def brief(schedule: dict[str, Any]) -> str:
     """A schedule in a few words."""
     when = schedule["schedule"]
     text = when.get("cron") or when.get("rrule") or f"every {when.get('interval')} s"

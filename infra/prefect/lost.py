@@ -9,7 +9,7 @@ import psutil
 from api import call
 
 GRACE_SECONDS = 60
-"""A worker that claims a run has told its name and started a process long before."""
+"""A worker that claims a run has lines its name and started a process long before."""
 UNFINISHED = ["PENDING", "RUNNING", "CANCELLING"]
 LEFT = "The run that it belonged to ended, or is started again."
 LOST = "Its process is gone: its worker or its machine was killed. Finished shards are kept."
@@ -24,28 +24,28 @@ def close_lost(url: str, pool: str) -> list[str]:
     or scheduled again if it never started. So is one that is pending without a living worker,
     whatever its machine. Last, flow and task runs inside runs that have ended are closed.
     """
-    told = []
+    lines = []
     if call(url, f"/work_pools/{pool}")["type"] == "process":
         runs = unfinished(url, {"work_pools": {"name": {"any_": [pool]}}})
         machine = Machine(url, pool)  # afterwards: of these runs, none has yet to start
         for run in runs:
             if (state := machine.verdict(run)) and unchanged(url, run):
                 call(url, f"/flow_runs/{run['id']}/set_state", {"state": state, "force": False})
-                told.append(f"run {run['name']}: {state['message']}")
-    return told + close_orphans(url)
+                lines.append(f"run {run['name']}: {state['message']}")
+    return lines + close_orphans(url)
 
 
 def unfinished(url: str, more: dict[str, Any]) -> list[dict[str, Any]]:
     """Flow runs that a process should be at work on."""
-    wanted = {"flow_runs": {"state": {"type": {"any_": UNFINISHED}}}, **more}
-    return list(pages(url, "/flow_runs/filter", wanted))
+    query = {"flow_runs": {"state": {"type": {"any_": UNFINISHED}}}, **more}
+    return list(pages(url, "/flow_runs/filter", query))
 
 
-def pages(url: str, path: str, wanted: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def pages(url: str, path: str, query: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """All that a filter finds."""
     offset = 0
-    while found := call(url, path, {**wanted, "limit": PAGE, "offset": offset}):
-        yield from found
+    while page := call(url, path, {**query, "limit": PAGE, "offset": offset}):
+        yield from page
         offset += PAGE
 
 
@@ -119,7 +119,7 @@ def seconds_since(moment: str) -> float:
 
 def close_orphans(url: str) -> list[str]:
     """Mark as crashed the flow and task runs inside flow runs that are not under way any more."""
-    told = []
+    lines = []
     inside = {"flow_runs": {"state": {"type": {"any_": UNFINISHED}}}}
     inside["flow_runs"]["parent_task_run_id"] = {"is_null_": False}
     children = list(pages(url, "/flow_runs/filter", inside))
@@ -128,7 +128,7 @@ def close_orphans(url: str) -> list[str]:
         parent = parents.get(child["parent_task_run_id"])
         if parent and ended(parent) and unchanged(url, child):
             close(url, "flow_runs", child["id"])
-            told.append(f"run {child['name']} of {parent['name']}: {LEFT}")
+            lines.append(f"run {child['name']} of {parent['name']}: {LEFT}")
     tasks = {"task_runs": {"state": {"type": {"any_": UNFINISHED}}}}
     left = list(pages(url, "/task_runs/filter", tasks))
     holders = flow_runs(url, [task["flow_run_id"] for task in left if task["flow_run_id"]])
@@ -136,8 +136,8 @@ def close_orphans(url: str) -> list[str]:
         holder = holders.get(task["flow_run_id"])
         if holder and ended(holder):
             close(url, "task_runs", task["id"])
-            told.append(f"task {task['name']} of {holder['name']}: {LEFT}")
-    return told
+            lines.append(f"task {task['name']} of {holder['name']}: {LEFT}")
+    return lines
 
 
 def close(url: str, kind: str, identity: str) -> None:
@@ -159,14 +159,15 @@ def ended(run: dict[str, Any]) -> bool:
 
 def parents_of(url: str, tasks: list[str]) -> dict[str, dict[str, Any]]:
     """The flow run that each of these task runs belongs to."""
-    wanted = {"task_runs": {"id": {"any_": tasks}}}
-    found = list(pages(url, "/task_runs/filter", wanted)) if tasks else []
-    runs = flow_runs(url, [task["flow_run_id"] for task in found])
-    return {task["id"]: runs[task["flow_run_id"]] for task in found if task["flow_run_id"] in runs}
+    query = {"task_runs": {"id": {"any_": tasks}}}
+    known = list(pages(url, "/task_runs/filter", query)) if tasks else []
+    runs = flow_runs(url, [task["flow_run_id"] for task in known])
+    return {task["id"]: runs[task["flow_run_id"]] for task in known if task["flow_run_id"] in runs}
 
 
 def flow_runs(url: str, identities: list[str]) -> dict[str, dict[str, Any]]:
     """Flow runs by their id."""
-    chosen = sorted(set(identities))
-    wanted = {"flow_runs": {"id": {"any_": chosen}}}
-    return {run["id"]: run for run in pages(url, "/flow_runs/filter", wanted)} if chosen else {}
+    if not identities:
+        return {}
+    query = {"flow_runs": {"id": {"any_": sorted(set(identities))}}}
+    return {run["id"]: run for run in pages(url, "/flow_runs/filter", query)}

@@ -31,21 +31,21 @@ def merged(
 
     `file_wins`: what the file names is the file's, also where a person changed it.
     """
-    found, before, now = _flat(file), _flat(last), _flat(server)
+    sides = _flat(file), _flat(last), _flat(server)
     values: dict[tuple[str, ...], Any] = {}
     changes, kept = [], []
-    for name in [*now, *(name for name in found if name not in now)]:
-        wanted, held, old = (side.get(name, MISSING) for side in (found, now, before))
-        untouched = held == old  # nobody but us has set it
-        theirs = file_wins and wanted != MISSING
-        chosen = wanted if wanted == held or untouched or theirs else held
-        if chosen != held:
-            changes.append(f"{'.'.join(name)} {_shown(held)} → {_shown(chosen)}")
-        elif wanted != held:
-            said = "" if wanted == MISSING else f" (the file: {_shown(wanted)})"
-            kept.append(f"{'.'.join(name)} {_shown(held)}{said}")
-        if chosen != MISSING:
-            values[name] = chosen
+    for name in {**sides[2], **sides[0]}:
+        in_file, before, now = (side.get(name, MISSING) for side in sides)
+        untouched = now == before  # nobody but us has set it
+        file_decides = untouched or (file_wins and in_file != MISSING)
+        value = in_file if file_decides else now
+        if value != now:
+            changes.append(f"{'.'.join(name)} {now} → {value}")
+        elif in_file != now:
+            remark = "" if in_file == MISSING else f" (the file: {in_file})"
+            kept.append(f"{'.'.join(name)} {now}{remark}")
+        if value != MISSING:
+            values[name] = value
     return Merged(_nested(values), changes, kept)
 
 
@@ -71,7 +71,3 @@ def _nested(leaves: Mapping[tuple[str, ...], Any]) -> dict[str, Any]:
             table = table[part]
         table[path[-1]] = value
     return values
-
-
-def _shown(value: Any) -> str:
-    return value if isinstance(value, str) else str(value)

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from api import call, found
+from api import call, lookup
 
 LIMIT = 4900
 """Characters of a Prefect variable, with some to spare."""
@@ -15,9 +15,9 @@ class Record:
     def __init__(self, url: str, name: str) -> None:
         """Read it; empty where nothing was deployed yet."""
         self.url, self.name = url, f"stego_deployed_{name.replace('-', '_')}"
-        held = found(url, f"/variables/name/{self.name}")
-        self.exists = held is not None
-        self.values: dict[str, Any] = held["value"] if held else {}
+        variable = lookup(url, f"/variables/name/{self.name}")
+        self.exists = variable is not None
+        self.values: dict[str, Any] = variable["value"] if variable else {}
 
     def write(self, values: dict[str, Any]) -> None:
         """Replace what it holds; the largest parts are left out of what would not fit.

@@ -22,21 +22,21 @@ def retry_forgotten(url: str, pool: str) -> list[str]:
 
     The automation itself says how often and how soon, and whether it is switched on.
     """
-    held = call(url, "/automations/filter", {"automations": {"name": {"any_": [AGAIN]}}})
-    if not held or not held[0]["enabled"]:
+    automations = call(url, "/automations/filter", {"automations": {"name": {"any_": [AGAIN]}}})
+    if not automations or not automations[0]["enabled"]:
         return []
-    wanted = {
+    ended = {
         "flow_runs": {"state": {"name": {"any_": TRANSIENT}}},
         "flows": {"name": {"any_": FLOWS}},
         "work_pools": {"name": {"any_": [pool]}},
     }
-    told = []
-    for run in list(pages(url, "/flow_runs/filter", wanted)):
-        if is_forgotten(run, held[0]) and unchanged(url, run):
+    lines = []
+    for run in list(pages(url, "/flow_runs/filter", ended)):
+        if is_forgotten(run, automations[0]) and unchanged(url, run):
             state = {"type": "SCHEDULED", "name": "AwaitingRetry", "message": FORGOTTEN}
             call(url, f"/flow_runs/{run['id']}/set_state", {"state": state, "force": False})
-            told.append(f"run {run['name']}: {FORGOTTEN}")
-    return told
+            lines.append(f"run {run['name']}: {FORGOTTEN}")
+    return lines
 
 
 def is_forgotten(run: dict[str, Any], automation: dict[str, Any]) -> bool:

@@ -39,8 +39,8 @@ def settings(**more: str) -> dict[str, str]:
 
 def api_url() -> str:
     """The API of the server to use: PREFECT_API_URL, else the one that runs here."""
-    found = os.environ.get("PREFECT_API_URL") or (Service("server").running() or {}).get("url")
-    url = (found or f"http://{HOST}:{port()}/api").rstrip("/")
+    known = os.environ.get("PREFECT_API_URL") or (Service("server").running() or {}).get("url")
+    url = (known or f"http://{HOST}:{port()}/api").rstrip("/")
     if not healthy(url):
         raise ServiceError(f"no Prefect server answers at {url}; start one with: make server")
     return url
@@ -96,16 +96,19 @@ def remember(place: SplitResult | None) -> None:
 def server() -> None:
     """Start the server, unless it runs, and wait until it answers."""
     service = Service("server")
-    chosen = f"http://{HOST}:{port()}/api"
-    found = service.running()
-    url = str(found["url"]) if found else chosen
-    if found and os.environ.get("PORT") and url != chosen:
-        raise ServiceError(f"the server already runs at {url}; to move it: make stop, make server")
-    place = None if found else database()
-    if not found:
+    url = f"http://{HOST}:{port()}/api"
+    if process := service.running():
+        if os.environ.get("PORT") and process["url"] != url:
+            at = process["url"]
+            raise ServiceError(
+                f"the server already runs at {at}; to move it: make stop, make server"
+            )
+        url = str(process["url"])
+        service.wait(lambda: healthy(url))
+    else:
+        place = database()
         start_server(service, url, place)
-    service.wait(lambda: healthy(url))
-    if not found:
+        service.wait(lambda: healthy(url))
         remember(place)
     say(f"the server runs at {url.removesuffix('/api')}; its log: {service.log}")
     say(f"  export PREFECT_API_URL={url}")
@@ -137,11 +140,11 @@ def worker() -> None:
     """
     url = api_url()
     ensure_pool(url)
-    tell(close_lost(url, POOL))
+    say_each(close_lost(url, POOL))
     service = Service("worker")
-    if found := service.running():
-        if found.get("url", url) != url:
-            raise ServiceError(f"the worker serves {found['url']}, not {url}; first: make stop")
+    if process := service.running():
+        if process.get("url", url) != url:
+            raise ServiceError(f"the worker serves {process['url']}, not {url}; first: make stop")
     else:
         name = worker_name()
         command = [sys.executable, str(KEEPER), url, POOL, name]
@@ -150,7 +153,7 @@ def worker() -> None:
     say(f"a worker serves the pool {POOL!r} of {url}; its log: {service.log}")
 
 
-def tell(lines: list[str]) -> None:
+def say_each(lines: list[str]) -> None:
     """Say each line."""
     for line in lines:
         say(line)
@@ -166,17 +169,18 @@ def deploy() -> None:
 def stop() -> None:
     """End the worker, then the server; their runs stay in the database."""
     for name in ("worker", "server"):
-        found = Service(name).running()
+        process = Service(name).running()
         say(f"the {name} " + ("is stopped" if Service(name).stop() else "was not running"))
-        if name == "worker" and found and healthy(found["url"]):
-            tell(close_lost(found["url"], POOL))
+        if name == "worker" and process and healthy(process["url"]):
+            say_each(close_lost(process["url"], POOL))
 
 
 def status() -> None:
     """What runs."""
     for name in ("server", "worker"):
-        found = Service(name).running()
-        say(f"{name}: {found['url']}, pid {found['pid']}" if found else f"{name}: not running")
+        process = Service(name).running()
+        where = f"{process['url']}, pid {process['pid']}" if process else "not running"
+        say(f"{name}: {where}")
 
 
 COMMANDS = {"server": server, "worker": worker, "deploy": deploy, "stop": stop, "status": status}

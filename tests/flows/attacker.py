@@ -12,15 +12,18 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import pytest
 
-from flows.explorer.app import Explorer
+from flows.explorer.app import STATIC, application
+from flows.explorer.images import Kind
+from flows.explorer.state import Explorer
 from tasks.workspace import remembered
 from tasks.workspace.workspace import Workspace
 
 PATIENCE = 60
+DESCRIPTIONS = ("/docs", "/redoc", "/openapi.json", "/docs/oauth2-redirect")
 
 
 class Answer(NamedTuple):
@@ -148,10 +151,7 @@ def victim(explored: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     folder = tmp_path_factory.mktemp("victim")
     shutil.copytree(explored / "ws", folder / "ws")
     with remembered.during("victim"):
-        workspace = Workspace.open(str(folder / "ws"))
-        routes = Explorer(workspace).application().routes
-    paths: list[str] = [getattr(route, "path", "") for route in routes]
-    addresses = [path.replace("{dump}", "train").replace("{row}", "0") for path in paths]
+        addresses = served_addresses(Workspace.open(str(folder / "ws")))
     with exploring(folder / "ws") as running:
         cookie = running.cookie()
         while b'"ready"' not in running.ask("/api/index", cookie=cookie).body:
@@ -161,7 +161,16 @@ def victim(explored: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         told = [running.token, cookie.split("=")[1], str(folder), overview["stamp"]]
         files = [b"JFIF", b"\x89PNG", b"s000", b"import * as", b"--paper", b'id="legend"']
         secrets = [*names, *files, *(each.encode() for each in told)]
-        yield Victim(running, folder, sorted(set(addresses)), secrets)
+        yield Victim(running, folder, addresses, secrets)
+
+
+def served_addresses(workspace: Workspace) -> list[str]:
+    """Every address that answers to the page, and those where FastAPI would describe them."""
+    paths = application(Explorer(workspace)).openapi()["paths"]
+    named = [path.replace("{dump}", "train").replace("{row}", "0") for path in paths]
+    filled = {path.replace("{kind}", kind) for path in named for kind in get_args(Kind)}
+    static = {f"/static/{file.name}" for file in STATIC.iterdir()}
+    return sorted({*filled, *static, *DESCRIPTIONS})
 
 
 @pytest.fixture(autouse=True)

@@ -12,9 +12,9 @@ from flags import QUICK, TINY
 
 from flows.cli import main
 from flows.explorer import serve
-from flows.explorer.app import Explorer
 from flows.explorer.listening import listening
 from flows.explorer.login import Login
+from flows.explorer.state import Explorer
 from tasks.workspace import remembered
 from tasks.workspace.workspace import Workspace
 

@@ -14,14 +14,16 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from explored import pipeline_on
+from fastapi import FastAPI
 from PIL import Image
 from starlette.testclient import TestClient
 
 from flows.cli import main
-from flows.explorer.app import Explorer
+from flows.explorer.app import application
 from flows.explorer.guard import Guard, is_loopback
 from flows.explorer.listening import listening
 from flows.explorer.login import Login
+from flows.explorer.state import Explorer
 from stego_core.confidence import SURE
 from stego_core.errors import OptionError
 from tasks import classes
@@ -49,7 +51,7 @@ def own(explored: Path, tmp_path: Path) -> Workspace:
 def guarded(explorer: Explorer, login: Login | None = None) -> TestClient:
     """Somebody who has opened the printed address."""
     login = login or Login(8765)
-    guard = Guard(explorer.application(), "127.0.0.1", "127.0.0.1", login)
+    guard = Guard(application(explorer), "127.0.0.1", "127.0.0.1", login)
     asked = TestClient(guard, HERE, raise_server_exceptions=False)
     asked.cookies.set(login.cookie, login.session)
     return asked
@@ -90,8 +92,7 @@ class TestGuard:
 
     def test_names_of_the_server(self) -> None:
         def serves(host: str, bound: str, name: str) -> bool:
-            app = Explorer.application
-            return Guard(app, host, bound, Login(8765)).serves(name)  # type: ignore[arg-type]
+            return Guard(FastAPI(), host, bound, Login(8765)).serves(name)
 
         assert serves("0.0.0.0", "0.0.0.0", "192.168.1.7:8765")
         assert serves("::", "::", "[fe80::1]:8765")
@@ -146,6 +147,10 @@ class TestReading:
         assert answer.status_code == status
         if path != "/api/nothing":
             assert len(answer.json()["error"]) > 10
+
+    @pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json"])
+    def test_nothing_describes_the_addresses(self, asked: TestClient, path: str) -> None:
+        assert asked.get(path).status_code == 404
 
     def test_masks_are_the_stored_ids(self, asked: TestClient, explored: Path) -> None:
         item = asked.get("/api/item/train/2").json()

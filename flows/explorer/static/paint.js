@@ -8,9 +8,9 @@ const VEIL = [10, 12, 16, 190]; // over what is not highlighted
 const decoded = new Map();
 
 /** Grey values of a PNG: {width, height, values: Uint8Array}. */
-export async function greys(url, signal) {
+export async function greys(url) {
   if (!decoded.has(url)) {
-    decoded.set(url, read(url, signal));
+    decoded.set(url, read(url));
     decoded.get(url).catch(() => decoded.delete(url));
     if (decoded.size > KEPT) decoded.delete(decoded.keys().next().value);
   }

@@ -1,0 +1,45 @@
+"""What the server shows: a workspace, with what goes on in the background."""
+
+from flows.explorer.exporting import Exporting, Roots
+from flows.explorer.searching import Searching
+from tasks.summary import Summary
+from tasks.workspace import keys, remembered
+from tasks.workspace.workspace import Workspace
+
+
+class Explorer:
+    """A workspace, its index of patches, its exports; `searching` is to be started.
+
+    Attributes:
+        workspace: which one.
+        searching: the index of patches.
+        exporting: exports, inside the workspace where no roots are given.
+        editable: whether the classes may be changed.
+        version: of the workspace's state, as last looked at.
+    """
+
+    def __init__(
+        self, workspace: Workspace, roots: Roots | None = None, editable: bool = True
+    ) -> None:
+        """Show this workspace."""
+        self.workspace = workspace
+        self.searching = Searching(workspace)
+        self.exporting = Exporting(workspace, roots or Roots((workspace.exports,)))
+        self.editable = editable
+        self.renew()
+
+    def renew(self) -> None:
+        """Look at the workspace's state; what was remembered of another one is dropped.
+
+        A backfill that ended, or a workspace made anew at the same place, is another state.
+        """
+        summary = Summary(self.workspace)
+        dumps = {
+            dump: [
+                self.workspace.corpus(dump).manifest(),
+                *(summary.folder(stage, dump) is not None for stage in ("features", "masks")),
+            ]
+            for dump in summary.dumps
+        }
+        self.version = keys.digest(keys.canonical([summary.current, dumps]))[:16]
+        remembered.renew(self.version)
