@@ -2,7 +2,7 @@
 
     python benchmarks/overhead.py --images DIR --weights FILE --workers 2
 
-- pipeline: `python -m flows run`, with Prefect, Dask, records and the workspace's claim;
+- pipeline: `python -m flows run`, with Prefect, Dask, records and the workspace's lease;
 - plain: the same plans, shards and ends in as many plain processes (`benchmarks/plain.py`).
 
 The overhead is that of the row "all stages", from the first stage's beginning to the report's

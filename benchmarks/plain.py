@@ -1,4 +1,4 @@
-"""The pipeline's stages without Prefect, Dask, records and claims: `overhead.py` runs this.
+"""The pipeline's stages without Prefect, Dask, records and leases: `overhead.py` runs this.
 
 The stages' plans, shards and ends are the project's own; only what starts and follows them is
 replaced: plan, shards in plain processes (with one worker: a loop in this process), finish.

@@ -22,6 +22,7 @@ from tasks.log import Log
 from tasks.progress import Event, Progress
 from tasks.report import timings
 from tasks.summary import METHODS, Summary
+from tasks.workspace import layout
 from tasks.workspace.keys import canonical, digest
 from tasks.workspace.workspace import Workspace
 
@@ -118,7 +119,7 @@ def pretrained_table(workspace: Workspace, outcome: dict[str, Any]) -> None:
 
 def scores_table(workspace: Workspace, dump: str, scores: str) -> None:
     """Scores of a dump's masks, the baseline and the linear probe, in percent."""
-    figures = workspace.folder("scores", scores, dump).manifest()["scores"]
+    figures = workspace.folder(layout.SCORES, scores, dump).manifest()["scores"]
     rows = [
         {"method": name, "accuracy": figures[f"{prefix}accuracy"], "mIoU": figures[f"{prefix}miou"]}
         for name, prefix in METHODS.items()

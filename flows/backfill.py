@@ -25,6 +25,7 @@ from tasks.options import (
 from tasks.segmenter import refiner
 from tasks.summary import Summary
 from tasks.unchanged import check_unchanged
+from tasks.workspace import layout
 from tasks.workspace.storage import Storage
 from tasks.workspace.workspace import Workspace
 
@@ -133,7 +134,7 @@ def new_dumps(workspace: str, options: InboxOptions, failed: dict[str, str]) -> 
 
 def _finished(workspace: str) -> set[str]:
     """Dumps whose masks with the current clusters are there; none of a workspace to come."""
-    if not Storage.at(workspace).exists("workspace.json"):
+    if not Storage.at(workspace).exists(layout.ROOT_FILE):
         return set()
     summary = Summary(Workspace.open(workspace))
     return {dump for dump in summary.dumps if summary.folder("masks", dump)}
@@ -164,12 +165,12 @@ def add_features(
 ) -> None:
     """Features of one dump, and its neighbours among all dumps before it."""
     location, keys, chosen = workspace.storage.uri, current["keys"], current["options"]
-    backbone = workspace.folder("clusters", keys["clusters"]).manifest()["backbone"]
+    backbone = workspace.folder(layout.clusters(keys["clusters"])).manifest()["backbone"]
     stages.features_flow(location, dump, built("features", chosen["features"]), run, backbone)
     searched = [
         name
         for name in _up_to(workspace, dump)
-        if workspace.folder("features", keys["features"], f"{name}.zarr").finished
+        if workspace.folder(layout.features(keys["features"], name)).finished
     ]
     options = built("neighbors", chosen["neighbors"])
     table = stages.neighbors_flow(location, dump, keys["features"], searched, options, run)

@@ -8,6 +8,7 @@ from stego_core.errors import OptionError
 from tasks import model, scores
 from tasks.options import ComputeOptions, MasksOptions, ScoresOptions
 from tasks.summary import class_count
+from tasks.workspace import layout
 from tasks.workspace.workspace import Workspace
 
 
@@ -89,7 +90,7 @@ def score_dump(labelling: Labelling, keys: dict[str, str]) -> None:
 def _score(labelling: Labelling, clusters_key: str) -> tuple[str, dict[str, str]]:
     """Key of the scores of a dump's masks, and the keys of the baseline beside them."""
     keys: dict[str, str] = {}
-    imported = "imported" in labelling.workspace.folder("clusters", clusters_key).manifest()
+    imported = "imported" in labelling.workspace.folder(layout.clusters(clusters_key)).manifest()
     if labelling.scores.baseline and not imported:  # it needs features of the training images
         keys = baseline(labelling, clusters_key)
     return labelling.scores_of(clusters_key, keys.get("baseline_clusters")), keys
@@ -97,7 +98,7 @@ def _score(labelling: Labelling, clusters_key: str) -> tuple[str, dict[str, str]
 
 def baseline(labelling: Labelling, clusters_key: str) -> dict[str, str]:
     """k-means on the raw features with the same K, restarts, seed and refinement."""
-    clusters = labelling.workspace.folder("clusters", clusters_key).manifest()
+    clusters = labelling.workspace.folder(layout.clusters(clusters_key)).manifest()
     inputs = clusters["inputs"]
     dumps = [name for name, _ in inputs["dumps"]]
     options = built("clusters", {**clusters["options"], "classes": class_count(clusters)})
@@ -115,10 +116,10 @@ def clusters_from_seed(
     Raises:
         OptionError: they were imported, so nothing tells how they were made.
     """
-    clusters = workspace.folder("clusters", clusters_key).manifest()
+    clusters = workspace.folder(layout.clusters(clusters_key)).manifest()
     if "imported" in clusters:
         raise OptionError("an imported model has one seed only; leave out --seeds")
-    head = workspace.folder("heads", clusters["inputs"]["head"]).manifest()
+    head = workspace.folder(layout.head(clusters["inputs"]["head"])).manifest()
     location, features = workspace.storage.uri, clusters["inputs"]["features"]
     dumps = [name for name, _ in clusters["inputs"]["dumps"]]
     head_options = built("head", {**head["options"], "seed": seed})

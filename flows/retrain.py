@@ -13,6 +13,7 @@ from flows.settings import RunOptions, built
 from stego_core.errors import InputError
 from tasks.options import ComputeOptions, StorageOptions
 from tasks.segmenter import refiner
+from tasks.workspace import layout
 from tasks.workspace.workspace import Workspace
 
 
@@ -52,7 +53,8 @@ def retrain(
             stored = {name: built(name, held) for name, held in current["options"].items()}
             options = RunOptions(compute=run, **stored)
             refiner(options.masks)  # a package may be missing
-            backbone = place.folder("clusters", current["keys"]["clusters"]).manifest()["backbone"]
+            clusters = place.folder(layout.clusters(current["keys"]["clusters"]))
+            backbone = clusters.manifest()["backbone"]
             chosen = [name for name in there if not dumps or name in dumps]
             keys, tables = train(place, chosen, options, backbone)
             make_current(place, keys, tables, options)

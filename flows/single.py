@@ -16,6 +16,7 @@ from tasks.options import (
     Options,
     ScoresOptions,
 )
+from tasks.workspace import layout
 
 if TYPE_CHECKING:
     from tasks.summary import Summary
@@ -208,7 +209,7 @@ def _settle(place: "Workspace", stage: str, key: str, options: Options, **entrie
             entries = {"neighbors": {}, **entries}
     stored = options.model_dump(mode="json", exclude={"weights"})
     if stage == "features":
-        features = place.folder("features", key, f"{entries['dumps'][0]}.zarr").manifest()
+        features = place.folder(layout.features(key, entries["dumps"][0])).manifest()
         entries["backbone"] = features["backbone"]
     place.settle(
         keys={**keys, stage: key},

@@ -42,6 +42,7 @@ from tasks.partition import compute_partition, progressing
 from tasks.rows import FeatureRows, feature_rows
 from tasks.segmenter import masks_key, segmenter_spec
 from tasks.stage import Finish, Stage
+from tasks.workspace import layout
 from tasks.workspace.workspace import Workspace
 
 PARTITIONS_AT_ONCE = 4
@@ -172,7 +173,7 @@ def clusters_flow(
     settled = with_classes(place, dumps, options)
     device = machine.worker_device(compute_options)
     key = clusters.clusters_key(rows, head_key, settled)
-    if not place.folder("clusters", key).finished:
+    if not place.folder(layout.clusters(key)).finished:
         run_stage(clusters.plan_codes(rows, head_key, settled, device), compute_options)
         counts = clusters.plan_stability(rows, head_key, settled)
         run_stage(counts, compute_options, clusters.finish_stability)
@@ -237,7 +238,7 @@ def probe_path(
     """The fitted linear probe; None where it is not wanted or cannot be had."""
     if not options.linear_probe:
         return None
-    manifest = workspace.folder("clusters", clusters_key).manifest()
+    manifest = workspace.folder(layout.clusters(clusters_key)).manifest()
     if "imported" in manifest:
         return probe.imported(workspace, dump, clusters_key)
     inputs, seed = manifest["inputs"], manifest["options"]["seed"]
@@ -260,7 +261,7 @@ def drift_flow(workspace: str, dump: str, keys: dict[str, str]) -> dict[str, Any
     emits the event `stego.drift`, once for a dump and a head. Returns what `stego status` shows.
     """
     place = Workspace.open(workspace)
-    inputs = place.folder("clusters", keys["clusters"]).manifest()["inputs"]
+    inputs = place.folder(layout.clusters(keys["clusters"])).manifest()["inputs"]
     dumps = [name for name, _ in inputs["dumps"]]
     found = drift.measure(place, dump, keys["features"], dumps, keys["masks"])
     told = place.current().get("drift", {})

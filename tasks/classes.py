@@ -17,11 +17,11 @@ from stego_core.classes import ClassEntry, Classes
 from stego_core.errors import DamageError, InputError, OptionError, WorkspaceError
 from tasks.log import Log
 from tasks.summary import Summary
-from tasks.workspace import keys
+from tasks.workspace import keys, layout
 from tasks.workspace.workspace import Workspace
 
 log = Log(__name__)
-FILE = "classes.toml"
+FILE = layout.CLASSES_FILE
 REVISION = re.compile(r"\d{6}-[0-9a-f]{16}\.toml")
 OLD_UNDO = re.compile(r"undo to revision (\d+)")
 """Note of an undo: files from before `undoes` was stored say only there what they undo."""
@@ -191,7 +191,7 @@ def history(workspace: Workspace) -> list[Named]:
 
 
 def _folder(clusters_key: str) -> str:
-    return f"classes/{clusters_key}"
+    return layout.class_revisions(clusters_key)
 
 
 def _root(workspace: Workspace) -> Named | None:

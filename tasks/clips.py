@@ -5,7 +5,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from tasks.names import folded
-from tasks.workspace import keys, tables
+from tasks.workspace import keys, layout, tables
 from tasks.workspace.ledger import Folder
 from tasks.workspace.storage import File, Storage
 from tasks.workspace.workspace import Workspace
@@ -14,9 +14,9 @@ EXTENSIONS = {
     ".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".vob",
     ".ts", ".mts", ".m2ts", ".wmv", ".asf", ".flv", ".ogv", ".mxf", ".dv",
 }  # fmt: skip
-STAGE = "frames"
+STAGE = layout.FRAMES
 """Where frames lie, by dump."""
-IMAGES, CLIPS, FRAMES = "images", "clips.parquet", "frames.parquet"
+IMAGES, CLIPS, FRAMES = layout.IMAGES, layout.CLIPS_FILE, layout.FRAMES_FILE
 CLIP_COLUMNS = {
     "path": "string",
     "folder": "string",

@@ -16,13 +16,13 @@ from tasks.options import ClustersOptions
 from tasks.rows import FeatureRows
 from tasks.stage import Stage, Stopwatch
 from tasks.steps import Step
-from tasks.workspace import arrays, keys, tables
+from tasks.workspace import arrays, keys, layout, tables
 from tasks.workspace.arrays import Layout
 from tasks.workspace.ledger import Folder, Record
 from tasks.workspace.storage import Storage
 
 VERSION = 5
-CENTROIDS_FILE = "centroids.safetensors"
+CENTROIDS_FILE = layout.CENTROIDS_FILE
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class StabilityWork:
         """Stability of one K on the drawn codes."""
         watch = Stopwatch()
         with watch("read"):
-            codes = drawn_codes(self.storage, f"{self.path}/codes.zarr")
+            codes = drawn_codes(self.storage, layout.codes(self.path))
         clusters = shard + stability.LEAST
         with watch("infer"):
             generator = np.random.default_rng([self.seed, clusters])
@@ -71,7 +71,7 @@ class RestartWork:
         """Centroids of one start, and their inertia on the codes that all are judged on."""
         watch = Stopwatch()
         with watch("read"):
-            codes = drawn_codes(self.storage, f"{self.path}/codes.zarr")
+            codes = drawn_codes(self.storage, layout.codes(self.path))
         with watch("infer"):
             run = kmeans.restart(codes, self.classes, self.seed, shard)
         path = restart_file(self.path, shard)
@@ -104,7 +104,7 @@ class ClustersWork:
         """The centroids that images are labelled with."""
         watch = Stopwatch()
         with watch("read"):
-            codes = drawn_codes(self.storage, f"{self.path}/codes.zarr")
+            codes = drawn_codes(self.storage, layout.codes(self.path))
             start = tables.read_tensors(self.storage, restart_file(self.path, self.best))
         with watch("infer"):
             run = kmeans.lloyd(codes, start["centroids"], tolerance=kmeans.FINAL_TOLERANCE)
@@ -141,15 +141,15 @@ def plan_codes(
     least = stability.LEAST if options.classes == "auto" else options.classes
     if least is None or usable < least:
         raise CapacityError(classes_problem(usable, least or 0) or "no number of classes is given")
-    base = f"clusters/{clusters_key(rows, head_key, options)}"
-    folder = workspace.folder(f"{base}/codes.zarr")
+    base = layout.clusters(clusters_key(rows, head_key, options))
+    folder = workspace.folder(layout.codes(base))
     if folder.finished:
         return None
     head = model.head(workspace.storage, head_key, "cpu")
     depth = int(head(torch.zeros(1, 1, rows.shape()[2])).shape[-1])
     tokens = tokens_per_row(rows, depth, options.max_tokens)
-    layout = Layout((rows.total * tokens, depth), "float32", SHARD_ROWS * tokens, tokens)
-    arrays.create(workspace.storage, folder.path, {"codes": layout})
+    sampled = Layout((rows.total * tokens, depth), "float32", SHARD_ROWS * tokens, tokens)
+    arrays.create(workspace.storage, folder.path, {"codes": sampled})
     work = CodesWork(rows, head_key, folder.path, tokens, options.seed, device)
     shards = arrays.shard_count(rows.total, SHARD_ROWS)
     title = "codes" if head_key != model.IDENTITY else "codes (raw features)"
@@ -165,11 +165,11 @@ def plan_stability(rows: FeatureRows, head_key: str, options: ClustersOptions) -
     if options.classes != "auto":
         return None
     workspace = rows.workspace
-    base = f"clusters/{clusters_key(rows, head_key, options)}"
-    folder = workspace.folder(f"{base}/classes")
+    base = layout.clusters(clusters_key(rows, head_key, options))
+    folder = workspace.folder(layout.class_counts(base))
     if folder.finished:
         return None
-    codes = arrays.open_array(workspace.storage, f"{base}/codes.zarr", "codes")
+    codes = arrays.open_array(workspace.storage, layout.codes(base), "codes")
     usable = int(rows.valid().sum()) * (codes.shape[0] // rows.total)
     most = min(options.max_classes, usable // 3)
     if most <= stability.LEAST:
@@ -196,13 +196,13 @@ def finish_stability(stage: Stage, seconds: float, computed: int) -> dict[str, A
 def plan_restarts(rows: FeatureRows, head_key: str, options: ClustersOptions) -> Stage | None:
     """All k-means runs; None if they are there."""
     workspace = rows.workspace
-    base = f"clusters/{clusters_key(rows, head_key, options)}"
-    folder = workspace.folder(f"{base}/restarts")
+    base = layout.clusters(clusters_key(rows, head_key, options))
+    folder = workspace.folder(layout.restarts(base))
     if folder.finished:
         return None
     classes = choice(rows, base, options)["classes"]
     work = RestartWork(workspace.storage, base, classes, options.seed)
-    codes = arrays.open_array(workspace.storage, f"{base}/codes.zarr", "codes")
+    codes = arrays.open_array(workspace.storage, layout.codes(base), "codes")
     # The codes as read and those of valid rows; a few samples are small beside them.
     memory = 3 * codes.nbytes
     title = "k-means" if head_key != model.IDENTITY else "k-means (raw features)"
@@ -219,10 +219,10 @@ def finish_restarts(stage: Stage, seconds: float, computed: int) -> dict[str, An
 def plan(rows: FeatureRows, head_key: str, options: ClustersOptions) -> Stage | None:
     """The last iterations of the best restart; None if the clusters are there."""
     workspace = rows.workspace
-    folder = workspace.folder("clusters", clusters_key(rows, head_key, options))
+    folder = workspace.folder(layout.clusters(clusters_key(rows, head_key, options)))
     if folder.finished:
         return None
-    restarts = workspace.folder(f"{folder.path}/restarts").manifest()
+    restarts = workspace.folder(layout.restarts(folder.path)).manifest()
     manifest: dict[str, Any] = {
         "stage": "clusters",
         "version": VERSION,
@@ -235,7 +235,7 @@ def plan(rows: FeatureRows, head_key: str, options: ClustersOptions) -> Stage | 
     }
     work = ClustersWork(workspace.storage, folder.path, restarts["best"])
     title = "clusters" if head_key != model.IDENTITY else "clusters (raw features)"
-    codes = arrays.open_array(workspace.storage, f"{folder.path}/codes.zarr", "codes")
+    codes = arrays.open_array(workspace.storage, layout.codes(folder.path), "codes")
     return Stage(folder, title, "clusterings", 1, 1, work, manifest, 3 * codes.nbytes)
 
 
@@ -243,7 +243,7 @@ def choice(rows: FeatureRows, base: str, options: ClustersOptions) -> dict[str, 
     """How many classes: as given, or as found, with the curve."""
     if options.classes != "auto":
         return {"classes": options.classes}
-    found = rows.workspace.folder(f"{base}/classes").manifest()
+    found = rows.workspace.folder(layout.class_counts(base)).manifest()
     return {"classes": found["classes"], "stability": found["curve"]}
 
 

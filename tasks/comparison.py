@@ -8,9 +8,10 @@ from stego_core.benchmarks import Benchmark
 from tasks import charts, report
 from tasks.paper import DIFFERENCES
 from tasks.summary import PREPARED, Summary
+from tasks.workspace import layout
 from tasks.workspace.workspace import Workspace
 
-DOCUMENT, FIGURE = "benchmark.json", "confusion.png"
+DOCUMENT, FIGURE = layout.BENCHMARK_FILE, layout.CONFUSION_FILE
 RAW, OURS = "k-means on raw features, here", "STEGO, here"
 
 
@@ -39,7 +40,7 @@ def write(
     prepared = {dump: workspace.folder(PREPARED, dump).manifest() for dump in dumps}
     lost = sum(manifest["quarantined"] for manifest in prepared.values())
     lost += len(scored["invalid"])
-    folder = f"reports/{place(benchmark, prepared[val]['limit'])}"
+    folder = layout.report(place(benchmark, prepared[val]["limit"]))
     document = {
         "benchmark": benchmark.name,
         "workspace": workspace.storage.uri,

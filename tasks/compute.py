@@ -3,9 +3,10 @@
 import logging
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -205,29 +206,25 @@ def _result(future: Any, title: str, shard: int) -> Any:
         raise
 
 
-_open: dict[ComputeOptions, Executor] = {}
-"""Executors that are open in this process: stages of one run share theirs."""
-_opening = threading.Lock()
+_open: ContextVar[Mapping[ComputeOptions, Executor]] = ContextVar("open", default={})  # noqa: B039
+"""Executors that a run has open, which its stages and partitions share."""
 
 
 @contextmanager
 def executor(options: ComputeOptions) -> Iterator[Executor]:
-    """The executor for these options; the one already open, or a new one until the end.
+    """The executor for these options; the one that the run has open, or a new one until the end.
 
     Raises:
         OptionError: the address has the wrong form.
         OutageError: no scheduler answers there.
     """
     with ExitStack() as stack:
-        with _opening:
-            made = _open.get(options)
-            if made is None:
-                machine.hold_threads()
-                made = LoopExecutor()
-                if options.executor == "dask":
-                    made = stack.enter_context(_dask(options))
-                _open[options] = made
-                stack.callback(_open.pop, options)
+        made = _open.get().get(options)
+        if made is None:
+            machine.hold_threads()
+            dask = options.executor == "dask"
+            made = stack.enter_context(_dask(options)) if dask else LoopExecutor()
+            stack.callback(_open.reset, _open.set({**_open.get(), options: made}))
         yield made
 
 

@@ -10,11 +10,11 @@ from stego_core.confidence import Confidence, doubt
 from stego_core.errors import WorkspaceError
 from tasks.index import Entry
 from tasks.summary import Summary
-from tasks.workspace import tables
+from tasks.workspace import layout, tables
 from tasks.workspace.ledger import Folder
 from tasks.workspace.storage import Storage
 
-TABLE = "confidence.parquet"
+TABLE = layout.CONFIDENCE_FILE
 SINCE = 5
 """The version of masks since which the table has all these columns."""
 IMAGE_COLUMNS = {
@@ -67,7 +67,7 @@ class Doubtful(NamedTuple):
 
 def map_path(masks_path: str, image_id: str) -> str:
     """The file that holds an image's margins."""
-    return f"{masks_path.replace('masks/', 'confidence/', 1)}/{image_id}.png"
+    return layout.margins(masks_path, image_id)
 
 
 def columns(classes: int) -> dict[str, str]:

@@ -1,7 +1,6 @@
 """Stage corpus: a pile of images becomes a dump, a frozen index with its quarantine list."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +30,7 @@ from tasks.room import Room
 from tasks.stage import Stage, Stopwatch
 from tasks.steps import Step
 from tasks.taxonomies import load_taxonomy, taxonomy_document
+from tasks.threads import ContextThreadPool
 from tasks.unchanged import begin, check_unchanged, require_name
 from tasks.workspace import keys, tables
 from tasks.workspace.ledger import Folder, Record
@@ -81,7 +81,7 @@ class CorpusWork:
         folder = self.workspace.corpus(self.dump)
         rows = self._rows(folder, np.arange(first, last))
         room = Room(machine.budget(self.compute))
-        with watch("read"), ThreadPoolExecutor(THREADS) as pool:
+        with watch("read"), ContextThreadPool(THREADS) as pool:
             described = list(pool.map(lambda row: self._describe(row, room), rows))
         found = tallies.by_form(e["tally"] for e in described if "tally" in e)
         documents, tensors = tallies.packed(found)

@@ -19,9 +19,9 @@ from tasks.collapse import Alarm
 from tasks.decoded import ImageCache
 from tasks.model import BackboneSpec
 from tasks.options import PretrainOptions
-from tasks.workspace import tables
+from tasks.workspace import layout, tables
+from tasks.workspace.layout import WEIGHTS_FILE
 from tasks.workspace.ledger import Folder
-from tasks.workspace.workspace import WEIGHTS_FILE
 
 QUALITY_IMAGES = 64
 """Images that the label-free figures are taken on, the same ones every time."""
@@ -126,7 +126,7 @@ def resumed(
 ) -> DinoTraining:
     """The training of the newest readable checkpoint in a stage's folder, or at its start."""
     model = bare_model(spec.name)
-    path = f"backbones/{spec.digest}/{WEIGHTS_FILE}"
+    path = f"{layout.backbone(spec.digest)}/{WEIGHTS_FILE}"
     weights = tables.read_tensors(folder.storage, path)
     load_weights(model, {name: torch.from_numpy(value) for name, value in weights.items()})
     state = distillation.start(model, recipe, device)

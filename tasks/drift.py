@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from stego_core.drift import Drift, Moments, feature_drift, shares_drift, thresholds
 from stego_core.errors import CapacityError
 from tasks.rows import FeatureRows, feature_rows
-from tasks.workspace import arrays, keys, tables
+from tasks.workspace import arrays, keys, layout, tables
 from tasks.workspace.ledger import Folder
 from tasks.workspace.workspace import Workspace
 
 VERSION = 1
 BLOCK_IMAGES = 1024
 """Images whose vectors are read together: at most 16 MiB with five crops of 768 channels."""
-MOMENTS_FILE = "moments.safetensors"
+MOMENTS_FILE = layout.MOMENTS_FILE
 
 
 def measure(
@@ -51,10 +51,10 @@ def measure(
     if dump in training_dumps:
         return _manifest(dump, Drift(None, None, 0), training=True, inputs=training.inputs())
     own = feature_rows(workspace, features_key, [dump])
-    masks = workspace.folder("masks", masks_key, dump).manifest()
-    masked = [d for d in training_dumps if workspace.folder("masks", masks_key, d).finished]
+    masks = workspace.folder(layout.masks(masks_key, dump)).manifest()
+    masked = [d for d in training_dumps if workspace.folder(layout.masks(masks_key, d)).finished]
     key = drift_key(training, masks_key, masked)
-    folder = workspace.folder("drift", key, dump)
+    folder = workspace.folder(layout.DRIFT, key, dump)
     pins = {"index": own.manifest(dump)["index"], "dump": dump}
     folder.plan(pins)
     if folder.finished:
@@ -109,7 +109,7 @@ def _shares(
     own = np.asarray(pixels, np.int64)
     total = np.zeros_like(own)
     for dump in masked:
-        manifest = workspace.folder("masks", masks_key, dump).manifest()
+        manifest = workspace.folder(layout.masks(masks_key, dump)).manifest()
         total += np.asarray(manifest["pixels"], np.int64)
     try:
         return shares_drift(total, own)

@@ -17,7 +17,7 @@ from tasks.options import LEAST_CROP, FeaturesOptions
 from tasks.room import reading_memory
 from tasks.stage import Stage, Stopwatch
 from tasks.steps import Step
-from tasks.workspace import arrays, keys
+from tasks.workspace import arrays, keys, layout
 from tasks.workspace.arrays import Layout
 from tasks.workspace.ledger import Folder, Record
 from tasks.workspace.workspace import Workspace
@@ -143,7 +143,7 @@ def plan(
     """
     require_patches("--crop-size", options.crop_size, spec.patch, LEAST_CROP)
     corpus = workspace.corpus(dump).manifest()
-    folder = workspace.folder("features", features_key(options, spec), f"{dump}.zarr")
+    folder = workspace.folder(layout.features(features_key(options, spec), dump))
     folder.plan({"index": corpus["index"], "dump": dump})
     if folder.finished:
         return None

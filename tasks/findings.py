@@ -11,7 +11,7 @@ from tasks.listing import PAGE_COLUMNS
 from tasks.log import Log
 from tasks.options import ReadOptions
 from tasks.stage import Stage
-from tasks.workspace import tables
+from tasks.workspace import layout, tables
 from tasks.workspace.ledger import Folder, Record
 from tasks.workspace.workspace import Workspace
 
@@ -66,7 +66,7 @@ def alike(stage: Stage) -> list[str]:
     seen: set[int] = set()
     copies, example = 0, ""
     wanted = ["path", "digest", *(PAGE_COLUMNS if "pages" in stage.manifest else {})]
-    place = f"{stage.folder.path}/index.parquet"
+    place = f"{stage.folder.path}/{layout.INDEX_FILE}"
     for row in tables.stream_rows(stage.folder.storage, place, wanted):
         mark = hash((row["digest"], row.get("page")))
         if mark in seen:

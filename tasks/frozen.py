@@ -12,12 +12,12 @@ from tasks.leftout import Told
 from tasks.listing import FACTS, LISTING, Listed, Wish, column_names, facts_of, listed
 from tasks.options import CorpusOptions
 from tasks.taxonomies import taxonomy_document
-from tasks.workspace import keys, tables
+from tasks.workspace import keys, layout, tables
 from tasks.workspace.ledger import Folder
 from tasks.workspace.storage import Storage
 from tasks.workspace.workspace import Workspace
 
-COCO = "coco.parquet"
+COCO = layout.COCO_FILE
 
 
 @dataclass(frozen=True)

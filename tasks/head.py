@@ -21,14 +21,14 @@ from tasks.shifted import ShiftedImages
 from tasks.stage import Stage, Stopwatch
 from tasks.steps import Step
 from tasks.trainingloop import TrainingLoop
-from tasks.workspace import arrays, keys, tables
+from tasks.workspace import arrays, keys, layout, tables
 from tasks.workspace.ledger import Folder, Record
 
 VERSION = 8
 TITLE = "head"
 CHECKPOINT_STEPS = 200
 REPORT_STEPS = 20
-CURVE_FILE = "curve.parquet"
+CURVE_FILE = layout.CURVE_FILE
 AVERAGING = 0.99
 """Of the head's weights, over about a hundred steps; the published recipe keeps the last ones."""
 
@@ -106,7 +106,7 @@ def plan(
     """
     weights = options.calibration().weights
     key = head_key(rows, neighbors_key, options)
-    folder = rows.workspace.folder("heads", key)
+    folder = rows.workspace.folder(layout.head(key))
     if folder.finished:
         return None
     manifest = {
@@ -175,7 +175,7 @@ def neighbor_ids(rows: FeatureRows, neighbors_key: str) -> NDArray[np.int64]:
     storage = rows.workspace.storage
     return np.concatenate(
         [
-            arrays.read_rows(storage, f"neighbors/{neighbors_key}/{dump}.zarr", "ids", slice(None))
+            arrays.read_rows(storage, layout.neighbors(neighbors_key, dump), "ids", slice(None))
             for dump in rows.dumps
         ]
     )

@@ -14,12 +14,12 @@ from tasks import clips, images, pages, values
 from tasks.labels import class_ids
 from tasks.prefetch import ahead
 from tasks.rendering import Renderer
-from tasks.workspace import keys, tables
+from tasks.workspace import keys, layout, tables
 from tasks.workspace.remembered import remembered
 from tasks.workspace.storage import Storage
 from tasks.workspace.workspace import Workspace
 
-INDEX, QUARANTINE = "index.parquet", "quarantine.parquet"
+INDEX, QUARANTINE = layout.INDEX_FILE, layout.QUARANTINE_FILE
 FETCHES_AHEAD = 4
 """Image files that are fetched while the one before them is being worked on."""
 DECODED_AHEAD = 1
@@ -183,7 +183,7 @@ class IndexReader:
 
 def drawn_label(dump: str, image_id: str) -> str:
     """Where a label that was drawn lies in the workspace."""
-    return f"corpus/{dump}/labels/{image_id}.png"
+    return layout.label(dump, image_id)
 
 
 @remembered(16)

@@ -11,10 +11,11 @@ from tasks.entries import Entry, entries_of
 from tasks.labelfiles import LabelFiles, found_labels
 from tasks.leftout import Told
 from tasks.names import composed, image_ids, require_distinct, stem, storable
+from tasks.workspace import layout
 from tasks.workspace.ledger import Folder
 from tasks.workspace.storage import File, Storage
 
-LISTING, FACTS = "listing.parquet", "listing.json"
+LISTING, FACTS = layout.LISTING_FILE, layout.FACTS_FILE
 ESCAPED_NAME = "\\udc"
 """What `storable` leaves in a name for a byte that is not UTF-8."""
 LISTING_COLUMNS = {

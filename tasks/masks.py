@@ -29,7 +29,7 @@ from tasks.segmenter import (
 )
 from tasks.stage import Stage, Stopwatch
 from tasks.steps import Step
-from tasks.workspace import keys
+from tasks.workspace import keys, layout
 from tasks.workspace.ledger import Folder, Record
 from tasks.workspace.uploads import Uploads
 from tasks.workspace.workspace import Workspace
@@ -171,7 +171,7 @@ class MasksWork:
         if self.overlays:
             shown, covered = coloured(found.classes, colours), found.classes != VOID
             blended = overlay(image, shown, covered=covered)
-            path = f"{self.path.replace('masks/', 'overlays/', 1)}/{image_id}.jpg"
+            path = layout.overlay(self.path, image_id)
             uploads.write(path, images.encode_overlay(blended))
         return content
 

@@ -18,10 +18,11 @@ from stego_core import meanshift
 from stego_core.errors import OptionError, WeightsError
 from stego_core.head import Head, IdentityHead, MeanShiftHead
 from tasks import checkpointfile, hub, machine
-from tasks.workspace import keys, tables
+from tasks.workspace import keys, layout, tables
+from tasks.workspace.layout import WEIGHTS_FILE
 from tasks.workspace.ledger import Folder
 from tasks.workspace.storage import Storage
-from tasks.workspace.workspace import WEIGHTS_FILE, Workspace
+from tasks.workspace.workspace import Workspace
 
 UNTRAINED, BUNDLED, TIMM = "untrained", "bundled", "timm"
 """Values of `--weights` that are not files."""
@@ -32,7 +33,7 @@ LOADING = 3
 """So many times its weights a backbone takes while it is loaded: stored, as tensors, built."""
 NESTS = ("state_dict", "model", "teacher", "student")
 HUB_FILE, BUNDLED_FILE = "model.safetensors", "scenes.safetensors"
-HEAD_FILE = "head.safetensors"
+HEAD_FILE = layout.HEAD_FILE
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def keep(
     content = [name.split(".")[0], digests(tensors), *(["imagenet"] if differs else [])]
     digest = keys.digest(keys.canonical(content))
     spec = BackboneSpec(name, own.layer, digest, own.patch, own.channels, note, differs)
-    folder = workspace.folder("backbones", digest)
+    folder = workspace.folder(layout.backbone(digest))
     if not folder.finished:
         tables.write_tensors(workspace.storage, f"{folder.path}/{WEIGHTS_FILE}", tensors)
         folder.finish({"backbone": spec.name, "digest": digest, "note": note})
@@ -230,7 +231,7 @@ def backbone(storage: Storage, spec: BackboneSpec, device: str) -> backbones.Bac
     Raises:
         OptionError: the workspace lacks its weights.
     """
-    path = f"backbones/{spec.digest}/{WEIGHTS_FILE}"
+    path = f"{layout.backbone(spec.digest)}/{WEIGHTS_FILE}"
     if not storage.exists(path):
         raise OptionError(f"{storage.uri} lacks the backbone's weights ({path}); run `stego run`")
     model = backbones.bare_model(spec.name)
@@ -247,7 +248,7 @@ def head(storage: Storage, key: str, device: str) -> nn.Module:
     """A trained head in eval mode, or the identity, built once per process."""
     if key == IDENTITY:
         return IdentityHead()
-    tensors = tables.read_tensors(storage, f"heads/{key}/{HEAD_FILE}")
+    tensors = tables.read_tensors(storage, f"{layout.head(key)}/{HEAD_FILE}")
     code_size, channels = tensors["linear.weight"].shape
     with torch.random.fork_rng(devices=[]):
         built = Head(channels, code_size)
@@ -258,5 +259,5 @@ def head(storage: Storage, key: str, device: str) -> nn.Module:
 
 def _recipe(storage: Storage, key: str) -> str:
     """How a head was trained; imported ones are STEGO's."""
-    options = Folder(storage, f"heads/{key}").manifest().get("options", {})
+    options = Folder(storage, layout.head(key)).manifest().get("options", {})
     return str(options.get("recipe", "stego"))

@@ -7,6 +7,7 @@ from hashlib import blake2b
 from pathlib import PurePosixPath
 
 from stego_core.errors import InputError
+from tasks.workspace import layout
 
 MASK_ENDINGS = (".png", ".jpg")
 """What masks, maps of margins and overlays are called behind an id."""
@@ -14,7 +15,7 @@ NAME_BYTES = 255 - len(".png")
 """Longest last part of an id: a file's name is at most 255 bytes nearly everywhere."""
 PATH_BYTES = 700
 """Longest id: an object's key has at most 1,024 bytes, with the folders above it."""
-RESERVED = {"plan.json", "manifest.json", "confidence.parquet", "records"}
+RESERVED = {layout.PLAN, layout.MANIFEST, layout.RECORDS, layout.CONFIDENCE_FILE}
 """What else lies in a folder of masks: no folder of images may have such a name there."""
 MARK = "~"
 KEPT_BYTES = 100

@@ -23,7 +23,7 @@ from tasks.patchkey import VERSION
 from tasks.patchkey import searchable as searchable
 from tasks.stage import Finish, Stage, Stopwatch
 from tasks.steps import Step
-from tasks.workspace import arrays, keys, tables
+from tasks.workspace import arrays, keys, layout, tables
 from tasks.workspace.arrays import Layout
 from tasks.workspace.ledger import Record
 from tasks.workspace.workspace import Workspace
@@ -69,7 +69,7 @@ def patch_rows(workspace: Workspace) -> PatchRows:
 def with_features(workspace: Workspace, key: str) -> list[str]:
     """Dumps whose features are finished, in order of arrival."""
     dumps = workspace.dumps()
-    return [d for d in dumps if workspace.folder("features", key, f"{d}.zarr").finished]
+    return [d for d in dumps if workspace.folder(layout.features(key, d)).finished]
 
 
 def search(workspace: Workspace) -> PatchSearch:

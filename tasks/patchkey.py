@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from stego_core.errors import WorkspaceError
 from tasks.rows import FeatureRows
 from tasks.summary import Summary
-from tasks.workspace import keys
+from tasks.workspace import keys, layout
 from tasks.workspace.ledger import Folder
 from tasks.workspace.workspace import Workspace
 
@@ -30,12 +30,12 @@ def trained_rows(workspace: Workspace) -> FeatureRows:
 
 def index_path(trained: FeatureRows) -> str:
     """The folder of the index whose codebook is made from these rows."""
-    return f"patches/{keys.key('patches', VERSION, None, trained.inputs())}"
+    return layout.patches(keys.key("patches", VERSION, None, trained.inputs()))
 
 
 def codes_folder(workspace: Workspace, path: str, dump: str) -> Folder:
     """Where a dump's codes lie, a Zarr group."""
-    return workspace.folder(path, f"{dump}.zarr")
+    return workspace.folder(path, layout.zarr(dump))
 
 
 def recall_folder(workspace: Workspace, path: str, dumps: Sequence[str]) -> Folder:

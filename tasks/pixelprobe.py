@@ -24,7 +24,7 @@ from tasks.rows import FeatureRows, PatchCache
 from tasks.stage import Stage, Stopwatch
 from tasks.steps import Step
 from tasks.trainingloop import TrainingLoop
-from tasks.workspace import arrays, keys, tables
+from tasks.workspace import arrays, keys, layout, tables
 from tasks.workspace.ledger import Folder, Record
 
 VERSION = 1
@@ -185,7 +185,7 @@ def folder(rows: FeatureRows, head_key: str, seed: int) -> Folder:
     """Where a head's probe lies."""
     inputs = {**rows.inputs(), "head": head_key, "seed": seed}
     key = keys.key("pixelprobe", VERSION, None, inputs)
-    return rows.workspace.folder("scores", "probes", key)
+    return rows.workspace.folder(layout.SCORES, "probes", key)
 
 
 def plan(rows: FeatureRows, head_key: str, seed: int, options: ComputeOptions) -> Stage | None:
@@ -196,7 +196,7 @@ def plan(rows: FeatureRows, head_key: str, seed: int, options: ComputeOptions) -
     place = folder(rows, head_key, seed)
     if place.finished:
         return None
-    trained: dict[str, Any] = rows.workspace.folder("heads", head_key).manifest()["options"]
+    trained: dict[str, Any] = rows.workspace.folder(layout.head(head_key)).manifest()["options"]
     work = PixelProbeWork(
         rows,
         head_key,

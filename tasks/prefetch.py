@@ -2,9 +2,11 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from itertools import islice
 from typing import TypeVar
+
+from tasks.threads import ContextThreadPool
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -22,7 +24,7 @@ def ahead(items: Iterable[T], fetch: Callable[[T], R], depth: int) -> Iterator[t
         Exception: what `fetch` raised, when its item's turn comes; later items are not begun.
     """
     source, waiting = iter(items), deque[tuple[T, Future[R]]]()
-    pool = ThreadPoolExecutor(depth, thread_name_prefix="ahead")
+    pool = ContextThreadPool(depth, thread_name_prefix="ahead")
     try:
         waiting.extend((item, pool.submit(fetch, item)) for item in islice(source, depth))
         while waiting:

@@ -26,14 +26,14 @@ from tasks.stage import Stage, Stopwatch
 from tasks.steps import Step
 from tasks.summary import PREPARED
 from tasks.taxonomies import taxonomy_document
-from tasks.workspace import keys, tables
+from tasks.workspace import keys, layout, tables
 from tasks.workspace.ledger import Folder, Record
 from tasks.workspace.uploads import Uploads
 from tasks.workspace.workspace import Workspace
 
 VERSION = 1
 SHARD_IMAGES = 32
-LISTING, TAXONOMY = "listing.parquet", "taxonomy.json"
+LISTING, TAXONOMY = layout.LISTING_FILE, layout.TAXONOMY_FILE
 LISTING_COLUMNS = dict.fromkeys(Pair._fields, "string")
 QUARANTINE_COLUMNS = {"path": "string", "reason": "string"}
 WORST_PIXELS = 2048 * 1024

@@ -23,14 +23,15 @@ from tasks.options import ComputeOptions, PretrainOptions
 from tasks.stage import Stage, Stopwatch
 from tasks.steps import Step
 from tasks.trainingloop import TrainingLoop
-from tasks.workspace import keys, tables
+from tasks.workspace import keys, layout, tables
+from tasks.workspace.layout import WEIGHTS_FILE
 from tasks.workspace.ledger import Folder, Record
-from tasks.workspace.workspace import WEIGHTS_FILE, Workspace
+from tasks.workspace.workspace import Workspace
 
 VERSION = 1
 TITLE = "pretrain"
 REPORT_STEPS = 10
-CURVE_FILE, QUALITY_FILE = "curve.parquet", "quality.parquet"
+CURVE_FILE, QUALITY_FILE = layout.CURVE_FILE, layout.QUALITY_FILE
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,14 @@ from tasks.index import IndexReader
 from tasks.rows import FeatureRows
 from tasks.stage import Stage, Stopwatch
 from tasks.steps import Step
-from tasks.workspace import arrays, keys, tables
+from tasks.workspace import arrays, keys, layout, tables
 from tasks.workspace.ledger import Folder, Record
 from tasks.workspace.workspace import Workspace
 
 VERSION = 1
 PROBE_TOKENS = 300_000
 """Tokens that the probe is fitted on, at most."""
-PROBE_FILE = "probe.safetensors"
+PROBE_FILE = layout.PROBE_FILE
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def probe_key(rows: FeatureRows, head_key: str, seed: int) -> str:
 
 def folder(rows: FeatureRows, head_key: str, seed: int) -> Folder:
     """Where a head's probe lies."""
-    return rows.workspace.folder("scores", "probes", probe_key(rows, head_key, seed))
+    return rows.workspace.folder(layout.SCORES, "probes", probe_key(rows, head_key, seed))
 
 
 def can_fit(rows: FeatureRows, dump: str) -> bool:
@@ -130,13 +130,13 @@ def imported(workspace: Workspace, dump: str, clusters_key: str) -> str | None:
     """File of the probe that came with imported clusters; None where it does not know the
     classes of the dump's labels.
     """
-    held = workspace.folder("clusters", clusters_key).manifest()["probe"]
+    held = workspace.folder(layout.clusters(clusters_key)).manifest()["probe"]
     classes = IndexReader(workspace, dump).taxonomy().classes
     if held is None or held["classes"] != len(classes):
         return None
     if held["names"] is not None and held["names"] != list(classes):
         return None
-    return f"clusters/{clusters_key}/{PROBE_FILE}"
+    return f"{layout.clusters(clusters_key)}/{PROBE_FILE}"
 
 
 def plan(rows: FeatureRows, head_key: str, seed: int, device: str) -> Stage | None:

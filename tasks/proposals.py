@@ -19,6 +19,7 @@ from tasks.log import Log
 from tasks.options import CorpusOptions
 from tasks.summary import Summary
 from tasks.taxonomies import load_taxonomy
+from tasks.workspace import layout
 from tasks.workspace.ledger import Folder
 from tasks.workspace.storage import Storage
 
@@ -99,7 +100,7 @@ def from_previous(summary: Summary) -> tuple[list[Proposal], dict[str, str]]:
 def _masks_of(summary: Summary, clusters_key: str, dump: str) -> Folder | None:
     """A dump's finished masks that were made with other clusters."""
     for key in summary.workspace.storage.names("masks"):
-        folder = summary.workspace.folder("masks", key, dump)
+        folder = summary.workspace.folder(layout.masks(key, dump))
         if folder.finished and folder.manifest()["inputs"]["clusters"] == clusters_key:
             return folder
     return None

@@ -18,7 +18,7 @@ from tasks.clusters import CENTROIDS_FILE
 from tasks.model import HEAD_FILE, BackboneSpec
 from tasks.probe import PROBE_FILE
 from tasks.taxonomies import load_taxonomy
-from tasks.workspace import keys, tables
+from tasks.workspace import keys, layout, tables
 from tasks.workspace.workspace import Workspace
 
 VERSION = 1
@@ -198,7 +198,7 @@ def keep(workspace: Workspace, checkpoint: Checkpoint) -> Imported:
 def _keep_head(workspace: Workspace, parts: Published, common: Mapping[str, Any]) -> str:
     inputs = {"backbone": common["backbone"]["digest"], "head": model.digests(parts.head)}
     key = keys.key("imported head", VERSION, None, inputs)
-    folder = workspace.folder("heads", key)
+    folder = workspace.folder(layout.head(key))
     if not folder.finished:
         tables.write_tensors(workspace.storage, f"{folder.path}/{HEAD_FILE}", parts.head)
         folder.finish({**common, "stage": "head", "inputs": inputs})
@@ -217,7 +217,7 @@ def _keep_clusters(
         probe = {"classes": len(parts.probe.weight), "names": classes}
     pins = {"head": head, "tensors": model.digests(tensors), "names": checkpoint.names}
     key = keys.key("imported clusters", VERSION, None, {**pins, "probe": probe})
-    folder = workspace.folder("clusters", key)
+    folder = workspace.folder(layout.clusters(key))
     if not folder.finished:
         storage = workspace.storage
         tables.write_tensors(

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
-from rasterio._err import CPLE_BaseError  # what GDAL says itself; it has no public name
 from rasterio.enums import MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader, MemoryFile
@@ -61,7 +60,9 @@ def opened(content: bytes, bands: Sequence[int] | None = None) -> Iterator["Rast
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         try:
             dataset = file.open(driver=driver)
-        except (RasterioError, CPLE_BaseError):
+        except Exception as error:
+            if not is_gdal_error(error):
+                raise
             dataset = None
         if dataset is None:
             yield None
@@ -69,9 +70,16 @@ def opened(content: bytes, bands: Sequence[int] | None = None) -> Iterator["Rast
         with dataset:
             try:
                 yield Raster(dataset, tiff_tags(content) if driver == "GTiff" else {}, bands)
-            except (RasterioError, CPLE_BaseError) as error:
+            except Exception as error:
+                if not is_gdal_error(error):
+                    raise
                 reason = " ".join(str(error.__cause__ or error).split())
                 raise ImageError(f"cannot be decoded: {reason}") from None
+
+
+def is_gdal_error(error: Exception) -> bool:
+    """Whether rasterio or GDAL raised it; the classes of GDAL's own errors have no public name."""
+    return isinstance(error, RasterioError) or type(error).__name__.startswith("CPLE_")
 
 
 class Raster(RasterForm):

@@ -20,7 +20,7 @@ from tasks.leftout import Told
 from tasks.quarantine import quarantined
 from tasks.rows import FeatureRows
 from tasks.summary import Summary
-from tasks.workspace import arrays, tables
+from tasks.workspace import arrays, layout, tables
 from tasks.workspace.workspace import Workspace
 
 GALLERY = 12
@@ -44,7 +44,7 @@ def write(workspace: Workspace, name: str) -> str:
     """
     summary = Summary(workspace)
     html = page.render(gathered(summary))
-    path = f"reports/{name}/index.html"
+    path = f"{layout.report(name)}/{layout.PAGE_FILE}"
     workspace.storage.write(path, html.encode())
     return workspace.storage.full(path)
 
@@ -180,7 +180,7 @@ def curves(summary: Summary) -> page.TrainingCurves | None:
     head = summary.whole("head")
     if head is None or "imported" in head:
         return None
-    path = f"heads/{summary.keys['head']}/curve.parquet"
+    path = f"{layout.head(summary.keys['head'])}/{layout.CURVE_FILE}"
     table = tables.read_table(summary.workspace.storage, path)
     columns = {name: np.asarray(table.column(name)) for name in table.column_names}
     return page.TrainingCurves(columns, head["shifts"])
@@ -218,7 +218,7 @@ def seed_figure(summary: Summary) -> page.SeedFigure | None:
     query = int(valid[np.argmin(np.abs(valid - query))])
     table = arrays.read_rows(
         summary.workspace.storage,
-        f"neighbors/{keys['neighbors']}/{rows.dumps[0]}.zarr",
+        layout.neighbors(keys["neighbors"], rows.dumps[0]),
         "ids",
         slice(query, query + 1),
     )[0]

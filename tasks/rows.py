@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from stego_core.errors import WorkspaceError
 from tasks.prefetch import ahead
-from tasks.workspace import arrays
+from tasks.workspace import arrays, layout
 from tasks.workspace.remembered import remembered
 from tasks.workspace.workspace import Workspace
 
@@ -38,7 +38,7 @@ class FeatureRows:
 
     def path(self, dump: str) -> str:
         """The Zarr group of one dump."""
-        return f"features/{self.key}/{dump}.zarr"
+        return layout.features(self.key, dump)
 
     def manifest(self, dump: str) -> dict[str, Any]:
         """The features stage's manifest of one dump."""

@@ -21,6 +21,7 @@ from tasks.segmenter import SegmenterSpec, predicted_memory
 from tasks.stage import Stage, Stopwatch, summed
 from tasks.steps import Step
 from tasks.workspace import keys, tables
+from tasks.workspace.layout import SCORES
 from tasks.workspace.ledger import Folder, Record
 from tasks.workspace.workspace import Workspace
 
@@ -205,7 +206,7 @@ def plan(workspace: Workspace, dump: str, sources: Sources, device: str) -> Stag
     corpus = workspace.corpus(dump).manifest()
     if not corpus["labelled"]:
         return None
-    folder = workspace.folder("scores", scores_key(workspace, dump, sources), dump)
+    folder = workspace.folder(SCORES, scores_key(workspace, dump, sources), dump)
     if folder.finished:
         return None
     centroids = sources.spec.centroids()
@@ -268,15 +269,14 @@ def spread(workspace: Workspace, dump: str, scored: Mapping[int, str]) -> dict[s
     """How far a dump's figures differ from seed to seed.
 
     Args:
-        workspace: holds the scores.
-        dump: the dump.
+        workspace, dump: whose scores.
         scored: key of the scores by seed.
 
     Returns:
         `seeds`, and for each figure its `mean`, `std` (of a sample; None for one seed), `least`
         and `greatest`, in percent; figures that were not measured are left out.
     """
-    tables = [workspace.folder("scores", key, dump).manifest()["scores"] for key in scored.values()]
+    tables = [workspace.folder(SCORES, key, dump).manifest()["scores"] for key in scored.values()]
     figures = {}
     for name, first in tables[0].items():
         values = [table[name] for table in tables]

@@ -12,7 +12,7 @@ from stego_core.inference import Segmenter, View
 from tasks import model
 from tasks.options import MasksOptions
 from tasks.room import reading_memory
-from tasks.workspace import keys, tables
+from tasks.workspace import keys, layout, tables
 from tasks.workspace.storage import Storage
 from tasks.workspace.workspace import Workspace
 
@@ -77,13 +77,13 @@ class SegmenterSpec:
 
 @lru_cache(maxsize=4)
 def _centroids(storage: Storage, clusters_key: str) -> NDArray[np.float32]:
-    path = f"clusters/{clusters_key}/centroids.safetensors"
+    path = f"{layout.clusters(clusters_key)}/{layout.CENTROIDS_FILE}"
     return tables.read_tensors(storage, path)["centroids"]
 
 
 def segmenter_spec(workspace: Workspace, clusters_key: str, options: MasksOptions) -> SegmenterSpec:
     """The segmenter of a finished clusters folder."""
-    clusters = workspace.folder("clusters", clusters_key).manifest()
+    clusters = workspace.folder(layout.clusters(clusters_key)).manifest()
     return SegmenterSpec(
         workspace.storage,
         model.BackboneSpec(**clusters["backbone"]),
@@ -111,7 +111,7 @@ def masks_key(clusters_key: str, options: MasksOptions) -> str:
 
 def masks_path(clusters_key: str, options: MasksOptions, dump: str) -> str:
     """Folder of a dump's masks."""
-    return f"masks/{masks_key(clusters_key, options)}/{dump}"
+    return layout.masks(masks_key(clusters_key, options), dump)
 
 
 def predicted_memory(pixels: int, classes: int, options: MasksOptions) -> int:

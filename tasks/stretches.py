@@ -1,7 +1,6 @@
 """Looking into a dump's clips before their frames are cut: what each is, and its stretches."""
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from typing import Any, NamedTuple
@@ -11,8 +10,9 @@ from tasks import clips
 from tasks.leftout import is_clip, is_image
 from tasks.listing import ESCAPED_NAME
 from tasks.names import storable
+from tasks.threads import ContextThreadPool
 from tasks.video import Clip, Facts, Watched
-from tasks.workspace import tables
+from tasks.workspace import layout, tables
 from tasks.workspace.ledger import Folder
 from tasks.workspace.storage import File, Storage
 
@@ -21,7 +21,7 @@ STRETCH_BYTES = 16 * 2**10
 """At least so much of a clip is a stretch: a header may lie about the length."""
 PROBES = 8
 """Clips whose headers are read at the same time."""
-STRETCHES = "stretches.parquet"
+STRETCHES = layout.STRETCHES_FILE
 STRETCH_COLUMNS = {
     "clip": "string",
     "folder": "string",
@@ -48,7 +48,7 @@ def freeze(
     found = [file for file in files if is_clip(file.path)]
     beside = [storable(file.path) for file in files if is_image(file.path)]
     paths = [storable(file.path) for file in found]
-    with ThreadPoolExecutor(PROBES) as pool:
+    with ContextThreadPool(PROBES) as pool:
         known = list(pool.map(lambda file: _probed(source, file, max_pixels), found))
     columns: dict[str, list[Any]] = {name: [] for name in clips.CLIP_COLUMNS}
     stretches: dict[str, list[Any]] = {name: [] for name in STRETCH_COLUMNS}

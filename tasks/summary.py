@@ -9,10 +9,12 @@ import numpy as np
 
 from stego_core.confidence import Confidence
 from stego_core.errors import WorkspaceError
+from tasks.workspace import layout
+from tasks.workspace.layout import WEIGHTS_FILE
 from tasks.workspace.ledger import Folder
-from tasks.workspace.workspace import WEIGHTS_FILE, Workspace
+from tasks.workspace.workspace import Workspace
 
-PREPARED = "prepared"
+PREPARED = layout.PREPARED
 """Where the squares of published data sets lie, by dump."""
 METHODS = {
     "STEGO": "",
@@ -87,7 +89,7 @@ class Summary:
     def scores(self, dump: str) -> dict[str, Any] | None:
         """The scores' manifest of a dump's current masks, if there is one."""
         key = self.current.get("scores", {}).get(dump)
-        folder = self.workspace.folder("scores", key or "none", dump)
+        folder = self.workspace.folder(layout.SCORES, key or "none", dump)
         return folder.manifest() if key and folder.finished else None
 
     def sure(self) -> Confidence:
@@ -101,8 +103,8 @@ class Summary:
 
     def pretrained(self) -> list[dict[str, Any]]:
         """Every backbone that was trained here: name, where its weights are, figures."""
-        keys = self.workspace.storage.names("pretrain")
-        folders = [self.workspace.folder("pretrain", key) for key in keys]
+        keys = self.workspace.storage.names(layout.PRETRAIN)
+        folders = [self.workspace.folder(layout.PRETRAIN, key) for key in keys]
         return [
             {
                 "backbone": manifest["start"]["name"],

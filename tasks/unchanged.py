@@ -8,7 +8,7 @@ from tasks import clips
 from tasks.leftout import is_clip, is_image
 from tasks.listing import LISTING, facts_of
 from tasks.names import folded, storable
-from tasks.workspace import keys, tables
+from tasks.workspace import keys, layout, tables
 from tasks.workspace.ledger import Folder
 from tasks.workspace.storage import File, Storage
 from tasks.workspace.workspace import Workspace
@@ -175,7 +175,7 @@ def _listing(workspace: Workspace, dump: str) -> dict[str, list[Any]]:
 def _digests(workspace: Workspace, dump: str) -> dict[str, dict[str, str]]:
     """Digests that the index holds, of images and of labels by their paths."""
     folder = workspace.corpus(dump)
-    index = tables.read_table(folder.storage, f"{folder.path}/index.parquet").to_pydict()
+    index = tables.read_table(folder.storage, f"{folder.path}/{layout.INDEX_FILE}").to_pydict()
     return {
         "digest": dict(zip(index["path"], index["digest"], strict=True)),
         "label_digest": dict(zip(index["label"], index["label_digest"], strict=True)),

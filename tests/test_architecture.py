@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -65,3 +66,37 @@ def test_core_draws_from_no_global_generator() -> None:
     drawing = re.compile(r"np\.random\.(rand|randn|randint|choice|permutation|seed|shuffle)\b")
     for path in (ROOT / "stego_core").glob("*.py"):
         assert not drawing.search(path.read_text()), path
+
+
+DOCUMENTED = {("s3fs.core", "add_retryable_error")}
+"""Public names that live in a module of internals."""
+INTERNAL = ("zarr.core", "s3fs.core", "pyarrow.lib", "distributed.utils", "rasterio._err")
+"""Modules that their libraries do not document for others."""
+
+
+def imported_names(path: Path) -> Iterator[tuple[str, str]]:
+    """Module and name of every import of a file, wherever it stands."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, "") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield from ((node.module or "", alias.name) for alias in node.names)
+
+
+def is_private(module: str, name: str) -> bool:
+    parts = [*module.split("."), name]
+    hidden = any(part.startswith("_") and not part.startswith("__") for part in parts)
+    inside = any(f"{module}.".startswith(f"{internal}.") for internal in INTERNAL)
+    return hidden or (inside and (module, name) not in DOCUMENTED)
+
+
+def test_no_private_module_of_a_library_is_imported() -> None:
+    ours = {*ROOMS, "infra", "__future__"}
+    files = [*sources(), *(ROOT / "infra").rglob("*.py")]
+    private = [
+        f"{path.relative_to(ROOT)}: {module} {name}"
+        for path in files
+        for module, name in imported_names(path)
+        if module.split(".")[0] not in ours | sys.stdlib_module_names and is_private(module, name)
+    ]
+    assert private == []

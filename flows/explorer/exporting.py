@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter
@@ -12,6 +13,7 @@ from flows.explorer.answers import Change, Forbidden
 from stego_core.errors import InputError, OptionError, StegoError, WorkspaceError
 from tasks.log import Log
 from tasks.progress import Event
+from tasks.threads import context_thread
 from tasks.workspace.inside import inside
 from tasks.workspace.storage import Storage
 from tasks.workspace.workspace import Workspace
@@ -107,7 +109,7 @@ class Exporting:
             if self.state["state"] == "running":
                 raise WorkspaceError("an export is under way; wait for its end")
             self._say("running", f"exporting to {out.uri}")
-        threading.Thread(target=self._run, args=(request, out), name="export", daemon=True).start()
+        context_thread(partial(self._run, request, out), "export").start()
         return self.state
 
     def _run(self, request: Request, out: Storage) -> None:

@@ -14,6 +14,7 @@ from tasks.log import Log
 from tasks.options import StorageOptions
 from tasks.progress import Progress
 from tasks.summary import Summary
+from tasks.threads import context_thread
 from tasks.workspace.workspace import Workspace
 
 if TYPE_CHECKING:  # torch takes seconds
@@ -51,7 +52,7 @@ class Searching:
         self.stopping = threading.Event()
         self.requested = threading.Event()
         self.page_sent = threading.Event()
-        self.thread = threading.Thread(target=self._run, name="index", daemon=True)
+        self.thread = context_thread(self._run, "index")
 
     def start(self) -> None:
         """Begin."""

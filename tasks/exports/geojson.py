@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 import rasterio
-from rasterio._err import CPLE_BaseError  # what GDAL says itself; it has no public name
-from rasterio.errors import RasterioError
 from rasterio.features import shapes
 from rasterio.warp import transform_geom
 
@@ -17,6 +15,7 @@ from stego_core.errors import ImageError
 from stego_core.regions import numbered
 from tasks.exports.georeference import Georeference
 from tasks.exports.writer import LabelledImage, Writer, legend
+from tasks.rasters import is_gdal_error
 
 WGS84 = "EPSG:4326"
 DECIMALS = 9
@@ -88,7 +87,9 @@ def _degrees(place: Georeference, outlines: list[dict[str, Any]]) -> list[dict[s
     try:
         with rasterio.Env():
             moved = transform_geom(place.crs, WGS84, outlines, precision=DECIMALS)
-    except (RasterioError, CPLE_BaseError) as error:
+    except Exception as error:
+        if not is_gdal_error(error):
+            raise
         raise ImageError(f"its coordinates cannot be turned into degrees: {error}") from None
     wound = [_wound(geometry) for geometry in moved]
     for geometry in wound:

@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from stego_core.errors import InputError
+from tasks.threads import ContextThreadPool
 from tasks.workspace.storage import READS_AT_ONCE, Storage
 
 MANIFEST = "export.json"
@@ -61,7 +61,7 @@ def _clear(out: Storage, names: Sequence[str]) -> None:
     """Remove an earlier export, first what says that it is whole."""
     out.remove(MANIFEST)
     paths = [file.path for file in out.files() if file.path.split("/")[0] in names]
-    with ThreadPoolExecutor(READS_AT_ONCE) as pool:
+    with ContextThreadPool(READS_AT_ONCE) as pool:
         list(pool.map(out.remove, sorted(paths, key=lambda path: (path.count("/"), path))))
 
 

@@ -1,6 +1,5 @@
 """Sharded Zarr v3 arrays: created at their final shape, written a whole shard at a time."""
 
-import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,13 +8,14 @@ from typing import Any
 import numpy as np
 import zarr
 from numpy.typing import NDArray
+from zarr.abc.buffer import Buffer, BufferPrototype
 from zarr.abc.store import ByteRequest, Store
+from zarr.buffer import cpu
 from zarr.codecs import Crc32cCodec
-from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
-from zarr.core.sync import sync
 from zarr.storage import FsspecStore, LocalStore, MemoryStore, StorePath, WrapperStore
 
 from stego_core.errors import DamageError
+from tasks.threads import ContextThreadPool
 from tasks.workspace import s3
 from tasks.workspace.keys import digest
 from tasks.workspace.refusals import read_errors, write_errors
@@ -24,6 +24,8 @@ from tasks.workspace.storage import Storage
 
 DENSE = 4
 """A distant shard is fetched whole where at least one in so many of its rows is wanted."""
+ROWS_AT_ONCE = 32
+"""Scattered rows that are read at the same time."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ def read_scattered(storage: Storage, path: str, name: str, rows: NDArray[np.int6
     """A few rows that lie far apart, in the order asked for; faster than `read_rows` for these.
 
     Zarr sets an index up for every value of rows that do not follow each other. Here each row is a
-    read of its own, all of them under way at once.
+    read of its own, many of them at the same time.
 
     Raises: as `read_rows`.
     """
@@ -144,12 +146,9 @@ def read_scattered(storage: Storage, path: str, name: str, rows: NDArray[np.int6
             return np.empty((0, *array.shape[1:]), array.dtype)
         if not 0 <= rows.min() <= rows.max() < array.shape[0]:
             raise IndexError(f"rows {rows.min()} to {rows.max()} of {array.shape[0]} in {path}")
-        readable = _readable(storage, f"{path}/{name}", array, np.unique(rows)).async_array
-
-        async def read() -> list[Any]:
-            return await asyncio.gather(*(readable.getitem(row) for row in rows.tolist()))
-
-        return np.stack(sync(read()))
+        readable = _readable(storage, f"{path}/{name}", array, np.unique(rows))
+        with ContextThreadPool(ROWS_AT_ONCE) as pool:
+            return np.stack(list(pool.map(readable.__getitem__, rows.tolist())))
 
 
 @contextmanager
@@ -195,9 +194,8 @@ class _Present(WrapperStore[Store]):
 
     def __init__(self, store: Store, files: Mapping[str, bytes]) -> None:
         super().__init__(store)
-        buffer = default_buffer_prototype().buffer
         self.names = set(files)
-        self.here = MemoryStore({name: buffer.from_bytes(files[name]) for name in files})
+        self.here = MemoryStore({name: cpu.Buffer.from_bytes(files[name]) for name in files})
 
     async def get(
         self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None

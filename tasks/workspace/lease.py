@@ -1,9 +1,12 @@
-"""One writer per workspace: claims that are renewed while their owner lives.
+"""The writer lease: one run at a time writes a workspace, and renews its lease while it lives.
 
-Object stores have no lock to rely on, so a writer puts a claim of its own beside the others' and
-then lists them all. Of two that do so at once at least one sees the other and steps back; whoever
-sees nobody else has the workspace. No clocks are compared: a claim is dead when its beat stands
-still for as long as somebody watched it, or when its process is gone from this very machine.
+Why not a conditional create ("put if absent")? Of eight writers that tried it at the same moment on
+OpenStack Swift, up to eight succeeded, and s3fs promises it for AWS alone. So a writer writes a
+lease file of its own beside those of others, then lists them all. Of two that do so at the same
+moment at least one sees the other and removes its file; whoever sees nobody else has the workspace.
+
+No clocks are compared. A lease has expired when its beat did not change for as long as somebody
+watched it, or when its process has ended on this very machine.
 """
 
 import itertools
@@ -24,19 +27,25 @@ import psutil
 
 from stego_core.errors import BusyError, StegoError, WorkspaceError
 from tasks.log import Log
+from tasks.threads import context_thread
+from tasks.workspace.layout import WRITERS
 from tasks.workspace.storage import Storage
 
 log = Log(__name__)
 
-CLAIMS = "writers"
-BEAT_SECONDS = 15.0
-DEAD_SECONDS = 90.0
-"""A claim that nobody renewed for so long is removed: its machine died."""
+RENEWAL_SECONDS = 15.0
+"""Between two renewals of a lease."""
+EXPIRY_SECONDS = 90.0
+"""A lease that nobody renewed for so long is removed: its machine or network is gone."""
 LOOK_SECONDS = 1.0
-SAME_SECONDS = 1.0
-"""Two processes of one id began further apart than this."""
+"""Between two looks at the leases of others, on average."""
+SAME_START_SECONDS = 1.0
+"""Two processes with the same id began further apart than this."""
 CONTEST_SECONDS = 10.0
-"""How long the first of several newcomers waits for the others to step back."""
+"""How long the first of several that began together waits for the others to step back."""
+
+Content = dict[str, Any]
+"""Of a lease file: who holds it, its beat, and whether it is held or still contended."""
 
 
 @dataclass
@@ -45,45 +54,71 @@ class Lease:
 
     Attributes:
         storage: the workspace's files.
-        name: of the claim's file.
-        claim: who holds it, for people and for those who wait.
+        path: of the lease's file.
+        content: what the file holds, for people and for those who wait.
+        first_seen: when each beat of another's lease was seen first, by path and beat.
+        expired: files of others' expired leases, as of the last look.
         lost: set when somebody else took over, because this process was away for too long.
+        ended: set when the block ends.
     """
 
     storage: Storage
-    name: str = field(default_factory=lambda: f"{CLAIMS}/{uuid4().hex}.json")
-    claim: dict[str, Any] = field(default_factory=dict)
+    path: str = field(default_factory=lambda: f"{WRITERS}/{uuid4().hex}.json")
+    content: Content = field(default_factory=dict)
+    first_seen: dict[tuple[str, Any], float] = field(default_factory=dict)
+    expired: list[str] = field(default_factory=list)
     lost: threading.Event = field(default_factory=threading.Event)
     ended: threading.Event = field(default_factory=threading.Event)
 
     def write(self, beat: int) -> None:
-        """Put the claim down, or renew it."""
-        self.claim = {**_myself(), **self.claim, "beat": beat}
-        self.storage.write(self.name, json.dumps(self.claim, sort_keys=True).encode())
+        """Write the file, or renew it with another beat."""
+        self.content = {**_this_process(), **self.content, "beat": beat}
+        self.storage.write(self.path, json.dumps(self.content, sort_keys=True).encode())
 
-    def others(self) -> dict[str, dict[str, Any]]:
-        """Claims beside this one, by file name."""
-        paths = [f"{CLAIMS}/{name}" for name in self.storage.names(CLAIMS)]
-        paths = [path for path in paths if path.endswith(".json") and path != self.name]
-        found: dict[str, dict[str, Any]] = {}
+    def remove(self) -> None:
+        """Remove the file; where the store cannot be reached, the lease will expire."""
+        with suppress(OSError, StegoError):
+            self.storage.remove(self.path)
+
+    def others(self) -> dict[str, Content]:
+        """Leases of others by file, expired ones included; what is no lease is left out."""
+        paths = [f"{WRITERS}/{name}" for name in self.storage.names(WRITERS)]
+        paths = [path for path in paths if path.endswith(".json") and path != self.path]
+        leases: dict[str, Content] = {}
         for path, content in zip(paths, self.storage.read_many(paths), strict=True):
             if content is not None:
                 with suppress(ValueError, TypeError):
-                    found[path] = dict(json.loads(content))
-        return found
+                    leases[path] = dict(json.loads(content))
+        return leases
+
+    def live_others(self) -> dict[str, Content]:
+        """Leases of others that have not expired, by file."""
+        others = self.others()
+        self.expired = [path for path in others if self._has_expired(path, others[path])]
+        return {path: others[path] for path in others if path not in self.expired}
+
+    def _has_expired(self, path: str, other: Content) -> bool:
+        if _is_of_this_machine(other) and not _still_runs(other):
+            return True
+        now = time.monotonic()
+        return now - self.first_seen.setdefault((path, other.get("beat")), now) >= EXPIRY_SECONDS
+
+    def comes_first(self, live: dict[str, Content]) -> bool:
+        """Whether nobody holds the workspace yet and this lease is the first of the contenders."""
+        return not any(other.get("held") for other in live.values()) and self.path < min(live)
 
     def renew(self) -> None:
-        """Renew the claim until the end; for a thread of its own."""
-        beat = int(self.claim["beat"])
-        while not self.ended.wait(BEAT_SECONDS):
+        """Renew the lease until its block ends; for a thread of its own."""
+        beat = int(self.content["beat"])
+        while not self.ended.wait(RENEWAL_SECONDS):
             beat += 1
             try:
-                if not self.storage.exists(self.name):
+                if not self.storage.exists(self.path):
                     self.lost.set()
                     return
                 self.write(beat)
-            except (OSError, StegoError) as error:  # the store is away; the next beat may reach it
-                log.warning("claim not renewed", workspace=self.storage.uri, cause=error)
+            except (OSError, StegoError) as error:  # the next renewal may reach the store
+                log.warning("writer lease not renewed", workspace=self.storage.uri, cause=error)
 
 
 _held: ContextVar[dict[str, Lease] | None] = ContextVar("held", default=None)
@@ -104,21 +139,19 @@ def writing(storage: Storage, wait_seconds: float = 0.0) -> Iterator[None]:
     try:
         _acquire(lease, wait_seconds)
     except BaseException:
-        with suppress(OSError, StegoError):
-            storage.remove(lease.name)
+        lease.remove()
         raise
-    beating = threading.Thread(target=lease.renew, name="claim", daemon=True)
-    beating.start()
+    renewing = context_thread(lease.renew, "writer lease")
+    renewing.start()
     token = _held.set({**held, storage.uri: lease})
     try:
         yield
     finally:
         _held.reset(token)
         lease.ended.set()
-        beating.join()
-        with suppress(OSError, StegoError):  # what cannot be removed dies by itself
-            if not lease.lost.is_set():
-                storage.remove(lease.name)
+        renewing.join()
+        if not lease.lost.is_set():
+            lease.remove()
 
 
 def check(storage: Storage) -> None:
@@ -130,83 +163,70 @@ def check(storage: Storage) -> None:
     lease = (_held.get() or {}).get(storage.uri)
     if lease is None:
         return
-    if lease.lost.is_set() or not storage.exists(lease.name):
+    if lease.lost.is_set() or not storage.exists(lease.path):
         lease.lost.set()
         raise WorkspaceError(
             f"another run took {storage.uri} over while this one was away for more than "
-            f"{DEAD_SECONDS:.0f} s; let it end, then run the same command again"
+            f"{EXPIRY_SECONDS:.0f} s; let it end, then run the same command again"
         )
 
 
 def _acquire(lease: Lease, wait_seconds: float) -> None:
-    """Look until nobody else has or wants the workspace, only then put a claim down, look again.
+    """Wait until no other lease is live, write one, look again, and step back if one has come.
 
-    Claims of all who wait would keep each other from seeing nobody.
+    Who waits has no file: files of all who wait would keep each other waiting.
     """
-    begun = time.monotonic()
-    watched: dict[tuple[str, Any], float] = {}
-    told = placed = False
+    begun, announced, written = time.monotonic(), False, False
     for beat in itertools.count():
-        if not placed:
-            alive, dead = _sorted(lease, watched)
-        if placed or not alive:
+        live = lease.live_others()
+        if written or not live:
             lease.write(beat)
-            placed = True
-            alive, dead = _sorted(lease, watched)
-            if not alive:
+            written = True
+            live = lease.live_others()
+            if not live:
                 break
-        first = placed and _first(lease, alive)
-        owner = min(alive.values(), key=lambda claim: str(claim.get("since")))
-        who = f"process {owner.get('pid')} on {owner.get('host')} since {owner.get('since')}"
-        if time.monotonic() - begun >= max(wait_seconds, CONTEST_SECONDS if first else 0.0):
+        first = written and lease.comes_first(live)
+        patience = max(wait_seconds, CONTEST_SECONDS) if first else wait_seconds
+        if time.monotonic() - begun >= patience:
             raise BusyError(
-                f"{lease.storage.uri} is being written by {who}; let that run end, or give "
-                "--wait SECONDS to queue behind it"
+                f"{lease.storage.uri} is being written by {_owner(live)}; let that run end, or "
+                "give --wait SECONDS to queue behind it"
             )
-        if placed and not first:
-            lease.storage.remove(lease.name)
-            placed = False
-        if not (first or told):
-            log.warning(f"waiting for {who}", workspace=lease.storage.uri)
-            told = True
+        if written and not first:
+            lease.storage.remove(lease.path)
+            written = False
+        if not (first or announced):
+            log.warning(f"waiting for {_owner(live)}", workspace=lease.storage.uri)
+            announced = True
         time.sleep(LOOK_SECONDS * random.uniform(0.5, 1.5))
-    lease.claim["held"] = True
+    lease.content["held"] = True
     lease.write(beat + 1)
-    for path in dead:
+    for path in lease.expired:
         lease.storage.remove(path)
 
 
-def _sorted(
-    lease: Lease, watched: dict[tuple[str, Any], float]
-) -> tuple[dict[str, dict[str, Any]], list[str]]:
-    """Claims of the living, and names of those of the dead."""
-    others = lease.others()
-    dead = [path for path, claim in others.items() if _gone(path, claim, watched)]
-    return {path: claim for path, claim in others.items() if path not in dead}, dead
+def _owner(live: dict[str, Content]) -> str:
+    """Who has had a live lease for the longest time."""
+    oldest = min(live.values(), key=lambda other: str(other.get("since")))
+    return f"process {oldest.get('pid')} on {oldest.get('host')} since {oldest.get('since')}"
 
 
-def _first(lease: Lease, alive: dict[str, dict[str, Any]]) -> bool:
-    """Whether all are still contending and this claim comes first: it stays, the others go."""
-    contending = not any(claim.get("held") for claim in alive.values())
-    return contending and lease.name < min(alive)
+def _is_of_this_machine(other: Content) -> bool:
+    mine = _this_process()
+    return all(other.get(name) == mine[name] for name in ("host", "boot", "pids"))
 
 
-def _gone(path: str, claim: dict[str, Any], watched: dict[tuple[str, Any], float]) -> bool:
-    """Whether a claim's owner is dead: its process is not here any more, or its beat stands."""
-    mine = _myself()
-    if all(claim.get(name) == mine[name] for name in ("host", "boot", "pids")):
-        try:
-            process = psutil.Process(int(claim["pid"]))
-            same = abs(_started(process) - claim["started"]) < SAME_SECONDS
-            if not same or process.status() == psutil.STATUS_ZOMBIE:
-                return True
-        except (psutil.Error, KeyError, TypeError, ValueError):
-            return True
-    now = time.monotonic()
-    return now - watched.setdefault((path, claim.get("beat")), now) >= DEAD_SECONDS
+def _still_runs(other: Content) -> bool:
+    """Whether the process of a lease of this machine runs, and is not another with its id."""
+    try:
+        process = psutil.Process(int(other["pid"]))
+        same = abs(_started(process) - other["started"]) < SAME_START_SECONDS
+        return bool(same and process.status() != psutil.STATUS_ZOMBIE)
+    except (psutil.Error, KeyError, TypeError, ValueError):
+        return False
 
 
-def _myself() -> dict[str, Any]:
+def _this_process() -> Content:
     """This process, so that others can tell whether it still runs."""
     return {
         "host": socket.gethostname(),

@@ -1,4 +1,9 @@
-"""What is finished: a record per shard, and a manifest when all of them are there."""
+"""What is finished: a record per shard, and a manifest when all of them are there.
+
+Why no database, and no results of Prefect's? Workers on several machines share nothing but the
+storage, which may be an object store without locks or transactions. A small file per shard is
+written once, by whoever computed it, and a listing says what a killed run has left to do.
+"""
 
 import json
 import re
@@ -7,12 +12,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from stego_core.errors import DamageError, WorkspaceError
+from tasks.workspace.layout import MAKERS, MANIFEST, PLAN, RECORDS
 from tasks.workspace.refusals import read_errors
 from tasks.workspace.storage import Storage
-
-MAKERS = {"heads": "head", "backbones": "features"}
-"""The stage that makes a folder, where it has another name."""
-PLAN, MANIFEST, RECORDS = "plan.json", "manifest.json", "records"
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Folder:
         Raises:
             WorkspaceError: the folder was begun from something else.
         """
-        stored = self._json(PLAN)
+        stored = self._document(PLAN)
         if stored is None:
             self.storage.write(f"{self.path}/{PLAN}", _encode(pins))
         elif stored != json.loads(_encode(pins)):
@@ -71,7 +73,7 @@ class Folder:
 
         Pins that one of them lacks count as None; nothing differs before it is begun.
         """
-        stored = self._json(PLAN)
+        stored = self._document(PLAN)
         if stored is None:
             return {}
         given = json.loads(_encode(dict(pins)))
@@ -132,8 +134,12 @@ class Folder:
 
     @property
     def finished(self) -> bool:
-        """Whether the manifest is there."""
-        return self._json(MANIFEST) is not None
+        """Whether the manifest is there; one request, also where it is not."""
+        return self.manifest_or_none() is not None
+
+    def manifest_or_none(self) -> dict[str, Any] | None:
+        """The manifest; None of a folder that is not finished."""
+        return self._document(MANIFEST)
 
     def manifest(self) -> dict[str, Any]:
         """The manifest of a finished folder.
@@ -141,7 +147,7 @@ class Folder:
         Raises:
             WorkspaceError: the folder is not finished.
         """
-        stored = self._json(MANIFEST)
+        stored = self.manifest_or_none()
         if stored is None:
             place = self.path.split("/")[0]
             raise WorkspaceError(
@@ -150,7 +156,7 @@ class Folder:
             )
         return stored
 
-    def _json(self, name: str) -> dict[str, Any] | None:
+    def _document(self, name: str) -> dict[str, Any] | None:
         try:
             with read_errors(self.storage.uri):
                 content = self.storage.read(f"{self.path}/{name}")

@@ -6,35 +6,47 @@ with other images under the same dump name.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import lru_cache, wraps
 from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_run = ""
+
+@dataclass
+class Run:
+    """The run that a thread works for.
+
+    Attributes:
+        name: unique; another one as soon as what was remembered no longer holds.
+    """
+
+    name: str = ""
+
+
+_run: ContextVar[Run] = ContextVar("run", default=Run())  # noqa: B039  threads without a run share one
 
 
 @contextmanager
 def during(run: str) -> Iterator[None]:
-    """Remember for this run until the end of the block, in the whole process."""
-    global _run
-    before, _run = _run, run
+    """Remember for this run until the end of the block, in this thread and those of its pools."""
+    token = _run.set(Run(run))
     try:
         yield
     finally:
-        _run = before
+        _run.reset(token)
 
 
 def renew(run: str) -> None:
-    """Go on as another run: a server does where the workspace it shows has changed."""
-    global _run
-    _run = run
+    """Go on as another run, in all of its threads: the explorer does when the workspace changed."""
+    _run.get().name = run
 
 
 def current() -> str:
     """The run under way, for workers."""
-    return _run
+    return _run.get().name
 
 
 def remembered(most: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -47,7 +59,7 @@ def remembered(most: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
         @wraps(function)
         def call(*arguments: P.args, **named: P.kwargs) -> R:
-            return once(_run, *arguments, **named)  # type: ignore[arg-type]  # hashable ones
+            return once(current(), *arguments, **named)  # type: ignore[arg-type]  # hashable ones
 
         return call
 

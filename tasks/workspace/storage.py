@@ -1,13 +1,11 @@
 """Bytes under a URI: a local folder or an object store, and nothing else knows which."""
 
 import errno
-import io
 import os
 import posixpath
 import re
 import shutil
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,13 +13,18 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import fsspec
-from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped]
 
 from stego_core.errors import InputError, StegoError, WorkspaceError
+from tasks.threads import ContextThreadPool
 from tasks.workspace import s3
 from tasks.workspace.localfiles import sync, write_local
-from tasks.workspace.ranges import Ranges
-from tasks.workspace.refusals import CREDENTIALS, read_errors, write_errors
+from tasks.workspace.refusals import (
+    CREDENTIALS,
+    first_line,
+    has_own_errors,
+    read_errors,
+    write_errors,
+)
 
 SIGNATURE = re.compile(r"[?&](sig|signature|x-amz-signature|token)=", re.IGNORECASE)
 PASSWORD = re.compile(r"://[^/@:]*:(?!\d+(?:/|$))[^@]*@")
@@ -107,14 +110,12 @@ class Storage:
             return bytes(_filesystem(self.uri).cat_file(self.full(path)))
         except NotADirectoryError:
             raise FileNotFoundError(errno.ENOENT, "no such file", self.full(path)) from None
-        except s3.NO_ACCESS as error:
-            raise WorkspaceError(f"{self.uri} cannot be read: {error}; {CREDENTIALS}") from None
-        except (StegoError, OSError):
-            raise
+        except s3.AccessError as error:
+            raise WorkspaceError(f"{self.uri} cannot be read: {error}") from None
         except Exception as error:
-            if self.is_local or s3.is_s3(self.uri):
+            if not has_own_errors(self.uri) or isinstance(error, StegoError | OSError):
                 raise
-            raise OSError(errno.EIO, _reason(error), self.full(path)) from None
+            raise OSError(errno.EIO, first_line(error), self.full(path)) from None
 
     def read_many(self, paths: Sequence[str]) -> list[bytes | None]:
         """All bytes of several files, fetched at the same time; None where there is no such file.
@@ -122,7 +123,7 @@ class Storage:
         Raises:
             what `read` raises otherwise, for the first file that it concerns.
         """
-        with ThreadPoolExecutor(READS_AT_ONCE) as pool:
+        with ContextThreadPool(READS_AT_ONCE) as pool:
             return list(pool.map(self._read_or_none, paths))
 
     def _read_or_none(self, path: str) -> bytes | None:
@@ -184,7 +185,7 @@ class Storage:
         named = {"ResponseContentType": kind} if s3.is_s3(self.uri) else {}
         try:
             return str(_filesystem(self.uri).sign(self.full(path), expiration=seconds, **named))
-        except (NotImplementedError, AttributeError, ValueError, OSError, *s3.NO_ACCESS):
+        except (NotImplementedError, AttributeError, ValueError, OSError):
             return None  # the protocol has no such addresses, or nobody said who signs
 
     def exists(self, path: str) -> bool:
@@ -196,24 +197,18 @@ class Storage:
 
     def names(self, path: str) -> list[str]:
         """Sorted names directly inside a folder; none if there is no such folder."""
-        filesystem = _filesystem(self.uri)
-        filesystem.invalidate_cache()
-        with read_errors(self.uri), suppress(FileNotFoundError, NotADirectoryError):
-            found = filesystem.ls(self.full(path), detail=False)
-            return sorted(posixpath.basename(str(name).rstrip("/")) for name in found)
-        return []
+        return sorted(_basename(name) for name in self._listed(path, detail=False))
 
     def folders(self, path: str) -> list[str]:
         """Sorted names of the folders directly inside a folder; none if there is no such folder."""
+        entries = self._listed(path, detail=True)
+        return sorted(_basename(entry["name"]) for entry in entries if entry["type"] == "directory")
+
+    def _listed(self, path: str, detail: bool) -> list[Any]:
         filesystem = _filesystem(self.uri)
         filesystem.invalidate_cache()
         with read_errors(self.uri), suppress(FileNotFoundError, NotADirectoryError):
-            found = filesystem.ls(self.full(path), detail=True)
-            return sorted(
-                posixpath.basename(str(entry["name"]).rstrip("/"))
-                for entry in found
-                if entry["type"] == "directory"
-            )
+            return list(filesystem.ls(self.full(path), detail=detail))
         return []
 
     def files(self) -> list[File]:
@@ -224,24 +219,19 @@ class Storage:
         """
         filesystem = _filesystem(self.uri)
         filesystem.invalidate_cache()
-        root = filesystem._strip_protocol(self.uri)
         try:
+            root = str(fsspec.core.strip_protocol(self.uri))
             found: dict[str, Any] = filesystem.find(root, detail=True)
             absent = not found and not filesystem.exists(root)
-        except s3.NO_ACCESS as error:
-            raise InputError(f"{self.uri} cannot be listed: {error}; {CREDENTIALS}") from None
-        except StegoError:
-            raise
-        except (OSError, ValueError, NotImplementedError, BotoCoreError) as error:
-            raise InputError(f"{self.uri} cannot be listed: {_reason(error)}") from None
-        except Exception as error:  # other stores' packages raise errors of their own
-            if self.is_local or s3.is_s3(self.uri):
+        except Exception as error:
+            known = isinstance(error, OSError | ValueError | NotImplementedError)
+            if isinstance(error, StegoError) or not (known or has_own_errors(self.uri)):
                 raise
-            raise InputError(f"{self.uri} cannot be listed: {_reason(error)}") from None
+            raise InputError(f"{self.uri} cannot be listed: {first_line(error)}") from None
         if absent:
             raise InputError(f"{self.uri} does not exist; give an existing folder or URI")
         return sorted(
-            _file(_relative(str(name), str(root)), info)
+            _file(_relative(str(name), root), info)
             for name, info in found.items()
             if info.get("type") != "directory" and not str(name).endswith("/")
         )
@@ -258,20 +248,21 @@ class Storage:
                 yield file
         else:
             with read_errors(self.uri):
-                ranges = Ranges(_filesystem(self.uri), self.full(path))
-            yield io.BufferedReader(ranges, RANGE_BYTES)
+                distant = _filesystem(self.uri).open(
+                    self.full(path), "rb", block_size=RANGE_BYTES, cache_type="readahead"
+                )
+            with distant:
+                yield distant
+
+
+def _basename(name: Any) -> str:
+    return posixpath.basename(str(name).rstrip("/"))
 
 
 def _relative(name: str, root: str) -> str:
     """A file's path below the root, as it is stored: keys of objects may hold `//` and `..`."""
     start = root.rstrip("/") + "/"
     return name.removeprefix(start) if name.startswith(start) else posixpath.relpath(name, root)
-
-
-def _reason(error: Exception) -> str:
-    """The first line of what another package raised."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
 
 
 def _file(path: str, info: dict[str, Any]) -> File:
@@ -293,8 +284,8 @@ def _other_filesystem(uri: str) -> Any:
         filesystem, _ = fsspec.core.url_to_fs(uri)
     except (ValueError, ImportError, OSError) as error:
         raise InputError(
-            f"{uri} is not a path or URI that can be opened: {_reason(error)}"
+            f"{uri} is not a path or URI that can be opened: {first_line(error)}"
         ) from None
     except Exception as error:  # packages of other stores look for credentials and networks here
-        raise InputError(f"{uri} cannot be reached: {_reason(error)}") from None
+        raise InputError(f"{uri} cannot be reached: {first_line(error)}") from None
     return filesystem

@@ -1,8 +1,9 @@
 """Writing behind a computation: files go to the store while the next one is being made."""
 
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from types import TracebackType
 
+from tasks.threads import ContextThreadPool
 from tasks.workspace.storage import Storage
 
 AT_ONCE = 4
@@ -18,7 +19,7 @@ class Uploads:
     def __init__(self, storage: Storage) -> None:
         """Write into this storage."""
         self.storage = storage
-        self.pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="upload")
+        self.pool = ContextThreadPool(AT_ONCE, thread_name_prefix="upload")
         self.running: list[Future[None]] = []
 
     def __enter__(self) -> "Uploads":

@@ -6,18 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from stego_core.errors import DamageError, InputError, WorkspaceError
-from tasks.workspace import lease
+from tasks.workspace import layout, lease
 from tasks.workspace.ledger import Folder
 from tasks.workspace.refusals import read_errors
 from tasks.workspace.storage import Storage
 
 FORMAT = 1
 """Raised when an older workspace can no longer be read."""
-ROOT_FILE, CURRENT_FILE = "workspace.json", "current.json"
-WEIGHTS_FILE = "weights.safetensors"
-"""Of a backbone, stored or trained here."""
-EXPORTS = "exports"
-"""Folder of exports: the only one that no stage writes."""
 DUMP_NAME = re.compile(r"\w[\w.-]{0,99}")
 
 
@@ -40,7 +35,7 @@ class Workspace:
         """
         workspace = cls(Storage.at(location))
         if workspace._root() is None:
-            workspace.storage.write(ROOT_FILE, json.dumps({"format": FORMAT}).encode())
+            workspace.storage.write(layout.ROOT_FILE, json.dumps({"format": FORMAT}).encode())
         return workspace.checked()
 
     @classmethod
@@ -57,7 +52,7 @@ class Workspace:
         root = self._root()
         if root is None:
             raise WorkspaceError(
-                f"{self.storage.uri} is not a workspace (it has no {ROOT_FILE}); "
+                f"{self.storage.uri} is not a workspace (it has no {layout.ROOT_FILE}); "
                 "make one with `stego run`"
             )
         if root.get("format") != FORMAT:
@@ -70,10 +65,10 @@ class Workspace:
     @property
     def exports(self) -> Storage:
         """Where exports go that are given no other place, each into a folder of its own."""
-        return Storage(self.storage.full(EXPORTS))
+        return Storage(self.storage.full(layout.EXPORTS))
 
     def _root(self) -> dict[str, Any] | None:
-        return self._document(ROOT_FILE)
+        return self._document(layout.ROOT_FILE)
 
     def _document(self, name: str) -> dict[str, Any] | None:
         try:
@@ -85,7 +80,7 @@ class Workspace:
             raise DamageError(f"{name} in {self.storage.uri} is not a JSON object") from None
 
     def folder(self, stage: str, *parts: str) -> Folder:
-        """A stage's folder, such as folder("masks", key, dump)."""
+        """A stage's folder, such as folder(layout.MASKS, key, dump)."""
         return Folder(self.storage, "/".join((stage, *parts)))
 
     def corpus(self, dump: str) -> Folder:
@@ -99,15 +94,15 @@ class Workspace:
                 f"dump name {dump!r} must be letters, digits, '.', '_' or '-', not beginning "
                 "with '.' or '-', at most 100; give one with --dump"
             )
-        return self.folder("corpus", dump)
+        return self.folder(layout.corpus(dump))
 
     def dumps(self) -> list[str]:
         """Names of the finished dumps, in the order in which they arrived."""
-        manifests = {
-            name: folder.manifest()
-            for name in self.storage.names("corpus")
-            if (folder := self.folder("corpus", name)).finished
+        folders = {
+            name: self.folder(layout.corpus(name)) for name in self.storage.names(layout.CORPUS)
         }
+        read = {name: folder.manifest_or_none() for name, folder in folders.items()}
+        manifests = {name: manifest for name, manifest in read.items() if manifest is not None}
         return sorted(manifests, key=lambda name: (manifests[name]["sequence"], name))
 
     def current(self) -> dict[str, Any]:
@@ -125,7 +120,7 @@ class Workspace:
 
     def current_or_none(self) -> dict[str, Any] | None:
         """What is current; None before the first run."""
-        return self._document(CURRENT_FILE)
+        return self._document(layout.CURRENT_FILE)
 
     def settle(self, **entries: Any) -> None:
         """Replace entries of what is current.
@@ -136,4 +131,4 @@ class Workspace:
         lease.check(self.storage)
         current = self.current_or_none() or {}
         content = json.dumps({**current, **entries}, indent=1, sort_keys=True)
-        self.storage.write(CURRENT_FILE, content.encode())
+        self.storage.write(layout.CURRENT_FILE, content.encode())

@@ -23,6 +23,7 @@ from tasks.compute import DaskExecutor, executor
 from tasks.machine import require_memory
 from tasks.options import ComputeOptions
 from tasks.steps import Executor, LoopExecutor, Step
+from tasks.threads import ContextThreadPool
 from tasks.workspace import arrays, keys, ledger, s3, storage, tables, workspace
 from tests.tasks.compute_steps import (
     LAST,
@@ -247,13 +248,21 @@ class TestExecutor:
             assert inner is dask
         assert sorted(dask.map([Step(plain)], range(3))) == [0, 1, 2]  # and it is still open
 
-    def test_other_threads_share_it(self, dask: DaskExecutor) -> None:
+    def test_other_threads_of_the_run_share_it(self, dask: DaskExecutor) -> None:
         def which() -> Executor:
             with executor(DASK) as found:
                 return found
 
-        with ThreadPoolExecutor(1) as pool:
+        with ContextThreadPool(1) as pool:
             assert pool.submit(which).result() is dask
+
+    def test_another_run_has_its_own(self) -> None:
+        def which() -> Executor:
+            with executor(LOOP) as found:
+                return found
+
+        with executor(LOOP) as ours, ThreadPoolExecutor(1) as pool:
+            assert pool.submit(which).result() is not ours
 
     def test_other_options_have_their_own(self, dask: DaskExecutor) -> None:
         with executor(LOOP) as other:
@@ -264,12 +273,12 @@ class TestExecutor:
             pass
         with executor(LOOP) as second:
             assert second is not first
-        assert LOOP not in compute._open
+        assert LOOP not in compute._open.get()
 
     def test_an_error_inside_closes_it(self) -> None:
         with pytest.raises(ImageError), executor(LOOP):
             raise ImageError("x")
-        assert LOOP not in compute._open
+        assert LOOP not in compute._open.get()
 
     @pytest.mark.parametrize(
         "address",
@@ -281,7 +290,7 @@ class TestExecutor:
             executor(ComputeOptions(cluster=address)),
         ):
             pass
-        assert ComputeOptions(cluster=address) not in compute._open
+        assert ComputeOptions(cluster=address) not in compute._open.get()
 
     def test_nobody_answers_for_too_long(
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

@@ -1,7 +1,6 @@
 """A click and what answers it: on its image, on its neighbours, in all images, in the plane."""
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from stego_core.kmeans import unit
 from tasks import correspondences, gallery, maps, model, patches
 from tasks.index import IndexReader
 from tasks.rows import FeatureRows
+from tasks.threads import ContextThreadPool
 from tasks.workspace import remembered, tables
 from tasks.workspace.workspace import Workspace
 from tests.tasks.explored import CLASSES, CLUSTERS, GRID, HEAD, SIDE, compute, finished
@@ -111,7 +111,7 @@ class TestHeat:
 
         monkeypatch.setattr(maps, "image_features", counted)
         maps._embedded.cache_clear()
-        with ThreadPoolExecutor(4) as pool:
+        with ContextThreadPool(4) as pool:
             list(pool.map(lambda _: correspondences.prepare(workspace, "later", 2), range(4)))
         correspondences.heat(workspace, "later", 2, 0.1, 0.1)
         assert len(passes) == 1

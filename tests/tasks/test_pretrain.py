@@ -30,7 +30,8 @@ from tasks.progress import Event, listening
 from tasks.stage import Stage
 from tasks.steps import LoopExecutor
 from tasks.workspace import keys
-from tasks.workspace.workspace import WEIGHTS_FILE, Workspace
+from tasks.workspace.layout import WEIGHTS_FILE
+from tasks.workspace.workspace import Workspace
 
 PICO = "vit_pico_patch8_conv_64"
 IMAGES, STEPS = 5, 7

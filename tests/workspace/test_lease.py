@@ -22,6 +22,7 @@ import pytest
 
 from stego_core.errors import OutageError, WorkspaceError
 from tasks.workspace import lease
+from tasks.workspace.layout import WRITERS
 from tasks.workspace.storage import Storage
 from tasks.workspace.workspace import Workspace
 
@@ -33,25 +34,25 @@ FOREIGN = {
     "since": "yesterday",
     "held": True,
 }
-"""A claim's content, of a process on another machine."""
+"""A lease's content, of a process on another machine."""
 
 
 @pytest.fixture(autouse=True)
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same rules, at a hundredth of the time."""
-    for name, seconds in (("LOOK", 0.02), ("BEAT", 0.05), ("DEAD", 0.5), ("CONTEST", 0.3)):
+    for name, seconds in (("LOOK", 0.02), ("RENEWAL", 0.05), ("EXPIRY", 0.5), ("CONTEST", 0.3)):
         monkeypatch.setattr(lease, f"{name}_SECONDS", seconds)
 
 
-def claims(storage: Storage) -> dict[str, dict[str, Any]]:
-    """All claims by the name of their file."""
-    names = storage.names(lease.CLAIMS)
-    contents = storage.read_many([f"{lease.CLAIMS}/{name}" for name in names])
+def leases(storage: Storage) -> dict[str, dict[str, Any]]:
+    """All leases by the name of their file."""
+    names = storage.names(WRITERS)
+    contents = storage.read_many([f"{WRITERS}/{name}" for name in names])
     return {n: json.loads(c) for n, c in zip(names, contents, strict=True) if c}
 
 
-def put(storage: Storage, claim: dict[str, Any], name: str = "other.json") -> None:
-    storage.write(f"{lease.CLAIMS}/{name}", json.dumps(claim).encode())
+def put(storage: Storage, content: dict[str, Any], name: str = "other.json") -> None:
+    storage.write(f"{WRITERS}/{name}", json.dumps(content).encode())
 
 
 def enter(storage: Storage, wait_seconds: float = 0.0) -> None:
@@ -87,18 +88,18 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 class TestOneWriter:
-    def test_has_a_claim_that_names_it_and_leaves_nothing_behind(self, storage: Storage) -> None:
+    def test_has_a_lease_that_names_it_and_leaves_nothing_behind(self, storage: Storage) -> None:
         with lease.writing(storage):
-            [claim] = claims(storage).values()
-            assert (claim["pid"], claim["host"]) == (os.getpid(), socket.gethostname())
-        assert storage.names(lease.CLAIMS) == []
+            [content] = leases(storage).values()
+            assert (content["pid"], content["host"]) == (os.getpid(), socket.gethostname())
+        assert storage.names(WRITERS) == []
 
     def test_a_second_one_that_does_not_wait_is_told_whom_it_met(self, storage: Storage) -> None:
         with held_elsewhere(storage):
-            before = set(claims(storage))
+            before = set(leases(storage))
             with pytest.raises(WorkspaceError) as refused, lease.writing(storage):
                 pytest.fail("two writers")
-            assert set(claims(storage)) == before
+            assert set(leases(storage)) == before
         said = str(refused.value)
         assert f"process {os.getpid()} on {socket.gethostname()} since 2" in said
         assert "--wait SECONDS" in said
@@ -132,29 +133,29 @@ class TestOneWriter:
 
     def test_a_block_inside_another_takes_part_in_it(self, storage: Storage) -> None:
         with lease.writing(storage):
-            outer = set(claims(storage))
+            outer = set(leases(storage))
             with lease.writing(storage):
-                assert set(claims(storage)) == outer
-            assert set(claims(storage)) == outer
-        assert not claims(storage)
+                assert set(leases(storage)) == outer
+            assert set(leases(storage)) == outer
+        assert not leases(storage)
 
-    def test_two_workspaces_have_a_claim_each(self, storage: Storage) -> None:
+    def test_two_workspaces_have_a_lease_each(self, storage: Storage) -> None:
         other = Storage(f"{storage.uri}-2")
         with lease.writing(storage), lease.writing(other):
-            assert len(claims(storage)) == len(claims(other)) == 1
+            assert len(leases(storage)) == len(leases(other)) == 1
 
-    def test_what_goes_wrong_inside_ends_the_claim(self, storage: Storage) -> None:
+    def test_what_goes_wrong_inside_ends_the_lease(self, storage: Storage) -> None:
         with pytest.raises(ZeroDivisionError), lease.writing(storage):
             _ = 1 / 0
-        assert not claims(storage)
+        assert not leases(storage)
         with lease.writing(storage):
             pass
 
-    def test_whoever_is_interrupted_leaves_no_claim(
+    def test_whoever_is_interrupted_leaves_no_lease(
         self, storage: Storage, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def interrupted(_: float) -> None:
-            assert len(claims(storage)) == 2
+            assert len(leases(storage)) == 2
             raise KeyboardInterrupt
 
         clock = SimpleNamespace(sleep=interrupted, monotonic=time.monotonic, strftime=time.strftime)
@@ -162,17 +163,17 @@ class TestOneWriter:
         monkeypatch.setattr(lease.Lease, "write", together_with(storage, "zz.json"))
         with pytest.raises(KeyboardInterrupt):
             enter(storage, 9)
-        assert set(claims(storage)) == {"zz.json"}
+        assert set(leases(storage)) == {"zz.json"}
 
-    def test_garbage_among_the_claims_does_no_harm(self, storage: Storage) -> None:
+    def test_garbage_among_the_leases_does_no_harm(self, storage: Storage) -> None:
         garbage = {"a.json": b"{", "b.json": b"[1]", "c.json": b"null", "notes.txt": b"{}"}
         garbage |= {"d.json": b"\xff\xfe", "old/e.json": json.dumps(FOREIGN).encode()}
         for name, content in garbage.items():
-            storage.write(f"{lease.CLAIMS}/{name}", content)
+            storage.write(f"{WRITERS}/{name}", content)
         with lease.writing(storage):
             pass
         for name, content in garbage.items():
-            assert storage.read(f"{lease.CLAIMS}/{name}") == content
+            assert storage.read(f"{WRITERS}/{name}") == content
 
 
 def together_with(storage: Storage, name: str) -> Callable[..., None]:
@@ -194,10 +195,10 @@ class TestNewcomers:
         monkeypatch.setattr(lease.Lease, "write", together_with(storage, "zz.json"))
         with ThreadPoolExecutor(1) as pool:
             entering = pool.submit(enter, storage, 20)
-            until(lambda: len(claims(storage)) == 2)
+            until(lambda: len(leases(storage)) == 2)
             time.sleep(0.1)
             assert not entering.done()
-            storage.remove(f"{lease.CLAIMS}/zz.json")  # which the other one does
+            storage.remove(f"{WRITERS}/zz.json")  # which the other one does
             entering.result()
 
     def test_of_two_at_once_the_second_steps_back(
@@ -205,20 +206,20 @@ class TestNewcomers:
     ) -> None:
         monkeypatch.setattr(lease.Lease, "write", together_with(storage, "00.json"))
         with ThreadPoolExecutor(1) as pool:
-            entering = pool.submit(enter, storage, 0.4)
-            until(lambda: set(claims(storage)) == {"00.json"})
+            entering = pool.submit(enter, storage, 0.2)
+            until(lambda: set(leases(storage)) == {"00.json"})
             time.sleep(0.1)
-            assert set(claims(storage)) == {"00.json"}
+            assert set(leases(storage)) == {"00.json"}
             with pytest.raises(WorkspaceError, match="on elsewhere"):
                 entering.result()
 
-    def test_whoever_waits_puts_no_claim_down(self, storage: Storage) -> None:
+    def test_whoever_waits_writes_no_lease(self, storage: Storage) -> None:
         put(storage, FOREIGN)
         seen = set()
         with ThreadPoolExecutor(1) as pool:
             trying = pool.submit(enter, storage, 0.2)
             while not trying.done():
-                seen |= set(claims(storage))
+                seen |= set(leases(storage))
             with pytest.raises(WorkspaceError):
                 trying.result()
         assert seen == {"other.json"}
@@ -227,6 +228,7 @@ class TestNewcomers:
 HOLD = """
 import sys, time
 from tasks.workspace import lease
+from tasks.workspace.layout import WRITERS
 from tasks.workspace.storage import Storage
 with lease.writing(Storage(sys.argv[1])):
     print("in", flush=True)
@@ -234,30 +236,30 @@ with lease.writing(Storage(sys.argv[1])):
 """
 
 
-class TestTheDead:
+class TestExpiredLeases:
     def test_a_killed_process_of_this_machine_makes_way_at_once(self, local: Storage) -> None:
         process = subprocess.Popen([sys.executable, "-c", HOLD, local.uri], stdout=subprocess.PIPE)
         assert process.stdout is not None
         with process:
             assert process.stdout.readline() == b"in\n"
-            [(name, claim)] = claims(local).items()
-            assert claim["pid"] == process.pid
+            [(name, content)] = leases(local).items()
+            assert content["pid"] == process.pid
             with pytest.raises(WorkspaceError, match=f"process {process.pid} on"):
                 enter(local)
             os.kill(process.pid, signal.SIGKILL)
             until(lambda: psutil.Process(process.pid).status() == psutil.STATUS_ZOMBIE)
             with lease.writing(local):  # its parent has not asked for its exit code yet
-                assert name not in claims(local)
-        put(local, claim, name)
+                assert name not in leases(local)
+        put(local, content, name)
         with lease.writing(local):
-            assert name not in claims(local)
+            assert name not in leases(local)
 
     def test_another_process_of_the_same_id_is_another(self, storage: Storage) -> None:
         with lease.writing(storage):
-            [claim] = claims(storage).values()
-        put(storage, {**claim, "started": claim["started"] - 60})
+            [content] = leases(storage).values()
+        put(storage, {**content, "started": content["started"] - 60})
         with lease.writing(storage):
-            assert "other.json" not in claims(storage)
+            assert "other.json" not in leases(storage)
 
     def test_setting_the_clock_kills_nobody(
         self, storage: Storage, monkeypatch: pytest.MonkeyPatch
@@ -273,20 +275,20 @@ class TestTheDead:
         put(storage, {**FOREIGN, "beat": 4})
         with pytest.raises(WorkspaceError, match="process 17 on elsewhere since yesterday"):
             enter(storage)
-        assert "other.json" in claims(storage)  # it was not watched for long enough
+        assert "other.json" in leases(storage)  # it was not watched for long enough
         begun = time.monotonic()
         with lease.writing(storage, 20):
-            assert time.monotonic() - begun >= lease.DEAD_SECONDS
-            assert "other.json" not in claims(storage)
+            assert time.monotonic() - begun >= lease.EXPIRY_SECONDS
+            assert "other.json" not in leases(storage)
 
     def test_one_left_by_a_process_that_still_runs_makes_way(self, storage: Storage) -> None:
         with lease.writing(storage):
-            [claim] = claims(storage).values()
-        put(storage, claim)  # as when the store was away at the end of the block
+            [content] = leases(storage).values()
+        put(storage, content)  # as when the store was away at the end of the block
         with pytest.raises(WorkspaceError):
             enter(storage)
         with lease.writing(storage, 20):
-            assert "other.json" not in claims(storage)
+            assert "other.json" not in leases(storage)
 
     def test_a_foreign_beat_that_goes_on_keeps_the_workspace(self, storage: Storage) -> None:
         ended = threading.Event()
@@ -301,25 +303,25 @@ class TestTheDead:
         thread = threading.Thread(target=beating)
         thread.start()
         with pytest.raises(WorkspaceError, match="on elsewhere"):
-            enter(storage, 2 * lease.DEAD_SECONDS)
+            enter(storage, 2 * lease.EXPIRY_SECONDS)
         ended.set()
         thread.join()
-        assert set(claims(storage)) == {"other.json"}
+        assert set(leases(storage)) == {"other.json"}
 
 
 class TestRenewal:
     def test_the_beat_goes_on_inside_and_ends_with_the_block(self, storage: Storage) -> None:
         with lease.writing(storage):
-            [(name, first)] = claims(storage).items()
-            until(lambda: claims(storage)[name]["beat"] >= first["beat"] + 3)
-            same = {key: value for key, value in claims(storage)[name].items() if key != "beat"}
+            [(name, first)] = leases(storage).items()
+            until(lambda: leases(storage)[name]["beat"] >= first["beat"] + 3)
+            same = {key: value for key, value in leases(storage)[name].items() if key != "beat"}
             assert same == {key: value for key, value in first.items() if key != "beat"}
-        time.sleep(3 * lease.BEAT_SECONDS)
-        assert not claims(storage)
+        time.sleep(3 * lease.RENEWAL_SECONDS)
+        assert not leases(storage)
 
-    def test_a_waiting_one_does_not_take_a_renewed_claim_for_dead(self, storage: Storage) -> None:
+    def test_a_renewed_lease_does_not_expire(self, storage: Storage) -> None:
         with held_elsewhere(storage), pytest.raises(WorkspaceError):
-            enter(storage, 2 * lease.DEAD_SECONDS)
+            enter(storage, 2 * lease.EXPIRY_SECONDS)
 
     def test_a_store_that_is_away_for_a_beat_is_reached_by_the_next(
         self, storage: Storage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -333,12 +335,12 @@ class TestRenewal:
             write(self, path, content)
 
         with caplog.at_level(logging.WARNING), lease.writing(storage):
-            [(name, first)] = claims(storage).items()
+            [(name, first)] = leases(storage).items()
             monkeypatch.setattr(Storage, "write", fail_once)
             assert failed.wait(5)
-            until(lambda: claims(storage)[name]["beat"] > first["beat"])
+            until(lambda: leases(storage)[name]["beat"] > first["beat"])
             Workspace(storage).settle(dumps=[])
-        [line] = [line for line in caplog.messages if line.startswith("claim not renewed")]
+        [line] = [line for line in caplog.messages if line.startswith("writer lease not renewed")]
         assert 'cause="the store is away"' in line
 
 
@@ -347,21 +349,21 @@ class TestTakenOver:
         workspace = Workspace(storage)
         with lease.writing(storage):
             workspace.settle(dumps=["mine"])
-            [name] = claims(storage)
-            storage.remove(f"{lease.CLAIMS}/{name}")
+            [name] = leases(storage)
+            storage.remove(f"{WRITERS}/{name}")
             put(storage, {**FOREIGN, "beat": 1})
             for _ in range(2):
                 with pytest.raises(WorkspaceError, match=r"another run took .* over while"):
                     workspace.settle(dumps=["late"])
-            time.sleep(3 * lease.BEAT_SECONDS)
-            assert set(claims(storage)) == {"other.json"}  # it is not renewed either
+            time.sleep(3 * lease.RENEWAL_SECONDS)
+            assert set(leases(storage)) == {"other.json"}  # it is not renewed either
         assert workspace.current() == {"dumps": ["mine"]}
-        assert set(claims(storage)) == {"other.json"}
+        assert set(leases(storage)) == {"other.json"}
 
     def test_a_process_that_slept_too_long_notices(
         self, storage: Storage, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(lease, "BEAT_SECONDS", 30)  # asleep
+        monkeypatch.setattr(lease, "RENEWAL_SECONDS", 30)  # asleep
         workspace = Workspace(storage)
 
         def take() -> None:
@@ -386,9 +388,10 @@ CONTEND = """
 import multiprocessing, os, sys, time
 from pathlib import Path
 from tasks.workspace import lease
+from tasks.workspace.layout import WRITERS
 from tasks.workspace.storage import Storage
 
-lease.LOOK_SECONDS, lease.BEAT_SECONDS, lease.DEAD_SECONDS = 0.02, 0.2, 20
+lease.LOOK_SECONDS, lease.RENEWAL_SECONDS, lease.EXPIRY_SECONDS = 0.02, 0.2, 20
 folder, processes, rounds = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 
 def contend(number, start):
@@ -415,7 +418,7 @@ class TestManyContenders:
         subprocess.run([sys.executable, "-c", CONTEND, str(tmp_path), "6", "4"], check=True)
         turns = (tmp_path / "turns").read_text().split()
         assert sorted(turns) == sorted(str(number) for number in range(6) for _ in range(4))
-        assert claims(Storage(str(tmp_path / "ws"))) == {}
+        assert leases(Storage(str(tmp_path / "ws"))) == {}
 
     @pytest.mark.parametrize(("kind", "threads", "rounds"), [("memory", 6, 3), ("s3", 3, 1)])
     def test_threads_on_an_object_store(
@@ -430,7 +433,7 @@ class TestManyContenders:
         if kind == "s3":
             place = request.getfixturevalue("s3_environment")
             monkeypatch.setattr(lease, "LOOK_SECONDS", 0.1)
-        monkeypatch.setattr(lease, "DEAD_SECONDS", 20)
+        monkeypatch.setattr(lease, "EXPIRY_SECONDS", 20)
         storage = Storage.at(f"{place}/ws")
         inside: list[int] = []
         crowds: list[int] = []
@@ -448,4 +451,4 @@ class TestManyContenders:
         with ThreadPoolExecutor(threads) as pool:
             assert sorted(pool.map(contend, range(threads))) == list(range(threads))
         assert crowds == [1] * 2 * rounds * threads
-        assert claims(storage) == {}
+        assert leases(storage) == {}

@@ -1,10 +1,13 @@
 """What is remembered of a workspace ends with the run: workers outlive workspaces."""
 
+import threading
 from uuid import uuid4
 
 import pytest
 
+from tasks.prefetch import ahead
 from tasks.remote import Remote
+from tasks.threads import ContextThreadPool, context_thread
 from tasks.workspace import arrays, remembered, s3
 from tasks.workspace.arrays import Layout
 from tasks.workspace.storage import Storage
@@ -58,3 +61,52 @@ def test_what_was_raised_is_not_remembered() -> None:
     with pytest.raises(FileNotFoundError):
         try_once()
     assert try_once() == "there"
+
+
+class TestThreads:
+    def test_runs_that_end_in_another_order_than_they_began(self) -> None:
+        """The first run ends while the second one goes on, which keeps its own store and name."""
+        begun, ended = threading.Event(), threading.Event()
+        seen: list[tuple[str | None, str]] = []
+
+        def second() -> None:
+            with s3.connected(s3.Service("http://second")), remembered.during("second"):
+                begun.set()
+                ended.wait()
+                seen.append((s3.current().endpoint, remembered.current()))
+            seen.append((s3.current().endpoint, remembered.current()))
+
+        with s3.connected(s3.Service("http://first")), remembered.during("first"):
+            thread = threading.Thread(target=second)
+            thread.start()
+            begun.wait()
+            seen.append((s3.current().endpoint, remembered.current()))
+        seen.append((s3.current().endpoint, remembered.current()))
+        ended.set()
+        thread.join()
+        assert seen == [
+            ("http://first", "first"),
+            (None, ""),
+            ("http://second", "second"),
+            (None, ""),
+        ]
+
+    def test_pools_and_threads_work_for_the_run_that_made_them(self) -> None:
+        seen: list[str] = []
+
+        def look(_: int = 0) -> None:
+            seen.append(remembered.current())
+
+        with remembered.during("first"), ContextThreadPool(2) as pool:
+            list(pool.map(look, range(3)))
+            thread = context_thread(look, "look")
+            thread.start()
+            thread.join()
+            list(ahead([1], look, 1))
+        assert seen == ["first"] * 5
+
+    def test_a_renewed_run_is_another_one_in_all_of_its_threads(self) -> None:
+        with remembered.during("before"), ContextThreadPool(1) as pool:
+            pool.submit(remembered.renew, "after").result()
+            assert remembered.current() == "after"
+        assert remembered.current() == ""

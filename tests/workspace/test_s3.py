@@ -1,6 +1,6 @@
-"""S3 with patience, against a real server: faults pass unnoticed, refusals and outages are told."""
+"""S3 against a real server: transient errors are repeated, all others end in one sentence."""
 
-import io
+import asyncio
 import logging
 import pickle
 import random
@@ -8,7 +8,6 @@ import socket
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,6 @@ from uuid import uuid4
 import numpy as np
 import pytest
 from fault_proxy import Fault, FaultProxy
-from hypothesis import given
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 from s3fs import S3FileSystem
 from swift_server import REGION, SwiftServer
@@ -27,30 +24,38 @@ from flows.cli import main
 from flows.session import connected
 from stego_core.errors import InputError, OptionError, OutageError, WorkspaceError
 from tasks.options import StorageOptions
-from tasks.workspace import arrays, tables
-from tasks.workspace import s3 as module
+from tasks.threads import ContextThreadPool
+from tasks.workspace import arrays, s3client, tables
+from tasks.workspace import s3 as services
 from tasks.workspace.arrays import Layout
-from tasks.workspace.ranges import Ranges
 from tasks.workspace.s3 import Service
 from tasks.workspace.storage import Storage, _filesystem
 from tasks.workspace.workspace import Workspace
 from tests.workspace import test_storage as interface
 
-REAL_WAITS = {name: getattr(module, name) for name in ("FIRST_WAIT", "LONGEST_WAIT")}
 BODY = random.Random(0).randbytes(50_000)
+
+
+class Impatient:
+    """asyncio for s3fs, which waits a hundredth of its waits between attempts."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(asyncio, name)
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(min(seconds / 100, 0.004))
 
 
 def forget() -> None:
     """No filesystem with an earlier test's credentials and connections."""
-    module.filesystem.cache_clear()
-    module.PatientS3.clear_instance_cache()
+    services.filesystem.cache_clear()
+    s3client.LoggedS3.clear_instance_cache()
 
 
 @pytest.fixture
 def bucket(s3_environment: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """The address of an empty bucket; what is tried again is tried at once."""
-    monkeypatch.setattr(module, "FIRST_WAIT", 0.001)
-    monkeypatch.setattr(module, "LONGEST_WAIT", 0.004)
+    monkeypatch.setattr("s3fs.core.asyncio", Impatient())
     return s3_environment
 
 
@@ -164,7 +169,7 @@ class TestOnEveryStore:
 
 def test_an_empty_file_of_a_folder_s_name_is_no_folder(storage: Storage) -> None:
     """Some clients of object stores leave such markers."""
-    client = module.filesystem(module.current())
+    client = services.filesystem(services.current())
     for path in ("inbox/", "inbox/day-1/"):
         client.call_s3("put_object", Bucket=storage.uri.split("/")[2], Key=f"ws/{path}")
     storage.write("inbox/day-1/a.png", b"1")
@@ -184,7 +189,7 @@ class TestFaults:
         through: Callable[..., FaultProxy],
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr(module, "ATTEMPTS", 40)  # at this rate ten are too few
+        monkeypatch.setattr(s3client.LoggedS3, "retries", 40)  # at this rate ten are too few
         bodies = {f"x/{number}": BODY[: number * 7_000] for number in range(4)}
         proxy = through(0.5, kind)
         for path, body in bodies.items():
@@ -212,7 +217,7 @@ class TestFaults:
         proxy = through(0.5, Fault.INTERNAL_ERROR)
         for number in range(8):
             storage.write(f"x/{number}", b"1")
-        lines = [record for record in caplog.records if record.name == "tasks.workspace.s3"]
+        lines = [record for record in caplog.records if record.name == "tasks.workspace.s3client"]
         assert 0 < len(lines) < 8
         assert sum(line.fields["repeats"] for line in lines) == proxy.injected.total()
         first = lines[0]
@@ -226,17 +231,19 @@ class TestFaults:
         proxy.rate = 0.0
         caplog.clear()
         storage.read("x/0")
-        assert not [record for record in caplog.records if record.name == "tasks.workspace.s3"]
+        assert not [
+            record for record in caplog.records if record.name == "tasks.workspace.s3client"
+        ]
 
     def test_a_service_that_is_restarted_meanwhile(
         self, storage: Storage, s3: SwiftServer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(module, "ATTEMPTS", 1000)
+        monkeypatch.setattr(s3client.LoggedS3, "retries", 1000)
         with FaultProxy(s3.endpoint, 0.0, 0) as before:
             port = before.port
             with connected(StorageOptions(endpoint=before.endpoint)):
                 storage.write("a", BODY)
-        with ThreadPoolExecutor(1) as pool, connected(StorageOptions(endpoint=before.endpoint)):
+        with ContextThreadPool(1) as pool, connected(StorageOptions(endpoint=before.endpoint)):
             reading = pool.submit(storage.read, "a")
             time.sleep(0.1)
             assert not reading.done()
@@ -355,31 +362,22 @@ class TestArraysAndTables:
         tables.write_table(storage, "a.parquet", {"n": noise}, {"n": "int64"})
         proxy = through(0.0)
         fetched: list[int] = []
-        read = Ranges.readinto
-
-        def counted(self: Ranges, buffer: memoryview) -> int:
-            fetched.append(read(self, buffer))
-            return fetched[-1]
-
-        monkeypatch.setattr(Ranges, "readinto", counted)
+        monkeypatch.setattr(s3client, "Body", lambda content: received(fetched, content))
         assert tables.row_count(storage, "a.parquet") == 60_000
         assert sum(fetched) < 100_000
         assert proxy.methods == {"HEAD": 1, "GET": len(fetched)}
         [row] = tables.read_rows(storage, "a.parquet", np.array([40_000]))
         assert row == {"n": noise[40_000]}
         assert sum(fetched) < 250_000  # of 480 000
+        assert proxy.requests < 10
 
 
-@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 60), st.integers(0, 70)), max_size=8))
-def test_ranges_read_like_any_file(steps: list[tuple[int, int, int]]) -> None:
-    storage = Storage.at("memory://ranges")
-    storage.write("a", BODY[:50])
-    remote, plain = Ranges(_filesystem(storage.uri), storage.full("a")), io.BytesIO(BODY[:50])
-    for whence, offset, count in steps:
-        step = -min(offset, 50) if whence == io.SEEK_END else offset
-        assert remote.seek(step, whence) == plain.seek(step, whence)
-        assert remote.read(count) == plain.read(count)
-        assert remote.tell() == plain.tell()
+def received(sizes: list[int], content: bytes) -> s3client.Body:
+    sizes.append(len(content))
+    return REAL_BODY(content)
+
+
+REAL_BODY = s3client.Body
 
 
 OPERATIONS: dict[str, Callable[[Storage], Any]] = {
@@ -404,7 +402,7 @@ class TestOutages:
         through: Callable[..., FaultProxy],
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr(module, "ATTEMPTS", 4)
+        monkeypatch.setattr(s3client.LoggedS3, "retries", 4)
         proxy = through(1.0, Fault.INTERNAL_ERROR)
         for name, operation in OPERATIONS.items():
             proxy.requests = 0
@@ -422,8 +420,7 @@ class TestOutages:
     def test_a_service_that_never_answers_is_given_up_soon(
         self, storage: Storage, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        for name, seconds in REAL_WAITS.items():
-            monkeypatch.setattr(module, name, seconds)
+        monkeypatch.setattr("s3fs.core.asyncio", asyncio)
         address = closed_address()
         with connected(StorageOptions(endpoint=address)):
             begun = time.monotonic()
@@ -435,7 +432,7 @@ class TestOutages:
     def test_once_it_answered_there_is_more_patience(
         self, storage: Storage, s3: SwiftServer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(module, "ATTEMPTS", 6)
+        monkeypatch.setattr(s3client.LoggedS3, "retries", 6)
         with FaultProxy(s3.endpoint, 0.0, 0) as proxy:
             service = StorageOptions(endpoint=proxy.endpoint)
             with connected(service):
@@ -444,11 +441,22 @@ class TestOutages:
         with connected(service), pytest.raises(OutageError, match="get_object failed 6 times"):
             storage.read("a")
 
-    def test_the_waits_cover_a_restart_of_a_service(self) -> None:
-        tries = range(module.ATTEMPTS - 1)
-        waits = [min(module.FIRST_WAIT * 2**n, module.LONGEST_WAIT) for n in tries]
-        assert 30 < 0.75 * sum(waits) < 60
-        assert sum(waits[: module.ATTEMPTS_AT_FIRST - 1]) < 1
+    def test_the_waits_cover_a_restart_of_a_service(
+        self, storage: Storage, through: Callable[..., FaultProxy], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        waits: list[float] = []
+
+        class Counting(Impatient):
+            async def sleep(self, seconds: float) -> None:
+                waits.append(seconds)
+
+        monkeypatch.setattr("s3fs.core.asyncio", Counting())
+        through(1.0, Fault.SLOW_DOWN)
+        with pytest.raises(OutageError, match="put_object failed 12 times"):
+            storage.write("a", BODY)
+        assert len(waits) == s3client.ATTEMPTS - 1
+        assert 30 < sum(waits) < 60
+        assert sum(waits[: s3client.ATTEMPTS_AT_FIRST - 1]) < 1
 
 
 @pytest.mark.usefixtures("other_credentials")
@@ -543,18 +551,18 @@ class TestService:
             assert storage.read("a") == BODY
             assert _filesystem(storage.uri).s3.meta.region_name == REGION
             with connected(StorageOptions()):  # a flow inside another leaves it as it is
-                assert module.current() == Service(s3.endpoint, REGION)
+                assert services.current() == Service(s3.endpoint, REGION)
                 assert storage.read("a") == BODY
             with connected(StorageOptions(region="venus")):
-                assert module.current() == Service(s3.endpoint, "venus")
-        assert module.current() == Service()
+                assert services.current() == Service(s3.endpoint, "venus")
+        assert services.current() == Service()
         with pytest.raises(OutageError):
             storage.read("a")
 
     def test_a_service_is_left_where_its_block_fails(self) -> None:
         with pytest.raises(ZeroDivisionError), connected(StorageOptions(region="mars")):
             _ = 1 / 0
-        assert module.current() == Service()
+        assert services.current() == Service()
 
     def test_a_profile_of_a_credentials_file(
         self, storage: Storage, s3: SwiftServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -597,7 +605,7 @@ class TestSecrets:
         caplog: pytest.LogCaptureFixture,
     ) -> None:
         caplog.set_level(logging.DEBUG)
-        monkeypatch.setattr(module, "ATTEMPTS", 3)
+        monkeypatch.setattr(s3client.LoggedS3, "retries", 3)
         proxy = through(0.3, Fault.SLOW_DOWN, Fault.REFUSED)
         shown: list[str] = []
         for _, operation in sorted(OPERATIONS.items()):
@@ -610,7 +618,7 @@ class TestSecrets:
             storage.write("b", BODY)
         filesystem = _filesystem(storage.uri)
         shown += ["".join(traceback.format_exception(raised.value)), caplog.text]
-        for thing in (storage, module.current(), StorageOptions(), filesystem, filesystem.s3):
+        for thing in (storage, services.current(), StorageOptions(), filesystem, filesystem.s3):
             shown += [repr(thing), str(thing), repr(getattr(thing, "__dict__", {}))]
         shown += [filesystem.to_json(), repr(pickle.dumps(storage)), repr(pickle.dumps(filesystem))]
         assert len(caplog.records) > 20

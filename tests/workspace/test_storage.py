@@ -3,6 +3,8 @@
 import errno
 import os
 import pickle
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,13 +12,13 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from botocore.exceptions import EndpointConnectionError, NoCredentialsError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stego_core.errors import CapacityError, InputError, WorkspaceError
 from tasks.workspace import storage as module
-from tasks.workspace.refusals import write_errors
+from tasks.workspace.refusals import CREDENTIALS, write_errors
+from tasks.workspace.s3 import AccessError
 from tasks.workspace.storage import Storage
 
 NAMES = st.text(
@@ -39,9 +41,6 @@ class Refusing:
         self.error = error
 
     def invalidate_cache(self) -> None: ...
-
-    def _strip_protocol(self, uri: str) -> str:
-        return uri
 
     def __getattr__(self, name: str) -> Any:
         def refuse(*_: Any, **__: Any) -> None:
@@ -156,7 +155,6 @@ class TestFiles:
         calls: list[str] = []
         fake = SimpleNamespace(
             invalidate_cache=lambda: calls.append("forget"),
-            _strip_protocol=lambda uri: uri,
             find=lambda root, detail: calls.append("find") or {f"{root}/a": {"size": 2}},
         )
         monkeypatch.setattr(module, "_filesystem", lambda uri: fake)
@@ -302,16 +300,17 @@ class TestWritingFails:
             local.write("a" * 300, b"1")
         assert every_file(Path(local.uri)) == []
 
-    def test_the_weather_is_passed_on_for_a_retry(self) -> None:
+    def test_transient_errors_are_passed_on_for_a_retry(self) -> None:
         with pytest.raises(TimeoutError), write_errors("s3://b/ws"):
             raise TimeoutError("slow")
 
 
 class TestObjectStores:
-    """What botocore raises is no OSError: a person without credentials is told so."""
+    """What packages of object stores raise ends in one sentence."""
 
     def test_without_credentials(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(module, "_filesystem", lambda uri: Refusing(NoCredentialsError()))
+        error = AccessError(f"Unable to locate credentials; {CREDENTIALS}")
+        monkeypatch.setattr(module, "_filesystem", lambda uri: Refusing(error))
         place = Storage("s3://bucket/ws")
         with pytest.raises(WorkspaceError, match="give credentials through the environment"):
             place.read("a")
@@ -320,8 +319,24 @@ class TestObjectStores:
         with pytest.raises(InputError, match="give credentials through the environment"):
             place.files()
 
-    def test_out_of_reach(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        error = EndpointConnectionError(endpoint_url="http://store:9")
+    def test_errors_of_other_stores(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        error = EOFError("store:9 hung up\nlong story")
         monkeypatch.setattr(module, "_filesystem", lambda uri: Refusing(error))
-        with pytest.raises(InputError, match="http://store:9"):
-            Storage("s3://bucket/images").files()
+        place = Storage("http://store:9/images")
+        with pytest.raises(InputError, match=r"cannot be listed: store:9 hung up$"):
+            place.files()
+        with pytest.raises(OSError, match="store:9 hung up"):
+            place.read("a")
+        with pytest.raises(WorkspaceError, match=r"cannot be written: store:9 hung up$"):
+            place.write("a", b"1")
+
+
+def test_local_work_imports_no_client_of_s3() -> None:
+    """They take a second."""
+    code = (
+        "import sys; from tasks.workspace import storage, arrays, workspace; "
+        "storage.Storage.at('/tmp').names(''); "
+        "print(sorted({'s3fs', 'botocore', 'aiobotocore', 'aiohttp'} & set(sys.modules)))"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout == "[]\n"
