@@ -13,7 +13,7 @@ from tasks.nearest import Base, NeighborsWork
 from tasks.options import NeighborsOptions
 from tasks.rows import FeatureRows
 from tasks.stage import Finish, Stage
-from tasks.workspace import arrays, keys
+from tasks.workspace import arrays, keys, layout
 from tasks.workspace.arrays import Layout
 from tasks.workspace.ledger import Folder
 
@@ -52,7 +52,7 @@ def base_of(rows: FeatureRows, dump: str, options: NeighborsOptions) -> Base | N
     """
     bases: list[Base] = []
     for key in rows.workspace.storage.names("neighbors"):
-        folder = rows.workspace.folder("neighbors", key, f"{dump}.zarr")
+        folder = rows.workspace.folder(layout.neighbors(key, dump))
         try:
             dumps = tuple(str(name) for name, _ in folder.manifest()["inputs"]["dumps"])
         except (WorkspaceError, LookupError, TypeError, ValueError):
@@ -92,7 +92,7 @@ def _listed(
     part = replace(rows, dumps=tuple(name for name in rows.dumps if name not in seen))
     if int(part.valid().sum()) < LEAST_ROWS or _queries(rows, dump) < LEAST_QUERIES:
         return None
-    return ListedRows.create(part, f"neighbors/{neighbors_key(part, options)}/lists")
+    return ListedRows.create(part, layout.neighbor_lists(neighbors_key(part, options)))
 
 
 def _queries(rows: FeatureRows, dump: str) -> int:
@@ -101,7 +101,7 @@ def _queries(rows: FeatureRows, dump: str) -> int:
 
 def table_folder(rows: FeatureRows, dump: str, options: NeighborsOptions) -> Folder:
     """Where a dump's table lies."""
-    return rows.workspace.folder("neighbors", neighbors_key(rows, options), f"{dump}.zarr")
+    return rows.workspace.folder(layout.neighbors(neighbors_key(rows, options), dump))
 
 
 def plan(

@@ -20,12 +20,12 @@ from stego_core.patchmap import QUARTERS
 from stego_core.patchsearch import NO_LIST, compared, first_of_each
 from tasks import machine, patchkey
 from tasks.rows import FeatureRows
-from tasks.workspace import arrays, keys, tables
+from tasks.workspace import arrays, keys, layout, tables
 from tasks.workspace.ledger import Folder
 from tasks.workspace.remembered import current, remembered
 from tasks.workspace.storage import Storage
 
-CODEBOOK_FILE = "codebook.safetensors"
+CODEBOOK_FILE = layout.CODEBOOK_FILE
 COMPARED = 64
 """Images whose most promising crop is read and compared exactly."""
 MORE = 16
