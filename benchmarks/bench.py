@@ -134,6 +134,7 @@ def make_workspace(
     from flows.settings import PipelineOptions
     from tasks import compute, model
     from tasks import options as o
+    from tasks.workspace.workspace import Workspace
 
     weights = {"backbone": model.BUNDLED_BACKBONE, "weights": model.BUNDLED}
     backbone = harness.backbone_options(chosen) if chosen.weights else weights
@@ -151,8 +152,9 @@ def make_workspace(
         plain.without_prefect(plain.run_on(executor)),
     ):
         stages.corpus_flow(str(place), DUMP, options.corpus)
-        keys, tables = pipeline.trained(str(place), [DUMP], options)
-        pipeline.settle(str(place), keys, tables, options)
+        workspace = Workspace.open(str(place))
+        keys, tables = pipeline.train(workspace, [DUMP], options)
+        pipeline.make_current(workspace, keys, tables, options)
 
 
 def summary(rows: list[str], begun: float) -> None:

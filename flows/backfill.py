@@ -1,4 +1,4 @@
-"""New dumps with the current head and clusters, and a new head when they no longer fit."""
+"""New dumps are labelled with the current head and clusters."""
 
 import time
 from typing import Any
@@ -6,11 +6,11 @@ from typing import Any
 from prefect import flow
 
 from flows import artifacts, stages
-from flows.frames import indexed
+from flows.frames import index_dump
+from flows.labelling import Labelling, label_dump
 from flows.outage import told_apart
-from flows.pipeline import labelled, settle, trained
 from flows.session import connected, session
-from flows.settings import RunOptions, built
+from flows.settings import built
 from stego_core.errors import InputError, OptionError, OutageError, StegoError
 from tasks.leftout import is_clip, is_image
 from tasks.listing import default_dump
@@ -62,17 +62,18 @@ def backfill(
     storage, run = storage_options or StorageOptions(), compute_options or ComputeOptions()
     with connected(storage):
         failed: dict[str, str] = {}
-        dumps = [images] if images else arrived(workspace, inbox, failed) if inbox else []
+        dumps = [images] if images else new_dumps(workspace, inbox, failed) if inbox else []
         done: list[str] = []
         failure: type[StegoError] = InputError
         report = None
         if dumps:
-            Workspace.open(workspace).current()  # before a claim is laid on it
+            place = Workspace.open(workspace)
+            place.current()  # before a lease is taken on it
             with session(workspace, storage, run):
                 for options in dumps:
                     name = dump or default_dump(options.images)
                     try:
-                        label_dump(workspace, name, options, run)
+                        label_new_dump(place, name, options, run)
                         done.append(name)
                     except StegoError as error:
                         if images:
@@ -81,7 +82,7 @@ def backfill(
                         if isinstance(error, OutageError):
                             failure = OutageError
                 report = stages.report_flow(workspace)
-                artifacts.run_pages(Workspace.open(workspace), report)
+                artifacts.run_pages(place, report)
     if failed:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
         raise failure(f"{len(failed)} dumps of the inbox were not labelled: {reasons}")
@@ -89,7 +90,7 @@ def backfill(
     return {"dumps": done, "report": report}
 
 
-def arrived(workspace: str, options: InboxOptions, failed: dict[str, str]) -> list[CorpusOptions]:
+def new_dumps(workspace: str, options: InboxOptions, failed: dict[str, str]) -> list[CorpusOptions]:
     """Folders of the inbox that the workspace has no finished masks of, in order of their names.
 
     Those whose names begin with a dot or an underscore are passed over, those with the name of
@@ -136,95 +137,44 @@ def _finished(workspace: str) -> set[str]:
     return {dump for dump in summary.dumps if summary.folder("masks", dump)}
 
 
-def label_dump(workspace: str, dump: str, options: CorpusOptions, run: ComputeOptions) -> None:
+def label_new_dump(
+    workspace: Workspace, dump: str, options: CorpusOptions, run: ComputeOptions
+) -> None:
     """Index one dump and label it.
 
     Beside the dumps that the head was trained on it also gets features, neighbours and drift; an
     imported head has none.
     """
-    place = Workspace.open(workspace)
-    current = place.current()
+    current = workspace.current()
     keys, chosen, trained_on = dict(current["keys"]), current["options"], current["dumps"]
     like = trained_on[0] if trained_on else None
-    indexed(workspace, dump, options, run, like, continuing=True)
+    index_dump(workspace, dump, options, run, like, continuing=True)
     if trained_on:
-        placed(workspace, dump, current, run)
-    labelled(
-        workspace,
-        dump,
-        keys,
-        built("masks", chosen.get("masks", {})),
-        built("scores", chosen.get("scores", {})),
-        run,
-    )
+        add_features(workspace, dump, current, run)
+    masks, scores = (built(name, chosen.get(name, {})) for name in ("masks", "scores"))
+    label_dump(Labelling(workspace, dump, masks, scores, run), keys)
     if trained_on:
-        stages.drift_flow(workspace, dump, place.current()["keys"])
+        stages.drift_flow(workspace.storage.uri, dump, workspace.current()["keys"])
 
 
-def placed(workspace: str, dump: str, current: dict[str, Any], run: ComputeOptions) -> None:
+def add_features(
+    workspace: Workspace, dump: str, current: dict[str, Any], run: ComputeOptions
+) -> None:
     """Features of one dump, and its neighbours among all dumps before it."""
-    place = Workspace.open(workspace)
-    keys, chosen = current["keys"], current["options"]
-    backbone = place.folder("clusters", keys["clusters"]).manifest()["backbone"]
-    stages.features_flow(workspace, dump, built("features", chosen["features"]), run, backbone)
-    searched = [name for name in _up_to(place, dump) if _has_features(place, keys, name)]
-    table = stages.neighbors_flow(
-        workspace, dump, keys["features"], searched, built("neighbors", chosen["neighbors"]), run
-    )
-    place.settle(neighbors={**current["neighbors"], dump: table})
+    location, keys, chosen = workspace.storage.uri, current["keys"], current["options"]
+    backbone = workspace.folder("clusters", keys["clusters"]).manifest()["backbone"]
+    stages.features_flow(location, dump, built("features", chosen["features"]), run, backbone)
+    searched = [
+        name
+        for name in _up_to(workspace, dump)
+        if workspace.folder("features", keys["features"], f"{name}.zarr").finished
+    ]
+    options = built("neighbors", chosen["neighbors"])
+    table = stages.neighbors_flow(location, dump, keys["features"], searched, options, run)
+    workspace.settle(neighbors={**current["neighbors"], dump: table})
 
 
-def _up_to(place: Workspace, dump: str) -> list[str]:
+def _up_to(workspace: Workspace, dump: str) -> list[str]:
     """Dumps in order of arrival, this one last: the same again however many came later."""
-    dumps = place.dumps()
+    dumps = workspace.dumps()
     return dumps[: dumps.index(dump) + 1]
-
-
-def _has_features(place: Workspace, keys: dict[str, str], dump: str) -> bool:
-    return place.folder("features", keys["features"], f"{dump}.zarr").finished
-
-
-@flow(name="retrain", flow_run_name="retrain {workspace}")
-@told_apart
-def retrain(
-    workspace: str,
-    dumps: list[str] | None = None,
-    relabel: bool = True,
-    compute_options: ComputeOptions | None = None,
-    storage_options: StorageOptions | None = None,
-) -> dict[str, Any]:
-    """Train a new head on the dumps that are there by now, with the options of the last run.
-
-    Args:
-        workspace: This folder or URI holds a finished workspace.
-        dumps: These dumps are trained on. By default it is all of them.
-        relabel: Every dump is labelled anew; otherwise only those that come later.
-        compute_options: These say where the work runs.
-        storage_options: These say how object storage is reached.
-
-    Returns:
-        keys of all stages, the report's place.
-
-    Raises:
-        InputError: there is no such dump.
-    """
-    storage, run = storage_options or StorageOptions(), compute_options or ComputeOptions()
-    with connected(storage):
-        place = Workspace.open(workspace)
-        current = place.current()
-        with session(workspace, storage, run):
-            there = place.dumps()
-            unknown = [name for name in dumps or [] if name not in there]
-            if unknown:
-                raise InputError(f"no dump {', '.join(unknown)}; there are {', '.join(there)}")
-            stored = {name: built(name, held) for name, held in current["options"].items()}
-            options = RunOptions(compute=run, **stored)
-            backbone = place.folder("clusters", current["keys"]["clusters"]).manifest()["backbone"]
-            chosen = [name for name in there if not dumps or name in dumps]
-            keys, tables = trained(workspace, chosen, options, backbone)
-            settle(workspace, keys, tables, options)
-            for name in there if relabel else ():
-                labelled(workspace, name, keys, options.masks, options.scores, run)
-            report = stages.report_flow(workspace)
-            artifacts.run_pages(place, report)
-            return {"keys": keys, "report": report}

@@ -5,6 +5,7 @@ from typing import Any
 from prefect import flow
 
 from flows import artifacts, pipeline, stages
+from flows.labelling import Labelling, label_dump
 from flows.session import session
 from flows.settings import RunOptions
 from stego_core import benchmarks
@@ -73,13 +74,14 @@ def benchmark(
     squares = chosen.features.model_copy(update={"crops": "whole"})  # they are cut already
     run = chosen.model_copy(update={"features": squares})
     with session(workspace, run.storage, run.compute):
+        place = Workspace.create(workspace)
         prepare_flow(workspace, train, name, data, "train", crops, limit, run.compute)
         prepare_flow(workspace, val, name, data, "val", centre, limit, run.compute)
-        keys, tables = pipeline.trained(workspace, [train], run)
-        pipeline.settle(workspace, keys, tables, run)
-        pipeline.labelled(workspace, val, keys, run.masks, run.scores, run.compute)
+        keys, tables = pipeline.train(place, [train], run)
+        pipeline.make_current(place, keys, tables, run)
+        label_dump(Labelling(place, val, run.masks, run.scores, run.compute), keys)
         report = stages.report_flow(workspace, comparison.place(facts, limit))
-        outcome = comparison.write(Workspace.open(workspace), facts, [train, val], notes)
-        artifacts.benchmark_table(Workspace.open(workspace), outcome)
-        artifacts.run_pages(Workspace.open(workspace), report)
+        outcome = comparison.write(place, facts, [train, val], notes)
+        artifacts.benchmark_table(place, outcome)
+        artifacts.run_pages(place, report)
     return {**outcome, "report": report}

@@ -147,7 +147,7 @@ def retrain(
     workspace: str, dumps: str | None, storage: StorageOptions, compute: ComputeOptions
 ) -> Shown:
     """A new head on all dumps."""
-    from flows.backfill import retrain as retrain_flow
+    from flows.retrain import retrain as retrain_flow
 
     names = [name.strip() for name in dumps.split(",")] if dumps else None
     outcome = retrain_flow(workspace, names, True, compute, storage)
@@ -192,14 +192,14 @@ def corpus(
 ) -> Shown:
     """Index a dump."""
     from flows import console
-    from flows.frames import indexed
+    from flows.frames import index_dump
     from tasks import status
     from tasks.listing import default_dump
     from tasks.summary import Summary
     from tasks.workspace.workspace import Workspace
 
     name = dump or default_dump(corpus.images)
-    indexed(workspace, name, corpus, compute, continuing=True)
+    index_dump(Workspace.create(workspace), name, corpus, compute, continuing=True)
     summary = Summary(Workspace.open(workspace))
     return lambda: console.show_values(status.document(summary), [name])
 

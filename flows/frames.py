@@ -22,8 +22,8 @@ def frames_flow(
     stages.run_stage(stage, compute_options, frames.finish)
 
 
-def indexed(
-    workspace: str,
+def index_dump(
+    workspace: Workspace,
     dump: str,
     options: CorpusOptions,
     compute_options: ComputeOptions,
@@ -35,15 +35,15 @@ def indexed(
     Labels without a taxonomy mean what those of the dump `like` mean; numbers of a dump that is
     `continuing` the workspace's others mean what they mean there.
     """
-    place = Workspace.create(workspace)
-    place.corpus(dump)  # refuses what cannot be a dump's name
-    if frames.wanted(place, dump, options):
-        frames_flow(workspace, dump, options, compute_options)
-    stages.corpus_flow(workspace, dump, options, like, compute_options, continuing)
-    tell(place, dump)
+    workspace.corpus(dump)  # refuses what cannot be a dump's name
+    location = workspace.storage.uri
+    if frames.wanted(workspace, dump, options):
+        frames_flow(location, dump, options, compute_options)
+    stages.corpus_flow(location, dump, options, like, compute_options, continuing)
+    report_findings(workspace, dump)
 
 
-def tell(workspace: Workspace, dump: str) -> None:
+def report_findings(workspace: Workspace, dump: str) -> None:
     """Say what of a dump's place became no image, and what else a person should know of it."""
     manifest = workspace.corpus(dump).manifest()
     lines = Told.of(manifest).lines()

@@ -4,18 +4,18 @@ from typing import Any
 
 from prefect import flow
 
-from flows import artifacts, record, stages
+from flows import artifacts, stages
 from flows.classcount import with_classes
-from flows.frames import indexed
+from flows.frames import index_dump
+from flows.labelling import Labelling, label_dump
 from flows.outage import told_apart
 from flows.session import session
 from flows.settings import FormOptions, RunOptions, built
 from stego_core.errors import OptionError
-from tasks import enough, model, scores
+from tasks import enough
 from tasks.listing import default_dump
 from tasks.log import Log
-from tasks.options import ComputeOptions, CorpusOptions, MasksOptions, ScoresOptions
-from tasks.summary import class_count
+from tasks.options import CorpusOptions
 from tasks.workspace.workspace import Workspace
 
 log = Log(__name__)
@@ -53,13 +53,14 @@ def pipeline(
     corpus = corpus_of(options.corpus, images=images, labels=labels, taxonomy=taxonomy)
     name = dump or default_dump(corpus.images)
     with session(workspace, options.storage, options.compute):
-        indexed(workspace, name, corpus, options.compute)
-        require_enough(workspace, [name], options)
-        keys, tables = trained(workspace, [name], options)
-        settle(workspace, keys, tables, options)
-        labelled(workspace, name, keys, options.masks, options.scores, options.compute)
+        place = Workspace.create(workspace)
+        index_dump(place, name, corpus, options.compute)
+        require_enough(place, [name], options)
+        keys, tables = train(place, [name], options)
+        make_current(place, keys, tables, options)
+        label_dump(Labelling(place, name, options.masks, options.scores, options.compute), keys)
         report = stages.report_flow(workspace)
-        artifacts.run_pages(Workspace.open(workspace), report)
+        artifacts.run_pages(place, report)
         return {"keys": keys, "report": report}
 
 
@@ -77,22 +78,21 @@ def corpus_of(options: CorpusOptions, **given: str | None) -> CorpusOptions:
     return corpus
 
 
-def require_enough(workspace: str, dumps: list[str], options: RunOptions) -> None:
+def require_enough(workspace: Workspace, dumps: list[str], options: RunOptions) -> None:
     """Refuse, before any image is embedded, what so many images cannot give.
 
     Raises:
         CapacityError: there are too few.
     """
-    place = Workspace.open(workspace)
-    images = sum(int(place.corpus(dump).manifest()["images"]) for dump in dumps)
-    settled = with_classes(place, dumps, options.clusters)
+    images = sum(int(workspace.corpus(dump).manifest()["images"]) for dump in dumps)
+    settled = with_classes(workspace, dumps, options.clusters)
     remarks = enough.require_enough(images, options.features, options.neighbors, settled)
     for remark in remarks:
         log.warning(remark)
 
 
-def trained(
-    workspace: str,
+def train(
+    workspace: Workspace,
     dumps: list[str],
     options: RunOptions,
     backbone: dict[str, Any] | None = None,
@@ -104,36 +104,35 @@ def trained(
     Returns:
         keys of the stages, and the key of each dump's neighbours.
     """
-    run = options.compute
+    location, run = workspace.storage.uri, options.compute
     keys: dict[str, str] = {}
     tables: dict[str, str] = {}
     for dump in dumps:
-        keys["features"] = stages.features_flow(workspace, dump, options.features, run, backbone)
+        keys["features"] = stages.features_flow(location, dump, options.features, run, backbone)
     for dump in dumps:
         keys["neighbors"] = tables[dump] = stages.neighbors_flow(
-            workspace, dump, keys["features"], dumps, options.neighbors, run
+            location, dump, keys["features"], dumps, options.neighbors, run
         )
     keys["head"] = stages.head_flow(
-        workspace, keys["features"], keys["neighbors"], dumps, options.head, run
+        location, keys["features"], keys["neighbors"], dumps, options.head, run
     )
     keys["clusters"] = stages.clusters_flow(
-        workspace, keys["features"], keys["head"], dumps, options.clusters, run
+        location, keys["features"], keys["head"], dumps, options.clusters, run
     )
     return keys, tables
 
 
-def settle(
-    workspace: str, keys: dict[str, str], tables: dict[str, str], options: RunOptions
+def make_current(
+    workspace: Workspace, keys: dict[str, str], tables: dict[str, str], options: RunOptions
 ) -> None:
     """Make a run's head and clusters the current ones, those that backfills use.
 
     What backfills added to the same clusters stays current.
     """
-    place = Workspace.open(workspace)
-    before = place.current_or_none() or {}
+    before = workspace.current_or_none() or {}
     if before.get("keys", {}).get("clusters") != keys["clusters"]:
         before = {}
-    place.settle(
+    workspace.settle(
         keys={**before.get("keys", {}), **keys},
         dumps=list(tables),
         neighbors={**before.get("neighbors", {}), **tables},
@@ -149,109 +148,3 @@ def settle(
             },
         ),
     )
-
-
-def labelled(
-    workspace: str,
-    dump: str,
-    keys: dict[str, str],
-    mask_options: MasksOptions,
-    score_options: ScoresOptions,
-    run: ComputeOptions,
-) -> None:
-    """Masks of a dump, and its scores where it has labels."""
-    with record.labelling(dump):
-        keys["masks"] = stages.masks_flow(workspace, dump, keys["clusters"], mask_options, run)
-    place = Workspace.open(workspace)
-    place.settle(keys={**place.current()["keys"], **keys})
-    scored(workspace, dump, keys, mask_options, score_options, run)
-
-
-def scored(
-    workspace: str,
-    dump: str,
-    keys: dict[str, str],
-    mask_options: MasksOptions,
-    score_options: ScoresOptions,
-    run: ComputeOptions,
-) -> None:
-    """Scores of a labelled dump, and their spread over seeds where some are asked for."""
-    place = Workspace.open(workspace)
-    if not place.corpus(dump).manifest()["labelled"]:
-        return
-    key, rival = _judged(workspace, dump, keys["clusters"], mask_options, score_options, run)
-    keys |= rival
-    current = place.current()
-    before, spread = current.get("scores", {}), dict(current.get("spread", {}))
-    if before.get(dump) != key:
-        spread.pop(dump, None)  # it was that of other masks
-    place.settle(keys={**current["keys"], **keys}, scores={**before, dump: key}, spread=spread)
-    found = {}
-    for seed in score_options.seed_list():
-        clusters_key = reseeded(workspace, keys["clusters"], seed, run)
-        stages.masks_flow(workspace, dump, clusters_key, mask_options, run)
-        found[seed], _ = _judged(workspace, dump, clusters_key, mask_options, score_options, run)
-    if found:
-        place.settle(spread={**spread, dump: scores.spread(place, dump, found)})
-
-
-def _judged(
-    workspace: str,
-    dump: str,
-    clusters_key: str,
-    mask_options: MasksOptions,
-    score_options: ScoresOptions,
-    run: ComputeOptions,
-) -> tuple[str, dict[str, str]]:
-    """Key of the scores of a dump's masks, and the keys of what they are compared with."""
-    rival: dict[str, str] = {}
-    imported = "imported" in Workspace.open(workspace).folder("clusters", clusters_key).manifest()
-    if score_options.baseline and not imported:  # it needs features of the training images
-        rival = baseline(workspace, dump, clusters_key, mask_options, run)
-    key = stages.scores_flow(
-        workspace,
-        dump,
-        clusters_key,
-        rival.get("baseline_clusters"),
-        mask_options,
-        score_options,
-        run,
-    )
-    return key, rival
-
-
-def reseeded(workspace: str, clusters_key: str, seed: int, run: ComputeOptions) -> str:
-    """Clusters made as these were, head included, but from another seed; returns their key.
-
-    Raises:
-        OptionError: they were imported, so nothing tells how they were made.
-    """
-    place = Workspace.open(workspace)
-    made = place.folder("clusters", clusters_key).manifest()
-    if "imported" in made:
-        raise OptionError("an imported model has one seed only; leave out --seeds")
-    trained = place.folder("heads", made["inputs"]["head"]).manifest()
-    features, dumps = made["inputs"]["features"], [name for name, _ in made["inputs"]["dumps"]]
-    head_key = stages.head_flow(
-        workspace,
-        features,
-        trained["inputs"]["neighbors"],
-        dumps,
-        built("head", {**trained["options"], "seed": seed}),
-        run,
-    )
-    options = built("clusters", {**made["options"], "seed": seed})
-    return stages.clusters_flow(workspace, features, head_key, dumps, options, run)
-
-
-def baseline(
-    workspace: str, dump: str, clusters_key: str, mask_options: MasksOptions, run: ComputeOptions
-) -> dict[str, str]:
-    """The rival: k-means on the raw features with the same K, restarts, seed and refinement."""
-    clusters = Workspace.open(workspace).folder("clusters", clusters_key).manifest()
-    inputs = clusters["inputs"]
-    dumps = [name for name, _ in inputs["dumps"]]
-    options = built("clusters", {**clusters["options"], "classes": class_count(clusters)})
-    rival = stages.clusters_flow(workspace, inputs["features"], model.IDENTITY, dumps, options, run)
-    rival_masks = stages.masks_flow(workspace, dump, rival, mask_options, run)
-    return {"baseline_clusters": rival, "baseline_masks": rival_masks}

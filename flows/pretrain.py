@@ -5,7 +5,7 @@ from typing import Any
 from prefect import flow
 
 from flows import artifacts, stages
-from flows.frames import indexed
+from flows.frames import index_dump
 from flows.outage import told_apart
 from flows.session import session
 from tasks import machine, model, pretrain
@@ -61,5 +61,5 @@ def pretraining(
     name = dump or default_dump(corpus.images)
     storage, run = storage_options or StorageOptions(), compute_options or ComputeOptions()
     with session(workspace, storage, run):
-        indexed(workspace, name, corpus, run)
+        index_dump(Workspace.create(workspace), name, corpus, run)
         return pretrain_flow(workspace, name, options or PretrainOptions(), run)

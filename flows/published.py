@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from flows.pipeline import settle
+from flows.pipeline import make_current
 from flows.session import alone, connected
 from flows.settings import RunOptions
 from stego_core.crf import SHARPNESS
@@ -60,6 +60,6 @@ def import_checkpoint(
                 clusters=ClustersOptions(classes=found.classes),
                 masks=MasksOptions(resolution=RESOLUTION, sharpness=SHARPNESS),
             )
-            settle(workspace, found.keys, {}, options)
+            make_current(place, found.keys, {}, options)
             place.settle(backbone=found.backbone.document())
     return found

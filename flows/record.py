@@ -13,6 +13,7 @@ from flows.ending import ending
 from stego_core.errors import StegoError
 from tasks import metrics
 from tasks.log import Log
+from tasks.quarantine import quarantined
 from tasks.summary import Summary
 from tasks.workspace.storage import Storage
 from tasks.workspace.workspace import Workspace
@@ -138,7 +139,7 @@ def figures(run: Run) -> dict[str, Any]:
     try:
         summary = Summary(Workspace.open(run.workspace))
         images = sum(summary.workspace.corpus(d).manifest()["images"] for d in run.dumps)
-        bad = sum(row["dump"] in run.dumps for row in summary.quarantine())
+        bad = sum(row["dump"] in run.dumps for row in quarantined(summary))
         drift, scores = summary.current.get("drift", {}), {d: summary.scores(d) for d in run.dumps}
     except (StegoError, OSError):  # the end of a run is told whatever became of its workspace
         return {}

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from flows import pipeline, stages
+from flows import stages
+from flows.labelling import Labelling, score_dump
 from stego_core.errors import InputError, WorkspaceError
 from tasks.options import (
     ClustersOptions,
@@ -137,7 +138,7 @@ def scores(
     if not ready:
         raise WorkspaceError("no masks to score are there; run `stego masks` first")
     for dump in ready:
-        pipeline.scored(location, dump, keys, mask_options, options, run)
+        score_dump(Labelling(place, dump, mask_options, options, run), keys)
     kept = options.model_dump(mode="json", exclude={"seeds"})
     place.settle(options={**place.current()["options"], "scores": kept})
 

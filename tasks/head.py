@@ -1,6 +1,6 @@
 """Stage head: train the segmentation head on patches and their neighbours, with checkpoints."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,16 +12,15 @@ from stego_core import batches, calibration, meanshift, training
 from stego_core.batches import ImageReader, TrainingSet, plain
 from stego_core.errors import CapacityError
 from stego_core.shifts import Triple
-from stego_core.training import Curve, Recipe, TrainingState
+from stego_core.training import Curve, Prepared, Recipe, TrainingState
 from tasks import checkpoints, machine
 from tasks.model import HEAD_FILE
 from tasks.options import ComputeOptions, HeadOptions
-from tasks.prefetch import ahead
-from tasks.progress import Progress
 from tasks.rows import FeatureRows, PatchCache
 from tasks.shifted import ShiftedImages
 from tasks.stage import Stage, Stopwatch
 from tasks.steps import Step
+from tasks.trainingloop import TrainingLoop
 from tasks.workspace import arrays, keys, tables
 from tasks.workspace.ledger import Folder, Record
 
@@ -29,8 +28,6 @@ VERSION = 8
 TITLE = "head"
 CHECKPOINT_STEPS = 200
 REPORT_STEPS = 20
-STEPS_AHEAD = 2
-"""Drawn, and read where features are streamed, while the step before still computes."""
 CURVE_FILE = "curve.parquet"
 AVERAGING = 0.99
 """Of the head's weights, over about a hundred steps; the published recipe keeps the last ones."""
@@ -64,19 +61,17 @@ class HeadWork:
                 self.rows, self.neighbors_key, self.options.recipe, self.feature_memory
             )
             state, curve = resumed(self, recipe, data)
-        progress = Progress(TITLE, recipe.steps, "steps", state.step)
-        remaining = range(state.step, recipe.steps)
-        with watch("infer"):
-            device = machine.device(self.device)
-            make = partial(training.prepared, data, recipe, state.shifts, device)
-            steps = (step for _, step in ahead(remaining, make, STEPS_AHEAD))
-            for row in training.train(state, data, recipe, steps):
+        device = machine.device(self.device)
+        loop = TrainingLoop(self.folder, TITLE, recipe.steps, CHECKPOINT_STEPS, REPORT_STEPS)
+
+        def train(batches: Iterable[Prepared]) -> Iterator[Curve]:
+            for row in training.train(state, data, recipe, batches):
                 curve.append(row)
-                if state.step % CHECKPOINT_STEPS == 0 and state.step < recipe.steps:
-                    save_checkpoint(self.folder, state, curve)
-                if state.step % REPORT_STEPS == 0:
-                    note = f"mean S {row.mean_self:.2f} {row.mean_knn:.2f}"
-                    progress.advance(REPORT_STEPS, note)
+                yield row
+
+        with watch("infer"):
+            make_batch = partial(training.prepared, data, recipe, state.shifts, device)
+            loop.run(state.step, make_batch, train, lambda: tensors_of(state, curve), remark)
         checkpoints.write_rows(self.folder, CURVE_FILE, curve)
         weights = {name: value.cpu().numpy() for name, value in state.average.state_dict().items()}
         path = f"{self.folder.path}/{HEAD_FILE}"
@@ -186,16 +181,20 @@ def neighbor_ids(rows: FeatureRows, neighbors_key: str) -> NDArray[np.int64]:
     )
 
 
-def save_checkpoint(folder: Folder, state: TrainingState, curve: list[Curve]) -> None:
-    """Store all that training needs to go on."""
-    tensors: dict[str, Any] = {
+def remark(row: Curve) -> str:
+    """What the progress shows beside a step."""
+    return f"mean S {row.mean_self:.2f} {row.mean_knn:.2f}"
+
+
+def tensors_of(state: TrainingState, curve: list[Curve]) -> dict[str, Any]:
+    """All that training needs to go on, for a checkpoint."""
+    return {
         **checkpoints.of_module(state.head, "head"),
         **checkpoints.of_module(state.average, "average"),
         **checkpoints.of_optimiser(state.optimiser),
         "shifts": np.array(state.shifts, np.float64),
         "curve": np.array(curve, np.float64),
     }
-    checkpoints.save(folder, state.step, tensors)
 
 
 def resumed(job: HeadWork, recipe: Recipe, data: TrainingSet) -> tuple[TrainingState, list[Curve]]:

@@ -1,6 +1,6 @@
 """The linear probe as STEGO fits it: on every labelled pixel of the training crops, in steps."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from stego_core.batches import step_generator, with_data
 from stego_core.errors import InputError
@@ -18,20 +19,17 @@ from stego_core.probe import PixelFit
 from tasks import checkpoints, machine, model
 from tasks.index import IndexReader
 from tasks.options import ComputeOptions
-from tasks.prefetch import ahead
 from tasks.probe import PROBE_FILE
-from tasks.progress import Progress
 from tasks.rows import FeatureRows, PatchCache
 from tasks.stage import Stage, Stopwatch
 from tasks.steps import Step
+from tasks.trainingloop import TrainingLoop
 from tasks.workspace import arrays, keys, tables
 from tasks.workspace.ledger import Folder, Record
 
 VERSION = 1
 TITLE = "linear probe"
 CHECKPOINT_STEPS, REPORT_STEPS = 200, 20
-CHECKPOINTS_KEPT = 2
-BATCHES_AHEAD = 2
 
 
 class Batch(NamedTuple):
@@ -132,10 +130,9 @@ class PixelProbeWork:
             patches = PatchCache(self.rows, self.feature_memory)
         depth = int(head(torch.zeros(1, 1, self.rows.shape()[2], device=device)).shape[-1])
         fit = PixelFit.start(depth, labelled.classes(), device)
-        begun = self._resume(fit)
-        progress = Progress(TITLE, self.steps_to_do, "steps", begun)
+        loop = TrainingLoop(self.folder, TITLE, self.steps_to_do, CHECKPOINT_STEPS, REPORT_STEPS)
 
-        def prepared(step: int) -> Batch:
+        def make_batch(step: int) -> Batch:
             generator = step_generator(self.seed, step + 1)
             draw = torch.randint(len(labelled.usable), (self.batch,), generator=generator).numpy()
             rows = labelled.usable[draw]
@@ -146,18 +143,17 @@ class PixelProbeWork:
                 labels[~there.repeat(patch, axis=1).repeat(patch, axis=2)] = VOID
             return Batch(features, labels, generator)
 
-        with watch("infer"):
-            for step, batch in ahead(range(begun, self.steps_to_do), prepared, BATCHES_AHEAD):
+        def train(batches: Iterable[Batch]) -> Iterator[float]:
+            for batch in batches:
                 features = torch.from_numpy(batch.patches.astype(np.float32)).to(device)
                 with torch.no_grad():
                     kept = trained.kept(len(features), batch.generator)
                     codes = head(features, [keep[:, None, None] for keep in kept])
-                loss = fit.step(codes, torch.from_numpy(batch.labels).to(device))
-                done = step + 1
-                if done % CHECKPOINT_STEPS == 0 and done < self.steps_to_do:
-                    self._save(fit, done)
-                if done % REPORT_STEPS == 0:
-                    progress.advance(REPORT_STEPS, f"loss {loss:.2f}")
+                yield fit.step(codes, torch.from_numpy(batch.labels).to(device))
+
+        with watch("infer"):
+            first = self._resume(fit)
+            loop.run(first, make_batch, train, lambda: tensors_of(fit), "loss {:.2f}".format)
         content = tables.write_tensors(
             self.folder.storage, f"{self.folder.path}/{PROBE_FILE}", fit.result()._asdict()
         )
@@ -176,12 +172,13 @@ class PixelProbeWork:
         checkpoints.load_optimiser(fit.optimiser, stored)
         return step
 
-    def _save(self, fit: PixelFit, step: int) -> None:
-        tensors = {
-            **checkpoints.of_module(fit.linear, "probe"),
-            **checkpoints.of_optimiser(fit.optimiser),
-        }
-        checkpoints.save(self.folder, step, tensors, CHECKPOINTS_KEPT)
+
+def tensors_of(fit: PixelFit) -> dict[str, Tensor]:
+    """All that the fit needs to go on, for a checkpoint."""
+    return {
+        **checkpoints.of_module(fit.linear, "probe"),
+        **checkpoints.of_optimiser(fit.optimiser),
+    }
 
 
 def folder(rows: FeatureRows, head_key: str, seed: int) -> Folder:

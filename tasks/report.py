@@ -17,6 +17,7 @@ from stego_core.palette import coloured, overlay
 from tasks import classes, confidence, images, page, values
 from tasks.index import IndexReader
 from tasks.leftout import Told
+from tasks.quarantine import quarantined
 from tasks.rows import FeatureRows
 from tasks.summary import Summary
 from tasks.workspace import arrays, tables
@@ -52,7 +53,7 @@ def gathered(summary: Summary) -> page.Report:
     """Everything that the page shows."""
     found = summary.whole("clusters") or {}
     backbone = found.get("backbone") or {}
-    quarantine = summary.quarantine()
+    quarantine = quarantined(summary)
     return page.Report(
         title="A class for every pixel",
         workspace=summary.workspace.storage.uri,

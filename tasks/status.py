@@ -4,6 +4,7 @@ from typing import Any
 
 from tasks import classes, values
 from tasks.leftout import Told
+from tasks.quarantine import quarantined
 from tasks.summary import METHODS, Summary
 
 SCORE_NAMES = (
@@ -60,7 +61,7 @@ def document(summary: Summary) -> dict[str, Any]:
         "pretrained": summary.pretrained(),
         "backbone": (summary.whole("clusters") or {}).get("backbone"),
         "imported": (summary.whole("clusters") or {}).get("imported"),
-        "quarantine": summary.quarantine(),
+        "quarantine": quarantined(summary),
         "scores": scores,
         "spread": summary.current.get("spread", {}),
     }

@@ -9,9 +9,6 @@ import numpy as np
 
 from stego_core.confidence import Confidence
 from stego_core.errors import WorkspaceError
-from tasks import clips
-from tasks.index import QUARANTINE, IndexReader
-from tasks.workspace import tables
 from tasks.workspace.ledger import Folder
 from tasks.workspace.workspace import WEIGHTS_FILE, Workspace
 
@@ -101,35 +98,6 @@ class Summary:
         found = [self.manifest("masks", dump) for dump in self.dumps]
         parts = (Confidence.from_document(manifest) for manifest in found if manifest)
         return Confidence.total(parts, class_count(clusters) if clusters else 0)
-
-    def quarantine(self) -> list[dict[str, str]]:
-        """Every image that some stage could not use: dump, path, stage, reason; no doubles."""
-        rows: dict[tuple[str, str], dict[str, str]] = {}
-        for dump in self.dumps:
-            index = IndexReader(self.workspace, dump)
-            for stage, place in (("prepare", PREPARED), ("frames", clips.STAGE)):
-                for entry in self.unprepared(place, dump):
-                    rows[dump, entry["path"]] = {"dump": dump, **entry, "stage": stage}
-            for entry in index.quarantine():
-                rows[dump, entry["path"]] = {"dump": dump, **entry, "stage": "corpus"}
-            for stage in ("features", "masks"):
-                invalid = (self.manifest(stage, dump) or {}).get("invalid", {})
-                if not invalid:
-                    continue
-                entries = index.entries(np.array([int(row) for row in invalid], np.int64))
-                for entry, reason in zip(entries, invalid.values(), strict=True):
-                    row = {"dump": dump, "path": entry["path"], "reason": reason, "stage": stage}
-                    rows.setdefault((dump, entry["path"]), row)
-        return list(rows.values())
-
-    def unprepared(self, place: str, dump: str) -> list[dict[str, str]]:
-        """Images of a published data set that no squares could be cut from, or broken videos."""
-        folder = self.workspace.folder(place, dump)
-        if not folder.finished:
-            return []
-        path = f"{folder.path}/{QUARANTINE}"
-        rows: list[dict[str, str]] = tables.read_table(folder.storage, path).to_pylist()
-        return rows
 
     def pretrained(self) -> list[dict[str, Any]]:
         """Every backbone that was trained here: name, where its weights are, figures."""

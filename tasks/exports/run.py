@@ -26,6 +26,7 @@ from tasks.index import IndexReader
 from tasks.options import ExportOptions
 from tasks.prefetch import ahead
 from tasks.progress import Listener, Progress, announce
+from tasks.quarantine import unprepared
 from tasks.summary import Summary
 from tasks.workspace.storage import Storage
 from tasks.workspace.uploads import Uploads
@@ -187,7 +188,7 @@ def _write(
 
     with progress:
         for source in sources:
-            broken = summary.unprepared(clips.STAGE, source.dump)
+            broken = unprepared(summary, clips.STAGE, source.dump)
             for row in [*broken, *source.index.quarantine()]:
                 if not row["reason"].startswith(LABEL_REASON):
                     skip(source.dump, row["path"], row["reason"])

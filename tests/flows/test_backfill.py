@@ -17,7 +17,7 @@ from PIL import Image
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
 from flows import artifacts, stages
-from flows.backfill import arrived, backfill
+from flows.backfill import backfill, new_dumps
 from flows.cli import main
 from stego_core.errors import InputError
 from tasks.options import ComputeOptions, CorpusOptions, InboxOptions
@@ -168,7 +168,9 @@ class TestInbox:
         assert "nothing new under" in capsys.readouterr().err
 
     def test_nothing_new_needs_no_workspace(self, tmp_path: Path) -> None:
-        assert arrived(str(tmp_path / "ws"), InboxOptions(inbox=str(tmp_path / "inbox")), {}) == []
+        assert (
+            new_dumps(str(tmp_path / "ws"), InboxOptions(inbox=str(tmp_path / "inbox")), {}) == []
+        )
         assert not (tmp_path / "ws").exists()
 
     @pytest.mark.usefixtures("no_report")
@@ -187,10 +189,10 @@ class TestInbox:
     ) -> None:
         fresh = scenes(place / "inbox" / "fresh", make_corpus, 1, 400)
         inbox = InboxOptions(inbox=str(place / "inbox"), quiet_minutes=10, fps=3)
-        assert arrived(str(place / "ws"), inbox, {}) == []
+        assert new_dumps(str(place / "ws"), inbox, {}) == []
         for path in fresh.iterdir():
             os.utime(path, (time.time() - 700, time.time() - 700))
-        (found,) = arrived(str(place / "ws"), inbox, {})
+        (found,) = new_dumps(str(place / "ws"), inbox, {})
         assert found.fps == 3
         assert found.images == str(fresh)
 
@@ -201,7 +203,7 @@ class TestInbox:
         scenes(place / "inbox" / "train", make_corpus, 1, 400)
         failed: dict[str, str] = {}
         inbox = InboxOptions(inbox=str(place / "inbox"))
-        assert arrived(str(place / "ws"), inbox, failed) == []
+        assert new_dumps(str(place / "ws"), inbox, failed) == []
         assert failed == {}
         [line] = [line for line in caplog.messages if "dump from elsewhere" in line]
         assert "folder=train" in line

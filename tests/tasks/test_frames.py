@@ -19,6 +19,7 @@ from tasks import clips, corpus, frames, stretches
 from tasks.index import IndexReader
 from tasks.listing import default_dump
 from tasks.options import CorpusOptions
+from tasks.quarantine import quarantined
 from tasks.stage import Stage
 from tasks.steps import LoopExecutor
 from tasks.summary import Summary
@@ -240,7 +241,7 @@ class TestBroken:
         assert "codec" in said["codec.mp4"]
         assert "decoded" in said["none.mp4"]
         index(workspace, folder)
-        listed = {row["path"]: row for row in Summary(workspace).quarantine()}
+        listed = {row["path"]: row for row in quarantined(Summary(workspace))}
         assert {path: row["reason"] for path, row in listed.items()} == said
         assert {row["stage"] for row in listed.values()} == {"frames"}
 
@@ -399,7 +400,7 @@ def test_on_s3(s3_environment: str, tmp_path: Path) -> None:
     assert corpus.plan(workspace, "clips", options) is None
     source, (file,) = clips.found(Storage(f"{s3_environment}/clips/day/drive.mkv"))
     assert (source.uri, file.path) == (f"{s3_environment}/clips/day", "drive.mkv")
-    (bad,) = Summary(workspace).quarantine()
+    (bad,) = quarantined(Summary(workspace))
     assert (bad["dump"], bad["path"], bad["stage"]) == ("clips", "broken.mp4", "frames")
     names = workspace.storage.names("frames/clips/images/day/drive")
     assert names == [f"t{second:06d}.000.jpg" for second in range(4)]

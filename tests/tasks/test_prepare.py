@@ -14,6 +14,7 @@ from stego_core.errors import InputError, WorkspaceError
 from tasks import corpus, images, prepare
 from tasks.datasets import DataSet
 from tasks.prepare import Cut
+from tasks.quarantine import quarantined
 from tasks.stage import Stage
 from tasks.steps import LoopExecutor
 from tasks.summary import Summary
@@ -129,7 +130,7 @@ def test_what_cannot_be_used_is_listed_with_its_reason(workspace: Workspace, dat
     assert json.loads((folder / "manifest.json").read_text())["quarantined"] == 2
     stage = corpus.plan(workspace, "val", prepare.corpus_options(workspace, "val"))
     corpus.finish(workspace, compute(stage), 0.0, 1)
-    first, second = Summary(workspace).quarantine()
+    first, second = quarantined(Summary(workspace))
     assert (first["path"], first["stage"]) == (pairs[1].image, "prepare")
     assert "not an image" in first["reason"]
     assert second["path"] == pairs[3].image

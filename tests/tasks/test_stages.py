@@ -177,13 +177,13 @@ class TestHead:
         head.finish(compute(head.plan(rows, key, options, LOOP)), 0.0, 1)
         assert head.plan(rows, key, options, LOOP) is None
 
-    def test_progress_is_told_while_it_trains(self, rows: FeatureRows) -> None:
+    def test_progress_is_reported_while_it_trains_and_at_its_end(self, rows: FeatureRows) -> None:
         key = neighbors.neighbors_key(rows, NeighborsOptions(k=6))
         planned = head.plan(rows, key, HeadOptions(steps=41, batch=2), LOOP)
         heard: list[Event] = []
         with listening(heard.append):
             compute(planned)
-        assert [event.done for event in heard] == [20, 40]
+        assert [event.done for event in heard] == [20, 40, 41]
         assert {event.title for event in heard} == {planned.title}
 
 
