@@ -214,7 +214,10 @@ def show_pretrained(outcome: dict[str, Any]) -> None:
         )
     )
     if outcome["collapsed"]:
-        say("warning: the teacher has collapsed; its features tell nothing, see docs/pretrain.md")
+        say(
+            "warning: the teacher has collapsed; its features tell nothing, see "
+            "docs/guide/own-backbone.md"
+        )
     use = f"stego run --backbone {outcome['backbone']} --weights {outcome['weights']} ..."
     results.print(Text(f"use it: {use}"), soft_wrap=True)
 
