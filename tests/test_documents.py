@@ -47,6 +47,12 @@ def test_guide_pages_are_short_and_begin_with_a_command() -> None:
         assert lines[2] == "```", page.name
 
 
+def test_every_page_is_in_the_list_of_pages() -> None:
+    index = (ROOT / "docs" / "README.md").read_text()
+    for page in (ROOT / "docs").glob("*/*.md"):
+        assert f"({page.parent.name}/{page.name})" in index, page.name
+
+
 def test_front_pages_are_short() -> None:
     for name, most in (("README.md", 130), ("ARCHITECTURE.md", 200)):
         assert len((ROOT / name).read_text().splitlines()) <= most
