@@ -7,8 +7,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "infra" / "README.md"]
-EXAMPLES = {"tasks/exports/shares.py", "tasks/sharpness/stage.py"}
-"""Modules that CONTRIBUTING.md shows how to write."""
+EXAMPLES = {"tasks/exports/shares.py", "tasks/sharpness/stage.py", "infra/docker/.env"}
+"""Files that the documents show how to write."""
 
 
 def headings(page: Path) -> set[str]:
