@@ -77,6 +77,11 @@ bench: $(BENCHED) ## every benchmark (IMAGES= LABELS= PHOTOS= BACKBONE= WEIGHTS=
 		$(if $(BACKBONE),--backbone $(BACKBONE)) $(if $(WEIGHTS),--weights $(WEIGHTS)) \
 		$(if $(LAYER),--layer $(LAYER)) $(BENCH)
 
+.PHONY: quality
+quality: $(INSTALLED) ## scores on labelled corpora (CORPORA="DIR ..." SEEDS=3 LIMIT= OPTIONS="of stego run")
+	$(BIN)/python benchmarks/quality.py $(CORPORA) $(if $(SEEDS),--seeds $(SEEDS)) \
+		$(if $(LIMIT),--limit $(LIMIT)) $(OPTIONS)
+
 VARIANT ?= cpu
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 REVISION = $(shell git describe --always --dirty --abbrev=40 --exclude '*' 2>/dev/null || echo unknown)

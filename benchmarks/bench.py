@@ -49,7 +49,6 @@ BENCHES = (
     Bench("clustering", ("workspace",)),
     Bench("crf", ("workspace", "photos", "limit")),
     Bench("masks", ("workspace", "photos", "limit")),
-    Bench("explore", ()),
     Bench("growth", ("images", "backbone", "layer", "limit")),
     Bench("overhead", ("images", "labels", "backbone", "layer", "limit")),
 )

@@ -41,7 +41,7 @@ class Attracting(NamedTuple):
 
 PLAIN, SHIFTED = Attracting(1, 1, 0.5, 0), Attracting(1.1, 1.1, 0, 0.25)
 """For features as they are, and for those of a recipe that draws them together first
-(docs/calibration.md)."""
+(docs/notes/shifts.md)."""
 
 
 class Tokens(NamedTuple):

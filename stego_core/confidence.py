@@ -13,7 +13,7 @@ LOG_DOUBT = np.log((255.5 - np.arange(256)) / 255.5)
 """log(1 − margin) of each margin; half a step from 1 where it is 255."""
 OWN = 2
 """So much an image's own margins weigh in its doubt, beside 1 for those that its classes have in
-the whole dump (docs/names.md)."""
+the whole dump (docs/notes/uncertainty.md)."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ FEATURES_THRESHOLD = 1.5
 """A feature drift above this is drift. Measured with 20 images and more: at most 0.12 for images
 of the training distribution and 0.89 for a street that the training images show among others;
 from 1.96 for the same images blurred, from 2.28 for images of another kind than all of the
-training images. `docs/drift.md` has the table."""
+training images. `docs/notes/drift.md` has the table."""
 SHARES_THRESHOLD = 0.1
 """A shares drift above this many bits is drift. Measured with 20 images and more: at most 0.052
 for images of the training distribution and for a street that they show; from 0.148 between

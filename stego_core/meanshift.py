@@ -15,7 +15,7 @@ DENSITY_SHARPNESS = 10.0
 """κ of the kernel that counts a thing's patches, wider than the one that draws them together."""
 TRAINING, CLUSTERING = 0.5, 1.0
 """Powers of `sampling_weights`: a thing of n patches takes part in training as often as √n, in
-clustering as often as any other (docs/calibration.md)."""
+clustering as often as any other (docs/notes/mean-shift.md)."""
 
 
 def mean_shift(

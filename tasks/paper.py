@@ -13,7 +13,7 @@ DIFFERENCES = (
     "the last step is kept, not the checkpoint with the best mIoU on the validation labels",
     "tokens are drawn by nearest patch before the head runs",
 )
-"""What every run does differently from the released code; docs/benchmarks.md says why."""
+"""What every run does differently from the released code; docs/notes/paper-protocol.md says why."""
 EVERY = 10**9
 """Crops that features are kept for: all there are."""
 NO_SHIFTS = "auto"

@@ -5,11 +5,9 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from importlib import import_module
-from itertools import combinations
 from pathlib import Path
 from types import ModuleType
 
-import numpy as np
 import pytest
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
@@ -59,20 +57,41 @@ def test_each_argument_of_the_list_is_known(load: Load, tmp_path: Path) -> None:
     assert {name for each in bench.BENCHES for name in each.given} <= groups
 
 
-def test_a_random_fifth_is_the_mean_over_all_of_them(load: Load) -> None:
-    counts = np.array([7, 0, 12, 3, 3, 9])
-    shares = [sum(each) / counts.sum() for each in combinations(counts.tolist(), 2)]
-    found = load("confidence").by_chance(counts, 2)
-    np.testing.assert_allclose(found, (np.mean(shares), np.std(shares)))
+def spread(**means: float) -> dict[str, object]:
+    return {name: {"mean": mean, "std": 1.0, "least": mean - 2} for name, mean in means.items()}
 
 
-def test_errors_are_looked_for_where_margins_and_doubt_send_people(load: Load) -> None:
-    wrong = [np.array([True, True, False, False]), *[np.array([False] * 3 + [True])] * 4]
-    margins = [np.array([9, 249, 250, 255], np.uint8), *[np.full(4, 255, np.uint8)] * 4]
-    found = load("confidence").judged(wrong, margins, np.array([0.5, 0.1, 0.1, 0.2, 0.1]))
-    assert (found.error, found.caught, found.possible) == (6 / 20, 2 / 6, 2 / 6)
-    assert (found.doubtful, found.doubted) == (2 / 20, 1.0)
-    assert found.pixels == 1 / found.error  # the least certain tenth are two wrong pixels
+def test_the_quality_suite_has_the_methods_that_were_scored(load: Load) -> None:
+    quality = load("quality")
+    both = quality.figures_of(spread(accuracy=60, miou=30, baseline_accuracy=50, baseline_miou=20))
+    assert list(both) == ["STEGO", "k-means"]
+    assert both["k-means"]["miou"] == {"mean": 20, "std": 1.0, "least": 18}
+
+
+def test_the_quality_suite_averages_corpora_and_keeps_the_worst(load: Load) -> None:
+    quality = load("quality")
+    corpora = {"a": spread(accuracy=60, miou=30), "b": spread(accuracy=80, miou=50)}
+    found = quality.means({name: quality.figures_of(each) for name, each in corpora.items()})
+    assert found["STEGO"]["miou"] == {"mean": 40, "std": 1, "least": 28}
+    assert found["k-means"]["miou"] == {"mean": None, "std": None, "least": None}
+
+
+def test_the_quality_suite_samples_images_with_their_labels(load: Load, tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus"
+    for folder, ending in (("imgs", "jpg"), ("labels", "png")):
+        (corpus / folder).mkdir(parents=True)
+        for number in range(9):
+            (corpus / folder / f"{number}.{ending}").touch()
+    (corpus / "taxonomy.json").touch()
+    sample = load("quality").sample(corpus, 3, tmp_path / "corpus-3")
+    files = sorted(str(path.relative_to(sample)) for path in sample.rglob("*.*"))
+    images, labels = [f"imgs/{n}.jpg" for n in (0, 4, 8)], [f"labels/{n}.png" for n in (0, 4, 8)]
+    assert files == [*images, *labels, "taxonomy.json"]
+
+
+def test_a_folder_that_is_no_corpus_is_named(load: Load, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"is no corpus: it lacks labels, taxonomy.json, imgs"):
+        load("quality").images_of(tmp_path)
 
 
 def test_growth_is_the_slope_on_log_log_axes(load: Load) -> None:

@@ -35,7 +35,7 @@ class TestBundledBackbone:
         assert all(value.isfinite().all() for value in vit.state_dict().values())
 
     def test_its_recipe_is_one(self) -> None:
-        """What docs/pretrain.md says was run is still what the command takes."""
+        """What docs/notes/pretraining.md says was run is still what the command takes."""
         document = tomllib.loads((ROOT / "infra/backbone/scenes.toml").read_text())
         options = built("pretrain", document["pretrain"])
         assert options.backbone == model.BUNDLED_BACKBONE
