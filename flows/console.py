@@ -228,7 +228,8 @@ def show_pretrained(outcome: dict[str, Any]) -> None:
         f"{figures['agreement']:.2f}, effective rank {figures['rank']:.1f}"
     )
     if outcome["collapsed"]:
-        say("warning: the teacher has collapsed; its features tell nothing, see docs/guide/own-backbone.md")
+        guide = "docs/guide/own-backbone.md"
+        say(f"warning: the teacher has collapsed; its features tell nothing, see {guide}")
     line(f"use it: stego run --backbone {outcome['backbone']} --weights {outcome['weights']} ...")
 
 
