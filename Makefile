@@ -10,7 +10,7 @@ help: ## what the targets do
 
 install: $(INSTALLED) ## make .venv from the pinned versions
 
-$(INSTALLED): pyproject.toml setup.py constraints.txt stego_core/_lattice.cpp
+$(INSTALLED): pyproject.toml setup.py constraints.txt stego_core/masks/_lattice.cpp
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or later is needed, $$($(PYTHON) --version) was found; try make PYTHON=python3.12" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
@@ -26,7 +26,7 @@ demo: $(INSTALLED) ## run the whole pipeline on a small generated corpus
 
 .PHONY: backbone
 backbone: $(INSTALLED) ## train the demo's bundled backbone anew, from generated scenes alone
-	$(BIN)/python -m flows.demo demo/backbone-scenes 3000 2022
+	$(BIN)/python -m flows.demo.demo_corpus demo/backbone-scenes 3000 2022
 	$(BIN)/stego pretrain --config infra/backbone/scenes.toml \
 		--images demo/backbone-scenes/images --workspace demo/backbone
 
@@ -51,8 +51,8 @@ test-long: $(INSTALLED) ## kills, several workers, PostgreSQL, the wheel, the de
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m long
 
 .PHONY: test-kernels
-test-kernels: $(INSTALLED) ## the tests under the arithmetic of other processors (TESTS="tests/core tests/tasks")
-	$(BIN)/python tests/services/kernels.py $(or $(TESTS),tests/core tests/tasks)
+test-kernels: $(INSTALLED) ## the tests under the arithmetic of other processors (TESTS="tests/stego_core tests/tasks")
+	$(BIN)/python tests/services/kernels.py $(or $(TESTS),tests/stego_core tests/tasks)
 
 .PHONY: chaos
 chaos: $(INSTALLED) ## kill worker, scheduler, server and driver 20 times in a run

@@ -6,8 +6,8 @@ from setuptools import setup
 setup(
     ext_modules=[
         Pybind11Extension(
-            "stego_core._lattice",
-            ["stego_core/_lattice.cpp"],
+            "stego_core.masks._lattice",
+            ["stego_core/masks/_lattice.cpp"],
             cxx_std=17,
             extra_compile_args=["-O3", "-Wno-psabi"],
         )

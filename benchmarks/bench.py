@@ -130,13 +130,14 @@ def make_workspace(
     chosen: argparse.Namespace, files: list[Path], folder: Path, place: Path
 ) -> None:
     """The stages from corpus to clusters, for all benchmarks that need them."""
-    from flows import pipeline, stages
-    from flows.settings import PipelineOptions
-    from tasks import compute, model
+    from flows.runs import pipeline, stages
+    from flows.runs.settings import PipelineOptions
     from tasks import options as o
+    from tasks.engine import compute
+    from tasks.features import models
     from tasks.workspace.workspace import Workspace
 
-    weights = {"backbone": model.BUNDLED_BACKBONE, "weights": model.BUNDLED}
+    weights = {"backbone": models.BUNDLED_BACKBONE, "weights": models.BUNDLED}
     backbone = harness.backbone_options(chosen) if chosen.weights else weights
     images = harness.copied(files, folder / DUMP)
     options = PipelineOptions(

@@ -18,7 +18,7 @@ import numpy as np
 import pairs
 import torch
 
-from stego_core import kmeans
+from stego_core.clustering import kmeans
 
 ROW, UNIT = "clustering", "s"
 WORK = "k-means with restarts on codes of norm 1"
@@ -36,8 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 @torch.inference_mode()
 def inputs(chosen: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    from tasks import model
-    from tasks.rows import feature_rows
+    from tasks.features import models as model
+    from tasks.features.rows import feature_rows
     from tasks.workspace.workspace import Workspace
 
     workspace = Workspace.open(chosen.workspace)

@@ -25,10 +25,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from stego_core import geometry, kmeans
-from stego_core.crf import Crf
-from stego_core.inference import View, cluster_log_probabilities, refined
-from stego_core.upsampling import scores_at
+from stego_core.clustering import kmeans
+from stego_core.images import geometry
+from stego_core.images.upsampling import scores_at
+from stego_core.masks.crf import Crf
+from stego_core.masks.segmenter import Windows, cluster_log_probabilities, refined
 
 ROW, UNIT = "crf", "images/s per core"
 WORK = "dense CRF of 10 iterations, 320×320 pixels"
@@ -50,8 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def inputs(chosen: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    from tasks.masks.segmenter import segmenter_spec
     from tasks.options import MasksOptions
-    from tasks.segmenter import segmenter_spec
     from tasks.workspace.workspace import Workspace
 
     workspace = Workspace.open(chosen.workspace)
@@ -102,7 +103,7 @@ def ours(inputs: dict[str, Any]) -> pairs.Work:
 
 def our_mask(item: Item) -> NDArray[np.uint8]:
     codes, pixels, centroids = item
-    return refined(codes, pixels, centroids, CRF, View()).classes
+    return refined(codes, pixels, centroids, CRF, Windows()).classes
 
 
 def reference(inputs: dict[str, Any]) -> pairs.Work:

@@ -28,8 +28,8 @@ import zarr
 from numpy.typing import NDArray
 from PIL import Image
 
-from stego_core import backbone as backbones
-from stego_core import geometry
+from stego_core.backbone import vit as backbones
+from stego_core.images import geometry
 
 ROW, UNIT = "features", "images/s"
 WORK = "patch features of 224×224 squares, from image file to Zarr"
@@ -64,8 +64,8 @@ def figure(inputs: dict[str, Any], seconds: float) -> float:
 
 
 def ours(inputs: dict[str, Any]) -> pairs.Work:
-    from flows import stages
-    from tasks import compute
+    from flows.runs import stages
+    from tasks.engine import compute
     from tasks.options import ComputeOptions, CorpusOptions, FeaturesOptions
 
     stack = ExitStack()
@@ -92,8 +92,9 @@ def ours(inputs: dict[str, Any]) -> pairs.Work:
 
 def warm_up(place: str, key: str) -> None:
     """Build the backbone and embed once; for every worker."""
-    from tasks import machine, model
-    from tasks.rows import FeatureRows
+    from tasks.engine import machine
+    from tasks.features import models as model
+    from tasks.features.rows import FeatureRows
     from tasks.workspace.workspace import Workspace
 
     workspace = Workspace.open(place)
@@ -136,7 +137,7 @@ def eager_backbone(inputs: dict[str, Any]) -> backbones.Backbone:
     timm.layers.set_fused_attn(False)
     model = backbones.bare_model(inputs["backbone"])
     if inputs["weights"] != "untrained":
-        from tasks.model import from_file
+        from tasks.features.models import from_file
 
         backbones.load_weights(model, from_file(inputs["weights"]))
     return backbones.freeze(model, inputs.get("layer"), "cpu")
@@ -154,7 +155,7 @@ def equal(inputs: dict[str, Any], ours: pairs.Arrays, reference: pairs.Arrays) -
 
 
 def more(inputs: dict[str, Any]) -> dict[str, Any]:
-    from tasks import machine
+    from tasks.engine import machine
 
     return {"precision of ours": machine.precision("auto", "cpu")}
 

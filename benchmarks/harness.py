@@ -21,7 +21,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs from a bare checkout too
 
-from stego_core.scenes import SCENE_CLASSES, scene, scene_generator
+from flows.demo.scenes import SCENE_CLASSES, scene, scene_generator
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -124,7 +124,7 @@ def backbone_options(chosen: argparse.Namespace) -> dict[str, Any]:
 @contextmanager
 def scratch(chosen: argparse.Namespace) -> Iterator[Path]:
     """A temporary folder, with a Prefect home of its own, that is removed in the end."""
-    from flows import environment
+    from flows.cli import environment
 
     with tempfile.TemporaryDirectory(
         prefix="stego-benchmark-", dir=chosen.scratch, ignore_cleanup_errors=True
@@ -190,7 +190,7 @@ def machine() -> dict[str, Any]:
     import psutil
     import torch
 
-    from tasks.machine import cores
+    from tasks.engine.machine import cores
 
     return {
         "cores": cores(),

@@ -31,9 +31,10 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from stego_core import correspondence, geometry
-from stego_core.head import Head, channels_kept
-from stego_core.shifts import DEFAULT_WEIGHTS, Triple
+from stego_core.head import correspondence
+from stego_core.head.head import Head, channels_kept
+from stego_core.head.shift_presets import DEFAULT_WEIGHTS, Triple
+from stego_core.images import geometry
 
 ROW, UNIT = "head", "s"
 WORK = "head training, feature extraction included, five-crops at 224"
@@ -67,8 +68,8 @@ def inputs(chosen: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 def ours(inputs: dict[str, Any]) -> pairs.Work:
-    from flows import stages
-    from tasks import compute
+    from flows.runs import stages
+    from tasks.engine import compute
     from tasks.options import (
         ComputeOptions,
         CorpusOptions,
@@ -209,7 +210,7 @@ def equal(inputs: dict[str, Any], ours: pairs.Arrays, reference: pairs.Arrays) -
         flat = [F.normalize(each.flatten(2).transpose(1, 2), dim=-1) for each in values]
         return correspondence.Compared(*flat, order[None])
 
-    wanted = correspondence.batch_attractions(compared(tokens), SHIFTS)
+    wanted = correspondence.batch_shifted_correspondences(compared(tokens), SHIFTS)
     losses, _ = correspondence.batch_terms(compared(codes), wanted)
     theirs = [
         pair_loss((tokens[0], codes[0]), (tokens[at][rows], codes[at][rows]), shift)

@@ -36,9 +36,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.nn import functional as F
 
-from stego_core import geometry
-from stego_core.inference import Segmenter
-from stego_core.palette import palette
+from stego_core.images import geometry
+from stego_core.images.palette import palette
+from stego_core.masks.segmenter import Segmenter
 
 ROW, UNIT = "masks", "megapixels/s"
 WORK = "masks of photographs' central squares of 320×320 pixels, from image file to PNG"
@@ -101,7 +101,7 @@ def trimmed(source: str, target: str) -> str:
 
 def segmenter_of(place: str, clusters: str, options: Any) -> Any:
     """What the stage builds its segmenter from."""
-    from tasks.segmenter import segmenter_spec
+    from tasks.masks.segmenter import segmenter_spec
     from tasks.workspace.workspace import Workspace
 
     return segmenter_spec(Workspace.open(place), clusters, options)
@@ -131,8 +131,8 @@ def prepared(inputs: dict[str, Any], options: Any) -> Iterator[Label]:
 
     It returns the paths of the masks, in order of the images' names.
     """
-    from flows import stages
-    from tasks import compute
+    from flows.runs import stages
+    from tasks.engine import compute
     from tasks.options import ComputeOptions, CorpusOptions
 
     os.environ.update(plain.worker_environment())
@@ -154,7 +154,7 @@ def prepared(inputs: dict[str, Any], options: Any) -> Iterator[Label]:
 
 def warm_up(spec: Any, file: str) -> None:
     """Import what shards need, build the segmenter and label one image; for every worker."""
-    from tasks import machine
+    from tasks.engine import machine
 
     plain.import_work()
     with machine.one_thread():

@@ -25,12 +25,11 @@ import pairs
 import torch
 from numpy.typing import NDArray
 
-from stego_core import lists
-from stego_core.kmeans import unit
-from stego_core.neighbors import Neighbors
-from tasks import lists as stage_lists
-from tasks import nearest, recall
-from tasks import neighbors as stage
+from stego_core.clustering.kmeans import unit
+from stego_core.search import inverted_lists
+from stego_core.search.neighbor_table import Neighbors
+from tasks.neighbors import list_recall, neighbor_shard, stage
+from tasks.neighbors import listed_rows as stage_lists
 
 GOALS = {"exact": 1.5, "approximate": 10.0}
 SEARCH, UNIT = "exact", "s"
@@ -100,7 +99,9 @@ def table(
     def searched(part: slice) -> None:
         queries, found = vectors[part], Neighbors.create(part.stop - part.start, k)
         if index and index.probes:
-            found = lists.search(found, queries, index.centroids, index.segments, index.probes)
+            found = inverted_lists.search(
+                found, queries, index.centroids, index.segments, index.probes
+            )
         else:
             found = flat(found, queries, vectors)
         found = found.self_first(np.arange(part.start, part.stop))
@@ -122,12 +123,14 @@ class Index:
     def __init__(self, vectors: NDArray[np.float32], pool: ThreadPoolExecutor) -> None:
         self.vectors, rows = vectors, len(vectors)
         generator = np.random.default_rng(stage_lists.SEED)
-        count = lists.list_count(rows)
-        size = min(lists.SAMPLE_PER_LIST * count, rows)
+        count = inverted_lists.list_count(rows)
+        size = min(inverted_lists.SAMPLE_PER_LIST * count, rows)
         sample = np.sort(generator.choice(rows, size, replace=False))
-        self.centroids = lists.centroids(vectors[sample], count, stage_lists.SEED)
+        self.centroids = inverted_lists.centroids(vectors[sample], count, stage_lists.SEED)
         parts = slices(rows, stage_lists.SEGMENT_BYTES // (4 * vectors.shape[1]))
-        indexes = pool.map(lambda part: lists.segment([vectors[part]], self.centroids), parts)
+        indexes = pool.map(
+            lambda part: inverted_lists.segment([vectors[part]], self.centroids), parts
+        )
         ids = [np.arange(part.start, part.stop) for part in parts]
         self.parts = list(zip(indexes, ids, strict=True))
         self.probes, self.recall = self._measured()
@@ -140,19 +143,21 @@ class Index:
 
     def _measured(self) -> tuple[int | None, float]:
         """Lists to search, and the recall that a sample shows for them."""
-        generator = np.random.default_rng(recall.SEED)
-        own = np.sort(generator.choice(len(self.vectors), recall.SAMPLE, replace=False))
+        generator = np.random.default_rng(list_recall.SEED)
+        own = np.sort(generator.choice(len(self.vectors), list_recall.SAMPLE, replace=False))
         queries = self.vectors[own]
-        exact = flat(Neighbors.create(len(own), recall.RANKS + 1), queries, self.vectors)
+        exact = flat(Neighbors.create(len(own), list_recall.RANKS + 1), queries, self.vectors)
         true = exact.self_first(own).ids[:, 1:]
-        most = max(len(self.centroids) // recall.MOST_SHARE, 1)
-        order = lists.nearest_lists(queries, self.centroids, most)
-        numbers = lists.nearest_lists(self.vectors[true.ravel()], self.centroids)
-        return lists.fewest_probes(order, numbers.reshape(true.shape), recall.SAMPLE_RECALL)
+        most = max(len(self.centroids) // list_recall.MOST_SHARE, 1)
+        order = inverted_lists.nearest_lists(queries, self.centroids, most)
+        numbers = inverted_lists.nearest_lists(self.vectors[true.ravel()], self.centroids)
+        return inverted_lists.fewest_probes(
+            order, numbers.reshape(true.shape), list_recall.SAMPLE_RECALL
+        )
 
 
 def flat(table: Neighbors, queries: NDArray[np.float32], vectors: NDArray[np.float32]) -> Neighbors:
-    for part in slices(len(vectors), nearest.BLOCK_ROWS):
+    for part in slices(len(vectors), neighbor_shard.BLOCK_ROWS):
         table = table.add(queries, vectors[part], np.arange(part.start, part.stop))
     return table
 
@@ -187,7 +192,7 @@ def equal(inputs: dict[str, Any], ours: pairs.Arrays, reference: pairs.Arrays) -
     both = [*ours.items(), *reference.items()]
     TOLD.update({name: value.item() for name, value in both if value.ndim == 0})
     if inputs["search"] == "approximate":
-        ranks = recall.RANKS
+        ranks = list_recall.RANKS
         hits = [
             len(np.intersect1d(a[1 : ranks + 1], b[1 : ranks + 1], assume_unique=True))
             for a, b in zip(ours["ids"], reference["ids"], strict=True)

@@ -66,7 +66,7 @@ class Measured(NamedTuple):
 
 def stage_calls(side: Side, chosen: argparse.Namespace) -> dict[str, Callable[[], Any]]:
     """The stages from image to mask, each as a call that leaves its key behind."""
-    from flows import stages
+    from flows.runs import stages
     from tasks import options as o
 
     compute = compute_options(chosen)
@@ -173,7 +173,7 @@ def served(folder: Path) -> Iterator[str]:
 
 def upload(folder: Path, uri: str) -> str:
     """The files of a folder under a URI; returns the URI."""
-    from tasks.workspace.storage import Storage
+    from tasks.storage.storage import Storage
 
     for file in sorted(folder.iterdir()):
         Storage(uri).write(file.name, file.read_bytes())
@@ -181,7 +181,7 @@ def upload(folder: Path, uri: str) -> str:
 
 
 def main() -> None:
-    from tasks import machine
+    from tasks.engine import machine
 
     cores = machine.cores()
     made = harness.parser(__doc__, images=24, workers=max(cores - 1, 1))
@@ -208,7 +208,7 @@ def main() -> None:
             if not chosen.keep_cache:
                 forget(folder)
 
-        from tasks import compute
+        from tasks.engine import compute
 
         before = harness.machine()
         found: list[Measured] = []

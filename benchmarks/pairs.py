@@ -45,7 +45,7 @@ MIB = 2**20
 
 def main(module: ModuleType) -> None:
     """The command line of a row."""
-    from tasks.machine import cores
+    from tasks.engine.machine import cores
 
     parser = argparse.ArgumentParser(
         description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

@@ -34,7 +34,8 @@ def without_prefect(run_stage: RunStage, marks: Marks | None = None) -> Iterator
     """Make the stage flows plain functions that give their shards to `run_stage`."""
     from unittest.mock import patch
 
-    from flows import artifacts, pipeline, stages
+    from flows.reporting import artifacts
+    from flows.runs import pipeline, stages
 
     def plain(name: str, flow: Any) -> Callable[..., Any]:
         def call(*arguments: Any, **named: Any) -> Any:
@@ -58,8 +59,8 @@ def without_prefect(run_stage: RunStage, marks: Marks | None = None) -> Iterator
 
 def run_on(executor: Any) -> Callable[..., None]:
     """How a stage is run without Prefect: its missing shards on the executor, then its end."""
-    from tasks.stage import Stage
-    from tasks.steps import LoopExecutor
+    from tasks.engine.stage import Stage
+    from tasks.engine.steps import LoopExecutor
 
     def run_stage(stage: Any, options: Any, finish: Any = None) -> None:
         if stage is None:
@@ -94,7 +95,7 @@ def prepare_worker(barrier: Any = None) -> None:
     import torch
 
     import_work()
-    from tasks.remote import keep_freed_memory
+    from tasks.engine.worker import keep_freed_memory
     from tasks.workspace.ledger import Folder
 
     keep_freed_memory()
@@ -126,8 +127,8 @@ class PlainRunner:
         self.held: dict[str, list[Any]] = {}
 
     def run_stage(self, stage: Any, options: Any, finish: Any = None) -> None:
-        from tasks import machine
-        from tasks.stage import Stage
+        from tasks.engine import machine
+        from tasks.engine.stage import Stage
 
         if stage is None:
             return
@@ -147,8 +148,8 @@ def main() -> None:
     begun = time.time()
     spec = json.loads(Path(sys.argv[1]).read_text())
     workers = int(spec["workers"])
-    from flows.pipeline import pipeline
-    from flows.settings import PipelineOptions
+    from flows.runs.pipeline import pipeline
+    from flows.runs.settings import PipelineOptions
     from tasks.workspace.ledger import Folder
 
     imported = time.time()

@@ -10,17 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from stego_core.classes import VOID, Classes
 from stego_core.errors import InputError
-from stego_core.inference import Segmenter
-from stego_core.rendering import Picture
-from tasks import classes, machine, values
-from tasks.listing import read_file
+from stego_core.images.rendering import Picture
+from stego_core.labels.class_names import ClassNames
+from stego_core.labels.void import VOID_BYTE
+from stego_core.masks.segmenter import Segmenter
+from tasks.class_names import classes_file as classes
+from tasks.corpus.listing import read_file
+from tasks.engine import machine
+from tasks.images import number_meaning
+from tasks.images.rendering import Renderer
+from tasks.masks.segmenter import segmenter_spec
 from tasks.options import CorpusOptions, MasksOptions
-from tasks.rendering import Renderer
-from tasks.segmenter import segmenter_spec
-from tasks.summary import Summary
-from tasks.workspace.storage import Storage
+from tasks.storage.storage import Storage
+from tasks.workspace.summary import Summary
 from tasks.workspace.workspace import Workspace
 
 MAX_PIXELS: int = CorpusOptions.model_fields["max_pixels"].default
@@ -38,7 +41,7 @@ class Names(list[str]):
     def __getitem__(self, index: slice) -> list[str]: ...
     def __getitem__(self, index: SupportsIndex | slice) -> str | list[str]:
         """The name of an id that `OpenWorkspace.label` gives."""
-        if not isinstance(index, slice) and operator.index(index) == VOID:
+        if not isinstance(index, slice) and operator.index(index) == VOID_BYTE:
             return NO_CLASS
         return super().__getitem__(index)
 
@@ -54,7 +57,7 @@ class OpenWorkspace:
     """
 
     segmenter: Segmenter
-    classes: Classes
+    classes: ClassNames
     renderer: Renderer = field(default_factory=lambda: Renderer(()))
 
     @property
@@ -107,7 +110,7 @@ class OpenWorkspace:
         Raises:
             ImageError: it cannot be read, or holds no data.
         """
-        return values.loose_picture(self.renderer, content, max_pixels)
+        return number_meaning.loose_picture(self.renderer, content, max_pixels)
 
 
 def _file(image: Image.Image) -> bytes:
@@ -131,6 +134,6 @@ def open_workspace(location: str, device: str = "auto") -> OpenWorkspace:
     options = MasksOptions(**summary.current["options"].get("masks", {}))
     spec = segmenter_spec(workspace, clusters, options)
     named = classes.current(workspace).classes
-    manifests = [workspace.corpus(dump).manifest() for dump in values.before(workspace)]
-    made = values.renderer_of(manifests)
+    manifests = [workspace.corpus(dump).manifest() for dump in number_meaning.before(workspace)]
+    made = number_meaning.renderer_of(manifests)
     return OpenWorkspace(spec.build(machine.device(device)), named, made)

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 
-from flows import environment
+from flows.cli import environment
 
 environment.prepare()
 
 from fixtures import s3, s3_environment  # noqa: E402, F401  tests/services/fixtures.py
 from prefect.testing.utilities import prefect_test_harness  # noqa: E402  after the settings
 
-from stego_core.scenes import SCENE_CLASSES, scene, scene_generator  # noqa: E402
+from flows.demo.scenes import SCENE_CLASSES, scene, scene_generator  # noqa: E402
 
 settings.register_profile("patient", deadline=None)  # no test is about time
 settings.load_profile("patient")

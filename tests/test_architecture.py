@@ -14,9 +14,8 @@ ROOMS = ("flows", "tasks", "stego_core")
 STAGES = ("corpus", "features", "neighbors", "head", "clusters", "masks", "scores", "report")
 LONGEST = 300
 REASONS: dict[str, str] = {
-    "tasks/charts.py": "kinds of chart and picture that share one set of colours and sizes",
-    "tasks/page.py": "the page's data classes, one after another",
-    "tasks/options.py": "the stages' options, one model after another",
+    "tasks/report/charts.py": "kinds of chart and picture that share one set of colours and sizes",
+    "tasks/report/page.py": "the page's data classes, one after another",
 }
 """Files over the limit, each with its reason."""
 
@@ -53,18 +52,73 @@ def test_reasons_name_files_that_need_them() -> None:
 
 
 def test_every_stage_has_one_name() -> None:
-    from flows import flags, stages
-    from flows import single as single  # adds its commands
+    from flows.cli import flags, stage_commands  # noqa: F401  adds its commands
+    from flows.runs import stages
 
     for stage in STAGES:
         assert stage in flags.app
-        assert (ROOT / "tasks" / f"{stage}.py").exists()
+        assert (ROOT / "tasks" / stage / "stage.py").exists()
         assert getattr(stages, f"{stage}_flow").name == stage
+
+
+def folders() -> list[Path]:
+    return sorted({path.parent for room in ROOMS for path in (ROOT / room).rglob("*.py")})
+
+
+@pytest.mark.parametrize("folder", folders(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_folders_are_small(folder: Path) -> None:
+    assert len([path for path in folder.glob("*.py") if path.name != "__init__.py"]) <= 15
+    assert (folder / "__init__.py").exists()
+
+
+def test_a_module_name_means_one_thing() -> None:
+    """The same name stands for the same thing on another floor, or is a stage's or its options'."""
+    places: dict[str, list[Path]] = {}
+    for path in sources():
+        places.setdefault(path.stem, []).append(path.relative_to(ROOT))
+    for name, paths in places.items():
+        if name in {"__init__", "stage"}:
+            continue
+        areas = {path.parts[1] for path in paths if path.parts[1] != "options"}
+        assert len(areas) <= 1 or name in areas or set(areas) <= {name, "runs", "cli"}, paths
+
+
+def test_tests_mirror_the_sources() -> None:
+    """A test file stands where its module does, or tells in `WIDER` what it is about."""
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        place = path.relative_to(ROOT / "tests")
+        if place.parts[0] not in ROOMS or place.stem in WIDER:
+            continue
+        source = ROOT / place.parent / f"{place.stem.removeprefix('test_')}.py"
+        assert source.exists(), place
+
+
+WIDER = {
+    "test_attack": "the explorer against a client that is not its page",
+    "test_address": "the address that the explorer prints",
+    "test_backbones": "a run with each family of backbones",
+    "test_bad_input": "what people get wrong on the command line",
+    "test_cluster": "a run on a Dask cluster",
+    "test_dead_pipe": "a run whose reader goes away",
+    "test_device": "a run on a device that refuses what lies on another",
+    "test_formats": "exports as other tools read them",
+    "test_no_data": "pixels without data through the whole of a run",
+    "test_options": "all stages' options",
+    "test_page": "the explorer's page in a browser",
+    "test_server": "the explorer's server",
+    "test_short_commands": "commands that end within a second",
+    "test_stages": "several stages after one another",
+    "test_start": "how the explorer begins",
+    "test_stop": "Ctrl-C and SIGTERM",
+    "test_video": "videos through the whole of a run",
+    "test_vit_families": "every family of vision transformers",
+}
+"""Tests of more than one module."""
 
 
 def test_core_draws_from_no_global_generator() -> None:
     drawing = re.compile(r"np\.random\.(rand|randn|randint|choice|permutation|seed|shuffle)\b")
-    for path in (ROOT / "stego_core").glob("*.py"):
+    for path in (ROOT / "stego_core").rglob("*.py"):
         assert not drawing.search(path.read_text()), path
 
 

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from labelled import NAMES, add_dump, blobs, save_photo, workspace_at
 
-from tasks import corpus, exports
+from tasks import exports
+from tasks.corpus import stage as corpus
+from tasks.engine.steps import LoopExecutor
 from tasks.exports import run
 from tasks.options import CorpusOptions
-from tasks.steps import LoopExecutor
-from tasks.workspace.storage import Storage
+from tasks.storage.storage import Storage
 from tasks.workspace.workspace import Workspace
 
 PAGE = Path(__file__).parents[1] / "CONTRIBUTING.md"

@@ -28,11 +28,12 @@ def test_installs_and_runs_outside_the_checkout(tmp_path: Path) -> None:
     place = tmp_path / "installed"
     subprocess.run([*pip, "install", "--no-deps", "--target", str(place), str(built)], check=True)
     code = (
-        "import flows, stego_core.crf, tasks.page, tasks.exports as e, tasks.workspace.arrays as a;"
+        "import flows, stego_core.masks.crf, tasks.report.page, tasks.exports as e;"
+        "import tasks.workspace.arrays as a;"
         "import importlib.resources as r;"
-        "print(flows.__file__, tasks.page.__file__, a.__file__, e.__file__);"
-        "assert r.files('tasks').joinpath('templates/report.html.j2').is_file();"
-        "assert r.files('tasks').joinpath('weights/scenes.safetensors').is_file();"
+        "print(flows.__file__, tasks.report.page.__file__, a.__file__, e.__file__);"
+        "assert r.files('tasks.report').joinpath('templates/report.html.j2').is_file();"
+        "assert r.files('tasks.features').joinpath('weights/scenes.safetensors').is_file();"
         "assert r.files('flows.explorer').joinpath('static/main.js').is_file()"
     )
     environment = {**os.environ, "PYTHONPATH": str(place)}

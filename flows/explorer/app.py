@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
-from flows.explorer import correspondence, images, naming
+from flows.explorer import class_routes, correspondence_routes, image_routes
 from flows.explorer.answers import HANDLERS
 from flows.explorer.state import Explorer
 
@@ -18,7 +18,12 @@ def application(explorer: Explorer) -> FastAPI:
     """The web application; it lets everybody in, so it wants a guard."""
     app = FastAPI(openapi_url=None, redirect_slashes=False, exception_handlers=HANDLERS)
     app.state.explorer = explorer
-    subjects = (images.router, correspondence.router, naming.router, explorer.exporting.router())
+    subjects = (
+        image_routes.router,
+        correspondence_routes.router,
+        class_routes.router,
+        explorer.exporting.router(),
+    )
     for router in subjects:
         app.include_router(router, prefix="/api")
     app.mount("/static", StaticFiles(directory=STATIC))

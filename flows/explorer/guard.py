@@ -14,7 +14,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from flows.explorer.login import Login
-from flows.explorer.refusal import AGAIN, ELSEWHERE, UNKNOWN, Refusal, page_policy
+from flows.explorer.refused import AGAIN, ELSEWHERE, UNKNOWN, Refusal, page_policy
 
 LONGEST_BODY = 64 * 1024
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")

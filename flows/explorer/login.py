@@ -15,7 +15,7 @@ from starlette.requests import cookie_parser
 from starlette.responses import RedirectResponse, Response
 from starlette.types import Scope
 
-from flows import console
+from flows.reporting import console
 
 PARAMETER = "token"
 LOCAL_PATH = re.compile(

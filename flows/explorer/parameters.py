@@ -9,7 +9,7 @@ from starlette.requests import Request
 
 from flows.explorer.state import Explorer
 from stego_core.errors import InputError
-from tasks.index import IndexReader
+from tasks.corpus.index import IndexReader
 from tasks.workspace.workspace import Workspace
 
 MOST_ROWS = 2**31

@@ -6,17 +6,17 @@ from pathlib import Path
 
 import uvicorn
 
-from flows import console
 from flows.explorer.app import application
-from flows.explorer.exporting import Roots
+from flows.explorer.browser import opened
+from flows.explorer.export_jobs import Roots
 from flows.explorer.guard import Guard, is_loopback, is_wildcard
 from flows.explorer.listening import MOST_CONNECTIONS, Connection, listening
 from flows.explorer.login import PARAMETER, Login
-from flows.explorer.opening import opened
 from flows.explorer.state import Explorer
+from flows.reporting import console
 from stego_core.errors import OptionError
-from tasks import machine
-from tasks.workspace.storage import Storage
+from tasks.engine import machine
+from tasks.storage.storage import Storage
 from tasks.workspace.workspace import Workspace
 
 PORT = 8765

@@ -1,9 +1,10 @@
 """What the server shows: a workspace, with what goes on in the background."""
 
-from flows.explorer.exporting import Exporting, Roots
-from flows.explorer.searching import Searching
-from tasks.summary import Summary
-from tasks.workspace import keys, remembered
+from flows.explorer.export_jobs import Exporting, Roots
+from flows.explorer.index_job import Searching
+from tasks.storage import run_cache
+from tasks.workspace import keys
+from tasks.workspace.summary import Summary
 from tasks.workspace.workspace import Workspace
 
 
@@ -42,4 +43,4 @@ class Explorer:
             for dump in summary.dumps
         }
         self.version = keys.digest(keys.canonical([summary.current, dumps]))[:16]
-        remembered.renew(self.version)
+        run_cache.renew(self.version)

@@ -13,7 +13,7 @@ CLAIMED = ["Pending", "Submitting", "InfrastructurePending"]
 STARTED = ["Running", "Retrying"]
 AGAIN = "try a run again"
 TRANSIENT = ["Crashed", "Outage"]
-"""What trying again may mend; flows.outage names the second."""
+"""What trying again may mend; flows.reporting.outage names the second."""
 
 
 def events(*states: str) -> list[str]:

@@ -56,11 +56,11 @@ def deploy(url: str, environment: dict[str, str]) -> None:
 
 def read() -> tuple[Any, Path]:
     """The file of the deployment, checked, and where it lies."""
-    from flows import deployment
+    from flows.runs import deployment_file
     from stego_core.errors import OptionError
 
     try:
-        return deployment.load(), deployment.path()
+        return deployment_file.load(), deployment_file.path()
     except OptionError as error:
         raise ServiceError(str(error)) from None
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from pycocotools import mask as packing
 
-from stego_core.classes import Classes, rgb
-from stego_core.regions import Region, runs_by_columns
+from stego_core.labels.class_names import ClassNames, rgb
+from stego_core.labels.regions import Region, runs_by_columns
 from tasks.exports.writer import LabelledImage, Writer, legend
 
 INFO = "unsupervised segmentation by stego-flows"
@@ -28,7 +28,7 @@ class Coco(Writer):
     reads = ("margins",)
     options = frozenset({"instances", "min_area", "with_images"})
 
-    def begin(self, classes: Classes, dumps: Sequence[str]) -> None:
+    def begin(self, classes: ClassNames, dumps: Sequence[str]) -> None:
         """Begin the list of images, and beside it the one of annotations."""
         categories = [
             {

@@ -7,8 +7,8 @@ from typing import Any
 from xml.sax.saxutils import XMLGenerator
 from xml.sax.xmlreader import AttributesImpl
 
-from stego_core.classes import Classes
-from stego_core.regions import runs
+from stego_core.labels.class_names import ClassNames
+from stego_core.labels.regions import runs
 from tasks.exports.writer import LabelledImage, Writer, legend
 
 CONFIDENCE: dict[str, Any] = {
@@ -32,7 +32,7 @@ class Cvat(Writer):
     reads = ("margins",)
     options = frozenset({"instances", "min_area", "with_images"})
 
-    def begin(self, classes: Classes, dumps: Sequence[str]) -> None:
+    def begin(self, classes: ClassNames, dumps: Sequence[str]) -> None:
         """Write the labels."""
         rows = legend(classes)
         self.labels = {row["id"]: row["name"] for row in rows}

@@ -10,12 +10,12 @@ import rasterio
 from rasterio.features import shapes
 from rasterio.warp import transform_geom
 
-from stego_core.classes import Classes
 from stego_core.errors import ImageError
-from stego_core.regions import numbered
+from stego_core.labels.class_names import ClassNames
+from stego_core.labels.regions import numbered
 from tasks.exports.georeference import Georeference
 from tasks.exports.writer import LabelledImage, Writer, legend
-from tasks.rasters import is_gdal_error
+from tasks.images.rasters import is_gdal_error
 
 WGS84 = "EPSG:4326"
 DECIMALS = 9
@@ -35,7 +35,7 @@ class GeoJson(Writer):
     reads = ("margins", "content")
     options = frozenset({"min_area"})
 
-    def begin(self, classes: Classes, dumps: Sequence[str]) -> None:
+    def begin(self, classes: ClassNames, dumps: Sequence[str]) -> None:
         """Begin the collection."""
         self.legend = {row["id"]: row for row in legend(classes)}
         self.features = self.target.scratch.file("masks.geojson")

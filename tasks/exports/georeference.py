@@ -14,8 +14,8 @@ from rasterio.io import DatasetReader, MemoryFile
 from rasterio.transform import Affine
 
 from stego_core.errors import ImageError
-from tasks import images
 from tasks.exports.writer import LabelledImage
+from tasks.images import image_codecs
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Georeference:
 
     def stored(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Pixels (H, W) uint8 as displayed, turned back to where the transform expects them."""
-        return images.turned_back(pixels, self.orientation)
+        return image_codecs.turned_back(pixels, self.orientation)
 
 
 @contextmanager

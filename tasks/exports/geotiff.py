@@ -7,7 +7,8 @@ from pathlib import Path
 import rasterio
 from rasterio.io import MemoryFile
 
-from stego_core.classes import VOID, Classes, rgb
+from stego_core.labels.class_names import ClassNames, rgb
+from stego_core.labels.void import VOID_BYTE
 from tasks.exports.georeference import Georeference
 from tasks.exports.writer import LabelledImage, Writer, legend
 
@@ -22,12 +23,12 @@ class GeoTiff(Writer):
     names = ("masks", "legend.json")
     reads = ("content",)
 
-    def begin(self, classes: Classes, dumps: Sequence[str]) -> None:
+    def begin(self, classes: ClassNames, dumps: Sequence[str]) -> None:
         """Write the legend."""
         rows = legend(classes)
         self.colours = {row["id"]: (*rgb(row["colour"]), 255) for row in rows}
         self.tags = {f"CLASS_{row['id']}": row["name"] for row in rows}
-        document = {"void": VOID, "classes": rows}
+        document = {"void": VOID_BYTE, "classes": rows}
         content = json.dumps(document, indent=1, ensure_ascii=False)
         self.target.write("legend.json", content.encode())
 
@@ -47,7 +48,7 @@ class GeoTiff(Writer):
                 height=height,
                 count=1,
                 dtype="uint8",
-                nodata=VOID,
+                nodata=VOID_BYTE,
                 crs=place.crs,
                 transform=place.transform,
                 compress="deflate",

@@ -7,29 +7,31 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stego_core.confidence import Confidence
 from stego_core.errors import ImageError, InputError, OptionError, WorkspaceError
-from tasks import classes, clips, confidence
-from tasks.exports import place
+from stego_core.masks.margins import MarginSums
+from tasks.class_names import classes_file
+from tasks.corpus.index import IndexReader
+from tasks.corpus.quarantine import unprepared
+from tasks.engine.prefetch import ahead
+from tasks.engine.progress import Listener, Progress, announce
+from tasks.exports import target_folder
 from tasks.exports.coco import Coco
 from tasks.exports.cvat import Cvat
 from tasks.exports.geojson import GeoJson
 from tasks.exports.geotiff import GeoTiff
-from tasks.exports.labelstudio import LabelStudio
-from tasks.exports.leftout import LeftOut
-from tasks.exports.masks import Masks
-from tasks.exports.scratch import Scratch
-from tasks.exports.video import Video
+from tasks.exports.label_studio import LabelStudio
+from tasks.exports.mask_pngs import Masks
+from tasks.exports.overlay_video import Video
+from tasks.exports.scratch_files import Scratch
+from tasks.exports.skipped_images import LeftOut
 from tasks.exports.voc import Voc
 from tasks.exports.writer import LabelledImage, Source, Target, Writer, legend
-from tasks.index import IndexReader
+from tasks.files import video_files
+from tasks.masks import confidence_table
 from tasks.options import ExportOptions
-from tasks.prefetch import ahead
-from tasks.progress import Listener, Progress, announce
-from tasks.quarantine import unprepared
-from tasks.summary import Summary
-from tasks.workspace.storage import Storage
-from tasks.workspace.uploads import Uploads
+from tasks.storage.storage import Storage
+from tasks.storage.uploads import Uploads
+from tasks.workspace.summary import Summary
 from tasks.workspace.workspace import Workspace
 
 WRITERS: dict[str, type[Writer]] = {
@@ -81,11 +83,11 @@ def export(
     """
     chosen = options or ExportOptions()
     writer_class = _writer(kind, chosen)
-    named, summary = classes.current(workspace), Summary(workspace)
+    named, summary = classes_file.current(workspace), Summary(workspace)
     sources = _sources(summary, dumps, named.classes.shown())
     total = sum(int(source.index.manifest["images"]) for source in sources)
     shown = Progress(f"export {kind}", total, "images", tell=progress)
-    place.claim(out, kind, writer_class.names, _taken(workspace, sources, out))
+    target_folder.claim(out, kind, writer_class.names, _taken(workspace, sources, out))
     with Scratch() as scratch:
         left_out = LeftOut(scratch.file("skipped"))
         with Uploads(out) as uploads:
@@ -109,8 +111,8 @@ def export(
         }
         for path, file in writer.end().items():
             out.upload(path, file)
-        out.upload(place.MANIFEST, left_out.behind(scratch.file("manifest"), manifest))
-    place.finish(out)
+        out.upload(target_folder.MANIFEST, left_out.behind(scratch.file("manifest"), manifest))
+    target_folder.finish(out)
     return {**manifest, "skipped": left_out.told}
 
 
@@ -156,7 +158,7 @@ def _sources(
             )
         manifest = folder.manifest()
         invalid = {int(row): why for row, why in manifest["invalid"].items()}
-        sure = Confidence.from_document(manifest) if confidence.complete(folder) else None
+        sure = MarginSums.from_document(manifest) if confidence_table.complete(folder) else None
         index = IndexReader(summary.workspace, dump)
         found.append(Source(index, folder.path, shown, invalid, sure))
     return found
@@ -168,7 +170,11 @@ def _taken(workspace: Workspace, sources: Sequence[Source], out: Storage) -> dic
         f"the images of dump {source.dump}": str(source.index.manifest["images_uri"])
         for source in sources
     }
-    own = {} if place.below(out, workspace.exports) else {"the workspace": workspace.storage.uri}
+    own = (
+        {}
+        if target_folder.below(out, workspace.exports)
+        else {"the workspace": workspace.storage.uri}
+    )
     return {**own, **images}
 
 
@@ -188,7 +194,7 @@ def _write(
 
     with progress:
         for source in sources:
-            broken = unprepared(summary, clips.STAGE, source.dump)
+            broken = unprepared(summary, video_files.STAGE, source.dump)
             for row in [*broken, *source.index.quarantine()]:
                 if not row["reason"].startswith(LABEL_REASON):
                     skip(source.dump, row["path"], row["reason"])

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from stego_core.classes import VOID, Classes, rgb
 from stego_core.errors import OptionError
-from tasks import images
+from stego_core.labels.class_names import ClassNames, rgb
+from stego_core.labels.void import VOID_BYTE
 from tasks.exports.writer import LabelledImage, Writer, legend
+from tasks.images import image_codecs
 
 BACKGROUND, IGNORED = "background", "ignored"
 """Names that readers of label maps give to black and to the colour of void."""
@@ -30,7 +31,7 @@ class Voc(Writer):
     names = ("SegmentationClass", "ImageSets", "JPEGImages", "labelmap.txt")
     options = frozenset({"with_images"})
 
-    def begin(self, classes: Classes, dumps: Sequence[str]) -> None:
+    def begin(self, classes: ClassNames, dumps: Sequence[str]) -> None:
         """Write the label map.
 
         Raises:
@@ -42,26 +43,26 @@ class Voc(Writer):
             (BACKGROUND, (0, 0, 0)),
             *((row["name"], rgb(row["colour"])) for row in others),
         ]
-        self.indices = np.full(256, VOID, np.uint8)
+        self.indices = np.full(256, VOID_BYTE, np.uint8)
         for row in rows:
             self.indices[row["id"]] = 1 + others.index(row) if row in others else 0
         self.colours = np.zeros((256, 3), np.uint8)
         self.colours[: len(entries)] = [colour for _, colour in entries]
-        self.colours[VOID] = VOID_COLOUR
-        self.entries, self.void = entries, any(classes.shown()[: len(classes.entries)] == VOID)
+        self.colours[VOID_BYTE] = VOID_COLOUR
+        self.entries, self.void = entries, any(classes.shown()[: len(classes.entries)] == VOID_BYTE)
         _refuse([*entries, (IGNORED, VOID_COLOUR)] if self.void else entries)
         self.list = self.target.scratch.file("default.txt")
 
     def add(self, image: LabelledImage) -> None:
         """Write the image's mask, and the image itself if that is wanted."""
         image.require_plain_name()
-        if not self.void and (image.ids == VOID).any():  # some pixels hold no data
+        if not self.void and (image.ids == VOID_BYTE).any():  # some pixels hold no data
             _refuse([*self.entries, (IGNORED, VOID_COLOUR)])
             self.void = True
-        mask = images.encode_mask(self.indices[image.ids], self.colours)
+        mask = image_codecs.encode_mask(self.indices[image.ids], self.colours)
         if self.chosen.with_images:
-            upright = image.stored == images.Stored("JPEG", 1)
-            content = image.content if upright else images.encode_photo(image.pixels)
+            upright = image.stored == image_codecs.EncodedImage("JPEG", 1)
+            content = image.content if upright else image_codecs.encode_photo(image.pixels)
             self.target.write(f"JPEGImages/{image.name}.jpg", content)
         self.target.write(f"SegmentationClass/{image.name}.png", mask)
         self.list.write(f"{image.name}\n")

@@ -12,15 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from stego_core.classes import Classes
-from stego_core.confidence import Confidence, doubt
 from stego_core.errors import ImageError
-from stego_core.regions import Region, regions
-from tasks import confidence, images, rendering
-from tasks.exports.scratch import Scratch
-from tasks.index import Entry, IndexReader
+from stego_core.labels.class_names import ClassNames
+from stego_core.labels.regions import Region, regions
+from stego_core.masks.margins import MarginSums, uncertainty
+from tasks.corpus.index import Entry, IndexReader
+from tasks.exports.scratch_files import Scratch
+from tasks.images import image_codecs, rendering
+from tasks.masks import confidence_table
 from tasks.options import ExportOptions
-from tasks.workspace.uploads import Uploads
+from tasks.storage.uploads import Uploads
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 """Characters of file names that neither XML nor a list of lines can hold."""
@@ -42,7 +43,7 @@ class Source:
     masks: str
     shown: NDArray[np.uint8]
     invalid: Mapping[int, str]
-    sure: Confidence | None
+    sure: MarginSums | None
 
     @property
     def dump(self) -> str:
@@ -115,7 +116,7 @@ class LabelledImage:
         Raises:
             ImageError: there are none.
         """
-        path = confidence.map_path(self.source.masks, str(self.entry["image_id"]))
+        path = confidence_table.map_path(self.source.masks, str(self.entry["image_id"]))
         return self._read("map of confidence", path)
 
     @property
@@ -128,8 +129,8 @@ class LabelledImage:
         dump = self.source.sure
         if dump is None:
             raise ImageError("its mask was made by an earlier version; make it with `stego masks`")
-        own = Confidence.of(self.clusters, self.margins, len(dump.pixels))
-        return float(doubt(own.own_doubt, own.shares(), dump))
+        own = MarginSums.of(self.clusters, self.margins, len(dump.pixels))
+        return float(uncertainty(own.own_doubt, own.shares(), dump))
 
     @cached_property
     def content(self) -> bytes:
@@ -141,7 +142,7 @@ class LabelledImage:
         return self.source.index.content(self.entry)
 
     @cached_property
-    def stored(self) -> images.Stored:
+    def stored(self) -> image_codecs.EncodedImage:
         """How the image file stores its pixels."""
         return rendering.stored(self.content, int(self.source.index.manifest["max_pixels"]))
 
@@ -156,7 +157,7 @@ class LabelledImage:
 
     def _read(self, what: str, path: str) -> NDArray[np.uint8]:
         try:
-            return images.decode_mask(self.source.index.workspace.storage.read(path))
+            return image_codecs.decode_mask(self.source.index.workspace.storage.read(path))
         except FileNotFoundError:
             raise ImageError(
                 f"its {what} is not there any more: {path}; remove {self.source.masks} and run "
@@ -175,7 +176,7 @@ class LabelledImage:
         """
         if self.stored.orientation == 1:
             return self.path, self.content
-        return f"{self.path}.png", images.encode_png(Image.fromarray(self.pixels))
+        return f"{self.path}.png", image_codecs.encode_png(Image.fromarray(self.pixels))
 
     def require_plain_name(self) -> None:
         """Refuse names that a line of text or XML cannot hold.
@@ -223,7 +224,7 @@ class Writer(ABC):
         self.target, self.chosen = target, options
 
     @abstractmethod
-    def begin(self, classes: Classes, dumps: Sequence[str]) -> None:
+    def begin(self, classes: ClassNames, dumps: Sequence[str]) -> None:
         """Write what comes before the images.
 
         Raises:
@@ -243,7 +244,7 @@ class Writer(ABC):
         """Files to be stored last, by their paths: without them the export is not whole."""
 
 
-def legend(classes: Classes) -> list[dict[str, Any]]:
+def legend(classes: ClassNames) -> list[dict[str, Any]]:
     """The classes that are shown, by their ids: for manifests and legends."""
     rows = [(number, classes.entries[number]) for number in classes.kept()]
     return [{"id": number, "name": row.name, "colour": row.colour} for number, row in rows]

@@ -15,12 +15,12 @@ from zarr.codecs import Crc32cCodec
 from zarr.storage import FsspecStore, LocalStore, MemoryStore, StorePath, WrapperStore
 
 from stego_core.errors import DamageError
-from tasks.threads import ContextThreadPool
-from tasks.workspace import s3
+from tasks.storage import s3
+from tasks.storage.refusal_errors import read_errors, write_errors
+from tasks.storage.run_cache import remembered
+from tasks.storage.storage import Storage
+from tasks.storage.threads import ContextThreadPool
 from tasks.workspace.keys import digest
-from tasks.workspace.refusals import read_errors, write_errors
-from tasks.workspace.remembered import remembered
-from tasks.workspace.storage import Storage
 
 DENSE = 4
 """A distant shard is fetched whole where at least one in so many of its rows is wanted."""

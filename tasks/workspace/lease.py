@@ -27,9 +27,9 @@ import psutil
 
 from stego_core.errors import BusyError, StegoError, WorkspaceError
 from tasks.log import Log
-from tasks.threads import context_thread
+from tasks.storage.storage import Storage
+from tasks.storage.threads import context_thread
 from tasks.workspace.layout import WRITERS
-from tasks.workspace.storage import Storage
 
 log = Log(__name__)
 

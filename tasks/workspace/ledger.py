@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from stego_core.errors import DamageError, WorkspaceError
+from tasks.storage.refusal_errors import read_errors
+from tasks.storage.storage import Storage
 from tasks.workspace.layout import MAKERS, MANIFEST, PLAN, RECORDS
-from tasks.workspace.refusals import read_errors
-from tasks.workspace.storage import Storage
 
 
 @dataclass(frozen=True)

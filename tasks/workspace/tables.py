@@ -13,8 +13,8 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from stego_core.errors import DamageError
-from tasks.workspace.remembered import remembered
-from tasks.workspace.storage import Storage
+from tasks.storage.run_cache import remembered
+from tasks.storage.storage import Storage
 
 ROW_GROUP = 4096
 """Rows read together; a worker fetches the groups of its own rows only."""

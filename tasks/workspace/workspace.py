@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from stego_core.errors import DamageError, InputError, WorkspaceError
+from tasks.storage.refusal_errors import read_errors
+from tasks.storage.storage import Storage
 from tasks.workspace import layout, lease
 from tasks.workspace.ledger import Folder
-from tasks.workspace.refusals import read_errors
-from tasks.workspace.storage import Storage
 
 FORMAT = 1
 """Raised when an older workspace can no longer be read."""

@@ -17,7 +17,7 @@ from fault_proxy import FaultProxy
 from flags import QUICK, TINY
 from swift_server import SwiftServer
 
-from flows.cli import main
+from flows.cli.main import main
 
 KILLS = int(os.environ.get("STEGO_CHAOS_KILLS", "4"))
 SEED = int(os.environ.get("STEGO_CHAOS_SEED", "0"))

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from flags import QUICK, TINY
 
-from flows.cli import main
+from flows.cli.main import main
 
 SCENES = 20
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from prefect import flow, get_run_logger, task
 
-from flows.outage import told_apart
+from flows.reporting.outage import distinguish_outages
 from stego_core.errors import InputError, OutageError
 
 
@@ -33,7 +33,7 @@ def long_run(folder: str) -> None:
 
 
 @flow(name="pipeline")
-@told_apart
+@distinguish_outages
 def failing(folder: str, mistake: bool) -> None:
     """Fail twice: for an outage, or for a mistake of the user's."""
     note(folder, "starts")

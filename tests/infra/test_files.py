@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from flows.deployment import FIRST, OPTIONS
+from flows.runs.deployment_file import FIRST, OPTIONS
 
 ROOT = Path(__file__).parents[2]
 INFRA = ROOT / "infra"

@@ -45,10 +45,11 @@ KERNELS: Mapping[str, tuple[str, Mapping[str, str]]] = {
 }
 """What the processor must have, as Linux names it, and how the libraries are told."""
 SENSITIVE = tuple(
-    f"tests/core/test_{name}.py"
+    f"tests/stego_core/{name}"
     for name in (
-        "backbone", "calibration", "correspondence", "crf", "drift", "head", "inference", "kmeans",
-        "lists", "meanshift", "neighbors", "patchsearch", "probe", "projection", "training",
+        "backbone/test_vit.py", "clustering", "head", "masks", "scores",
+        "search/test_inverted_lists.py", "search/test_neighbor_table.py",
+        "search/test_patch_index.py",
     )
 )  # fmt: skip
 """Tests of much arithmetic."""

@@ -6,7 +6,7 @@ import pytest
 
 from stego_core.errors import CapacityError, OptionError
 from tasks import options
-from tasks.enough import require_enough
+from tasks.features.enough_images import require_enough
 from tasks.options import (
     ClustersOptions,
     FeaturesOptions,

@@ -9,13 +9,24 @@ import numpy as np
 import pytest
 import torch
 
-from stego_core import stability
+from stego_core.clustering import stability
 from stego_core.errors import CapacityError, WorkspaceError
-from stego_core.head import IdentityHead, MeanShiftHead
-from stego_core.meanshift import TRAINING, mean_shift, sampling_weights
-from tasks import clusters, corpus, draw, features, head, listing, model, neighbors
-from tasks.codes import codes_drawn
-from tasks.index import IndexReader
+from stego_core.head.head import IdentityHead, MeanShiftHead
+from stego_core.head.mean_shift import TRAINING, mean_shift, sampling_weights
+from tasks.clusters import stage as clusters
+from tasks.clusters.code_sample import codes_drawn
+from tasks.corpus import listing
+from tasks.corpus import stage as corpus
+from tasks.corpus.index import IndexReader
+from tasks.engine.progress import Event, listening
+from tasks.engine.stage import Stage
+from tasks.engine.steps import LoopExecutor
+from tasks.features import image_sample, models
+from tasks.features import stage as features
+from tasks.features.rows import FeatureRows, PatchCache
+from tasks.head import stage as head
+from tasks.head.mean_shift_reader import ShiftedImages
+from tasks.neighbors import stage as neighbors
 from tasks.options import (
     ClustersOptions,
     ComputeOptions,
@@ -24,13 +35,8 @@ from tasks.options import (
     HeadOptions,
     NeighborsOptions,
 )
-from tasks.progress import Event, listening
-from tasks.rows import FeatureRows, PatchCache
-from tasks.shifted import ShiftedImages
-from tasks.stage import Stage
-from tasks.steps import LoopExecutor
-from tasks.summary import class_count
 from tasks.workspace import arrays, tables
+from tasks.workspace.summary import class_count
 from tasks.workspace.workspace import Workspace
 
 IMAGES, NEW = 9, 4
@@ -61,7 +67,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory, make_corpus: Callable[..., Pa
     workspace = Workspace.create(str(folder / "ws"))
     index(workspace, "first", make_corpus(folder / "a", IMAGES, size=(64, 80)))
     index(workspace, "second", make_corpus(folder / "b", NEW, first=50, size=(64, 80)))
-    spec = model.bring(workspace, OPTIONS.backbone, OPTIONS.weights or model.TIMM, OPTIONS.layer)
+    spec = models.bring(workspace, OPTIONS.backbone, OPTIONS.weights or models.TIMM, OPTIONS.layer)
     for dump in ("first", "second"):
         compute(features.plan(workspace, dump, OPTIONS, spec, "cpu")).finish(0.0, 1)
     return FeatureRows(workspace, features.features_key(OPTIONS, spec), ("first", "second"))
@@ -121,14 +127,14 @@ class TestFeatures:
 class TestDraw:
     def test_a_dump_never_changes_the_draw_before_it(self, rows: FeatureRows) -> None:
         workspace = rows.workspace
-        assert len(draw.drawn_rows(workspace, "first", 100)) == IMAGES
-        assert len(draw.drawn_rows(workspace, "first", 5)) == 5
-        of_second = draw.drawn_rows(workspace, "second", 5)
+        assert len(image_sample.drawn_rows(workspace, "first", 100)) == IMAGES
+        assert len(image_sample.drawn_rows(workspace, "first", 5)) == 5
+        of_second = image_sample.drawn_rows(workspace, "second", 5)
         hashes = {
             (dump, row): value
             for dump in ("first", "second")
             for row, value in enumerate(
-                draw.id_hashes(
+                image_sample.id_hashes(
                     dump,
                     [i for part in IndexReader(workspace, dump).column("image_id") for i in part],
                 )
@@ -194,15 +200,15 @@ class TestHead:
 
 def finished(rows: FeatureRows, options: ClustersOptions) -> dict[str, Any]:
     """The manifest of clusters made from the codes that are there."""
-    restarts = compute(clusters.plan_restarts(rows, model.IDENTITY, options))
+    restarts = compute(clusters.plan_restarts(rows, models.IDENTITY, options))
     clusters.finish_restarts(restarts, 0.0, options.restarts)
-    return clusters.finish(compute(clusters.plan(rows, model.IDENTITY, options)), 0.0, 1)
+    return clusters.finish(compute(clusters.plan(rows, models.IDENTITY, options)), 0.0, 1)
 
 
 class TestClusters:
     def test_lowest_inertia_wins(self, rows: FeatureRows) -> None:
         options = ClustersOptions(classes=3, restarts=4)
-        compute(clusters.plan_codes(rows, model.IDENTITY, options, "cpu")).finish(0.0, 1)
+        compute(clusters.plan_codes(rows, models.IDENTITY, options, "cpu")).finish(0.0, 1)
         manifest = finished(rows, options)
         assert len(manifest["inertias"]) == 4
         assert manifest["inertias"][manifest["best"]] == min(manifest["inertias"])
@@ -210,17 +216,17 @@ class TestClusters:
 
     def test_the_codes_say_how_many_classes(self, rows: FeatureRows) -> None:
         options = ClustersOptions(classes="auto", max_classes=5, restarts=2)
-        compute(clusters.plan_codes(rows, model.IDENTITY, options, "cpu")).finish(0.0, 1)
-        planned = clusters.plan_stability(rows, model.IDENTITY, options)
+        compute(clusters.plan_codes(rows, models.IDENTITY, options, "cpu")).finish(0.0, 1)
+        planned = clusters.plan_stability(rows, models.IDENTITY, options)
         found = clusters.finish_stability(compute(planned), 0.0, 4)
         curve = dict(found["curve"])
         assert list(curve) == [2, 3, 4, 5]
         assert found["classes"] == stability.proposed(curve)
-        assert clusters.plan_stability(rows, model.IDENTITY, options) is None
+        assert clusters.plan_stability(rows, models.IDENTITY, options) is None
         manifest = finished(rows, options)
         assert manifest["classes"] == found["classes"]
         assert manifest["stability"] == found["curve"]
-        key = clusters.clusters_key(rows, model.IDENTITY, options)
+        key = clusters.clusters_key(rows, models.IDENTITY, options)
         stored = tables.read_tensors(
             rows.workspace.storage, f"clusters/{key}/{clusters.CENTROIDS_FILE}"
         )
@@ -232,11 +238,11 @@ class TestClusters:
 
     def test_a_number_of_classes_asks_nothing(self, rows: FeatureRows) -> None:
         options = ClustersOptions(classes=3)
-        assert clusters.plan_stability(rows, model.IDENTITY, options) is None
+        assert clusters.plan_stability(rows, models.IDENTITY, options) is None
 
     def test_codes_are_drawn_per_row(self, rows: FeatureRows) -> None:
         options = ClustersOptions(classes=3, max_tokens=256)
-        stage = compute(clusters.plan_codes(rows, model.IDENTITY, options, "cpu"))
+        stage = compute(clusters.plan_codes(rows, models.IDENTITY, options, "cpu"))
         codes = arrays.read_rows(rows.workspace.storage, stage.folder.path, "codes", slice(None))
         assert codes.shape == (rows.total * (256 // rows.total), 192)
         np.testing.assert_allclose(np.linalg.norm(codes, axis=1), 1, atol=1e-5)
@@ -255,7 +261,7 @@ class TestClusters:
 
 class TestListing:
     def test_ids_stay_unique(self, tmp_path: Path) -> None:
-        from tasks.workspace.storage import Storage
+        from tasks.storage.storage import Storage
 
         for name in ("a.jpg", "a.png", "b/a.jpg", "B.png", "notes.txt", ".hidden.jpg"):
             (tmp_path / name).parent.mkdir(exist_ok=True)

@@ -68,7 +68,7 @@ export function paintLabels(canvas, ids, colours) {
   paint(canvas, ids, table);
 }
 
-const SURE = 250; // margins from here on are no doubt: SURE of stego_core/confidence.py
+const SURE = 250; // margins from here on are no doubt: SURE of stego_core/masks/margins.py
 const DOUBT = Array.from({ length: 256 }, (_, value) => {
   // On a logarithmic scale, as the doubt of an image is.
   const doubt = Math.max(0, Math.log((256 - value) / (256 - SURE)) / Math.log(256 / (256 - SURE)));

@@ -1,0 +1,99 @@
+"""Commands on what a workspace holds: `stego status`, `export`, `explore`."""
+
+import json
+from typing import Annotated, Any
+
+from cyclopts import Parameter, validators
+
+from flows.cli.flags import Common, Dumps, Flag, Printing, Shown, command, listed
+from flows.runs.settings import flags
+from tasks.options import ExportFormat, ExportOptions
+
+PORT = 8765
+"""Port of the explorer."""
+
+
+@command()
+def status(
+    *,
+    common: Printing,
+    doubtful: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None,
+) -> Shown:
+    """What the workspace holds.
+
+    Args:
+        doubtful: List so many images to look at first: those that are least certain.
+    """
+    from flows.cli import class_tables
+    from flows.reporting import console
+    from tasks.masks import confidence_table
+    from tasks.report import status as whole
+    from tasks.workspace.summary import Summary
+    from tasks.workspace.workspace import Workspace
+
+    summary = Summary(Workspace.open(common.workspace))
+    if doubtful:
+        found = confidence_table.least_certain(summary, doubtful)
+        rows = [each._asdict() for each in found]
+        return printed(rows) if common.as_json else lambda: class_tables.show_doubtful(found)
+    document = whole.document(summary)
+    return printed(document) if common.as_json else lambda: console.show_status(document)
+
+
+@command()
+def export(
+    *,
+    common: Common,
+    kind: Annotated[ExportFormat, Parameter(name="--format")],
+    out: str,
+    dumps: Dumps = None,
+    export: Annotated[ExportOptions, flags("export")] = ExportOptions(),
+) -> Shown:
+    """Write the masks in a form that another tool reads.
+
+    Args:
+        kind: What the other tool reads.
+        out: Folder or URI: empty, or with an earlier export of this format, which is replaced.
+    """
+    from flows.reporting import console
+    from tasks import exports
+    from tasks.storage.storage import Storage
+    from tasks.workspace.workspace import Workspace
+
+    # Nothing is computed, so this is no flow: it would take longer to start one.
+    place, target = Workspace.open(common.workspace), Storage.at(out)
+    outcome = exports.export(place, kind, target, listed(dumps), export)
+    return lambda: console.show_export(kind, target.uri, outcome)
+
+
+@command()
+def explore(
+    *,
+    common: Common,
+    port: int = PORT,
+    host: str = "127.0.0.1",
+    no_browser: Flag = False,
+    export_root: Annotated[list[str] | None, Parameter(negative="")] = None,
+    allow_changes: Flag = False,
+) -> Shown:
+    """Look at images, masks and correspondences in the browser, and name classes there.
+
+    Args:
+        port: Port; 0 for any free one.
+        host: Address to listen on.
+        no_browser: Do not open the page.
+        export_root: Folder or URI below which the page may export; may be repeated. By default it
+            is exports/ in the workspace.
+        allow_changes: Let other machines change classes and export, where --host lets them in.
+    """
+    from flows.explorer import serve
+
+    serve.serve(common.workspace, host, port, not no_browser, export_root or [], allow_changes)
+    return None
+
+
+def printed(document: Any) -> Shown:
+    """Prints a document as JSON."""
+    from flows.reporting import console
+
+    return lambda: console.tell(json.dumps(document, indent=1, ensure_ascii=False))

@@ -1,0 +1,67 @@
+"""The demo: a generated corpus of street scenes, and the pipeline on it."""
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from flows.demo.scenes import SCENE_CLASSES, scene, scene_generator
+from stego_core.images.palette import palette
+from stego_core.labels.void import VOID_BYTE
+from tasks.engine.progress import Progress
+from tasks.features.models import BUNDLED, BUNDLED_BACKBONE
+from tasks.images import image_codecs
+from tasks.options import CorpusOptions, FeaturesOptions, HeadOptions, MasksOptions
+from tasks.storage.storage import Storage
+
+SIDE, STEPS = 240, 300
+"""Pixels that the backbone sees of a scene's short side, in training as in masks; head steps."""
+NOTE = (
+    f"backbone: {BUNDLED_BACKBONE}, bundled, trained by `stego pretrain` on 3,000 generated scenes "
+    "and on nothing else. It knows such scenes; for photographs give --backbone and --weights."
+)
+
+
+def sections(scenes: Storage) -> dict[str, Any]:
+    """Options of the demo's run: the scenes at their own size, the bundled backbone."""
+    return {
+        "corpus": CorpusOptions(
+            images=scenes.full("images"),
+            labels=scenes.full("labels"),
+            taxonomy=scenes.full("taxonomy.json"),
+        ),
+        "features": FeaturesOptions(
+            backbone=BUNDLED_BACKBONE, weights=BUNDLED, crops="whole", crop_size=SIDE
+        ),
+        "head": HeadOptions(steps=STEPS),
+        "masks": MasksOptions(resolution=SIDE),
+    }
+
+
+def write_corpus(place: Storage, count: int, seed: int) -> None:
+    """Write scenes as `images/*.png`, labels as `labels/*.png`, and `taxonomy.json`."""
+    colours = np.zeros((256, 3), np.uint8)
+    colours[: len(SCENE_CLASSES)] = palette(len(SCENE_CLASSES))
+    with Progress("scenes", count, "images") as progress:
+        for index in range(count):
+            name = f"scene-{index:04d}.png"
+            if not place.exists(f"labels/{name}"):
+                image, labels = scene(scene_generator(seed, index))
+                place.write(f"images/{name}", image_codecs.encode_png(Image.fromarray(image)))
+                place.write(f"labels/{name}", image_codecs.encode_mask(labels, colours))
+            progress.advance(1)
+    taxonomy = {"name": "scenes", "void": VOID_BYTE, "classes": list(SCENE_CLASSES)}
+    place.write("taxonomy.json", json.dumps(taxonomy, indent=1).encode())
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """`python -m flows.demo.demo_corpus PLACE COUNT SEED` writes scenes to pretrain on."""
+    place, count, seed = sys.argv[1:] if arguments is None else arguments
+    write_corpus(Storage.at(place), int(count), int(seed))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,235 @@
+"""Where log lines go: a file that rotates, the terminal; as text, or as one JSON object a line."""
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import UTC, datetime
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic_core import to_jsonable_python
+from rich.logging import RichHandler
+from structlog.processors import JSONRenderer, format_exc_info
+from structlog.stdlib import ProcessorFormatter
+from structlog.typing import EventDict
+
+from flows.reporting import console
+from flows.reporting import run_record as record
+from stego_core.errors import OptionError
+
+Form = Literal["text", "json"]
+VARIABLE = "STEGO_LOG_FORMAT"
+"""Environment variable that says the form where no `--log-format` does, as in deployments."""
+OWN = ("flows", "tasks", "stego_core")
+AS_SENTENCES = {"flows.reporting.run_record", "flows.cli.main"}
+"""Loggers that say how a run ended; people get the error itself, in one sentence."""
+FILE_BYTES, OLD_FILES = 10 * 2**20, 4
+"""A log file is put aside at this size; of those that were put aside so many stay."""
+TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+class JsonLines(ProcessorFormatter):
+    """A record as one JSON object: time, level, logger, event, our fields, which run it is of."""
+
+    def __init__(self) -> None:
+        """No further settings."""
+        render = JSONRenderer(default=str, ensure_ascii=False)
+        super().__init__(processors=[_object, format_exc_info, render])
+
+
+def _object(_: Any, __: str, line: EventDict) -> EventDict:
+    """What the object holds; a field of ours never hides what every line has."""
+    record: logging.LogRecord = line["_record"]
+    moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+    fields = {
+        "time": moment.replace("+00:00", "Z"),
+        "level": record.levelname,
+        "logger": record.name,
+        "event": getattr(record, "event", None) or line["event"],
+        **_run_of(record),
+    }
+    for name, value in getattr(record, "fields", {}).items():
+        fields[f"field_{name}" if name in fields else name] = plain(value)
+    beside = {"exc_info": "exc_info", "stack_info": "stack"}
+    return fields | {beside[name]: line[name] for name in beside if name in line}
+
+
+def _run_of(line: logging.LogRecord) -> dict[str, str]:
+    """Which command, and which flow and task run of Prefect's, a line is of."""
+    ids = {"run": record.current_id()}
+    if "prefect.context" in sys.modules:
+        from prefect.context import FlowRunContext, TaskRunContext
+
+        task, flow = TaskRunContext.get(), FlowRunContext.get()
+        if task is not None:
+            ids["task_run_id"] = str(task.task_run.id)
+            ids["flow_run_id"] = str(task.task_run.flow_run_id)
+        if flow is not None and flow.flow_run is not None:
+            ids["flow_run_id"] = str(flow.flow_run.id)
+            ids["flow_run"] = flow.flow_run.name
+    for name in ("flow_run_id", "task_run_id"):
+        if name not in ids and getattr(line, name, None):
+            ids[name] = str(getattr(line, name))
+    return {name: value for name, value in ids.items() if value}
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON can hold it: what is no number becomes null, what is nothing else a text."""
+    return to_jsonable_python(value, inf_nan_mode="null", bytes_mode="base64", fallback=str)
+
+
+class LogFile(RotatingFileHandler):
+    """A rotating file that several commands may write; one that cannot be written ends no run."""
+
+    def __init__(self, path: Path) -> None:
+        """Append to the file at `path`."""
+        super().__init__(
+            path, "a", FILE_BYTES, OLD_FILES, encoding="utf-8", errors="backslashreplace"
+        )
+        self.failed = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line; where another command has put the file aside, to the new one."""
+        with suppress(OSError):
+            if self.stream and os.fstat(self.stream.fileno()).st_ino != self._present():
+                self.stream.close()
+                self.stream = self._open()
+        super().emit(record)
+
+    def _present(self) -> int | None:
+        try:
+            return os.stat(self.baseFilename).st_ino
+        except OSError:
+            return None
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Say once that lines are lost, and go on."""
+        if not self.failed:
+            self.failed = True
+            reason = sys.exc_info()[1]
+            console.say(
+                f"warning: {self.baseFilename} cannot be written ({reason}); lines are lost"
+            )
+
+    def close(self) -> None:
+        """Close what can be closed: a full disk refuses the last lines once more."""
+        with suppress(OSError):
+            super().close()
+
+
+def form(given: str | None) -> Form:
+    """The form that is asked for by flag or environment.
+
+    Raises:
+        OptionError: there is no such form.
+    """
+    asked = given or os.environ.get(VARIABLE) or "text"
+    if asked not in ("text", "json"):
+        raise OptionError(f"log format {asked!r} is not known; expected text or json")
+    return "json" if asked == "json" else "text"
+
+
+@contextmanager
+def logging_to(path: Path, form: Form = "text", required: bool = False) -> Iterator[None]:
+    """Send every library's lines to a file; our own warnings also to the terminal.
+
+    As JSON, our lines and libraries' warnings go to stderr too where that is no terminal. A file
+    that cannot be opened is done without, and told, unless somebody asked for it.
+
+    Raises:
+        OptionError: the file is required and cannot be opened.
+    """
+    with ExitStack() as stack:
+        everywhere: list[logging.Handler] = []
+        if file := _opened(path, required):
+            everywhere.append(file)
+            file.setFormatter(JsonLines() if form == "json" else logging.Formatter(TEXT))
+            stack.callback(file.close)
+        if form == "json" and not console.console.is_terminal:
+            lines = logging.StreamHandler(sys.stderr)
+            lines.setFormatter(JsonLines())
+            lines.addFilter(_wanted)
+            everywhere.append(lines)
+            stack.enter_context(console.speaking_in_records())
+        else:
+            _show(stack)
+        _listen(stack, everywhere)
+        stack.enter_context(_warnings())
+        yield
+
+
+def _wanted(line: logging.LogRecord) -> bool:
+    """Our own lines, and libraries' warnings: each request of theirs is in the file."""
+    return line.levelno >= logging.WARNING or line.name.partition(".")[0] in OWN
+
+
+def _opened(path: Path, required: bool) -> LogFile | None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return LogFile(path)
+    except OSError as error:
+        if required:
+            raise OptionError(f"--log-file {path} cannot be written: {error}") from None
+        console.say(f"warning: {path} cannot be written ({error}); there will be no log file")
+        return None
+
+
+def _show(stack: ExitStack) -> None:
+    """Our own warnings on the terminal."""
+    shown = RichHandler(logging.WARNING, console.console, show_time=False, show_path=False)
+    shown.addFilter(lambda line: line.name not in AS_SENTENCES)
+    for name in OWN:
+        _add(stack, logging.getLogger(name), shown)
+
+
+def _listen(stack: ExitStack, handlers: list[logging.Handler]) -> None:
+    """Every logger's lines, from INFO on, to these handlers."""
+    root = logging.getLogger()
+    stack.callback(root.setLevel, root.level)
+    root.setLevel(logging.INFO)
+    names = [name for name in logging.root.manager.loggerDict if name.startswith("prefect")]
+    closed = [each for each in map(logging.getLogger, names) if not each.propagate]
+    for handler in handlers:
+        for logger in (root, *closed):
+            _add(stack, logger, handler)
+
+
+def _add(stack: ExitStack, logger: logging.Logger, handler: logging.Handler) -> None:
+    logger.addHandler(handler)
+    stack.callback(logger.removeHandler, handler)
+
+
+@contextmanager
+def _warnings() -> Iterator[None]:
+    logging.captureWarnings(True)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("default")
+            yield
+    finally:
+        logging.captureWarnings(False)
+
+
+def in_a_worker() -> None:
+    """In a flow run of a Prefect worker: its lines as JSON objects where STEGO_LOG_FORMAT says so.
+
+    Prefect's own way to change a handler is a file of settings; this takes its handlers as they
+    are and replaces what they print with.
+    """
+    if form(None) != "json" or "PREFECT__FLOW_RUN_ID" not in os.environ:
+        return
+    from prefect.logging.handlers import PrefectConsoleHandler
+
+    loggers = [logging.getLogger(), *map(logging.getLogger, logging.root.manager.loggerDict)]
+    for logger in loggers:
+        for handler in list(logger.handlers):
+            if isinstance(handler, PrefectConsoleHandler):
+                lines = logging.StreamHandler(handler.stream)
+                lines.setLevel(handler.level)
+                lines.setFormatter(JsonLines())
+                logger.removeHandler(handler)
+                logger.addHandler(lines)

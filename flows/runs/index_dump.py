@@ -1,0 +1,57 @@
+"""A dump of images, videos or both: frames are cut from the videos, then all are indexed."""
+
+from prefect import flow
+
+from flows.reporting import console
+from flows.runs import stages
+from tasks.corpus.index import IndexReader
+from tasks.files.left_out import LeftOutCounts
+from tasks.log import Log
+from tasks.options import ComputeOptions, CorpusOptions
+from tasks.video import stage as frames
+from tasks.workspace.workspace import Workspace
+
+log = Log(__name__)
+
+
+@flow(name="frames", flow_run_name="frames {dump}", task_runner=stages.RUNNER)
+def frames_flow(
+    workspace: str, dump: str, options: CorpusOptions, compute_options: ComputeOptions
+) -> None:
+    """Write the frames of a dump's videos as image files; what is broken is quarantined."""
+    stage = frames.plan(Workspace.open(workspace), dump, options)
+    stages.run_stage(stage, compute_options, frames.finish)
+
+
+def index_dump(
+    workspace: Workspace,
+    dump: str,
+    options: CorpusOptions,
+    compute_options: ComputeOptions,
+    like: str | None = None,
+    continuing: bool = False,
+) -> None:
+    """Index a dump, its videos' frames included.
+
+    Labels without a taxonomy mean what those of the dump `like` mean; numbers of a dump that is
+    `continuing` the workspace's others mean what they mean there.
+    """
+    workspace.corpus(dump)  # refuses what cannot be a dump's name
+    location = workspace.storage.uri
+    if frames.wanted(workspace, dump, options):
+        frames_flow(location, dump, options, compute_options)
+    stages.corpus_flow(location, dump, options, like, compute_options, continuing)
+    report_findings(workspace, dump)
+
+
+def report_findings(workspace: Workspace, dump: str) -> None:
+    """Say what of a dump's place became no image, and what else a person should know of it."""
+    manifest = workspace.corpus(dump).manifest()
+    lines = LeftOutCounts.of(manifest).lines()
+    if manifest["quarantined"]:
+        first = IndexReader(workspace, dump).quarantine()[0]
+        more = f"quarantined: {manifest['quarantined']:,}, the first {first['path']}"
+        lines.append(f"{more}: {first['reason']}")
+    for line in lines:
+        log.info(line, dump=dump)
+        console.say(line)

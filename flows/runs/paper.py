@@ -1,0 +1,89 @@
+"""The paper's protocol on the paper's data sets: prepare, train, evaluate, compare."""
+
+from typing import Any
+
+from prefect import flow
+
+from flows.reporting import artifacts
+from flows.runs import pipeline, stages
+from flows.runs.labelling import Labelling, label_dump
+from flows.runs.session import session
+from flows.runs.settings import RunOptions
+from stego_core.paper import published_protocol
+from stego_core.paper.cropping import Resampling
+from stego_core.paper.published_protocol import Split
+from tasks.options import ComputeOptions
+from tasks.paper import comparison, protocol
+from tasks.paper import stage as prepare
+from tasks.paper.datasets import DataSet
+from tasks.paper.stage import Cut
+from tasks.workspace.workspace import Workspace
+
+
+@flow(name="prepare", flow_run_name="prepare {dump}", task_runner=stages.RUNNER)
+def prepare_flow(
+    workspace: str,
+    dump: str,
+    name: str,
+    data: str,
+    split: Split,
+    cut: Cut,
+    limit: int | None,
+    compute_options: ComputeOptions,
+) -> None:
+    """Cut a split into squares, and index them as a dump."""
+    place = Workspace.create(workspace)
+    source = DataSet.at(data, published_protocol.named(name))
+    stage = prepare.plan(place, dump, source, split, cut, limit)
+    stages.run_stage(stage, compute_options, prepare.finish)
+    squares = prepare.corpus_options(place, dump)
+    stages.corpus_flow(workspace, dump, squares, compute_options=compute_options)
+
+
+@flow(name="benchmark", flow_run_name="benchmark {name} {workspace}")
+def benchmark(
+    workspace: str,
+    name: str,
+    data: str,
+    options: RunOptions | None = None,
+    resampling: Resampling = "nearest",
+    limit: int | None = None,
+) -> dict[str, Any]:
+    """Train and evaluate on a published data set as published.
+
+    Args:
+        workspace: This folder or URI holds all outcomes; it is made if there is none.
+        name: This is one of cocostuff27, cocostuff15, cocostuff3, cityscapes27 and potsdam3.
+        data: This folder or URI holds the data set in its own form.
+        options: What is set in them wins over what was published.
+        resampling: Images are resized like this, nearest as published or bilinear.
+        limit: For a trial, only so many images of each split are used.
+
+    Returns:
+        the document of figures, with the places of report and figure.
+
+    Raises:
+        OptionError: there is no such benchmark.
+        InputError: the data set is not there.
+    """
+    facts = published_protocol.named(name)
+    given = options or RunOptions()
+    chosen = given.model_copy(update=protocol.settled(facts, dict(given)))
+    notes = protocol.departures(facts, dict(chosen), resampling, limit)
+    train, val = (comparison.place(facts, limit, split) for split in ("train", "val"))
+    crops = Cut(chosen.features.crop_size, chosen.features.crops == "five", resampling)
+    centre = Cut(chosen.masks.resolution, False, resampling)
+    squares = chosen.features.model_copy(update={"crops": "whole"})  # they are cut already
+    run = chosen.model_copy(update={"features": squares})
+    with session(workspace, run.storage, run.compute):
+        place = Workspace.create(workspace)
+        prepare_flow(workspace, train, name, data, "train", crops, limit, run.compute)
+        prepare_flow(workspace, val, name, data, "val", centre, limit, run.compute)
+        keys, tables = pipeline.train(place, [train], run)
+        pipeline.make_current(place, keys, tables, run)
+        label_dump(Labelling(place, val, run.masks, run.scores, run.compute), keys)
+        report = stages.report_flow(workspace, comparison.place(facts, limit))
+        outcome = comparison.write(place, facts, [train, val], notes)
+        artifacts.benchmark_table(place, outcome)
+        artifacts.run_pages(place, report)
+    return {**outcome, "report": report}

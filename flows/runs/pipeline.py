@@ -1,0 +1,153 @@
+"""The whole pipeline: stage flows in order, and what is current afterwards."""
+
+from typing import Any
+
+from prefect import flow
+
+from flows.reporting import artifacts
+from flows.reporting.outage import distinguish_outages
+from flows.runs import stages
+from flows.runs.class_count import with_classes
+from flows.runs.index_dump import index_dump
+from flows.runs.labelling import Labelling, label_dump
+from flows.runs.session import session
+from flows.runs.settings import FormOptions, RunOptions, built
+from stego_core.errors import OptionError
+from tasks.corpus.listing import default_dump
+from tasks.features import enough_images
+from tasks.log import Log
+from tasks.masks.segmenter import refiner
+from tasks.options import CorpusOptions
+from tasks.workspace.workspace import Workspace
+
+log = Log(__name__)
+
+
+@flow(name="pipeline", flow_run_name="pipeline {workspace}")
+@distinguish_outages
+def pipeline(
+    *,
+    images: str | None = None,
+    workspace: str,
+    labels: str | None = None,
+    taxonomy: str | None = None,
+    dump: str | None = None,
+    options: FormOptions | None = None,
+) -> dict[str, Any]:
+    """Label every pixel of a folder of images, from nothing to the report.
+
+    Args:
+        images: This folder or URI of images and videos is searched. Like the next fields, it
+            wins over the field of the same name in `options.corpus`.
+        workspace: This folder or URI holds all outcomes; it is made if there is none.
+        labels: This folder or URI holds label images of the same relative path; they only score.
+        taxonomy: This JSON file holds the class names of the labels.
+        dump: This names the images in the workspace. By default it is the last part of their path.
+        options: These are all other options, by stage; their defaults work without tuning.
+
+    Returns:
+        keys of all stages, the report's place.
+
+    Raises:
+        OptionError: no images are given, or the CRF's package is not installed.
+    """
+    options = options or FormOptions()
+    refiner(options.masks)  # a package may be missing
+    corpus = corpus_of(options.corpus, images=images, labels=labels, taxonomy=taxonomy)
+    name = dump or default_dump(corpus.images)
+    with session(workspace, options.storage, options.compute):
+        place = Workspace.create(workspace)
+        index_dump(place, name, corpus, options.compute)
+        require_enough(place, [name], options)
+        keys, tables = train(place, [name], options)
+        make_current(place, keys, tables, options)
+        label_dump(Labelling(place, name, options.masks, options.scores, options.compute), keys)
+        report = stages.report_flow(workspace)
+        artifacts.run_pages(place, report)
+        return {"keys": keys, "report": report}
+
+
+def corpus_of(options: CorpusOptions, **given: str | None) -> CorpusOptions:
+    """The corpus of a run: its own fields over what its options say.
+
+    Raises:
+        OptionError: no images are given.
+    """
+    held = options.model_dump(exclude_unset=True)
+    held |= {name: value for name, value in given.items() if value}
+    if not held.get("images"):
+        raise OptionError("no images are given; say in `images` which folder or URI holds them")
+    corpus: CorpusOptions = built("corpus", held)
+    return corpus
+
+
+def require_enough(workspace: Workspace, dumps: list[str], options: RunOptions) -> None:
+    """Refuse, before any image is embedded, what so many images cannot give.
+
+    Raises:
+        CapacityError: there are too few.
+    """
+    images = sum(int(workspace.corpus(dump).manifest()["images"]) for dump in dumps)
+    settled = with_classes(workspace, dumps, options.clusters)
+    remarks = enough_images.require_enough(images, options.features, options.neighbors, settled)
+    for remark in remarks:
+        log.warning(remark)
+
+
+def train(
+    workspace: Workspace,
+    dumps: list[str],
+    options: RunOptions,
+    backbone: dict[str, Any] | None = None,
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Features, neighbours, head and clusters of some dumps.
+
+    `backbone` names one that the workspace holds already; without it, the options say which.
+
+    Returns:
+        keys of the stages, and the key of each dump's neighbours.
+    """
+    location, run = workspace.storage.uri, options.compute
+    keys: dict[str, str] = {}
+    tables: dict[str, str] = {}
+    for dump in dumps:
+        keys["features"] = stages.features_flow(location, dump, options.features, run, backbone)
+    for dump in dumps:
+        keys["neighbors"] = tables[dump] = stages.neighbors_flow(
+            location, dump, keys["features"], dumps, options.neighbors, run
+        )
+    keys["head"] = stages.head_flow(
+        location, keys["features"], keys["neighbors"], dumps, options.head, run
+    )
+    keys["clusters"] = stages.clusters_flow(
+        location, keys["features"], keys["head"], dumps, options.clusters, run
+    )
+    return keys, tables
+
+
+def make_current(
+    workspace: Workspace, keys: dict[str, str], tables: dict[str, str], options: RunOptions
+) -> None:
+    """Make a run's head and clusters the current ones, those that backfills use.
+
+    What backfills added to the same clusters stays current.
+    """
+    before = workspace.current_or_none() or {}
+    if before.get("keys", {}).get("clusters") != keys["clusters"]:
+        before = {}
+    workspace.settle(
+        keys={**before.get("keys", {}), **keys},
+        dumps=list(tables),
+        neighbors={**before.get("neighbors", {}), **tables},
+        scores=before.get("scores", {}),
+        spread=before.get("spread", {}),
+        drift=before.get("drift", {}),
+        options=options.model_dump(
+            mode="json",
+            exclude={
+                **dict.fromkeys(("corpus", "storage", "compute"), True),
+                "features": {"weights"},
+                "scores": {"seeds"},  # asked for once: a backfill costs its dump's own size
+            },
+        ),
+    )

@@ -1,0 +1,68 @@
+"""A backbone of one's own: index the images, then distil."""
+
+from typing import Any
+
+from prefect import flow
+
+from flows.reporting import artifacts
+from flows.reporting.outage import distinguish_outages
+from flows.runs import stages
+from flows.runs.index_dump import index_dump
+from flows.runs.session import session
+from tasks.corpus.listing import default_dump
+from tasks.engine import machine
+from tasks.features import models
+from tasks.options import ComputeOptions, CorpusOptions, PretrainOptions, StorageOptions
+from tasks.pretrain import stage as pretrain
+from tasks.workspace.workspace import Workspace
+
+
+@flow(
+    name="pretrain",
+    flow_run_name="pretrain {options.backbone} on {dump}",
+    task_runner=stages.RUNNER,
+)
+def pretrain_flow(
+    workspace: str, dump: str, options: PretrainOptions, compute_options: ComputeOptions
+) -> dict[str, Any]:
+    """Train a backbone on a dump's images; returns its key, place and figures."""
+    place = Workspace.open(workspace)
+    machine.worker_device(compute_options)
+    spec = models.bring(
+        place, options.backbone, options.weights or models.UNTRAINED, None, options.seed
+    )
+    stage = pretrain.plan(place, dump, spec, options, compute_options)
+    stages.run_stage(stage, compute_options, pretrain.finish)
+    outcome = pretrain.outcome(place, dump, spec, options)
+    artifacts.pretrained_table(place, outcome)
+    return outcome
+
+
+@flow(name="pretraining", flow_run_name="pretraining {workspace}")
+@distinguish_outages
+def pretraining(
+    workspace: str,
+    corpus: CorpusOptions,
+    options: PretrainOptions | None = None,
+    dump: str | None = None,
+    compute_options: ComputeOptions | None = None,
+    storage_options: StorageOptions | None = None,
+) -> dict[str, Any]:
+    """Train a backbone on a folder of images, without a label.
+
+    Args:
+        workspace: This folder or URI holds all outcomes; it is made if there is none.
+        corpus: These are the images; their labels are not looked at.
+        options: These say how the backbone is trained.
+        dump: This names the images in the workspace. By default it is the last part of their path.
+        compute_options: These say where the training runs.
+        storage_options: These say how object storage is reached.
+
+    Returns:
+        the backbone's name, where its weights are, and how training ended.
+    """
+    name = dump or default_dump(corpus.images)
+    storage, run = storage_options or StorageOptions(), compute_options or ComputeOptions()
+    with session(workspace, storage, run):
+        index_dump(Workspace.create(workspace), name, corpus, run)
+        return pretrain_flow(workspace, name, options or PretrainOptions(), run)

@@ -1,0 +1,78 @@
+"""What a flow of its own holds while it runs: the object store, the workspace, the cluster."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import uuid4
+
+from tasks.options import ComputeOptions, StorageOptions
+from tasks.storage import run_cache, s3
+from tasks.storage.storage import Storage
+from tasks.workspace import lease
+
+
+@contextmanager
+def connected(options: StorageOptions) -> Iterator[None]:
+    """Reach object storage as these options say; what they leave open stays as it is.
+
+    Nothing is remembered of a workspace from before the block.
+    """
+    chosen = s3.Service(options.endpoint, options.region, options.profile)
+    before = s3.current()
+    service = s3.Service(*(new or old for new, old in zip(chosen, before, strict=True)))
+    with s3.connected(service), run_cache.during(uuid4().hex):
+        yield
+
+
+@contextmanager
+def alone(workspace: str, options: StorageOptions) -> Iterator[None]:
+    """Be a workspace's only writer until the end of the block.
+
+    Raises:
+        WorkspaceError: another run writes it, for longer than `options.wait` seconds.
+    """
+    with lease.writing(Storage.at(workspace), options.wait):
+        yield
+
+
+@contextmanager
+def session(workspace: str, storage: StorageOptions, run: ComputeOptions) -> Iterator[None]:
+    """Object storage, the workspace for oneself, and the cluster, until the end of the block.
+
+    Raises:
+        WorkspaceError: another run writes the workspace.
+        OptionError: there is no scheduler at the cluster's address.
+    """
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+    from flows.reporting import run_record
+    from tasks.engine import (
+        compute,  # torch and Dask take seconds, and not every command needs them
+    )
+
+    # The flow's own heartbeats tell that it lives. Each stage would wait up to a second for the
+    # end of its.
+    quiet = temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})
+    with connected(storage), run_record.recorded("flow", workspace) as recorded:
+        recorded.report_url = storage.report_url
+        with alone(workspace, storage), compute.executor(run), quiet:
+            try:
+                yield
+            finally:
+                recorded.found = run_record.figures(recorded)
+
+
+@contextmanager
+def gpu_turn(wanted: bool, options: ComputeOptions) -> Iterator[None]:
+    """Wait for the global limit `gpu`, where there is one, if a stage will use a GPU.
+
+    Held for the whole stage: acquiring it for each item would stall two seconds each time.
+    """
+    from prefect.concurrency.sync import concurrency
+
+    from tasks.engine import compute
+
+    if wanted and compute.has_gpu(options):
+        with concurrency("gpu", occupy=1):
+            yield
+    else:
+        yield

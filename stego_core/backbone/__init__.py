@@ -1,0 +1,1 @@
+"""Vision transformers that patches get their features from."""

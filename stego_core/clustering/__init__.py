@@ -1,0 +1,1 @@
+"""k-means, how stable its result is, and a plane to show it on."""

@@ -1,0 +1,1 @@
+"""The segmentation head: its layers, its loss, its training."""

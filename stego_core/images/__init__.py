@@ -1,0 +1,1 @@
+"""Pixels: sizes and windows, numbers to pictures, palettes."""

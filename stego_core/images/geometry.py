@@ -1,0 +1,235 @@
+"""Where pixels come from and go to: crops, sizes, overlapping windows and their inverse."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from stego_core.errors import OptionError
+from stego_core.images.rendering import patches_with_data
+
+MAX_ASPECT = 8
+"""Long side over short side above which an image decides how much it is enlarged."""
+
+
+class Window(NamedTuple):
+    """A rectangle of a larger array: rows top..bottom, columns left..right, ends exclusive."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    @property
+    def height(self) -> int:
+        """Rows."""
+        return self.bottom - self.top
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+        return self.right - self.left
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Index of the window in a (H, W, ...) array."""
+        return slice(self.top, self.bottom), slice(self.left, self.right)
+
+
+def require_patches(option: str, length: int, patch: int, least: int = 1) -> None:
+    """Refuse a length in pixels that is not a whole number of patches.
+
+    Args:
+        option: what the length is of, as people write it.
+        length, patch: pixels.
+        least: the smallest length that may be advised.
+
+    Raises:
+        OptionError: it is not; names the nearest lengths that are.
+    """
+    if length % patch:
+        below = length // patch * patch
+        near = [str(good) for good in (below, below + patch) if good >= least]
+        raise OptionError(
+            f"{option} {length} is not a multiple of the backbone's patch of {patch} pixels; "
+            f"use {' or '.join(near)}"
+        )
+
+
+def five_crop_windows(height: int, width: int) -> list[Window]:
+    """Four corners and the centre, each side half the image's (at least one pixel)."""
+    h, w = max(height // 2, 1), max(width // 2, 1)
+    tops_lefts = [
+        (0, 0),
+        (0, width - w),
+        (height - h, 0),
+        (height - h, width - w),
+        ((height - h) // 2, (width - w) // 2),
+    ]
+    return [Window(top, left, top + h, left + w) for top, left in tops_lefts]
+
+
+def central_square(height: int, width: int, side: int) -> Window:
+    """The central `side` × `side` window of an array that is at least that large."""
+    if min(height, width) < side:
+        raise OptionError(
+            f"a {height}×{width} array has no {side}×{side} centre; resize its short side first"
+        )
+    top, left = (height - side) // 2, (width - side) // 2
+    return Window(top, left, top + side, left + side)
+
+
+def resize(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """Resample (H, W, 3) uint8 to (height, width, 3), bilinear with antialiasing."""
+    if image.shape[:2] == (height, width):
+        return image
+    resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(resized)
+
+
+def resize_labels(labels: NDArray[np.integer], height: int, width: int) -> NDArray[np.integer]:
+    """Resample (H, W) class ids to (height, width) by nearest neighbour (pixel centres)."""
+    rows = (np.arange(height) + 0.5) * labels.shape[0] / height
+    columns = (np.arange(width) + 0.5) * labels.shape[1] / width
+    return np.asarray(labels[rows.astype(np.intp)[:, None], columns.astype(np.intp)[None, :]])
+
+
+def square(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Short side resized to `side`, then the centre: (H, W, 3) uint8 to (side, side, 3).
+
+    The centre is cut before resampling, so a 1×2000 image costs no more than a square one.
+    """
+    height, width = image.shape[:2]
+    window = central_square(height, width, min(height, width))
+    return resize(image[window.slices], side, side)
+
+
+def square_labels(labels: NDArray[np.integer], side: int) -> NDArray[np.integer]:
+    """The same crop as `square` for (H, W) class ids, by nearest neighbour."""
+    height, width = labels.shape
+    window = central_square(height, width, min(height, width))
+    return resize_labels(labels[window.slices], side, side)
+
+
+def training_crops(image: NDArray[np.uint8], side: int, five: bool) -> NDArray[np.uint8]:
+    """The crops that features are taken from: (5 or 1, side, side, 3) uint8.
+
+    Five-crop as in STEGO: four corners and the centre at half the image's sides, each resized
+    by its short side and centre-cropped; `five=False` takes the whole image instead.
+    """
+    windows = crop_windows(image.shape[0], image.shape[1], five)
+    return np.stack([square(image[window.slices], side) for window in windows])
+
+
+def crops_with_data(valid: NDArray[np.bool_], grid: int, five: bool) -> NDArray[np.bool_]:
+    """(5 or 1, grid, grid) which patches of an image's `training_crops` hold data.
+
+    Args:
+        valid: (H, W), which of its pixels do.
+        grid: patches along a crop's side.
+        five: as in `training_crops`.
+    """
+    found = []
+    for window in crop_windows(valid.shape[0], valid.shape[1], five):
+        part = valid[window.slices]
+        square = central_square(part.shape[0], part.shape[1], min(part.shape))
+        found.append(patches_with_data(part[square.slices], grid, grid))
+    return np.stack(found)
+
+
+def crop_windows(height: int, width: int, five: bool) -> list[Window]:
+    """The windows of `training_crops`: five half-size ones, or the whole image."""
+    return five_crop_windows(height, width) if five else [Window(0, 0, height, width)]
+
+
+def inference_size(height: int, width: int, short: int, patch: int) -> tuple[int, int]:
+    """Size at which an image is read: short side `short`, both sides multiples of `patch`.
+
+    An image longer than `MAX_ASPECT` times its short side gets a long side of
+    `MAX_ASPECT * short` and a short side as small as that makes it, at least one patch: a
+    1×2000 image would otherwise be enlarged to 320×640,000.
+    """
+    scale = min(short / min(height, width), MAX_ASPECT * short / max(height, width))
+    return (
+        max(round(height * scale / patch), 1) * patch,
+        max(round(width * scale / patch), 1) * patch,
+    )
+
+
+def spans(length: int, tile: int, overlap: int) -> list[tuple[int, int]]:
+    """Overlapping spans of at most `tile` that cover 0..length, evenly spread.
+
+    Neighbouring spans share at least `overlap`; the first starts at 0, the last ends at length.
+
+    Raises:
+        OptionError: the overlap is not smaller than the tile.
+    """
+    if not 0 <= overlap < tile:
+        raise OptionError(f"overlap {overlap} must be at least 0 and smaller than the tile {tile}")
+    if length <= tile:
+        return [(0, length)]
+    count = -(-(length - overlap) // (tile - overlap))
+    starts = [round(i * (length - tile) / (count - 1)) for i in range(count)]
+    return [(start, start + tile) for start in starts]
+
+
+def windows(height: int, width: int, tile: int, overlap: int) -> list[Window]:
+    """Overlapping windows of at most tile × tile that cover a height × width array."""
+    return [
+        Window(top, left, bottom, right)
+        for top, bottom in spans(height, tile, overlap)
+        for left, right in spans(width, tile, overlap)
+    ]
+
+
+def cores(length: int, tile: int, overlap: int) -> list[tuple[int, int]]:
+    """The part of every span that it alone decides: a partition of 0..length.
+
+    Neighbouring spans meet in the middle of what they share.
+    """
+    parts = spans(length, tile, overlap)
+    cuts = [0, *((a[1] + b[0]) // 2 for a, b in pairwise(parts)), length]
+    return list(pairwise(cuts))
+
+
+def ramp(length: int, overlap: int) -> NDArray[np.float32]:
+    """Weights that rise linearly over `overlap` cells at both ends and are 1 between."""
+    rise = np.minimum(np.arange(length), np.arange(length)[::-1]) + 1.0
+    return np.minimum(rise / (overlap + 1), 1.0).astype(np.float32)
+
+
+@dataclass
+class Blend:
+    """Weighted mean of overlapping windows, the inverse of `windows`.
+
+    Attributes:
+        total: (H, W, D) float32, sum of weight × value.
+        weight: (H, W, 1) float32, sum of weights.
+        overlap: cells over which a window's weight rises from its border.
+    """
+
+    total: NDArray[np.float32]
+    weight: NDArray[np.float32]
+    overlap: int
+
+    @classmethod
+    def create(cls, height: int, width: int, depth: int, overlap: int) -> "Blend":
+        """An empty blend of a (height, width, depth) array."""
+        return cls(
+            np.zeros((height, width, depth), np.float32),
+            np.zeros((height, width, 1), np.float32),
+            overlap,
+        )
+
+    def add(self, window: Window, values: NDArray[np.float32]) -> None:
+        """Add the (h, w, D) values of one window."""
+        weight = np.outer(ramp(window.height, self.overlap), ramp(window.width, self.overlap))
+        self.total[window.slices] += values * weight[..., None]
+        self.weight[window.slices] += weight[..., None]
+
+    def result(self) -> NDArray[np.float32]:
+        """The (H, W, D) float32 weighted mean."""
+        return self.total / self.weight

@@ -1,0 +1,69 @@
+"""Codes at patch resolution as values of each pixel, band by band so that memory stays bounded."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stego_core.images.geometry import Window
+
+BAND_FLOATS = 16 * 2**20
+"""Floats of interpolated codes held at once (64 MiB)."""
+
+
+def upsampled(
+    maps: NDArray[np.float32], size: tuple[int, int], window: Window
+) -> NDArray[np.float32]:
+    """Bilinear values of a low-resolution map inside one window of the full-size image.
+
+    Args:
+        maps: (h, w, D) float32.
+        size: (H, W) of the full image; pixel centres are aligned, borders repeat.
+        window: the part wanted.
+
+    Returns:
+        (window height, window width, D) float32.
+    """
+    rows = _interpolation(maps.shape[0], size[0], window.top, window.bottom)
+    columns = _interpolation(maps.shape[1], size[1], window.left, window.right)
+    wide = np.ascontiguousarray(np.tensordot(maps, columns, axes=(1, 1)).transpose(0, 2, 1))
+    full = rows @ wide.reshape(len(wide), -1)  # one large product: many small ones crawl
+    return full.reshape(window.height, window.width, maps.shape[-1])
+
+
+def _interpolation(cells: int, pixels: int, start: int, stop: int) -> NDArray[np.float32]:
+    """(stop − start, cells) weights of linear interpolation at pixel centres."""
+    position = (np.arange(start, stop) + 0.5) * cells / pixels - 0.5
+    position = position.clip(0, cells - 1)
+    low = np.floor(position).astype(np.intp).clip(0, max(cells - 2, 0))
+    fraction = (position - low).astype(np.float32)
+    weights = np.zeros((stop - start, cells), np.float32)
+    index = np.arange(stop - start)
+    weights[index, low] += 1 - fraction
+    weights[index, np.minimum(low + 1, cells - 1)] += fraction
+    return weights
+
+
+def scores_at(
+    codes: NDArray[np.float32],
+    score: Callable[[NDArray[np.float32]], NDArray[np.float32]],
+    size: tuple[int, int],
+    window: Window,
+) -> NDArray[np.float32]:
+    """Score every pixel of a window from codes interpolated there, band by band.
+
+    Args:
+        codes: (h, w, D) float32 of the whole image.
+        score: turns codes (n, m, D) into scores (n, m, K).
+        size: (H, W) of the whole image.
+        window: the part wanted.
+
+    Returns:
+        (K, window height, window width) float32.
+    """
+    band = max(BAND_FLOATS // (window.width * codes.shape[-1]), 1)
+    parts = []
+    for top in range(window.top, window.bottom, band):
+        rows = Window(top, window.left, min(top + band, window.bottom), window.right)
+        parts.append(score(upsampled(codes, size, rows)).transpose(2, 0, 1))
+    return np.concatenate(parts, axis=1)

@@ -1,0 +1,1 @@
+"""What ids mean: class names, taxonomies, connected regions."""

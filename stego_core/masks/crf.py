@@ -1,0 +1,125 @@
+"""Refinement of class maps with a fully connected CRF (Krähenbühl & Koltun, NeurIPS 2011).
+
+`_lattice.cpp` is written by hand because the library for this, pydensecrf (`densecrf.py`), takes
+twice the time and memory, comes without wheels, and does not build with every Python.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stego_core.masks._lattice import Lattice, mean_field
+
+SHARPNESS = 2.0
+"""Factor of the cosine before the softmax over clusters, as in STEGO."""
+
+
+class Refiner(Protocol):
+    """What a segmenter asks of a CRF."""
+
+    @property
+    def sharpness(self) -> float:
+        """Factor of the cosine before the softmax that the log probabilities come from."""
+
+    def refine(
+        self,
+        log_probabilities: NDArray[np.float32],
+        image: NDArray[np.uint8],
+        valid: NDArray[np.bool_] | None = None,
+    ) -> NDArray[np.float32]:
+        """Class probabilities (K, H, W) float32 that follow the image's edges.
+
+        Args:
+            log_probabilities: (K, H, W) float32.
+            image: (H, W, 3) uint8 RGB of the same size.
+            valid: (H, W) bool, which pixels hold data; None where all do.
+        """
+
+
+@dataclass(frozen=True)
+class Crf:
+    """The dense CRF with its parameters, computed on our lattice; the defaults are STEGO's.
+
+    Attributes:
+        iterations: mean-field iterations; 0 leaves the input as it is.
+        gaussian_xy: σ of the smoothness kernel, pixels.
+        gaussian_weight: its weight (Potts).
+        bilateral_xy: σ of the appearance kernel's position, pixels.
+        bilateral_rgb: σ of its colour, levels of 0–255.
+        bilateral_weight: its weight (Potts).
+        sharpness: of the unary −log softmax(sharpness · cos(code, centroid)).
+    """
+
+    iterations: int = 10
+    gaussian_xy: float = 1.0
+    gaussian_weight: float = 3.0
+    bilateral_xy: float = 67.0
+    bilateral_rgb: float = 3.0
+    bilateral_weight: float = 4.0
+    sharpness: float = SHARPNESS
+
+    def refine(
+        self,
+        log_probabilities: NDArray[np.float32],
+        image: NDArray[np.uint8],
+        valid: NDArray[np.bool_] | None = None,
+    ) -> NDArray[np.float32]:
+        """Marginals after mean-field inference with unary −log p.
+
+        Args:
+            log_probabilities: (K, H, W) float32.
+            image: (H, W, 3) uint8 RGB of the same size.
+            valid: (H, W) bool, which pixels hold data, at least one; None where all do. The others
+                are no part of the field: they send no message and get none.
+
+        Returns:
+            (K, H, W) float32; over K they sum to 1. Where there is no data all are 1 / K.
+        """
+        classes, height, width = log_probabilities.shape
+        if self.iterations == 0 or classes == 1:
+            return np.exp(log_probabilities)
+        scores = np.ascontiguousarray(log_probabilities, np.float32).reshape(classes, -1)
+        if valid is None:
+            return self._marginals(scores, image).reshape(classes, height, width)
+        data = valid.ravel()
+        marginals = np.full(scores.shape, 1 / classes, np.float32)
+        marginals[:, data] = self._marginals(np.ascontiguousarray(scores[:, data]), image, data)
+        return marginals.reshape(classes, height, width)
+
+    def _marginals(
+        self,
+        scores: NDArray[np.float32],
+        image: NDArray[np.uint8],
+        data: NDArray[np.bool_] | None = None,
+    ) -> NDArray[np.float32]:
+        """(K, N) from scores (K, N) of those N pixels of the image that hold data; None: of all."""
+        height, width, _ = image.shape
+        if data is None:
+            near = smoothness(height, width, self.gaussian_xy)
+            alike = Lattice(self._appearance(image))
+        else:
+            near = Lattice(positions(height, width, self.gaussian_xy)[data])
+            alike = Lattice(self._appearance(image)[data])
+        kernels = [(alike, self.bilateral_weight), (near, self.gaussian_weight)]
+        return mean_field(scores, kernels, self.iterations)
+
+    def _appearance(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(H · W, 5) features of the filter over pixels that are near and of like colour."""
+        colours = image.reshape(-1, 3).astype(np.float32) / np.float32(self.bilateral_rgb)
+        places = positions(image.shape[0], image.shape[1], self.bilateral_xy)
+        return np.concatenate([places, colours], axis=1)
+
+
+@lru_cache(maxsize=2)
+def smoothness(height: int, width: int, sigma: float) -> Lattice:
+    """The filter over pixels that are near: the same for all images of a size."""
+    return Lattice(positions(height, width, sigma))
+
+
+def positions(height: int, width: int, sigma: float) -> NDArray[np.float32]:
+    """(height · width, 2) float32 x and y of each pixel, in units of sigma."""
+    rows, columns = np.mgrid[:height, :width].astype(np.float32) / np.float32(sigma)
+    return np.stack([columns.ravel(), rows.ravel()], axis=1)

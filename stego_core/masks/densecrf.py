@@ -1,0 +1,44 @@
+"""The dense CRF by its authors' C++ (pydensecrf), for whoever wants that very implementation."""
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stego_core.errors import OptionError
+from stego_core.masks.crf import Crf, positions
+
+
+@dataclass(frozen=True)
+class DenseCrf(Crf):
+    """The same field as `Crf`, with the same parameters; probabilities differ by rounding.
+
+    Raises:
+        OptionError: pydensecrf is not installed.
+    """
+
+    def __post_init__(self) -> None:
+        """Check that the library is there."""
+        if find_spec("pydensecrf") is None:
+            raise OptionError(
+                "--crf-engine pydensecrf needs a package that is not installed; install it with "
+                "`pip install 'stego-flows[pydensecrf]'`, or leave the option out"
+            )
+
+    def _marginals(
+        self,
+        scores: NDArray[np.float32],
+        image: NDArray[np.uint8],
+        data: NDArray[np.bool_] | None = None,
+    ) -> NDArray[np.float32]:
+        from pydensecrf.densecrf import DenseCRF
+
+        chosen = slice(None) if data is None else data
+        near = positions(image.shape[0], image.shape[1], self.gaussian_xy)[chosen]
+        alike = self._appearance(image)[chosen]
+        field = DenseCRF(scores.shape[1], scores.shape[0])  # its 2D form knows full images only
+        field.setUnaryEnergy(-scores)
+        field.addPairwiseEnergy(np.ascontiguousarray(near.T), compat=self.gaussian_weight)
+        field.addPairwiseEnergy(np.ascontiguousarray(alike.T), compat=self.bilateral_weight)
+        return np.array(field.inference(self.iterations), np.float32)

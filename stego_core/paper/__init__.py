@@ -1,0 +1,1 @@
+"""The published data sets, protocol and checkpoints of STEGO."""

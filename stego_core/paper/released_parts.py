@@ -1,0 +1,163 @@
+"""What a published STEGO checkpoint means: its parameters, by their names, as this project's."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+from scipy.special import softmax
+
+from stego_core.clustering.kmeans import unit
+from stego_core.errors import WeightsError
+from stego_core.scores.linear_probe import Probe
+
+Array = NDArray[np.float32]
+
+BACKBONE = "net.model."
+LINEAR, HIDDEN, NONLINEAR = "net.cluster1.0", "net.cluster2.0", "net.cluster2.2"
+CLUSTERS, PROBE = "cluster_probe.clusters", "linear_probe"
+LAYERS = {"linear": LINEAR, "hidden": HIDDEN, "nonlinear": NONLINEAR}
+"""1×1 convolutions of STEGO's head by the names of this project's (`stego_core.head.head.Head`)."""
+DINO = {
+    (8, 384): "vit_small_patch8_224.dino",
+    (16, 384): "vit_small_patch16_224.dino",
+    (8, 768): "vit_base_patch8_224.dino",
+    (16, 768): "vit_base_patch16_224.dino",
+    (16, 192): "vit_tiny_patch16_224",
+}
+"""timm's name of DINO's transformers, all of `DINO_DEPTH` blocks, by patch side and channels."""
+DINO_DEPTH = 12
+MOST_CLUSTERS = 255
+"""Masks are bytes."""
+
+
+class ReleasedModel(NamedTuple):
+    """A checkpoint's parts.
+
+    Attributes:
+        backbone: parameters by timm's names.
+        head: parameters of `stego_core.head.head.Head`.
+        centroids: (K, D) float32 unit vectors.
+        probe: the linear probe, if there is one.
+    """
+
+    backbone: dict[str, Array]
+    head: dict[str, Array]
+    centroids: Array
+    probe: Probe | None
+
+
+def needed_parameters(name: str) -> bool:
+    """Whether a parameter of the state dict is one that `published` reads.
+
+    The others are the training's own: a second cluster probe, a decoder that no result depends on.
+    """
+    prefixes = (BACKBONE, "net.cluster1.", "net.cluster2.", "cluster_probe.", f"{PROBE}.")
+    return name.startswith(prefixes)
+
+
+def released_model(state: Mapping[str, Array]) -> ReleasedModel:
+    """The parts of a checkpoint from its parameters.
+
+    Codes are A·f + B₂·relu(B₁·f) with A = `net.cluster1.0`, B₁, B₂ = `net.cluster2.0`, `.2`; where
+    the projection is linear, B₁ and B₂ are missing, and zero here. The centroids are
+    `cluster_probe.clusters` scaled to norm 1, as its cosine does (STEGO's `ClusterLookup`).
+
+    Args:
+        state: parameters by their names in the checkpoint, float32.
+
+    Raises:
+        WeightsError: parameters are missing, unknown, of other shapes, or not finite.
+    """
+    strange = sorted(name for name, value in state.items() if not np.isfinite(value).all())
+    if strange:
+        raise WeightsError(f"its {strange[0]} holds numbers that are not finite; fetch it again")
+    backbone = {
+        name.removeprefix(BACKBONE): value
+        for name, value in state.items()
+        if name.startswith(BACKBONE)
+    }
+    head = _head(state)
+    code_size = len(head["linear.weight"])
+    clusters = _shaped(state, CLUSTERS, (None, code_size))
+    if not 2 <= len(clusters) <= MOST_CLUSTERS:
+        raise WeightsError(f"it has {len(clusters)} clusters; expected 2 to {MOST_CLUSTERS}")
+    if not (np.linalg.norm(clusters, axis=1) > 0).all():
+        raise WeightsError(f"its {CLUSTERS} has a row of zeros, which has no direction")
+    probe = None
+    if f"{PROBE}.weight" in state:
+        weight, bias = _convolution(state, PROBE, None, code_size)
+        probe = Probe(weight, bias)
+    return ReleasedModel(backbone, head, np.asarray(unit(clusters), np.float32), probe)
+
+
+def _head(state: Mapping[str, Array]) -> dict[str, Array]:
+    """The head's parameters; the nonlinear branch is zero where the checkpoint has none."""
+    weight, bias = _convolution(state, LINEAR, None, None)
+    code_size, channels = weight.shape
+    sizes = {"hidden": (channels, channels), "nonlinear": (code_size, channels)}
+    head = {"linear.weight": weight, "linear.bias": bias}
+    for name, (outputs, inputs) in sizes.items():
+        if any(each.startswith("net.cluster2.") for each in state):
+            weight, bias = _convolution(state, LAYERS[name], outputs, inputs)
+        else:
+            weight, bias = np.zeros((outputs, inputs), np.float32), np.zeros(outputs, np.float32)
+        head |= {f"{name}.weight": weight, f"{name}.bias": bias}
+    return head
+
+
+def _convolution(
+    state: Mapping[str, Array], name: str, outputs: int | None, inputs: int | None
+) -> tuple[Array, Array]:
+    """Weight (outputs, inputs) and bias (outputs,) of a 1×1 convolution; None is any size."""
+    weight = _shaped(state, f"{name}.weight", (outputs, inputs, 1, 1))[:, :, 0, 0]
+    return weight, _shaped(state, f"{name}.bias", (len(weight),))
+
+
+def _shaped(state: Mapping[str, Array], name: str, shape: tuple[int | None, ...]) -> Array:
+    """A parameter of a shape in which None is any size."""
+    if name not in state:
+        raise WeightsError(
+            f"it lacks {name}; expected a STEGO checkpoint, with {BACKBONE}*, {LINEAR}.*, "
+            f"{CLUSTERS} in its state_dict"
+        )
+    found = state[name].shape
+    sized = zip(found, shape, strict=False)
+    if len(found) != len(shape) or any(b not in (None, a) for a, b in sized) or 0 in found:
+        sizes = ", ".join("any" if size is None else str(size) for size in shape)
+        raise WeightsError(f"its {name} has shape {found}; expected ({sizes})")
+    return state[name]
+
+
+def architecture(backbone: Mapping[str, Array]) -> str | None:
+    """timm's name of a DINO transformer, told by the shapes of its parameters; None if unknown."""
+    projection = backbone.get("patch_embed.proj.weight")
+    depth = len({found[1] for name in backbone if (found := re.match(r"blocks\.(\d+)\.", name))})
+    if projection is None or projection.ndim != 4 or depth != DINO_DEPTH:
+        return None
+    channels, _, side, _ = projection.shape
+    return DINO.get((side, channels))
+
+
+def names(centroids: Array, probe: Probe, classes: Sequence[str]) -> list[str]:
+    """A name for each cluster: the class that the linear probe sees in its centroid.
+
+    One-to-one, such that the probabilities softmax(W·μ) that the probe, its bias left out, gives
+    to the unit centroids μ add up to the most. An estimate: what a cluster is called in print was
+    matched on labelled images.
+
+    Args:
+        centroids: (K, D) float32 unit vectors.
+        probe: of `len(classes)` classes.
+        classes: names of the probe's classes.
+
+    Returns:
+        K names; "cluster 7" where none is left.
+    """
+    found = [f"cluster {number}" for number in range(len(centroids))]
+    probabilities = softmax(probe.weight @ centroids.T, axis=0)
+    for cls, cluster in zip(*linear_sum_assignment(probabilities, True), strict=True):
+        found[cluster] = classes[cls]
+    return found

@@ -1,0 +1,1 @@
+"""Self-distillation of a backbone (DINO)."""

@@ -1,0 +1,1 @@
+"""Masks against labels, a linear probe, and drift without labels."""

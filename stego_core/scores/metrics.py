@@ -1,0 +1,123 @@
+"""Confusion matrix, matching of clusters to classes, accuracy and IoU."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stego_core.labels.void import VOID_BYTE
+
+
+@dataclass
+class Confusion:
+    """Pixels by true class and predicted cluster, added up.
+
+    Attributes:
+        counts: (classes, clusters) int64.
+    """
+
+    counts: NDArray[np.int64]
+
+    @classmethod
+    def create(cls, classes: int, clusters: int) -> "Confusion":
+        """A matrix over no pixels."""
+        return cls(np.zeros((classes, clusters), np.int64))
+
+    def add(self, labels: NDArray[np.integer], predicted: NDArray[np.integer]) -> None:
+        """Include pixels: labels (void negative) and predicted clusters, of equal shape.
+
+        Pixels that hold no data (predicted VOID_BYTE) count nowhere.
+        """
+        if labels.shape != predicted.shape:
+            raise ValueError(f"labels {labels.shape} and predictions {predicted.shape} differ")
+        classes, clusters = self.counts.shape
+        known = (labels >= 0) & (predicted != VOID_BYTE)
+        if known.any():  # an id outside would be counted silently in another class's row
+            highest, low, high = labels[known].max(), predicted[known].min(), predicted[known].max()
+            if highest >= classes or low < 0 or high >= clusters:
+                raise ValueError(
+                    f"labels reach {highest} and clusters span {low} to {high}; the matrix has "
+                    f"{classes} classes and {clusters} clusters"
+                )
+        cell = labels[known].astype(np.int64) * clusters + predicted[known]
+        self.counts += np.bincount(cell, minlength=self.counts.size).reshape(classes, clusters)
+
+
+class Scores(NamedTuple):
+    """Quality of a matched confusion matrix, all in percent.
+
+    Attributes:
+        accuracy: pixels whose matched cluster is their class, of all non-void pixels.
+        miou: mean IoU over classes with a non-empty union.
+        per_class: (classes,) IoU, NaN where the union is empty.
+    """
+
+    accuracy: float
+    miou: float
+    per_class: NDArray[np.float64]
+
+
+def match(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """One-to-one matching that maximises the matched pixels (Kuhn 1955, Munkres 1957).
+
+    Args:
+        counts: (classes, clusters) pixels.
+
+    Returns:
+        (clusters,) int64: the class of each cluster, −1 for a cluster left over.
+    """
+    from scipy.optimize import linear_sum_assignment  # a second, which most commands need not wait
+
+    classes, clusters = linear_sum_assignment(counts, maximize=True)
+    matched = np.full(counts.shape[1], -1, np.int64)
+    matched[clusters] = classes
+    return matched
+
+
+def majority_match(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Many-to-one matching: each cluster stands for the class that most of its pixels have.
+
+    It tells how pure clusters are, whatever their number; the more there are, the better it gets.
+
+    Args:
+        counts: (classes, clusters) pixels.
+
+    Returns:
+        (clusters,) int64: the class of each cluster, −1 for a cluster without labelled pixels.
+    """
+    matched: NDArray[np.int64] = counts.argmax(axis=0).astype(np.int64)
+    return np.where(counts.sum(axis=0) > 0, matched, -1)
+
+
+def identity_match(classes: int) -> NDArray[np.int64]:
+    """The matching of predictions that are classes already (the linear probe)."""
+    return np.arange(classes)
+
+
+def scores(counts: NDArray[np.int64], matched: NDArray[np.int64]) -> Scores:
+    """Accuracy and IoU of clusters under a matching.
+
+    Pixels of clusters left over count as wrong: they stay in their class's union and in the
+    accuracy's denominator.
+
+    Args:
+        counts: (classes, clusters) pixels.
+        matched: (clusters,) class of each cluster or −1.
+    """
+    classes = counts.shape[0]
+    true_positive = np.zeros(classes, np.int64)
+    predicted = np.zeros(classes, np.int64)
+    for cluster, cls in enumerate(matched):
+        if cls >= 0:
+            true_positive[cls] += counts[cls, cluster]
+            predicted[cls] += counts[:, cluster].sum()
+    union = counts.sum(axis=1) + predicted - true_positive
+    per_class = np.full(classes, np.nan)
+    np.divide(100.0 * true_positive, union, out=per_class, where=union > 0)
+    total = int(counts.sum())
+    if total == 0:
+        return Scores(float("nan"), float("nan"), per_class)
+    return Scores(
+        100.0 * float(true_positive.sum()) / total, float(np.nanmean(per_class)), per_class
+    )

@@ -1,0 +1,161 @@
+"""An image's patches in their places: features of crops put together, and heat maps of a patch.
+
+Crops are squares (`geometry.square`): of an image that is no square they leave out a strip at each
+side, and the four quarters leave out two strips in the middle as well.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stego_core.clustering.kmeans import unit
+from stego_core.images.geometry import central_square, crop_windows
+
+QUARTERS = 4
+"""Crops of five that tile the image; the fifth, its centre, shows nothing new."""
+
+
+class Patch(NamedTuple):
+    """Where a patch lies in its image, in shares of the image's height and width.
+
+    Attributes:
+        y, x: its upper left corner, 0 to 1.
+        height, width: its sides.
+    """
+
+    y: float
+    x: float
+    height: float
+    width: float
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Where patches lie along one side of an image, in shares of that side.
+
+    Attributes:
+        starts: (n,) float64 where each begins, rising.
+        size: length of each.
+    """
+
+    starts: NDArray[np.float64]
+    size: float
+
+    def nearest(self, positions: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Numbers (m,) of the patches at positions (m,), else of those nearest to them."""
+        apart = np.abs(self.starts + self.size / 2 - positions[:, None])
+        return np.asarray(apart.argmin(axis=1))
+
+    def shown(self, positions: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """(m,) whether a patch lies at the positions (m,)."""
+        begin = self.starts[self.nearest(positions)]
+        rounding = 1e-9
+        return (positions >= begin - rounding) & (positions <= begin + self.size + rounding)
+
+    @cached_property
+    def even(self) -> NDArray[np.float64]:
+        """Centres of cells about as long as a patch that divide the side evenly."""
+        count = max(round(1 / self.size), 1)
+        return (np.arange(count) + 0.5) / count
+
+
+class Answer(NamedTuple):
+    """A heat map.
+
+    Attributes:
+        values: (h, w) float32 in [-1, 1], spread evenly over the image.
+        seen: (h, w) bool, whether a patch shows this part of the image; where none does, `values`
+            has that of the nearest patch. Patches of zeros, which hold no data, show nothing.
+    """
+
+    values: NDArray[np.float32]
+    seen: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class PatchMap:
+    """Features of an image's patches in rows and columns.
+
+    Attributes:
+        features: (h, w, C) float16 or float32, as the backbone gives them.
+        rows: where the h rows lie.
+        columns: where the w columns lie.
+    """
+
+    features: NDArray[np.floating]
+    rows: Axis
+    columns: Axis
+
+    @classmethod
+    def whole(cls, features: NDArray[np.floating]) -> "PatchMap":
+        """Of patches (h, w, C) that divide the image evenly."""
+        axes = [Axis(np.arange(n) / n, 1 / n) for n in features.shape[:2]]
+        return cls(features, *axes)
+
+    @classmethod
+    def stitched(cls, crops: NDArray[np.floating], height: int, width: int) -> "PatchMap":
+        """Of the crops (n, g, g, C) that features were taken from: one, or the first four of five.
+
+        Args:
+            crops: their patches, in the order of `geometry.crop_windows`.
+            height, width: of the image, in pixels.
+        """
+        count, grid = crops.shape[:2]
+        side = 1 if count == 1 else 2
+        rows, columns = crop_axes(height, width, grid, five=count > 1)
+        tiled = crops.reshape(side, side, grid, grid, -1).transpose(0, 2, 1, 3, 4)
+        return cls(tiled.reshape(side * grid, side * grid, -1), rows, columns)
+
+    @cached_property
+    def unit(self) -> NDArray[np.float32]:
+        """(h, w, C) features of norm 1."""
+        return np.asarray(unit(self.features.astype(np.float32)), np.float32)
+
+    @cached_property
+    def seen(self) -> NDArray[np.bool_]:
+        """(h, w) as in `Answer`."""
+        shown = [axis.shown(axis.even) for axis in (self.rows, self.columns)]
+        return np.asarray(np.outer(*shown))
+
+    def at(self, y: float, x: float) -> tuple[int, int]:
+        """Row and column of the patch at a point, in shares; of the nearest where there is none."""
+        row, column = (
+            int(axis.nearest(np.array([place]))[0])
+            for axis, place in ((self.rows, y), (self.columns, x))
+        )
+        return row, column
+
+    def patch(self, row: int, column: int) -> Patch:
+        """Where one of the patches lies."""
+        y, x = float(self.rows.starts[row]), float(self.columns.starts[column])
+        return Patch(y, x, self.rows.size, self.columns.size)
+
+    def answer(self, query: NDArray[np.float32]) -> Answer:
+        """Cosines of a query (C,) of norm 1 with the patches."""
+        cosines = (self.unit @ query).clip(-1, 1)
+        rows, columns = (axis.nearest(axis.even) for axis in (self.rows, self.columns))
+        places = np.ix_(rows, columns)
+        seen = self.seen & (self.unit != 0).any(axis=-1, keepdims=True)[places][..., 0]
+        return Answer(np.ascontiguousarray(cosines[places]), seen)
+
+
+def crop_axes(height: int, width: int, grid: int, five: bool) -> tuple[Axis, Axis]:
+    """Where the patches of a whole image, or of its four quarters, lie.
+
+    Args:
+        height, width: of the image, in pixels.
+        grid: patches along each side of a crop.
+        five: whether the crops are quarters, and the centre.
+    """
+    windows = crop_windows(height, width, five)
+    corners = [windows[0], windows[QUARTERS - 1]] if five else windows
+    side = min(corners[0].height, corners[0].width)
+    square = central_square(corners[0].height, corners[0].width, side)
+    step = side / grid
+    places = np.arange(grid) * step
+    rows = np.concatenate([corner.top + square.top + places for corner in corners])
+    columns = np.concatenate([corner.left + square.left + places for corner in corners])
+    return Axis(rows / height, step / height), Axis(columns / width, step / width)

@@ -1,0 +1,1 @@
+"""Frames in order, masks smoothed over time, and temporal consistency."""

@@ -1,0 +1,1 @@
+"""Names of the classes, and proposals for them."""

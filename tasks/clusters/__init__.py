@@ -1,0 +1,1 @@
+"""Stage clusters: k-means on the head's codes."""

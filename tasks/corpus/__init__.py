@@ -1,0 +1,1 @@
+"""Stage corpus: images become a dump with a frozen index."""

@@ -1,0 +1,1 @@
+"""Stage drift: how far a dump lies from the training images."""

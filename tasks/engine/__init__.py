@@ -1,0 +1,1 @@
+"""How a stage's shards are planned, computed and recorded."""

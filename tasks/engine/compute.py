@@ -1,0 +1,275 @@
+"""Where shards are computed: Dask workers, or a plain loop. The only code that touches Dask."""
+
+import logging
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+from functools import partial
+from itertools import islice
+from typing import Any
+from uuid import uuid4
+
+from dask import config
+from distributed import Client, Nanny, Scheduler, SpecCluster, wait
+from distributed.scheduler import KilledWorker
+
+from stego_core.errors import CapacityError, OutageError
+from tasks.engine import machine, progress, scheduler_connection, stop
+from tasks.engine.scheduler_connection import AGAIN
+from tasks.engine.steps import Executor, LoopExecutor, Step
+from tasks.engine.worker import ONE_THREAD, TOPIC, Remote
+from tasks.log import Log
+from tasks.options import ComputeOptions
+from tasks.storage import run_cache, s3
+
+log = Log(__name__)
+
+LOOK_SECONDS = 5
+"""Between looks at a cluster that returns nothing."""
+SETTINGS = {
+    "distributed.scheduler.allowed-failures": 3,
+    "distributed.worker.profile.enabled": False,  # samples every thread a hundred times a second
+    "distributed.admin.tick.interval": "500ms",  # default 20: it only looks for a late event loop
+}
+GPU = "GPU"
+"""Name of the Dask worker resource that GPU work asks for."""
+
+
+class DaskExecutor:
+    """Shards on the workers of a Dask cluster, at most twice as many under way as workers."""
+
+    def __init__(self, address: Any) -> None:
+        """Connect to a cluster of ours or to a scheduler's address.
+
+        A scheduler that is away is waited for, and so is its first worker.
+
+        Raises:
+            OptionError: the address has the wrong form.
+            OutageError: no scheduler answers, or it gets no worker, for too long.
+        """
+        self.address = address
+        self.topic = f"{TOPIC}-{uuid4().hex}"  # of two runs, none hears the other's workers
+        self.client = scheduler_connection.connected(self.address, self.topic)
+        self.lock = threading.Lock()
+        if isinstance(address, str):
+            try:
+                scheduler_connection.wait_for_a_worker(self.client, address)
+            except OutageError:
+                self.close()
+                raise
+
+    def close(self) -> None:
+        """Leave the cluster."""
+        self.client.close()
+
+    def map(
+        self, steps: Sequence[Step], shards: Sequence[int], title: str = "work"
+    ) -> Iterator[Any]:
+        """Results of the last step, as they complete.
+
+        Raises:
+            StegoError: what a step raised, or that the run is being stopped.
+            OutageError: the scheduler or its workers went away, or a shard killed its workers;
+                shards that are on record by then stay finished.
+        """
+        client = self._reconnected()
+        name = f"{title}-{uuid4().hex[:8]}"  # of two maps, none gets the other's results
+        waiting = iter(shards)
+        running: dict[Any, int] = {}
+        quiet_since = time.monotonic()
+        try:
+            workers = self._workers(client)
+            gpus = bool(_with_gpu(workers))
+            for shard in islice(waiting, 2 * max(len(workers), 1)):
+                running[self._submit(client, name, steps, shard, gpus)] = shard
+            while running:
+                stop.check()
+                try:
+                    done = wait(list(running), timeout=LOOK_SECONDS, return_when="FIRST_COMPLETED")
+                except TimeoutError:
+                    self._still_there(client, quiet_since)
+                    continue
+                quiet_since = time.monotonic()
+                for future in done.done:
+                    yield _result(future, title, running.pop(future))
+                    for shard in islice(waiting, 1):
+                        running[self._submit(client, name, steps, shard, gpus)] = shard
+        except CancelledError as error:  # what futures say whose scheduler is gone
+            raise OutageError(self._lost(str(error) or "its tasks were cancelled")) from None
+        finally:
+            for future in running:
+                future.release()
+
+    def _submit(
+        self, client: Client, name: str, steps: Sequence[Step], shard: int, gpus: bool
+    ) -> Any:
+        result: Any = None
+        tell = partial(scheduler_connection.tell, self.topic)
+        for index, step in enumerate(steps):
+            arguments = (shard,) if index == 0 else (shard, result)
+            result = client.submit(
+                Remote(step.call, s3.current(), run_cache.current(), tell, progress.current()),
+                *arguments,
+                # Dask learns how long a step takes from keys that begin alike, and keeps what is
+                # alike on the scheduler until a worker is free.
+                key=(f"step {index} of {name}", shard),
+                resources={GPU: 1} if step.gpu and gpus else None,
+                pure=False,
+            )
+        return result
+
+    def has_gpu(self) -> bool:
+        """Whether a worker offers the resource `GPU`."""
+        return bool(_with_gpu(self._workers(self._reconnected())))
+
+    def precision(self, device: str) -> str:
+        """The dtype in which all workers that get the backbone compute their products fast."""
+        client = self._reconnected()
+        workers = self._workers(client)
+        asked = _with_gpu(workers) or list(workers)
+        found = client.run(machine.own_precision, device, workers=asked)
+        return "float32" if "float32" in found.values() else "bfloat16"
+
+    def _workers(self, client: Client) -> dict[str, Any]:
+        try:
+            return dict(client.scheduler_info(n_workers=-1)["workers"])
+        except Exception as error:  # whatever a closed connection leads to
+            raise OutageError(self._lost(str(error))) from None
+
+    def _still_there(self, client: Client, quiet_since: float) -> None:
+        """Raise if nothing can come any more."""
+        if client.status != "running":
+            raise OutageError(self._lost(f"its connection is {client.status}"))
+        if self._workers(client):
+            return
+        if time.monotonic() - quiet_since > scheduler_connection.PATIENCE_SECONDS:
+            place = scheduler_connection.name(self.address)
+            raise OutageError(
+                f"the Dask scheduler at {place} has had no worker for "
+                f"{scheduler_connection.PATIENCE_SECONDS} s; start some with "
+                f"`dask worker {place}` and {AGAIN}"
+            )
+
+    def _lost(self, reason: str) -> str:
+        found = (
+            f"the Dask scheduler at {scheduler_connection.name(self.address)} went away ({reason})"
+        )
+        return f"{found}; start it again and {AGAIN}"
+
+    def _reconnected(self) -> Client:
+        """The client; another one if its scheduler was restarted, as soon as that answers."""
+        with self.lock:
+            if self.client.status == "running":
+                return self.client
+            self.client.close(timeout=1)
+            self.client = scheduler_connection.connected(self.address, self.topic)
+            log.info("dask reconnected", scheduler=scheduler_connection.name(self.address))
+            return self.client
+
+
+def has_gpu(options: ComputeOptions) -> bool:
+    """Whether work for a GPU finds one: among the workers, or in this process."""
+    with executor(options) as made:
+        if isinstance(made, DaskExecutor):
+            return made.has_gpu()
+    return machine.is_cuda(machine.device(options.device))
+
+
+def precision(choice: str, options: ComputeOptions) -> str:
+    """The dtype of the backbone's products; settled before the work, workers follow it."""
+    if choice == "auto" and options.cluster != "local":
+        with executor(options) as made:
+            if isinstance(made, DaskExecutor):
+                return made.precision(options.device)
+    return machine.precision(choice, machine.device(options.device))
+
+
+def _with_gpu(workers: dict[str, Any]) -> list[str]:
+    return [name for name, worker in workers.items() if worker["resources"].get(GPU)]
+
+
+def _result(future: Any, title: str, shard: int) -> Any:
+    try:
+        return future.result()
+    except KilledWorker as error:
+        raise OutageError(
+            f"{title}: shard {shard} killed the worker that ran it {error.allowed_failures + 1} "
+            "times, most likely for want of memory; use fewer --workers, a larger --memory-limit "
+            f"or a larger machine, and {AGAIN}"
+        ) from None
+    except MemoryError as error:
+        found = f"{title}: a worker ran out of memory at shard {shard} ({error})"
+        raise CapacityError(f"{found}; use fewer --workers or a larger machine") from None
+    except Exception as error:
+        error.add_note(f"{title}: shard {shard}")
+        raise
+
+
+_open: ContextVar[Mapping[ComputeOptions, Executor]] = ContextVar("open", default={})  # noqa: B039
+"""Executors that a run has open, which its stages and partitions share."""
+
+
+@contextmanager
+def executor(options: ComputeOptions) -> Iterator[Executor]:
+    """The executor for these options; the one that the run has open, or a new one until the end.
+
+    Raises:
+        OptionError: the address has the wrong form.
+        OutageError: no scheduler answers there.
+    """
+    with ExitStack() as stack:
+        made = _open.get().get(options)
+        if made is None:
+            machine.hold_threads()
+            dask = options.executor == "dask"
+            made = stack.enter_context(_dask(options)) if dask else LoopExecutor()
+            stack.callback(_open.reset, _open.set({**_open.get(), options: made}))
+        yield made
+
+
+@contextmanager
+def _dask(options: ComputeOptions) -> Iterator[DaskExecutor]:
+    with ExitStack() as stack, config.set(SETTINGS):
+        local = options.cluster == "local"
+        made = DaskExecutor(stack.enter_context(_local(options)) if local else options.cluster)
+        stack.callback(made.close)
+        place, page = scheduler_connection.name(made.address), made.client.dashboard_link
+        log.info("dask connected", scheduler=place, dashboard=page)
+        yield made
+
+
+class _Nanny(Nanny):  # type: ignore[misc]
+    """Starts a worker whose libraries compute on one thread.
+
+    Dask leaves what the environment says of threads, and with it the bytes of a shard.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        for environment in (self.pre_spawn_env, self.env):
+            environment.update(ONE_THREAD)
+
+
+def _local(options: ComputeOptions) -> SpecCluster:
+    """Worker processes of one thread each; where there are GPUs, one worker for each of them."""
+    gpus = machine.gpus(machine.device(options.device))
+    place = {"host": "127.0.0.1"}
+    worker = {"nthreads": 1, "memory_limit": options.memory_limit or 0, **place}
+    return SpecCluster(
+        scheduler={
+            "cls": Scheduler,
+            # Without an address a dashboard warns where 8787 is taken.
+            "options": {**place, "port": 0, "dashboard_address": "127.0.0.1:0"},
+        },
+        workers={
+            number: {
+                "cls": _Nanny,
+                "options": {**worker, "resources": {GPU: 1} if number < gpus else {}},
+            }
+            for number in range(max(machine.workers(options), gpus))
+        },
+        silence_logs=logging.ERROR,
+    )

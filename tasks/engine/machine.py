@@ -1,0 +1,185 @@
+"""This machine or container: torch device, processors, threads, and whether a plan fits memory."""
+
+import math
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import cache
+
+import psutil
+import torch
+from dask import system
+
+from stego_core.errors import CapacityError, OptionError
+from tasks.engine import cgroups
+from tasks.options import ComputeOptions
+
+GIB = 2**30
+SAFE_SHARE = 0.9
+"""Of a worker's memory limit: at 0.95 Dask restarts it."""
+
+
+def cores() -> int:
+    """Processors that this process may use: affinity and quotas of its container count.
+
+    Part of a processor counts as one, as with Dask.
+    """
+    quota, count = cgroups.processors(), int(system.cpu_count())
+    return max(count if quota is None else min(count, math.ceil(quota)), 1)
+
+
+def free_memory() -> int:
+    """Bytes that this process can still take: what the machine and its container have left."""
+    free = int(psutil.virtual_memory().available)
+    left = cgroups.free_memory()
+    return free if left is None else min(free, left)
+
+
+@cache
+def resting() -> int:
+    """Bytes that this process held when it was first asked: its libraries."""
+    return int(psutil.Process().memory_info().rss)
+
+
+def budget(options: ComputeOptions) -> int:
+    """Bytes that a shard may take in this process, a worker or a loop of these options.
+
+    What the process keeps of earlier shards is its own to use again. Workers elsewhere have their
+    container to themselves.
+    """
+    kept = max(int(psutil.Process().memory_info().rss) - resting(), 0)
+    together = workers(options) if (options.cluster, options.executor) == ("local", "dask") else 1
+    free = free_memory() // together + kept
+    if options.memory_limit is None:
+        return free
+    return min(free, int(SAFE_SHARE * options.memory_limit) - resting())
+
+
+def hold_threads() -> None:
+    """Let no library use more threads than there are processors.
+
+    By themselves they count those of the machine: a container with a quota would then be throttled.
+    """
+    torch.set_num_threads(min(torch.get_num_threads(), cores()))
+    faiss = sys.modules.get("faiss")
+    if faiss is not None:
+        faiss.omp_set_num_threads(min(faiss.omp_get_max_threads(), cores()))
+
+
+@contextmanager
+def threads(count: int | None) -> Iterator[None]:
+    """Torch on so many threads, by default one per core, until the end of the block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or cores())
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def one_thread() -> AbstractContextManager[None]:
+    """Torch on one thread, so that a shard's bytes do not depend on who computes it."""
+    return threads(1)
+
+
+def precision(choice: str, device: str) -> str:
+    """The dtype of products for an option: `auto` is bfloat16 where the device computes in it."""
+    if choice != "auto":
+        return choice
+    if device == "cpu":
+        able = torch.cpu.get_capabilities()
+        fast = bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+    elif is_cuda(device):
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        fast = False  # what other devices compute fast is not known
+    return "bfloat16" if fast else "float32"
+
+
+def own_precision(choice: str) -> str:
+    """The dtype in which this process computes fast, on the torch device for an option."""
+    return precision("auto", device(choice))
+
+
+def device(choice: str) -> str:
+    """The torch device for an option: `auto` is cuda where there is one.
+
+    Raises:
+        OptionError: the device is not there.
+    """
+    if choice == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=choice).cpu()  # `meta` keeps no values
+    except (RuntimeError, AssertionError, ImportError) as error:
+        raise OptionError(
+            f"device {choice!r} cannot be used: {str(error).splitlines()[0]}; use --device cpu"
+        ) from None
+    return choice
+
+
+def is_cuda(device: str) -> bool:
+    """Whether a torch device is a GPU, `cuda` or one of them by its number."""
+    return torch.device(device).type == "cuda"
+
+
+def gpus(device: str) -> int:
+    """GPUs that a torch device stands for: `cuda` is all of them, `cuda:1` is one."""
+    if not is_cuda(device):
+        return 0
+    return torch.cuda.device_count() if torch.device(device).index is None else 1
+
+
+def worker_device(options: ComputeOptions) -> str:
+    """The device option as workers get it: checked here where they run on this machine.
+
+    Raises:
+        OptionError: the device is not there.
+    """
+    return device(options.device) if options.cluster == "local" else options.device
+
+
+def workers(options: ComputeOptions) -> int:
+    """Local worker processes that these options ask for."""
+    return options.workers or cores()
+
+
+def require_free(what: str, needed: int) -> None:
+    """Refuse what this process cannot hold.
+
+    Raises:
+        CapacityError: it needs more bytes than are free; says both numbers.
+    """
+    free = free_memory()
+    if needed > free:
+        raise CapacityError(
+            f"{what} needs about {needed / GIB:.1f} GiB of memory while it is loaded, and "
+            f"{free / GIB:.1f} GiB are free; choose a smaller one or a larger machine"
+        )
+
+
+def require_memory(title: str, per_worker: int, options: ComputeOptions) -> None:
+    """Refuse a plan that cannot fit this machine, before any work is done.
+
+    Args:
+        title: the stage.
+        per_worker: bytes that the stage holds at once on a worker, its libraries left out.
+        options: how many workers there are; those of a cluster elsewhere are not known here.
+
+    Raises:
+        CapacityError: it cannot fit; says both numbers.
+    """
+    if options.cluster != "local":
+        return
+    count = workers(options) if options.executor == "dask" else 1
+    free = free_memory()
+    if options.memory_limit and per_worker > options.memory_limit:
+        raise CapacityError(
+            f"{title} needs about {per_worker / GIB:.1f} GiB on each worker, and --memory-limit "
+            f"gives it {options.memory_limit / GIB:.1f} GiB; raise it"
+        )
+    if count * per_worker > free:
+        raise CapacityError(
+            f"{title} needs about {per_worker / GIB:.1f} GiB on each of {count} workers, and "
+            f"{free / GIB:.1f} GiB are free; use fewer --workers or smaller windows and draws"
+        )

@@ -1,0 +1,108 @@
+"""One Prefect task per partition: computes its missing shards, whatever dies meanwhile."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import uuid4
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from stego_core.errors import OutageError, StegoError
+from tasks.engine import counters
+from tasks.engine.compute import executor
+from tasks.engine.progress import Progress, current, within
+from tasks.engine.stage import Partition, Stage, Work
+from tasks.log import Log
+from tasks.options import ComputeOptions
+from tasks.workspace.ledger import Folder, Record
+
+log = Log(__name__)
+
+VAIN_TRIES = 2
+"""Tries of a partition, after the first, that may end without a single finished shard."""
+_under_way: dict[str, Progress] = {}
+"""Progress of the stages this process runs, by their unique names; partitions advance it."""
+
+
+@contextmanager
+def progressing(stage: Stage) -> Iterator[Progress]:
+    """Announce a stage's progress while its partitions run."""
+    name = uuid4().hex
+    with (
+        within(name),
+        Progress(stage.title, stage.items, stage.unit, stage.rows_recorded()) as progress,
+    ):
+        _under_way[name] = progress
+        try:
+            yield progress
+            progress.advance(max(stage.items - progress.done, 0))  # what an outage left uncounted
+        finally:
+            del _under_way[name]
+
+
+def may_help(task: Any, run: Any, state: Any) -> bool:
+    """Whether trying again may help: not where the user has to mend something."""
+    try:
+        state.result()
+    except StegoError:
+        return False
+    except Exception:  # anything else may be the weather
+        return True
+    return False
+
+
+@task(
+    name="partition",
+    task_run_name="{title} {partition}",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    retries=2,
+    retry_delay_seconds=[1, 10],
+    retry_condition_fn=may_help,
+)
+def compute_partition(
+    title: str, work: Work, folder: Folder, partition: Partition, compute: ComputeOptions
+) -> dict[str, Any]:
+    """Compute one partition's missing shards; returns what was done, never data.
+
+    Where the cluster or the object store goes away, the shards that are on record by then stay,
+    and the others are tried again, as long as each try gets at least one shard further.
+
+    Raises:
+        OutageError: nothing more was achieved in several tries; names the shard where one is to
+            blame.
+    """
+    begun, computed, rows, vain = time.perf_counter(), 0, 0, 0
+    log.info("partition started", stage=title, partition=partition.number, shards=str(partition))
+    while missing := partition.missing(folder):
+        before = computed
+        try:
+            with executor(compute) as shards:
+                for record in shards.map(work.steps(), missing, title):
+                    computed += 1
+                    rows += _counted(title, record)
+        except OutageError as error:
+            vain = vain + 1 if computed == before else 1
+            if vain > VAIN_TRIES:
+                raise
+            fields = {"stage": title, "partition": partition.number, "try": vain}
+            counters.OUTAGES.labels("cluster or storage").inc()
+            log.warning("outage, trying again", **fields, cause=str(error))
+            time.sleep(vain)
+    seconds = time.perf_counter() - begun
+    done = {"partition": partition.number, "shards": computed, "rows": rows}
+    log.info("partition finished", stage=title, **done, seconds=round(seconds, 1))
+    return done
+
+
+def _counted(title: str, record: Record) -> int:
+    """Advance the stage's progress by a shard's rows."""
+    rows = record.rows[1] - record.rows[0]
+    for row, reason in record.invalid.items():
+        log.debug("row invalid", stage=title, shard=record.shard, row=row, reason=reason)
+    counters.counted(title, rows, len(record.invalid))
+    if progress := _under_way.get(current()):
+        progress.advance(rows)
+    return rows

@@ -1,0 +1,103 @@
+"""How a Dask scheduler is reached: connecting, waiting while it is away, hearing its workers."""
+
+import gc
+import time
+from dataclasses import fields
+from typing import Any
+
+from distributed import Client, get_worker
+
+from stego_core.errors import OptionError, OutageError
+from tasks.engine import progress, stop
+from tasks.log import Log
+
+log = Log(__name__)
+
+CONNECT_SECONDS = 10
+RETRY_SECONDS = 0.5
+"""Between attempts to connect, where one fails sooner than after CONNECT_SECONDS."""
+PATIENCE_SECONDS = 120
+"""How long a scheduler that is away, or the first worker, is waited for."""
+AGAIN = "run the same command again: finished shards are kept"
+
+
+def connected(address: Any, topic: str) -> Client:
+    """A client that hears the topic; of a scheduler elsewhere as soon as it answers.
+
+    Args:
+        address: a scheduler's address, or a cluster of ours.
+        topic: under which workers tell how far a long step has come.
+
+    Raises:
+        OptionError: the address has the wrong form.
+        OutageError: nothing has answered there for too long.
+    """
+    deadline, told = time.monotonic() + PATIENCE_SECONDS, False
+    while True:
+        try:
+            client = _client(address)
+            client.subscribe_topic(topic, heard)
+            return client
+        except OutageError:
+            if not isinstance(address, str):
+                raise  # ours, in this process: nobody will start it again
+            if not told:
+                text = f"waiting for the Dask scheduler at {address}"
+                log.warning(text, seconds=PATIENCE_SECONDS)
+                told = True
+            if time.monotonic() > deadline:
+                raise
+        stop.check()
+        time.sleep(RETRY_SECONDS)
+
+
+def _client(address: Any) -> Client:
+    try:
+        return Client(address, timeout=CONNECT_SECONDS)
+    except (ValueError, TypeError, OverflowError) as error:
+        problem: Exception = OptionError(
+            f"--cluster {address!r} is no address of a Dask scheduler ({error}); expected one such "
+            "as tcp://host:8786, or local"
+        )
+    except OSError as error:
+        problem = OutageError(
+            f"no Dask scheduler answers at {name(address)} ({error}); start one, or use --cluster "
+            f"local, and {AGAIN}"
+        )
+    gc.collect()  # a half-made client that is finalized later can block the start of the next one
+    raise problem
+
+
+def wait_for_a_worker(client: Client, address: str) -> None:
+    """Return as soon as the scheduler has a worker.
+
+    Raises:
+        OutageError: none came for too long.
+    """
+    if not client.scheduler_info(n_workers=-1)["workers"]:
+        text = f"waiting for a worker of the Dask scheduler at {address}"
+        log.warning(text, seconds=PATIENCE_SECONDS)
+    try:
+        client.wait_for_workers(1, timeout=PATIENCE_SECONDS)
+    except TimeoutError:
+        raise OutageError(
+            f"the Dask scheduler at {address} has no worker, and none came within "
+            f"{PATIENCE_SECONDS} s; start some with `dask worker {address}` and {AGAIN}"
+        ) from None
+
+
+def name(address: Any) -> str:
+    """The address, also of a cluster of ours."""
+    return str(getattr(address, "scheduler_address", address))
+
+
+def tell(topic: str, event: dict[str, Any]) -> None:
+    """On a worker: send a progress event to the run that listens under the topic."""
+    get_worker().log_event(topic, event)
+
+
+def heard(event: Any) -> None:
+    """In the run: announce what a worker told."""
+    _stamp, told = event  # Dask adds who told it
+    names = [field.name for field in fields(progress.Event)]
+    progress.announce(progress.Event(**{name: told[name] for name in names}))

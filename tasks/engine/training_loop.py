@@ -1,0 +1,70 @@
+"""The loop of every training: batches made ahead, checkpoints, progress."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tasks.engine import checkpoints
+from tasks.engine.prefetch import ahead
+from tasks.engine.progress import Progress
+from tasks.workspace.ledger import Folder
+
+CHECKPOINTS_KEPT = 2
+"""The newest one, and one more should that be torn."""
+BATCHES_AHEAD = 2
+"""Batches that are made while the step before them computes."""
+
+Batch = TypeVar("Batch")
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True)
+class TrainingLoop:
+    """How a training of so many steps is run.
+
+    Attributes:
+        folder: of the stage; checkpoints go there.
+        title: for progress.
+        steps: how many in all.
+        checkpoint_steps: a checkpoint is stored after each so many steps, but not after the last.
+        report_steps: progress is reported after each so many steps, and after the last.
+    """
+
+    folder: Folder
+    title: str
+    steps: int
+    checkpoint_steps: int = 200
+    report_steps: int = 20
+
+    def run(
+        self,
+        first: int,
+        make_batch: Callable[[int], Batch],
+        train: Callable[[Iterable[Batch]], Iterator[Row]],
+        tensors: Callable[[], Mapping[str, Tensor | NDArray[Any]]],
+        note: Callable[[Row], str],
+    ) -> None:
+        """Run the remaining steps.
+
+        Args:
+            first: steps that are done already: 0, or those of the checkpoint.
+            make_batch: the batch of a step (from 0), made ahead in other threads.
+            train: learns from each batch in turn and yields a row of the curve after each.
+            tensors: all that training needs to go on, for a checkpoint.
+            note: a remark on a row, shown beside the progress.
+
+        Raises:
+            StoppedError: the run is asked to stop.
+        """
+        progress, reported = Progress(self.title, self.steps, "steps", first), first
+        pairs = ahead(range(first, self.steps), make_batch, BATCHES_AHEAD)
+        for done, row in enumerate(train(batch for _, batch in pairs), first + 1):
+            last = done == self.steps
+            if done % self.checkpoint_steps == 0 and not last:
+                checkpoints.save(self.folder, done, tensors(), CHECKPOINTS_KEPT)
+            if done % self.report_steps == 0 or last:
+                progress.advance(done - reported, note(row))
+                reported = done

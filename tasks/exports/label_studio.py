@@ -1,0 +1,125 @@
+"""Format labelstudio: tasks with brush masks as predictions, and the labelling configuration."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+from xml.etree.ElementTree import Element, SubElement, indent, tostring
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stego_core.errors import OptionError
+from stego_core.labels.class_names import ClassNames
+from stego_core.labels.regions import Region
+from tasks.exports.writer import LabelledImage, Target, Writer, legend
+from tasks.options import ExportOptions
+from tasks.storage.storage import Storage
+
+IMAGE, BRUSH = "image", "brush"
+"""Names of the two tags of the configuration."""
+MODEL = "stego-flows"
+LOCAL_FILES = "/data/local-files/?d="
+
+
+class LabelStudio(Writer):
+    """`tasks.json` to import, and `config.xml` for the project's labelling interface.
+
+    Local images are referred to as `/data/local-files/?d=PATH`, PATH below the document root that
+    Label Studio serves; images elsewhere by their URI, which a source storage of the project
+    resolves. `score` of an image is 1 − its doubt, so that sorting by it brings what
+    `stego status --doubtful` lists; of a result the mean margin of its pixels.
+    """
+
+    names = ("tasks.json", "config.xml")
+    reads = ("margins",)
+    options = frozenset({"instances", "min_area", "document_root"})
+
+    def __init__(self, target: Target, options: ExportOptions) -> None:
+        """Write there.
+
+        Raises:
+            OptionError: Label Studio's package is not installed.
+        """
+        super().__init__(target, options)
+        self.encode = _encoder()
+        self.root = Storage.at(options.document_root)
+
+    def begin(self, classes: ClassNames, dumps: Sequence[str]) -> None:
+        """Write the configuration."""
+        rows = legend(classes)
+        self.labels = {row["id"]: row["name"] for row in rows}
+        view = Element("View")
+        SubElement(view, "Image", name=IMAGE, value=f"${IMAGE}", zoom="true")
+        brush = SubElement(view, "BrushLabels", name=BRUSH, toName=IMAGE)
+        for row in rows:
+            SubElement(brush, "Label", value=row["name"], background=row["colour"])
+        indent(view)
+        self.target.write("config.xml", tostring(view, encoding="utf-8") + b"\n")
+        self.tasks = self.target.scratch.file("tasks.json")
+        self.tasks.write("[\n")
+
+    def add(self, image: LabelledImage) -> None:
+        """Add the image's task."""
+        found = image.regions(self.chosen)
+        results = [self._result(str(n), each, image.size) for n, each in enumerate(found, 1)]
+        score = 1 - image.doubt
+        prediction = {"model_version": MODEL, "score": round(score, 4), "result": results}
+        data = {
+            IMAGE: reference(image.uri, self.root),
+            "dump": image.dump,
+            "image_id": image.entry["image_id"],
+        }
+        self.tasks.item({"data": data, "predictions": [prediction]})
+
+    def end(self) -> Mapping[str, Path]:
+        """The tasks."""
+        self.tasks.write("\n]\n")
+        return {"tasks.json": self.tasks.finished()}
+
+    def _result(self, number: str, region: Region, size: tuple[int, int]) -> dict[str, Any]:
+        mask = np.zeros(size, np.uint8)
+        left, top, width, height = region.box
+        mask[top : top + height, left : left + width][region.mask] = 255
+        runs = self.encode(np.repeat(mask.ravel(), 4))  # of red, green, blue and alpha
+        return {
+            "id": number,
+            "type": "brushlabels",
+            "from_name": BRUSH,
+            "to_name": IMAGE,
+            "original_width": size[1],
+            "original_height": size[0],
+            "image_rotation": 0,
+            "score": round(region.score, 4),
+            "value": {"format": "rle", "rle": runs, "brushlabels": [self.labels[region.cls]]},
+        }
+
+
+def reference(uri: str, root: Storage) -> str:
+    """An image as Label Studio finds it.
+
+    Raises:
+        OptionError: it lies on this machine outside the document root.
+    """
+    if not Storage(uri).is_local:
+        return uri.replace("s3a://", "s3://", 1)
+    below = Path(root.uri)
+    if not (root.is_local and Path(uri).is_relative_to(below)):
+        raise OptionError(
+            f"{uri} is not below {root.uri}, the document root that Label Studio serves; give "
+            "another --document-root, the same as its LOCAL_FILES_DOCUMENT_ROOT"
+        )
+    return LOCAL_FILES + quote(str(Path(uri).relative_to(below)))
+
+
+def _encoder() -> Callable[[NDArray[np.uint8]], list[int]]:
+    """Label Studio's own encoder of runs."""
+    try:
+        from label_studio_sdk.converter.brush import encode_rle
+    except ImportError:
+        raise OptionError(
+            "the format labelstudio needs the package label-studio-sdk; install it with "
+            "`pip install 'stego-flows[labelstudio]'`"
+        ) from None
+    encode: Callable[[NDArray[np.uint8]], list[int]] = encode_rle
+    return encode

@@ -1,0 +1,51 @@
+"""Format video: each clip's frames with their masks blended over them."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from stego_core.errors import ImageError
+from stego_core.labels.class_names import ClassNames
+from tasks.exports.writer import LabelledImage, Writer
+from tasks.files import video_files
+from tasks.video.encoding import OverlayVideo
+
+
+class Video(Writer):
+    """`videos/DUMP/CLIP.mp4`: the frames that were sampled, each at its moment of the clip.
+
+    Plain images beside clips are left out, with that as the reason.
+    """
+
+    names = ("videos",)
+    reads = ("pixels",)
+
+    def begin(self, classes: ClassNames, dumps: Sequence[str]) -> None:
+        """Nothing is written before the first frame."""
+        self.classes = classes
+        self.videos: dict[str, OverlayVideo] = {}
+
+    def add(self, image: LabelledImage) -> None:
+        """Encode the image, if it is a frame."""
+        clip = image.entry.get("clip")
+        if clip is None:
+            raise ImageError("it is no frame of a video")
+        if image.dump not in self.videos:
+            self.videos[image.dump] = self._video(image)
+        self.videos[image.dump].add(image.pixels, image.ids, clip, image.entry["seconds"])
+
+    def end(self) -> Mapping[str, Path]:
+        """The finished videos."""
+        return {
+            f"videos/{dump}/{name}": file
+            for dump, video in self.videos.items()
+            for name, file in video.end().items()
+        }
+
+    def _video(self, image: LabelledImage) -> OverlayVideo:
+        """The videos of an image's dump, begun."""
+        folder = self.target.scratch.folder / f"videos-{len(self.videos)}"
+        folder.mkdir()
+        video = OverlayVideo(folder)
+        frames = video_files.folder_of(image.source.index.workspace, image.dump).manifest()
+        video.begin(self.classes, frames["fps"])
+        return video

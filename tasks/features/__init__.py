@@ -1,0 +1,1 @@
+"""Stage features: patch features of a backbone, and their readers."""

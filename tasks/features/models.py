@@ -1,0 +1,264 @@
+"""Backbones and heads: fetched once, kept in the workspace, built once per worker."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from importlib import resources
+from typing import Any
+
+import huggingface_hub
+import numpy as np
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from stego_core.backbone import vit as backbones
+from stego_core.errors import OptionError, WeightsError
+from stego_core.head import mean_shift
+from stego_core.head.head import Head, IdentityHead, MeanShiftHead
+from tasks.engine import machine
+from tasks.features import checkpoint_file, hub
+from tasks.storage.storage import Storage
+from tasks.workspace import keys, layout, tables
+from tasks.workspace.layout import WEIGHTS_FILE
+from tasks.workspace.ledger import Folder
+from tasks.workspace.workspace import Workspace
+
+UNTRAINED, BUNDLED, TIMM = "untrained", "bundled", "timm"
+"""Values of `--weights` that are not files."""
+BUNDLED_BACKBONE = "vit_pico_patch8_conv_64"
+IDENTITY = "identity"
+"""The head of the baseline: codes are the raw features."""
+LOADING = 3
+"""So many times its weights a backbone takes while it is loaded: stored, as tensors, built."""
+NESTS = ("state_dict", "model", "teacher", "student")
+HUB_FILE, BUNDLED_FILE = "model.safetensors", "scenes.safetensors"
+HEAD_FILE = layout.HEAD_FILE
+
+
+@dataclass(frozen=True)
+class BackboneSpec:
+    """A backbone that a workspace holds; small, and enough to build it anywhere.
+
+    Attributes:
+        name: timm's name.
+        layer: 0-based block that is read.
+        digest: of the weights; names their folder.
+        patch: patch side, pixels.
+        channels: depth of the features.
+        note: where the weights came from, for people.
+        imagenet: whether images are normalised as DINO does, whatever timm says of the name.
+        precision: of its products, "float32" or "bfloat16".
+    """
+
+    name: str
+    layer: int
+    digest: str
+    patch: int
+    channels: int
+    note: str
+    imagenet: bool = False
+    precision: str = "float32"
+
+    def document(self) -> dict[str, Any]:
+        """For manifests."""
+        return asdict(self)
+
+
+def bring(
+    workspace: Workspace, name: str, weights: str, layer: int | None = None, seed: int = 0
+) -> BackboneSpec:
+    """Fetch a backbone's weights into the workspace, so that nobody needs them again.
+
+    Args:
+        workspace: where they are kept.
+        name: timm's name.
+        weights: a file, `UNTRAINED`, `BUNDLED` or `TIMM`.
+        layer: 0-based block that is read; None reads the last.
+        seed: of untrained weights.
+
+    Raises:
+        OptionError: the backbone or the layer does not exist.
+        WeightsError: the weights cannot be had or do not fit.
+        CapacityError: the backbone does not fit this machine's memory.
+    """
+    machine.require_free(f"backbone {name}", LOADING * backbones.weight_bytes(name))
+    model = backbones.bare_model(name, seed)
+    if weights == UNTRAINED:
+        note = f"untrained, drawn from seed {seed}"
+    elif weights == TIMM:
+        backbones.load_weights(model, from_hub(name))
+        note = f"timm's {name}"
+    elif weights == BUNDLED:
+        backbones.load_weights(model, bundled())
+        note = "bundled, trained on generated scenes"
+    else:
+        backbones.load_weights(model, from_file(weights))
+        note = Storage.at(weights).uri.rpartition("/")[2]
+    return keep(workspace, name, model, note, layer)
+
+
+def keep(
+    workspace: Workspace,
+    name: str,
+    model: nn.Module,
+    note: str,
+    layer: int | None = None,
+    imagenet: bool = False,
+) -> BackboneSpec:
+    """Store a backbone's weights in the workspace, under their digest.
+
+    Args:
+        workspace: where they are kept.
+        name: timm's name.
+        model: built by that name, with its weights.
+        note: where they came from, for people.
+        layer: 0-based block that is read; None reads the last.
+        imagenet: normalise images as DINO does, whatever timm says of the name.
+
+    Raises:
+        OptionError: there is no such layer.
+    """
+    own = backbones.freeze(model, layer, "cpu")
+    differs = imagenet and (own.mean, own.std) != (backbones.IMAGENET_MEAN, backbones.IMAGENET_STD)
+    tensors = {each: value.numpy() for each, value in model.state_dict().items()}
+    content = [name.split(".")[0], digests(tensors), *(["imagenet"] if differs else [])]
+    digest = keys.digest(keys.canonical(content))
+    spec = BackboneSpec(name, own.layer, digest, own.patch, own.channels, note, differs)
+    folder = workspace.folder(layout.backbone(digest))
+    if not folder.finished:
+        tables.write_tensors(workspace.storage, f"{folder.path}/{WEIGHTS_FILE}", tensors)
+        folder.finish({"backbone": spec.name, "digest": digest, "note": note})
+    return spec
+
+
+def digests(tensors: Mapping[str, NDArray[Any]]) -> list[list[str]]:
+    """Name and digest of each array, in order of the names: for keys."""
+    return [
+        [name, keys.digest(np.ascontiguousarray(tensors[name]).tobytes())]
+        for name in sorted(tensors)
+    ]
+
+
+def from_hub(name: str) -> dict[str, Tensor]:
+    """timm's own weights of a model, from the local cache or the hub.
+
+    Raises:
+        WeightsError: timm has none, or the hub cannot be reached within seconds.
+    """
+    import timm  # not by workers
+
+    config = timm.get_pretrained_cfg(name)
+    if config is None or not config.hf_hub_id:
+        raise WeightsError(f"timm offers no weights for {name}; give a file with --weights")
+    cached = isinstance(huggingface_hub.try_to_load_from_cache(config.hf_hub_id, HUB_FILE), str)
+    if not cached:
+        hub.require(name)
+    try:
+        path = huggingface_hub.hf_hub_download(config.hf_hub_id, HUB_FILE, local_files_only=cached)
+    except (OSError, ValueError) as error:
+        raise WeightsError(
+            f"the weights of {name} cannot be downloaded ({type(error).__name__}); give a "
+            "file with --weights"
+        ) from None
+    return dict(safetensors.torch.load_file(path))
+
+
+def bundled() -> dict[str, Tensor]:
+    """Parameters of the backbone that comes with this package."""
+    content = resources.files("tasks.features").joinpath("weights", BUNDLED_FILE).read_bytes()
+    return {name: value.float() for name, value in safetensors.torch.load(content).items()}
+
+
+def from_file(location: str) -> dict[str, Tensor]:
+    """Parameters of a .pth or .safetensors file; nothing in it is executed.
+
+    Raises:
+        WeightsError: it cannot be read as tensors.
+    """
+    name, content = read_whole(location, f"--weights {location}")
+    try:
+        if name.endswith(".safetensors"):
+            return dict(safetensors.torch.load(content))
+        stored = checkpoint_file.load(content)
+    except Exception as error:  # safetensors raises whatever the bytes lead it to
+        raise WeightsError(
+            f"--weights {location} does not hold plain tensors ({error}); expected .safetensors or "
+            "a .pth state dict"
+        ) from None
+    for nest in NESTS:
+        if isinstance(stored, dict) and isinstance(stored.get(nest), dict):
+            stored = stored[nest]
+    if not isinstance(stored, dict) or not all(isinstance(v, Tensor) for v in stored.values()):
+        raise WeightsError(f"--weights {location} is not a state dict of named tensors")
+    return stored
+
+
+def memory(spec: BackboneSpec, tokens: int, beside: int = 0) -> int:
+    """Bytes that a process holds at once that loads a backbone, then works with it.
+
+    A pass of 2,000 to 13,000 tokens was measured to hold 6 to 28 floats for each token and channel
+    (ViT-S/8, S/14, B/14; S+/16, with rotary positions and gates, the most), copies of the pixels
+    left out; this predicts 28.
+
+    Args:
+        spec: the backbone.
+        tokens: patches that go through it in one pass.
+        beside: bytes that are held before or after a pass.
+    """
+    weights = backbones.weight_bytes(spec.name)
+    activations = 4 * tokens * (28 * spec.channels + 4 * 3 * spec.patch**2)
+    return max(LOADING * weights, weights + max(activations, beside))
+
+
+def read_whole(location: str, title: str) -> tuple[str, bytes]:
+    """Name, without its folder, and bytes of a file of the user's.
+
+    Raises:
+        WeightsError: it cannot be read; the message begins with `title`.
+    """
+    folder, _, name = Storage.at(location).uri.rpartition("/")
+    try:
+        return name, Storage(folder or "/").read(name)
+    except OSError as error:
+        raise WeightsError(f"{title} cannot be read: {error}") from None
+
+
+@lru_cache(maxsize=2)
+def backbone(storage: Storage, spec: BackboneSpec, device: str) -> backbones.Backbone:
+    """The backbone, built once per process.
+
+    Raises:
+        OptionError: the workspace lacks its weights.
+    """
+    path = f"{layout.backbone(spec.digest)}/{WEIGHTS_FILE}"
+    if not storage.exists(path):
+        raise OptionError(f"{storage.uri} lacks the backbone's weights ({path}); run `stego run`")
+    model = backbones.bare_model(spec.name)
+    weights = tables.read_tensors(storage, path)
+    backbones.load_weights(
+        model, {name: torch.from_numpy(value) for name, value in weights.items()}
+    )
+    place = machine.device(device)
+    return backbones.freeze(model, spec.layer, place, spec.imagenet, spec.precision)
+
+
+@lru_cache(maxsize=4)
+def head(storage: Storage, key: str, device: str) -> nn.Module:
+    """A trained head in eval mode, or the identity, built once per process."""
+    if key == IDENTITY:
+        return IdentityHead()
+    tensors = tables.read_tensors(storage, f"{layout.head(key)}/{HEAD_FILE}")
+    code_size, channels = tensors["linear.weight"].shape
+    with torch.random.fork_rng(devices=[]):
+        built = Head(channels, code_size)
+    built.load_state_dict({name: torch.from_numpy(value) for name, value in tensors.items()})
+    whole = MeanShiftHead(built) if _recipe(storage, key) == mean_shift.RECIPE else built
+    return whole.eval().requires_grad_(False).to(machine.device(device))
+
+
+def _recipe(storage: Storage, key: str) -> str:
+    """How a head was trained; imported ones are STEGO's."""
+    options = Folder(storage, layout.head(key)).manifest().get("options", {})
+    return str(options.get("recipe", "stego"))

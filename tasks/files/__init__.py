@@ -1,0 +1,1 @@
+"""Files below a place: which are images, their names, what is left out."""

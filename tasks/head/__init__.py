@@ -1,0 +1,1 @@
+"""Stage head: training of the segmentation head."""

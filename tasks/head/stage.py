@@ -1,0 +1,217 @@
+"""Stage head: train the segmentation head on patches and their neighbours, with checkpoints."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stego_core.errors import CapacityError
+from stego_core.head import batches, mean_shift, shift_calibration, training
+from stego_core.head.batches import ImageReader, TrainingSet, plain
+from stego_core.head.shift_presets import Triple
+from stego_core.head.training import HeadCurve, PreparedStep, Recipe, TrainingState
+from tasks.engine import checkpoints, machine
+from tasks.engine.stage import Stage, Stopwatch
+from tasks.engine.steps import Step
+from tasks.engine.training_loop import TrainingLoop
+from tasks.features.models import HEAD_FILE
+from tasks.features.rows import FeatureRows, PatchCache
+from tasks.head.mean_shift_reader import ShiftedImages
+from tasks.options import ComputeOptions, HeadOptions
+from tasks.workspace import arrays, keys, layout, tables
+from tasks.workspace.ledger import Folder, Record
+
+VERSION = 8
+TITLE = "head"
+CHECKPOINT_STEPS = 200
+REPORT_STEPS = 20
+CURVE_FILE = layout.CURVE_FILE
+AVERAGING = 0.99
+"""Of the head's weights, over about a hundred steps; the published recipe keeps the last ones."""
+
+
+@dataclass(frozen=True)
+class HeadWork:
+    """One training run, the only shard of its stage: where it reads, how it learns."""
+
+    rows: FeatureRows
+    neighbors_key: str
+    options: HeadOptions
+    folder: Folder
+    feature_memory: int
+    device: str
+
+    def steps(self) -> Sequence[Step]:
+        """One step, on a GPU where there is one."""
+        return [Step(self.train, gpu=True)]
+
+    def train(self, shard: int) -> Record:
+        """Train to the end from the newest checkpoint, then store the head and its curve.
+
+        Raises:
+            CapacityError: too few rows to train on.
+        """
+        watch = Stopwatch()
+        recipe = recipe_of(self.options)
+        with watch("read"):
+            data = training_set(
+                self.rows, self.neighbors_key, self.options.recipe, self.feature_memory
+            )
+            state, curve = resumed(self, recipe, data)
+        device = machine.device(self.device)
+        loop = TrainingLoop(self.folder, TITLE, recipe.steps, CHECKPOINT_STEPS, REPORT_STEPS)
+
+        def train(batches: Iterable[PreparedStep]) -> Iterator[HeadCurve]:
+            for row in training.train(state, data, recipe, batches):
+                curve.append(row)
+                yield row
+
+        with watch("infer"):
+            make_batch = partial(training.prepare_step, data, recipe, state.shifts, device)
+            loop.run(state.step, make_batch, train, lambda: tensors_of(state, curve), remark)
+        checkpoints.write_rows(self.folder, CURVE_FILE, curve)
+        weights = {name: value.cpu().numpy() for name, value in state.average.state_dict().items()}
+        path = f"{self.folder.path}/{HEAD_FILE}"
+        content = tables.write_tensors(self.folder.storage, path, weights)
+        outcome = {
+            "digest": keys.digest(content),
+            "training_rows": len(data.rows),
+            "shifts": rounded(state.shifts)._asdict(),
+            "mean_correspondence": _tail_means(curve)._asdict(),
+        }
+        span = (0, recipe.steps)
+        record = Record(
+            shard, span, len(content), keys.digest(content), watch.seconds, results=outcome
+        )
+        self.folder.record(record)
+        return record
+
+
+def head_key(rows: FeatureRows, neighbors_key: str, options: HeadOptions) -> str:
+    """Key of the head trained on these rows and tables."""
+    inputs = {**rows.inputs(), "neighbors": neighbors_key}
+    return keys.key("head", VERSION, options, inputs)
+
+
+def plan(
+    rows: FeatureRows, neighbors_key: str, options: HeadOptions, compute: ComputeOptions
+) -> Stage | None:
+    """A training run; None if its head is there.
+
+    Raises:
+        OptionError: the shifts mean nothing.
+    """
+    weights = options.calibration().weights
+    key = head_key(rows, neighbors_key, options)
+    folder = rows.workspace.folder(layout.head(key))
+    if folder.finished:
+        return None
+    manifest = {
+        "stage": "head",
+        "version": VERSION,
+        "options": options.model_dump(mode="json"),
+        "inputs": {**rows.inputs(), "neighbors": neighbors_key},
+        "backbone": rows.backbone().document(),
+        "loss_weights": weights._asdict(),
+    }
+    work = HeadWork(rows, neighbors_key, options, folder, compute.feature_memory, compute.device)
+    return Stage(folder, TITLE, "steps", options.steps, 1, work, manifest)
+
+
+def finish(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
+    """Write the manifest of a trained head."""
+    (record,) = stage.folder.records(stage.shards)
+    return stage.finish(seconds, computed, **record.results)
+
+
+def _tail_means(curve: list[HeadCurve]) -> Triple:
+    return rounded(np.array([row.means for row in curve[-100:]]).mean(axis=0))
+
+
+def rounded(values: Iterable[float]) -> Triple:
+    """Four digits of a triple, for a manifest."""
+    return Triple(*(round(float(value), 4) for value in values))
+
+
+def recipe_of(options: HeadOptions) -> Recipe:
+    """The core's recipe for these options."""
+    shifted = options.recipe == mean_shift.RECIPE
+    return Recipe(
+        steps=options.steps,
+        batch=options.batch,
+        grid=options.grid,
+        learning_rate=options.learning_rate,
+        seed=options.seed,
+        weights=options.calibration().weights,
+        averaging=AVERAGING if shifted else 0.0,
+        attracting=shift_calibration.SHIFTED if shifted else shift_calibration.PLAIN,
+    )
+
+
+def training_set(
+    rows: FeatureRows, neighbors_key: str, recipe: str, feature_memory: int
+) -> TrainingSet:
+    """Valid rows and their positives, patches as the recipe wants them, in memory or streamed.
+
+    Raises:
+        CapacityError: fewer than two rows can be used.
+    """
+    table = neighbor_ids(rows, neighbors_key)[:, 1 : batches.POSITIVE_RANKS + 1]
+    usable = np.flatnonzero(rows.valid() & (table >= 0).all(axis=1)).astype(np.int64)
+    if len(usable) < 2:
+        raise CapacityError(f"{len(usable)} crops are too few to train on; give more images")
+    cache = PatchCache(rows, feature_memory)
+    images: ImageReader = (
+        ShiftedImages(cache) if recipe == mean_shift.RECIPE else lambda rows: plain(cache(rows))
+    )
+    return TrainingSet(images, usable, table[usable])
+
+
+def neighbor_ids(rows: FeatureRows, neighbors_key: str) -> NDArray[np.int64]:
+    """(total, k) int64 neighbour ids of all rows, −1 for nobody."""
+    storage = rows.workspace.storage
+    return np.concatenate(
+        [
+            arrays.read_rows(storage, layout.neighbors(neighbors_key, dump), "ids", slice(None))
+            for dump in rows.dumps
+        ]
+    )
+
+
+def remark(row: HeadCurve) -> str:
+    """What the progress shows beside a step."""
+    return f"mean S {row.mean_self:.2f} {row.mean_knn:.2f}"
+
+
+def tensors_of(state: TrainingState, curve: list[HeadCurve]) -> dict[str, Any]:
+    """All that training needs to go on, for a checkpoint."""
+    return {
+        **checkpoints.of_module(state.head, "head"),
+        **checkpoints.of_module(state.average, "average"),
+        **checkpoints.of_optimiser(state.optimiser),
+        "shifts": np.array(state.shifts, np.float64),
+        "curve": np.array(curve, np.float64),
+    }
+
+
+def resumed(
+    job: HeadWork, recipe: Recipe, data: TrainingSet
+) -> tuple[TrainingState, list[HeadCurve]]:
+    """The state of the newest readable checkpoint, or of the start."""
+    options, channels = job.options, job.rows.shape()[2]
+    device = machine.device(job.device)
+    start = partial(training.start, channels, options.code_size, options.dropout, recipe)
+    found = checkpoints.newest(job.folder, TITLE)
+    if found is None:
+        shifts = options.calibration().shifts or training.measured_shifts(data, recipe).shifts
+        return start(shifts, device), []
+    step, stored = found
+    state = start(Triple(*(float(shift) for shift in stored["shifts"])), device)
+    state.step = step
+    checkpoints.load_module(state.head, "head", stored)
+    checkpoints.load_module(state.average, "average", stored)
+    checkpoints.load_optimiser(state.optimiser, stored)
+    return state, [HeadCurve(int(row[0]), *(float(v) for v in row[1:])) for row in stored["curve"]]

@@ -1,0 +1,119 @@
+"""Pictures of eight bits a channel, and grey ones of more, as Pillow reads them."""
+
+import io
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, TiffImagePlugin
+
+from stego_core.errors import ImageError
+from stego_core.images.rendering import ORDINARY, Block, Form
+from tasks.images import image_codecs
+
+TIFFS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+PNG, JPEG2000 = b"\x89PNG\r\n\x1a\n", (b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")
+ORIENTATION = 274
+DEEP = {
+    "I;16": "uint16",
+    "I;16L": "uint16",
+    "I;16B": "uint16",
+    "I": "uint16",  # of PGM, whose numbers Pillow brings to the full scale of 16 bits
+    "F": "float32",
+}
+"""Type of the numbers of modes that hold more than eight bits."""
+
+
+class Photo(NamedTuple):
+    """A decoded file, as stored.
+
+    Attributes:
+        form: of its numbers.
+        block: all of them; transparency is no data already, and partly transparent pixels show
+            white behind them.
+    """
+
+    form: Form
+    block: Block
+
+
+def decoded(
+    content: bytes, max_pixels: int, bands: Sequence[int] | None = None, upright: bool = True
+) -> Photo:
+    """The numbers of an image file.
+
+    Args:
+        content: of the file.
+        max_pixels: that it may have.
+        bands: to show, from 1, of red, green and blue, or of grey; None: all.
+        upright: whether EXIF's orientation is applied.
+
+    Raises:
+        ImageError: it is no image, truncated, empty, too large, or lacks such bands.
+    """
+    with image_codecs.opened(content, max_pixels) as image:
+        image.load()
+        if upright:
+            ImageOps.exif_transpose(image, in_place=True)  # a copy less of a large image
+        shown = image
+        if shown.mode in DEEP:
+            require_bands(1, bands)
+            values = np.asarray(shown)[None]
+            valid = np.abs(values[0]) < 1e20 if shown.mode == "F" else None
+            dtype = DEEP[shown.mode]
+            wide = values if dtype == "float32" else values.clip(0, 65535).astype(np.uint16)
+            form = Form(dtype, 16 if dtype == "uint16" else 32, 1, (1,))
+            return Photo(form, Block(0, values.shape[1], wide, valid))
+        pixels, valid = np.asarray(image_codecs.to_rgb(shown)), opaque(shown)
+        if bands is None:
+            return Photo(ORDINARY, Block(0, len(pixels), pixels.transpose(2, 0, 1), valid))
+        count = 1 if shown.mode in {"1", "L", "LA", "La"} else 3
+        require_bands(count, bands)
+        chosen = pixels[..., [band - 1 for band in bands]].transpose(2, 0, 1)
+        return Photo(Form("uint8", 8, count, tuple(bands)), Block(0, len(pixels), chosen, valid))
+
+
+def opaque(image: Image.Image) -> NDArray[np.bool_] | None:
+    """(H, W) which pixels are not wholly transparent; None where all are not."""
+    if not image.has_transparency_data:
+        return None
+    alpha = np.asarray(image.convert("RGBA").getchannel("A"))
+    return None if alpha.all() else alpha > 0
+
+
+def require_bands(count: int, wanted: Sequence[int] | None) -> None:
+    """Refuse a file that lacks bands that were asked for.
+
+    Raises:
+        ImageError: it does.
+    """
+    if wanted and max(wanted) > count:
+        has = "1 band" if count == 1 else f"{count} bands"
+        raise ImageError(f"it has {has}; --bands {','.join(map(str, wanted))} asks for more")
+
+
+def is_raster(content: bytes) -> bool:
+    """Whether GDAL should look at these bytes: a TIFF, a JPEG 2000, or a PNG of sixteen bits."""
+    if content[:4] in TIFFS or content.startswith(JPEG2000):
+        return True
+    return content.startswith(PNG) and content[12:16] == b"IHDR" and content[24:25] == b"\x10"
+
+
+def tiff_tags(content: bytes) -> dict[int, Any]:
+    """Tags of a TIFF's first directory by number; none where it is damaged."""
+    try:
+        big = content[2:3] == b"+" or content[3:4] == b"+"
+        directory = TiffImagePlugin.ImageFileDirectory_v2(content[: 16 if big else 8])
+        file = io.BytesIO(content)
+        file.seek(directory.next)
+        directory.load(file)
+        return {number: directory[number] for number in directory}
+    except Exception:  # whatever it is, GDAL has read it: it is laid out as no other program does
+        return {}
+
+
+def tiff_orientation(tags: dict[int, Any]) -> int:
+    """EXIF's orientation, 1 to 8."""
+    stated = tags.get(ORIENTATION, 1)
+    return int(stated) if stated in range(1, 9) else 1

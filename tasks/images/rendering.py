@@ -1,0 +1,199 @@
+"""The one place that decides how the numbers of an image file become an RGB picture."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stego_core.errors import ImageError
+from stego_core.images.rendering import (
+    ORDINARY,
+    Block,
+    Form,
+    Picture,
+    Rendering,
+    ValueRange,
+    filled,
+    rendered,
+)
+from tasks.images import image_codecs, photos
+
+PIXELS_AT_ONCE = 2**20
+"""Of a decoded picture whose numbers are looked at."""
+
+
+class Source(NamedTuple):
+    """An image file open for reading.
+
+    Attributes:
+        form: of its numbers.
+        height, width: as stored.
+        orientation: EXIF's, which is still to be applied.
+        stated: least and greatest value, as its metadata state them; None where they do not.
+        one_unit: whether its bands are of one unit.
+        blocks: makes its numbers, from the top.
+        ordinary: of a file whose numbers are levels already, all of it, decoded, its orientation
+            applied; transparent pixels are no data.
+    """
+
+    form: Form
+    height: int
+    width: int
+    orientation: int
+    stated: ValueRange | None
+    one_unit: bool
+    blocks: Callable[[], Iterator[Block]]
+    ordinary: Picture | None = None
+
+    @property
+    def displayed(self) -> image_codecs.Size:
+        """Height and width with its orientation applied."""
+        turned = self.orientation in image_codecs.ON_SIDE
+        return image_codecs.Size(
+            *((self.width, self.height) if turned else (self.height, self.width))
+        )
+
+
+@contextmanager
+def opened(
+    content: bytes, max_pixels: int, bands: Sequence[int] | None = None, upright: bool = True
+) -> Iterator[Source]:
+    """An image file of any kind.
+
+    Ordinary pictures are read by Pillow, whose pixels are those that people see elsewhere; what it
+    would misread (more than eight bits, further bands, no data) or cannot read is GDAL's.
+
+    Args:
+        content: of the file.
+        max_pixels: that it may have.
+        bands: to show, from 1; None: as the file says.
+        upright: whether to apply EXIF's orientation.
+
+    Raises:
+        ImageError: it is no image, damaged, empty, too large, or lacks such bands.
+    """
+    if not photos.is_raster(content):
+        yield _photo(content, max_pixels, bands, upright)
+        return
+    from tasks.images import rasters  # GDAL takes a while to load, and most corpora need none
+
+    with rasters.opened(content, bands) as raster:
+        if raster is None:
+            yield _photo(content, max_pixels, bands, upright)
+            return
+        image_codecs.require_size(raster.width, raster.height, max_pixels)
+        if raster.is_ordinary:
+            try:
+                source = _photo(content, max_pixels, bands, upright)
+            except ImageError:
+                pass  # laid out in a way that Pillow does not know
+            else:
+                yield source
+                return
+        turn = raster.orientation if upright else 1
+        size = raster.height, raster.width
+        yield Source(raster.form, *size, turn, raster.stated, raster.one_unit, raster.blocks)
+
+
+def _photo(content: bytes, max_pixels: int, bands: Sequence[int] | None, upright: bool) -> Source:
+    photo = photos.decoded(content, max_pixels, bands, upright)
+    _, height, width = photo.block.values.shape
+    ordinary = None
+    if photo.form == ORDINARY:
+        ordinary = Picture(photo.block.values.transpose(1, 2, 0), photo.block.valid)
+    step = max(PIXELS_AT_ONCE // width, 1)
+
+    def blocks() -> Iterator[Block]:
+        for top in range(0, height, step):
+            rows = slice(top, min(top + step, height))
+            valid = None if photo.block.valid is None else photo.block.valid[rows]
+            yield Block(top, rows.stop, photo.block.values[:, rows], valid)
+
+    return Source(photo.form, height, width, 1, None, True, blocks, ordinary)
+
+
+def stored(content: bytes, max_pixels: int) -> image_codecs.EncodedImage:
+    """How a file stores its image, also a TIFF that Pillow cannot read.
+
+    Raises:
+        ImageError: not an image, or of more than `max_pixels` pixels.
+    """
+    if content[:4] not in photos.TIFFS:
+        return image_codecs.stored(content, max_pixels)
+    return image_codecs.EncodedImage("TIFF", photos.tiff_orientation(photos.tiff_tags(content)))
+
+
+@dataclass(frozen=True)
+class Renderer:
+    """Turns the files of a dump into pictures, as its corpus decided.
+
+    Attributes:
+        renderings: of each form of its files.
+        bands: that were asked for; None: as the files say.
+    """
+
+    renderings: tuple[Rendering, ...]
+    bands: tuple[int, ...] | None = None
+
+    def of(self, form: Form) -> Rendering | None:
+        """How files of a form are rendered; None of an unknown one."""
+        return next((each for each in self.renderings if each.form == form), None)
+
+    def picture(self, content: bytes, max_pixels: int, upright: bool = True) -> Picture:
+        """An image file as RGB, as displayed.
+
+        Raises:
+            ImageError: it cannot be read, none of its pixels holds data, or its numbers are of a
+                form that the corpus does not have.
+        """
+        with opened(content, max_pixels, self.bands, upright) as source:
+            rendering = self.of(source.form)
+            if rendering is None:
+                raise ImageError(
+                    f"its numbers ({described(source.form)}) are of a kind that the corpus does "
+                    "not have; index such images as a dump"
+                )
+            return shown(source, rendering)
+
+
+def shown(source: Source, rendering: Rendering) -> Picture:
+    """An open file as RGB.
+
+    Raises:
+        ImageError: it is damaged, or none of its pixels holds data.
+    """
+    if source.ordinary is not None and rendering.identity:
+        if source.ordinary.valid is not None and not source.ordinary.valid.any():
+            raise ImageError("none of its pixels holds data")
+        return filled(np.ascontiguousarray(source.ordinary.pixels), source.ordinary.valid)
+    pixels = np.empty((source.height, source.width, 3), np.uint8)
+    valid = np.ones((source.height, source.width), np.bool_)
+    for block in source.blocks():
+        opacity = None
+        if block.alpha is not None and rendering.alpha:
+            opacity = shares(block.alpha)
+            valid[block.top : block.bottom] &= opacity > 0
+        if block.valid is not None:
+            valid[block.top : block.bottom] &= block.valid
+        pixels[block.top : block.bottom] = rendered(block.values, rendering, opacity)
+    if not valid.any():
+        raise ImageError("none of its pixels holds data")
+    return filled(
+        np.ascontiguousarray(image_codecs.upright(pixels, source.orientation)),
+        None if valid.all() else image_codecs.upright(valid, source.orientation),
+    )
+
+
+def shares(alpha: NDArray[Any]) -> NDArray[np.float32]:
+    """Transparency as stored, as opacity in [0, 1]."""
+    full = np.iinfo(alpha.dtype).max if alpha.dtype.kind in "iu" else 1.0
+    return (alpha / np.float64(full)).astype(np.float32)
+
+
+def described(form: Form) -> str:
+    """A form in a few words."""
+    bits = "" if form.bits == 8 * np.dtype(form.dtype).itemsize else f" of {form.bits} bits"
+    return f"{form.dtype}{bits}, {form.bands} band{'s' * (form.bands != 1)}"

@@ -1,0 +1,1 @@
+"""Stage masks: a class for each pixel."""

@@ -1,0 +1,128 @@
+"""The segmenter that a finished workspace holds: built from keys, anywhere."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stego_core.masks.crf import Crf, Refiner
+from stego_core.masks.densecrf import DenseCrf
+from stego_core.masks.segmenter import Segmenter, Windows
+from tasks.features import models
+from tasks.images.decoding_memory import reading_memory
+from tasks.options import MasksOptions
+from tasks.storage.storage import Storage
+from tasks.workspace import keys, layout, tables
+from tasks.workspace.workspace import Workspace
+
+MASKS_VERSION = 5
+"""Raised whenever the same options would give other masks, margins or tables."""
+ENGINES: dict[str, type[Crf]] = {"lattice": Crf, "pydensecrf": DenseCrf}
+"""What computes the CRF, by the option `crf_engine`."""
+CRF_BYTES = {"lattice": (860, 20), "pydensecrf": (740, 80)}
+"""Bytes that each of them holds for a pixel: always, and for each class."""
+
+
+@dataclass(frozen=True)
+class SegmenterSpec:
+    """What a segmenter is made of; small and picklable.
+
+    Attributes:
+        storage: the workspace's files.
+        backbone: which backbone.
+        head_key: which head.
+        clusters_key: which centroids.
+        options: resolution, windows and CRF.
+    """
+
+    storage: Storage
+    backbone: models.BackboneSpec
+    head_key: str
+    clusters_key: str
+    options: MasksOptions
+
+    def centroids(self) -> NDArray[np.float32]:
+        """(K, D) float32 unit vectors."""
+        return _centroids(self.storage, self.clusters_key)
+
+    def masks_path(self, dump: str) -> str:
+        """Folder of a dump's masks."""
+        return masks_path(self.clusters_key, self.options, dump)
+
+    def build(self, device: str) -> Segmenter:
+        """The segmenter; backbone and head are built once per process."""
+        return Segmenter(
+            models.backbone(self.storage, self.backbone, device),
+            models.head(self.storage, self.head_key, device),
+            self.centroids(),
+            self.crf(),
+            self.view(),
+        )
+
+    def crf(self) -> Refiner:
+        """The CRF of these options."""
+        return refiner(self.options)
+
+    def view(self) -> Windows:
+        """The windows of these options."""
+        return Windows(
+            self.options.resolution,
+            self.options.tile,
+            self.options.tile_overlap,
+            self.options.crf_tile,
+            self.options.crf_overlap,
+        )
+
+
+@lru_cache(maxsize=4)
+def _centroids(storage: Storage, clusters_key: str) -> NDArray[np.float32]:
+    path = f"{layout.clusters(clusters_key)}/{layout.CENTROIDS_FILE}"
+    return tables.read_tensors(storage, path)["centroids"]
+
+
+def segmenter_spec(workspace: Workspace, clusters_key: str, options: MasksOptions) -> SegmenterSpec:
+    """The segmenter of a finished clusters folder."""
+    clusters = workspace.folder(layout.clusters(clusters_key)).manifest()
+    return SegmenterSpec(
+        workspace.storage,
+        models.BackboneSpec(**clusters["backbone"]),
+        clusters["inputs"]["head"],
+        clusters_key,
+        options,
+    )
+
+
+def refiner(options: MasksOptions) -> Refiner:
+    """The CRF of some options.
+
+    Raises:
+        OptionError: a package that it needs is not installed.
+    """
+    engine = ENGINES[options.crf_engine]
+    return engine(iterations=options.crf_iterations, sharpness=options.sharpness)
+
+
+def masks_key(clusters_key: str, options: MasksOptions) -> str:
+    """Key of the masks made with these clusters."""
+    content = options.model_copy(update={"overlays": True})  # they change no mask
+    return keys.key("masks", MASKS_VERSION, content, {"clusters": clusters_key})
+
+
+def masks_path(clusters_key: str, options: MasksOptions, dump: str) -> str:
+    """Folder of a dump's masks."""
+    return layout.masks(masks_key(clusters_key, options), dump)
+
+
+def predicted_memory(pixels: int, classes: int, options: MasksOptions) -> int:
+    """Bytes held at once for an image of so many pixels.
+
+    An image at hand, the next one while it is decoded; the mask, its margins, the overlay and what
+    encoding them needs: 12 bytes a pixel more. The CRF was measured
+    at 580 to 1360 bytes a pixel of its window on a photograph, at 870 to 1650 on noise, whose
+    colours share no vertex (5 to 60 classes at 512×512), pydensecrf at 530 to 2090 and at 1030 to
+    4590; this predicts a tenth more than that, and the scores that go into it.
+    """
+    window = min(pixels, options.crf_tile**2)
+    fixed, each_class = CRF_BYTES[options.crf_engine]
+    return reading_memory(pixels) + 12 * pixels + window * (fixed + each_class * classes)

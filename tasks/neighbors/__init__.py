@@ -1,0 +1,1 @@
+"""Stage neighbors: the most similar images of each image."""

@@ -1,0 +1,156 @@
+"""Shards of a table of neighbours: queries compared with all rows, or with their nearest lists."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stego_core.errors import DamageError
+from stego_core.search import inverted_lists
+from stego_core.search.neighbor_table import Neighbors
+from tasks.engine import machine
+from tasks.engine.stage import Stopwatch
+from tasks.engine.steps import Step
+from tasks.features.rows import FeatureRows
+from tasks.neighbors.listed_rows import ListedRows
+from tasks.workspace import arrays
+from tasks.workspace.ledger import Folder, Record
+
+logger = logging.getLogger(__name__)
+
+Rows: TypeAlias = NDArray[np.int64]
+Vectors: TypeAlias = NDArray[np.float32]
+
+BLOCK_ROWS = 65_536
+"""Rows that queries are compared with at once; bounds memory."""
+
+
+@dataclass(frozen=True)
+class Base:
+    """A finished table of the same dump among some of the same dumps, in the same order.
+
+    Attributes:
+        rows: among which it was made.
+        path: its Zarr group.
+    """
+
+    rows: FeatureRows
+    path: str
+
+
+@dataclass(frozen=True)
+class NeighborsWork:
+    """Compares one shard of queries with the rows that the base has not seen.
+
+    Attributes:
+        rows: of all the dumps to search.
+        path: the table's Zarr group.
+        first_row: first global row of the queries' dump.
+        queries: rows of that dump.
+        k: neighbours of each.
+        size: queries of a shard.
+        device: option of the torch device.
+        base: the table to begin with.
+        listed: the rows that the base has not seen, by list; None compares with all rows.
+        probes: lists that a query is compared with.
+    """
+
+    rows: FeatureRows
+    path: str
+    first_row: int
+    queries: int
+    k: int
+    size: int
+    device: str
+    base: Base | None = None
+    listed: ListedRows | None = None
+    probes: int = 0
+
+    def steps(self) -> Sequence[Step]:
+        """One step; a GPU compares with all rows where there is one."""
+        return [Step(self.shard, gpu=self.listed is None)]
+
+    def shard(self, shard: int) -> Record:
+        """The table of one shard; invalid rows have no neighbours and are nobody's."""
+        watch = Stopwatch()
+        first, last = shard * self.size, min((shard + 1) * self.size, self.queries)
+        own = self.first_row + np.arange(first, last, dtype=np.int64)
+        with watch("read"):
+            valid = self.rows.read("valid", own)
+            queries = self.rows.read("pooled", own)[valid]
+            table, missing = self._begun(queries, own[valid], np.arange(first, last)[valid])
+        if self.listed and self.listed.rows.dumps == missing:
+            table, compared = self._probed(self.listed, table, queries, watch)
+        else:
+            table, compared = self._compared(missing, table, queries, watch)
+        table = table.self_first(own[valid])
+        everyone = Neighbors.create(len(own), self.k)
+        everyone.ids[valid], everyone.similarities[valid] = table.ids, table.similarities
+        storage = self.rows.workspace.storage
+        with watch("write"):
+            size, checksum = arrays.write_shard(storage, self.path, "ids", shard, everyone.ids)
+            arrays.write_shard(storage, self.path, "similarities", shard, everyone.similarities)
+        record = Record(
+            shard, (first, last), size, checksum, watch.seconds, results={"compared": compared}
+        )
+        Folder(storage, self.path).record(record)
+        return record
+
+    def _compared(
+        self, dumps: Sequence[str], table: Neighbors, queries: Vectors, watch: Stopwatch
+    ) -> tuple[Neighbors, int]:
+        """The table with all rows of some dumps, and how many they are."""
+        device, compared = machine.device(self.device), 0
+        spans = self.rows.spans(BLOCK_ROWS, dumps)
+        for ids, block in watch.each("read", self.rows.valid_blocks("pooled", spans)):
+            with watch("infer"):
+                table = table.add(queries, block, ids, device)
+            compared += len(ids)
+        return table, compared
+
+    def _probed(
+        self, listed: ListedRows, table: Neighbors, queries: Vectors, watch: Stopwatch
+    ) -> tuple[Neighbors, int]:
+        """The table with the rows of each query's nearest lists, and how many all lists hold."""
+        segments = partial(listed.segments, self.rows)
+        with watch("infer"):
+            table = inverted_lists.search(table, queries, listed.centroids(), segments, self.probes)
+        return table, int(listed.rows.valid().sum())
+
+    def _begun(
+        self, queries: Vectors, own: Rows, places: Rows
+    ) -> tuple[Neighbors, tuple[str, ...]]:
+        """The table of valid rows as far as the base knows it, and the dumps that it lacks.
+
+        A base that cannot be read, or that is not about these rows, is not used.
+        """
+        empty = Neighbors.create(len(own), self.k), self.rows.dumps
+        if not len(own):
+            return empty[0], ()
+        if self.base is None:
+            return empty
+        storage, base = self.rows.workspace.storage, self.base
+        try:
+            ids, similarities = (
+                arrays.read_rows(storage, base.path, name, places)
+                for name in ("ids", "similarities")
+            )
+            table = Neighbors(self.rows.renumbered(ids, base.rows), similarities)
+            if not table.is_of(queries, own):
+                raise ValueError("rank 0 does not hold the rows themselves")
+        except (DamageError, FileNotFoundError, IndexError, ValueError) as error:
+            logger.warning("%s is not used for %s: %s", base.path, self.path, error)
+            return empty
+        return table, tuple(dump for dump in self.rows.dumps if dump not in base.rows.dumps)
+
+
+def search_memory(channels: int, queries: int, k: int, rows: int) -> int:
+    """Bytes that a worker holds while it compares queries with so many rows, predicted."""
+    # A block that is compared and one that is read, once more while its dumps are put together;
+    # queries, twice as they are read; tables: before, found, merged and its order, 12 bytes each.
+    block = min(rows, BLOCK_ROWS)
+    return 4 * channels * (3 * block + 2 * queries) + 96 * k * queries

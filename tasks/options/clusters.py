@@ -1,0 +1,29 @@
+"""Options of the clusters."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from tasks.options.base import Options
+
+
+class ClustersOptions(Options):
+    """k-means over the codes."""
+
+    classes: Annotated[int, Field(ge=2, le=255)] | Literal["auto"] | None = Field(
+        None,
+        description="k-means makes this many clusters K, or with auto as many as are stable. By "
+        "default they are as many as the taxonomy's classes, else 16.",
+    )
+    max_classes: int = Field(
+        32, ge=3, le=255, description="This is the largest K that --classes auto considers."
+    )
+    restarts: int = Field(
+        10,
+        ge=1,
+        description="k-means starts this many times, independently; the lowest inertia wins.",
+    )
+    max_tokens: int = Field(
+        200_000, ge=256, description="This many codes are drawn for clustering."
+    )
+    seed: int = Field(0, ge=0, description="The draw and the starts come from this seed.")

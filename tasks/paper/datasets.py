@@ -1,0 +1,170 @@
+"""The paper's data sets as they lie on disk: which images a split has, and how each is read."""
+
+from dataclasses import dataclass
+from typing import NamedTuple, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stego_core.errors import ImageError, InputError
+from stego_core.labels.void import VOID_BYTE
+from stego_core.paper.published_protocol import Benchmark, Split
+from tasks.corpus.listing import read_file
+from tasks.images import image_codecs
+from tasks.paper import mat_files
+from tasks.storage.storage import Storage
+
+MAX_PIXELS = 128_000_000
+CITY_IMAGE, CITY_LABEL = "_leftImg8bit.png", "_gtFine_labelIds.png"
+MAT_IMAGE, MAT_LABEL = "img", "gt"
+"""Names of the arrays in Potsdam's .mat files."""
+FORMS = {
+    "cocostuff": (
+        "images/{train2017,val2017}/ID.jpg, annotations/{train2017,val2017}/ID.png (fine ids 0 to "
+        "181, void 255) and curated/{train2017,val2017}/LIST.txt (one ID a line)"
+    ),
+    "cityscapes": (
+        "leftImg8bit/{train,val}/CITY/*_leftImg8bit.png and "
+        "gtFine/{train,val}/CITY/*_gtFine_labelIds.png"
+    ),
+    "potsdam": (
+        "imgs/ID.mat (array img, height × width × RGB+IR), gt/ID.mat (array gt, ids 0 to 5) and "
+        "labelled_train.txt, labelled_test.txt (one ID a line)"
+    ),
+}
+"""What has to lie where, by form."""
+
+
+class Pair(NamedTuple):
+    """An image and its label, paths inside the data set.
+
+    Attributes:
+        name: the image's name in the data set.
+        image: path of the image.
+        label: path of the label.
+    """
+
+    name: str
+    image: str
+    label: str
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A data set where it lies; small and picklable.
+
+    Attributes:
+        benchmark: what is known about it.
+        storage: the folder that holds it.
+    """
+
+    benchmark: Benchmark
+    storage: Storage
+
+    @classmethod
+    def at(cls, location: str, benchmark: Benchmark) -> "DataSet":
+        """The data set in a folder, or in the folder of its name there, as STEGO's loaders expect.
+
+        Raises:
+            InputError: the location names no place.
+        """
+        given = Storage.at(location)
+        inside = given.exists(benchmark.form)
+        return cls(benchmark, Storage(given.full(benchmark.form)) if inside else given)
+
+    def pairs(self, split: Split) -> list[Pair]:
+        """Images and labels of a split, in the order of its list, else of their names.
+
+        Whether each of them is there shows when it is read.
+
+        Raises:
+            InputError: the split is not there; says what belongs where.
+        """
+        if self.benchmark.form == "cityscapes":
+            return self._cityscapes(split)
+        if self.benchmark.form == "potsdam":
+            names = self._list(self.benchmark.lists[split], "imgs")
+            return [Pair(name, f"imgs/{name}.mat", f"gt/{name}.mat") for name in names]
+        folder = f"{split}2017"
+        names = self._list(f"curated/{folder}/{self.benchmark.lists[split]}", f"images/{folder}")
+        return [
+            Pair(name, f"images/{folder}/{name}.jpg", f"annotations/{folder}/{name}.png")
+            for name in names
+        ]
+
+    def require(self) -> None:
+        """Refuse a data set that is not there.
+
+        Raises:
+            InputError: a split is not there; says what belongs where.
+        """
+        for split in get_args(Split):
+            self.pairs(split)
+
+    def _cityscapes(self, split: Split) -> list[Pair]:
+        folder = f"leftImg8bit/{split}"
+        if not self.storage.exists(folder):
+            raise self._absent(folder)
+        place = Storage(self.storage.full(folder))
+        found = [file.path for file in place.files() if file.path.endswith(CITY_IMAGE)]
+        if not found:
+            raise self._absent(f"{folder}/CITY/*{CITY_IMAGE}")
+        names = [path.removesuffix(CITY_IMAGE) for path in found]
+        return [
+            Pair(name, f"{folder}/{name}{CITY_IMAGE}", f"gtFine/{split}/{name}{CITY_LABEL}")
+            for name in names
+        ]
+
+    def _list(self, path: str, folder: str) -> list[str]:
+        """Names in a list file, whose images lie in a folder."""
+        try:
+            lines = self.storage.read(path).decode().split("\n")
+        except FileNotFoundError:
+            raise self._absent(path) from None
+        except UnicodeDecodeError:
+            raise InputError(f"{self.storage.full(path)} is not a text file of names") from None
+        if not self.storage.exists(folder):
+            raise self._absent(folder)
+        names = [line.strip() for line in lines if line.strip()]
+        wrong = [name for name in names if ".." in name.split("/") or name.startswith("/")]
+        if wrong or not names:
+            found = f"the name {wrong[0]!r}" if wrong else "no names"
+            raise InputError(f"{self.storage.full(path)} holds {found}; expected one ID a line")
+        return names
+
+    def _absent(self, path: str) -> InputError:
+        return InputError(
+            f"{self.storage.uri} has no {path}; for {self.benchmark.name} put "
+            f"{FORMS[self.benchmark.form]} under the folder given with --data"
+        )
+
+    def read(self, pair: Pair) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """RGB pixels (H, W, 3) uint8 and class ids (H, W) uint8, void 255, of a pair.
+
+        Pixels stay as they are stored: labels know nothing of an EXIF orientation.
+
+        Raises:
+            ImageError: one of them cannot be read, or they do not belong together.
+        """
+        content = read_file(self.storage, pair.image)
+        if self.benchmark.form == "potsdam":
+            pixels = mat_files.rgb(content, MAT_IMAGE)
+        else:
+            pixels = image_codecs.decode(content, MAX_PIXELS, upright=False)
+        try:
+            ids = self._ids(pair)
+        except InputError as error:
+            raise ImageError(f"label {pair.label}: {error}") from None
+        if ids.shape != pixels.shape[:2]:
+            found, expected = (f"{h}×{w}" for h, w in (ids.shape, pixels.shape[:2]))
+            raise ImageError(f"label {pair.label} is {found}, its image {expected}")
+        return pixels, ids
+
+    def _ids(self, pair: Pair) -> NDArray[np.uint8]:
+        content = read_file(self.storage, pair.label)
+        if self.benchmark.form == "potsdam":
+            stored = mat_files.ids(content, MAT_LABEL)
+        else:
+            stored = image_codecs.decode_labels(content, MAX_PIXELS)
+        classes = self.benchmark.stored.apply(stored)
+        return np.where(classes < 0, VOID_BYTE, classes).astype(np.uint8)

@@ -1,0 +1,224 @@
+"""Stage prepare: a published data set's split becomes squares and labels, cut as STEGO cuts them.
+
+What comes out is a folder of PNGs that the stage corpus indexes like any other: every later stage
+then sees the published pixels, and neither crops nor resizes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from stego_core.errors import ImageError, InputError
+from stego_core.labels.taxonomy import Taxonomy
+from stego_core.labels.void import VOID_BYTE
+from stego_core.paper import cropping
+from stego_core.paper.cropping import Resampling
+from stego_core.paper.published_protocol import Benchmark, Split
+from tasks.corpus.columns import QUARANTINE_COLUMNS
+from tasks.corpus.index import QUARANTINE
+from tasks.engine.stage import Stage, Stopwatch
+from tasks.engine.steps import Step
+from tasks.images import image_codecs
+from tasks.labels.taxonomies import taxonomy_document
+from tasks.options import CorpusOptions
+from tasks.paper.datasets import DataSet, Pair
+from tasks.storage.uploads import Uploads
+from tasks.workspace import keys, layout, tables
+from tasks.workspace.ledger import Folder, Record
+from tasks.workspace.summary import PREPARED
+from tasks.workspace.workspace import Workspace
+
+VERSION = 1
+SHARD_IMAGES = 32
+LISTING, TAXONOMY = layout.LISTING_FILE, layout.TAXONOMY_FILE
+LISTING_COLUMNS = dict.fromkeys(Pair._fields, "string")
+
+WORST_PIXELS = 2048 * 1024
+"""Of the largest images among these data sets: Cityscapes."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What becomes of an image.
+
+    Attributes:
+        side: pixels of the squares.
+        five: five half-size crops of each image, else the whole.
+        resampling: of the images; labels take the nearest pixel.
+    """
+
+    side: int
+    five: bool
+    resampling: Resampling
+
+    def views(
+        self, pixels: NDArray[np.uint8], ids: NDArray[np.uint8]
+    ) -> list[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
+        """Squares of an image (H, W, 3) and its class ids (H, W), both uint8.
+
+        Five-crops go through a JPEG file, as the released code stores them.
+        """
+        windows = cropping.crop_windows(ids.shape[0], ids.shape[1], self.five)
+        crops = [pixels[window.slices] for window in windows]
+        if self.five:
+            crops = [image_codecs.through_jpeg(crop) for crop in crops]
+        return [
+            (
+                cropping.resized_square(crop, self.side, self.resampling),
+                cropping.resized_square(ids[window.slices], self.side, "nearest"),
+            )
+            for crop, window in zip(crops, windows, strict=True)
+        ]
+
+
+@dataclass(frozen=True)
+class PrepareWork:
+    """Reads, cuts and writes the images of one shard of the listing."""
+
+    data: DataSet
+    folder: Folder
+    cut: Cut
+    listed: int
+
+    def steps(self) -> Sequence[Step]:
+        """One step on a CPU."""
+        return [Step(self.shard)]
+
+    def shard(self, shard: int) -> Record:
+        """Squares of one shard's images; one that cannot be used is listed with its reason."""
+        watch = Stopwatch()
+        first, last = shard * SHARD_IMAGES, min((shard + 1) * SHARD_IMAGES, self.listed)
+        rows = np.arange(first, last)
+        listing = tables.read_rows(self.folder.storage, f"{self.folder.path}/{LISTING}", rows)
+        invalid: dict[int, str] = {}
+        written: list[str] = []
+        with Uploads(self.folder.storage) as uploads:
+            for row, entry in zip(rows.tolist(), listing, strict=True):
+                pair = Pair(**entry)
+                try:
+                    with watch("read"):
+                        pixels, ids = self.data.read(pair)
+                    with watch("cut"):
+                        views = self.cut.views(pixels, ids)
+                except ImageError as error:
+                    invalid[row] = str(error)
+                    continue
+                with watch("write"):
+                    written += self._store(uploads, row, pair, views)
+        checksum = keys.digest(keys.canonical(written))
+        results = {"squares": len(written) // 2}
+        record = Record(shard, (first, last), 0, checksum, watch.seconds, invalid, results)
+        self.folder.record(record)
+        return record
+
+    def _store(
+        self,
+        uploads: Uploads,
+        row: int,
+        pair: Pair,
+        views: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]],
+    ) -> list[str]:
+        """Write squares and labels, in the order of the list; returns their digests."""
+        digests = []
+        for number, arrays in enumerate(views):
+            crop = f"-{number}" if self.cut.five else ""
+            name = f"{row:06d}-{PurePosixPath(pair.name).name}{crop}.png"
+            for kind, array in zip(("images", "labels"), arrays, strict=True):
+                content = image_codecs.encode_png(Image.fromarray(array))
+                uploads.write(f"{self.folder.path}/{kind}/{name}", content)
+                digests.append(keys.digest(content))
+        return digests
+
+
+def plan(
+    workspace: Workspace,
+    dump: str,
+    data: DataSet,
+    split: Split,
+    cut: Cut,
+    limit: int | None,
+) -> Stage | None:
+    """List a split and freeze the list; None if its squares are there.
+
+    Raises:
+        InputError: the data set is not there.
+        WorkspaceError: the dump was begun from other files or with another cut.
+    """
+    folder = workspace.folder(PREPARED, dump)
+    pins = {
+        "benchmark": data.benchmark.name,
+        "split": split,
+        "data": data.storage.uri,
+        "side": cut.side,
+        "crops": "five" if cut.five else "whole",
+        "resampling": cut.resampling,
+        "limit": limit,
+        "version": VERSION,
+    }
+    if folder.finished:
+        folder.plan(pins)
+        return None
+    listing = f"{folder.path}/{LISTING}"
+    if not folder.storage.exists(listing):
+        pairs = data.pairs(split)[:limit]  # before the plan: what is absent leaves no trace
+        folder.plan(pins)
+        taxonomy = taxonomy_document(squares_taxonomy(data.benchmark))
+        folder.storage.write(f"{folder.path}/{TAXONOMY}", keys.canonical(taxonomy))
+        columns = {name: [getattr(pair, name) for pair in pairs] for name in Pair._fields}
+        tables.write_table(folder.storage, listing, columns, LISTING_COLUMNS)
+    folder.plan(pins)
+    count = tables.row_count(folder.storage, listing)
+    work = PrepareWork(data, folder, cut, count)
+    shards = -(-count // SHARD_IMAGES)
+    manifest = {"stage": "prepare", "dump": dump, **pins}
+    memory = 16 * WORST_PIXELS
+    return Stage(folder, f"prepare {dump}", "images", count, shards, work, manifest, memory)
+
+
+def squares_taxonomy(benchmark: Benchmark) -> Taxonomy:
+    """What the values in the squares' label files mean: class ids, void 255."""
+    return Taxonomy(benchmark.name, benchmark.classes, VOID_BYTE)
+
+
+def finish(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
+    """List what could not be used, and write the manifest.
+
+    Raises:
+        InputError: nothing could be used.
+    """
+    folder, records = stage.folder, stage.folder.records(stage.shards)
+    invalid = {row: reason for record in records for row, reason in record.invalid.items()}
+    rows = np.array(sorted(map(int, invalid)), np.int64)
+    listed = tables.read_rows(folder.storage, f"{folder.path}/{LISTING}", rows)
+    reasons = [reason for _, reason in sorted((int(row), why) for row, why in invalid.items())]
+    quarantine = {"path": [entry["image"] for entry in listed], "reason": reasons}
+    if len(rows) == stage.items:
+        raise InputError(
+            f"none of the {stage.items} images of {stage.manifest['split']} can be used, the "
+            f"first: {quarantine['path'][0]}: {reasons[0]}; mend the data set under "
+            f"{stage.manifest['data']}, remove {folder.storage.full(folder.path)} and run the "
+            "same command again"
+        )
+    tables.write_table(
+        folder.storage, f"{folder.path}/{QUARANTINE}", quarantine, QUARANTINE_COLUMNS
+    )
+    return stage.finish(
+        seconds,
+        computed,
+        squares=sum(record.results["squares"] for record in records),
+        quarantined=len(rows),
+    )
+
+
+def corpus_options(workspace: Workspace, dump: str) -> CorpusOptions:
+    """The squares as images that the stage corpus indexes."""
+    place = workspace.folder(PREPARED, dump).path
+    images_uri, labels_uri, taxonomy = (
+        workspace.storage.full(f"{place}/{name}") for name in ("images", "labels", TAXONOMY)
+    )
+    return CorpusOptions(images=images_uri, labels=labels_uri, taxonomy=taxonomy)

@@ -1,0 +1,1 @@
+"""Stage patches: an index of all patches, and its search."""

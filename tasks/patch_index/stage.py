@@ -1,0 +1,286 @@
+"""Stage patches: an index of all stored patches, for searching those that resemble one patch.
+
+The codebook is made once, from the dumps that the head was trained on. Each dump then has codes of
+its own, so a later one costs its own size; then it is measured how many lists must be scanned. The
+fifth crop of five shows what the quarters show and is left out.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from stego_core.clustering.kmeans import unit
+from stego_core.errors import WorkspaceError
+from stego_core.search import patch_index
+from stego_core.search.patch_index import NO_LIST
+from tasks.engine.stage import Finish, Stage, Stopwatch
+from tasks.engine.steps import Step
+from tasks.patch_index import patch_folder, patch_search, probe_recall
+from tasks.patch_index.patch_folder import VERSION
+from tasks.patch_index.patch_folder import searchable as searchable
+from tasks.patch_index.patch_search import CODEBOOK_FILE, PatchRows, PatchSearch
+from tasks.workspace import arrays, keys, layout, tables
+from tasks.workspace.arrays import Layout
+from tasks.workspace.ledger import Record
+from tasks.workspace.workspace import Workspace
+
+SAMPLE_ROWS = 1024
+"""Crops that the codebook's sample is drawn from."""
+BLOCK_ROWS = 64
+"""Crops that are read together for the sample."""
+QUERIES = 64
+"""Patches by which the recall is measured."""
+SEED = 0
+"""Of the sample and of the codebook."""
+
+
+def stages(workspace: Workspace) -> Iterator[tuple[Stage | None, Finish]]:
+    """What is missing for a search of every dump with features, each part planned once the one
+    before it is finished: `for stage, finish in patches.stages(place): run_stage(stage, options,
+    finish)`.
+
+    Parts that are there are None.
+
+    Raises:
+        WorkspaceError: there are no features (an imported head has none).
+    """
+    patches = patch_rows(workspace)
+    yield plan_codebook(patches), finish_codebook
+    dumps = with_features(workspace, patches.rows.key)
+    for dump in dumps:
+        yield plan_codes(patches, dump), Stage.finish
+    yield probe_recall.plan(patches, tuple(dumps)), probe_recall.finish
+
+
+def patch_rows(workspace: Workspace) -> PatchRows:
+    """Patches of the dumps that the head was trained on.
+
+    Raises:
+        WorkspaceError: there are no features.
+    """
+    rows = patch_folder.trained_rows(workspace)
+    return PatchRows(rows, patch_folder.index_path(rows))
+
+
+def with_features(workspace: Workspace, key: str) -> list[str]:
+    """Dumps whose features are finished, in order of arrival."""
+    dumps = workspace.dumps()
+    return [d for d in dumps if workspace.folder(layout.features(key, d)).finished]
+
+
+def search(workspace: Workspace) -> PatchSearch:
+    """The index of all dumps that can be searched, read once.
+
+    Raises:
+        WorkspaceError: there is none; says what to do.
+        CapacityError: it does not fit this machine's memory.
+    """
+    patches, dumps = patch_rows(workspace), searchable(workspace)
+    if not dumps:
+        raise WorkspaceError(
+            f"the patches of {workspace.storage.uri} are not indexed yet; run `stego explore`, "
+            "which does it first"
+        )
+    found = patches.of(tuple(dumps))
+    probes = int(found.recall_folder().manifest()["probes"])
+    return PatchSearch(found, patch_search.index_of(found), probes)
+
+
+@dataclass(frozen=True)
+class CodebookWork:
+    """An index trained on a sample of the patches, and queries: the only shard."""
+
+    patches: PatchRows
+
+    def steps(self) -> Sequence[Step]:
+        """One step on a CPU."""
+        return [Step(self.shard)]
+
+    def shard(self, shard: int) -> Record:
+        """The codebook."""
+        watch, patches = Stopwatch(), self.patches
+        generator = np.random.default_rng(SEED)
+        valid = patches.tiling(np.flatnonzero(patches.rows.valid()))
+        lists = patch_index.list_count(len(valid) * patches.tokens())
+        sources = generator.permutation(valid)[:SAMPLE_ROWS]
+        each = -(-patch_index.sample_size(lists) // max(len(sources), 1))
+        with watch("read"):
+            sample = sampled(patches, np.sort(sources), each, generator)
+            rows = np.sort(generator.permutation(sources)[:QUERIES])
+            queries = sampled(patches, rows, 1, generator)
+        with watch("infer"):
+            index = patch_index.train(sample, lists, SEED)
+        images = rows // patches.crops()  # among those drawn of all the training dumps
+        size, checksum = write_codebook(patches, index, queries, images)
+        results = {"lists": index.nlist, "code_bytes": index.code_size}
+        record = Record(shard, (0, 1), size, checksum, watch.seconds, results=results)
+        patches.codebook_folder().record(record)
+        return record
+
+
+def write_codebook(
+    patches: PatchRows,
+    index: faiss.IndexIVFPQ,
+    queries: NDArray[np.float32],
+    images: NDArray[np.int64],
+) -> tuple[int, str]:
+    """Store an empty index and the queries; bytes and checksum of the index."""
+    content = np.asarray(faiss.serialize_index(index))
+    path = f"{patches.codebook_folder().path}/{CODEBOOK_FILE}"
+    tensors: dict[str, NDArray[Any]] = {"index": content, "queries": queries, "images": images}
+    tables.write_tensors(patches.storage, path, tensors)
+    return content.nbytes, keys.digest(content.tobytes())
+
+
+def sampled(
+    patches: PatchRows, rows: NDArray[np.int64], each: int, generator: np.random.Generator
+) -> NDArray[np.float32]:
+    """(n, C) float32 of norm 1: some patches of each row, at most all, none of them twice."""
+    depth, tokens = patches.rows.shape()[2], patches.tokens()
+    parts = [np.empty((0, depth), np.float32)]
+    for first in range(0, len(rows), BLOCK_ROWS):
+        block = patches.rows.read("patches", rows[first : first + BLOCK_ROWS])
+        block = block.reshape(len(block), tokens, depth)
+        order = generator.permuted(np.tile(np.arange(tokens), (len(block), 1)), axis=1)
+        empty = ~np.take_along_axis(block.any(axis=-1), order, axis=1)  # they hold no data
+        order = np.take_along_axis(order, np.argsort(empty, axis=1, kind="stable"), axis=1)
+        taken = np.take_along_axis(block, order[:, :each, None], axis=1)
+        found = taken.reshape(-1, depth).astype(np.float32)
+        parts.append(np.asarray(unit(found[found.any(axis=1)]), np.float32))
+    return np.concatenate(parts)
+
+
+def plan_codebook(patches: PatchRows) -> Stage | None:
+    """The codebook; None if it is there."""
+    folder = patches.codebook_folder()
+    if folder.finished:
+        return None
+    lists, depth = patch_index.list_count(patches.total()), patches.rows.shape()[2]
+    # The sample, faiss's copy and its residuals; rows as they are read.
+    blocks = 6 * BLOCK_ROWS * patches.tokens() * depth
+    memory = 3 * 4 * depth * patch_index.sample_size(lists) + blocks
+    manifest = {"stage": "patches", "version": VERSION, "inputs": patches.rows.inputs()}
+    work = CodebookWork(patches)
+    return Stage(folder, "patches: codebook", "samples", 1, 1, work, manifest, memory)
+
+
+def finish_codebook(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
+    """Say how large it is, and which one."""
+    (record,) = stage.folder.records(stage.shards)
+    return stage.finish(seconds, computed, **record.results, codebook=record.checksum)
+
+
+@dataclass(frozen=True)
+class CodesWork:
+    """Codes of one shard of a dump's patches, and how much each image resembles each query.
+
+    Attributes:
+        patches: of the dump alone.
+    """
+
+    patches: PatchRows
+
+    def steps(self) -> Sequence[Step]:
+        """One step on a CPU."""
+        return [Step(self.shard)]
+
+    def shard(self, shard: int) -> Record:
+        """One shard of the features' rows; patches without data get no code."""
+        watch, patches = Stopwatch(), self.patches
+        rows = patches.rows.shards()[shard]
+        with watch("read"):
+            vectors, with_data = self._read(rows)
+        with watch("infer"):
+            index, tensors = patches.empty_index(), patches.codebook_tensors()
+            values = encoded(index, vectors, with_data)
+            values |= self._best(vectors, with_data, tensors["queries"])
+        folder = patches.codes_folder(patches.rows.dumps[0])
+        with watch("write"):
+            written = {
+                name: arrays.write_shard(patches.storage, folder.path, name, shard, value)
+                for name, value in values.items()
+            }
+        span = (int(rows[0]), int(rows[-1]) + 1)
+        record = Record(shard, span, *written["codes"], watch.seconds)
+        folder.record(record)
+        return record
+
+    def _read(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Unit vectors (n, C) of the patches of those rows that tile images, and which hold data.
+
+        All rows are read: one read of many is faster than many of a few.
+        """
+        patches = self.patches
+        tiling = patches.tiling(rows)
+        block = patches.rows.read("patches", rows)[tiling - rows[0]]
+        valid = patches.rows.read("valid", tiling).repeat(patches.tokens())
+        vectors = unit(block.reshape(len(valid), -1).astype(np.float32))
+        return np.asarray(vectors, np.float32), valid & vectors.any(axis=1)
+
+    def _best(
+        self,
+        vectors: NDArray[np.float32],
+        with_data: NDArray[np.bool_],
+        queries: NDArray[np.float32],
+    ) -> dict[str, NDArray[Any]]:
+        """For each image its greatest cosine with each query, -inf without data, and that crop."""
+        cosines = np.where(with_data[:, None], vectors @ queries.T, np.float32(-np.inf))
+        shape = -1, self.patches.tiles(), self.patches.tokens(), len(queries)
+        crops = cosines.reshape(shape).max(axis=2)
+        return {"best": crops.max(axis=1), "best_crops": crops.argmax(axis=1).astype(np.uint8)}
+
+
+def encoded(
+    index: faiss.IndexIVFPQ, vectors: NDArray[np.float32], with_data: NDArray[np.bool_]
+) -> dict[str, NDArray[Any]]:
+    """Codes (n, `sa_code_size`) uint8 of vectors (n, C), and their lists (n,) int16."""
+    codes = np.zeros((len(vectors), index.sa_code_size()), np.uint8)
+    codes[with_data] = index.sa_encode(vectors[with_data])
+    lists = np.where(with_data, patch_index.list_numbers(index, codes), NO_LIST)
+    return {"codes": codes, "lists": lists.astype(np.int16)}
+
+
+def plan_codes(trained: PatchRows, dump: str) -> Stage | None:
+    """A dump's codes; None if they are there.
+
+    Args:
+        trained: patches of the dumps that the codebook is from, which is finished.
+        dump: one of these, or a later one.
+    """
+    patches, folder = trained.of((dump,)), trained.codes_folder(dump)
+    codebook = trained.codebook_folder().manifest()
+    folder.plan({"index": patches.rows.manifest(dump)["index"], "codebook": codebook["codebook"]})
+    if folder.finished:
+        return None
+    shards = patches.rows.shards()
+    images = len(shards[0]) // patches.crops()
+    arrays.create(patches.storage, folder.path, codes_layouts(patches, images))
+    manifest = {
+        "stage": "patches",
+        "version": VERSION,
+        "inputs": {**patches.rows.inputs(), "codebook": codebook["codebook"]},
+        "dump": dump,
+        "patches": patches.total(),
+    }
+    # Patches as stored, as vectors, those with data and without their centroids.
+    depth = patches.rows.shape()[2]
+    memory = images * patches.per_image() * (2 * 2 + 4 * 4) * depth
+    title, work = f"patches {dump}", CodesWork(patches)
+    return Stage(folder, title, "crops", patches.rows.total, len(shards), work, manifest, memory)
+
+
+def codes_layouts(patches: PatchRows, images: int) -> dict[str, Layout]:
+    """Arrays of a dump's codes, for so many images in a shard."""
+    total, count = patches.total(), patches.total() // patches.per_image()
+    size, width = images * patches.per_image(), patches.empty_index().sa_code_size()
+    queries = len(patches.codebook_tensors()["queries"])
+    return {
+        "codes": Layout((total, width), "uint8", size, size),
+        "lists": Layout((total,), "int16", size, size),
+        "best": Layout((count, queries), "float32", images, images),
+        "best_crops": Layout((count, queries), "uint8", images, images),
+    }

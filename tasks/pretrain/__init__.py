@@ -1,0 +1,1 @@
+"""Stage pretrain: a backbone of one's own."""

@@ -1,0 +1,202 @@
+"""Stage pretrain: a backbone of one's own by self-distillation on a dump's images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from stego_core.backbone.vit import weight_bytes
+from stego_core.errors import CapacityError
+from stego_core.pretrain import distillation
+from stego_core.pretrain.dino import DinoRecipe, Schedule
+from stego_core.pretrain.views import ViewRecipe
+from tasks.corpus.index import IndexReader
+from tasks.engine import checkpoints, machine
+from tasks.engine.stage import Stage, Stopwatch
+from tasks.engine.steps import Step
+from tasks.engine.training_loop import TrainingLoop
+from tasks.features.models import BackboneSpec
+from tasks.options import ComputeOptions, PretrainOptions
+from tasks.pretrain.collapse_alarm import ALARM_STEPS, Alarm
+from tasks.pretrain.image_cache import ImageCache
+from tasks.pretrain.training_run import DinoTraining, resumed
+from tasks.workspace import keys, layout, tables
+from tasks.workspace.layout import WEIGHTS_FILE
+from tasks.workspace.ledger import Folder, Record
+from tasks.workspace.workspace import Workspace
+
+VERSION = 1
+TITLE = "pretrain"
+REPORT_STEPS = 10
+CURVE_FILE, QUALITY_FILE = layout.CURVE_FILE, layout.QUALITY_FILE
+
+
+@dataclass(frozen=True)
+class PretrainWork:
+    """One training run, the only shard of its stage."""
+
+    index: IndexReader
+    spec: BackboneSpec
+    options: PretrainOptions
+    folder: Folder
+    device: str
+
+    def steps(self) -> Sequence[Step]:
+        """One step, on a GPU where there is one."""
+        return [Step(self.train, gpu=True)]
+
+    def train(self, shard: int) -> Record:
+        """Train to the end from the newest checkpoint, then store the teacher's backbone.
+
+        Raises:
+            TrainingError: the loss is not a number any more.
+        """
+        watch = Stopwatch()
+        device = machine.device(self.device)
+        recipe = recipe_of(self.options, device)
+        images = ImageCache(self.index, self.options.image_side, self.options.image_memory)
+        training = resumed(self.folder, self.spec, recipe, images, self.options, device)
+        loop = TrainingLoop(
+            self.folder, TITLE, recipe.steps, self.options.checkpoint_steps, REPORT_STEPS
+        )
+        make_batch = partial(distillation.prepare_batch, images, images.count, recipe)
+        with machine.threads(self.options.threads), watch("infer"):
+            first = training.state.step
+            loop.run(first, make_batch, training.train, training.tensors, training.remark)
+            record = self._store(shard, training, watch)
+        self.folder.record(record)
+        return record
+
+    def _store(self, shard: int, training: DinoTraining, watch: Stopwatch) -> Record:
+        """Write the teacher's backbone, the curve and the figures; returns the record."""
+        storage, path, state = self.folder.storage, self.folder.path, training.state
+        checkpoints.write_rows(self.folder, CURVE_FILE, training.curve)
+        checkpoints.write_rows(self.folder, QUALITY_FILE, training.figures)
+        weights = {
+            name: value.cpu().numpy() for name, value in state.teacher.vit.state_dict().items()
+        }
+        content = tables.write_tensors(storage, f"{path}/{WEIGHTS_FILE}", weights)
+        digest = keys.digest(content)
+        tail = training.curve[-ALARM_STEPS:]
+        outcome = {
+            "digest": digest,
+            "loss": round(float(np.mean([row.loss for row in tail])), 4),
+            "entropy": round(float(np.mean([row.entropy for row in tail])), 4),
+            "information": round(float(np.mean([row.information for row in tail])), 4),
+            "collapsed": Alarm(training.recipe).of(tail),
+            "quality": training.figures[-1]._asdict(),
+            "machine": {
+                "device": state.image_centre.device.type,
+                "precision": training.recipe.precision,
+                "threads": torch.get_num_threads(),
+            },
+        }
+        span = (0, self.options.steps)
+        return Record(
+            shard,
+            span,
+            len(content),
+            digest,
+            watch.seconds,
+            training.images.invalid,
+            results=outcome,
+        )
+
+
+def recipe_of(options: PretrainOptions, device: str) -> DinoRecipe:
+    """The core's recipe for these options, on a device."""
+    views = ViewRecipe(
+        global_size=options.global_size,
+        local_size=options.local_size,
+        local_views=options.local_views,
+        window=options.span("window"),
+        global_scale=options.span("global_scale"),
+        local_scale=options.span("local_scale"),
+        colour=options.colour,
+    )
+    return DinoRecipe(
+        steps=options.steps,
+        batch=options.batch,
+        views=views,
+        seed=options.seed,
+        learning_rate=options.learning_rate,
+        warmup=round(options.warmup * options.steps),
+        weight_decay=Schedule(*options.span("weight_decay")),
+        momentum=options.momentum,
+        temperature=Schedule(*options.span("teacher_temperature")),
+        temperature_steps=round(options.temperature_warmup * options.steps),
+        prototypes=options.prototypes,
+        hidden=options.hidden,
+        bottleneck=options.bottleneck,
+        dense_weight=options.dense_weight,
+        dense_points=options.dense_points,
+        dense_reach=options.dense_reach,
+        frozen_steps=round(options.frozen * options.steps),
+        clip=options.clip,
+        precision=machine.precision(options.precision, device),
+    )
+
+
+def pretrain_key(index: IndexReader, spec: BackboneSpec, options: PretrainOptions) -> str:
+    """Key of the backbone trained on this dump from these weights."""
+    inputs = {"index": index.manifest["index"], "backbone": spec.digest}
+    return keys.key(TITLE, VERSION, options.content(), inputs)
+
+
+def plan(
+    workspace: Workspace,
+    dump: str,
+    spec: BackboneSpec,
+    options: PretrainOptions,
+    compute: ComputeOptions,
+) -> Stage | None:
+    """A training run; None if its backbone is there.
+
+    Raises:
+        OptionError: sizes or spans mean nothing.
+        CapacityError: the dump has too few images.
+    """
+    index = IndexReader(workspace, dump)
+    options.check(spec.patch)
+    if index.manifest["images"] < 2:
+        raise CapacityError(
+            f"dump {dump} has {index.manifest['images']} images to train on; give 2 or more"
+        )
+    folder = workspace.folder(TITLE, pretrain_key(index, spec, options))
+    if folder.finished:
+        return None
+    manifest = {
+        "stage": TITLE,
+        "version": VERSION,
+        "options": options.content().model_dump(mode="json"),
+        "inputs": {"dump": dump, "index": index.manifest["index"]},
+        "start": spec.document(),
+    }
+    work = PretrainWork(index, spec, options, folder, compute.device)
+    # Student, teacher, gradients and AdamW's two moments; the images.
+    memory = 5 * weight_bytes(options.backbone) + options.image_memory * 2**20
+    return Stage(folder, TITLE, "steps", options.steps, 1, work, manifest, memory)
+
+
+def finish(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
+    """Write the manifest of a trained backbone."""
+    (record,) = stage.folder.records(stage.shards)
+    return stage.finish(seconds, computed, **record.results)
+
+
+def outcome(
+    workspace: Workspace, dump: str, spec: BackboneSpec, options: PretrainOptions
+) -> dict[str, Any]:
+    """What a finished training left: its key, where the weights are, how it ended."""
+    folder = workspace.folder(TITLE, pretrain_key(IndexReader(workspace, dump), spec, options))
+    manifest = folder.manifest()
+    told = ("loss", "entropy", "information", "collapsed", "quality")
+    return {
+        "key": folder.path.rpartition("/")[2],
+        "backbone": spec.name,
+        "weights": workspace.storage.full(f"{folder.path}/{WEIGHTS_FILE}"),
+        **{name: manifest[name] for name in told},
+    }

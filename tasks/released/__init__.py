@@ -1,0 +1,1 @@
+"""Checkpoints that STEGO's authors released, read as data."""

@@ -1,0 +1,1 @@
+"""Stage scores: masks against labels, and linear probes."""

@@ -1,0 +1,1 @@
+"""Bytes below a URI, on a local disk or in an object store."""

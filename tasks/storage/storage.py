@@ -1,0 +1,291 @@
+"""Bytes under a URI: a local folder or an object store, and nothing else knows which."""
+
+import errno
+import os
+import posixpath
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import fsspec
+
+from stego_core.errors import InputError, StegoError, WorkspaceError
+from tasks.storage import s3
+from tasks.storage.local_files import sync, write_local
+from tasks.storage.refusal_errors import (
+    CREDENTIALS,
+    first_line,
+    has_own_errors,
+    read_errors,
+    write_errors,
+)
+from tasks.storage.threads import ContextThreadPool
+
+SIGNATURE = re.compile(r"[?&](sig|signature|x-amz-signature|token)=", re.IGNORECASE)
+PASSWORD = re.compile(r"://[^/@:]*:(?!\d+(?:/|$))[^@]*@")
+"""A user and a password before a host; a secret may contain slashes, a port is no secret."""
+READS_AT_ONCE = 16
+UPLOAD_BYTES = 16 * 2**20
+"""Of a large file that are in memory at once on its way to S3."""
+RANGE_BYTES = 2**20
+"""Fetched at least, where a part of a file is read."""
+
+
+class File(NamedTuple):
+    """A file of a listing.
+
+    Attributes:
+        path: relative.
+        bytes: its size.
+        version: the store's mark of its content: ETag or time of change. Another one means that
+            it may have changed.
+        modified: time of its last change, seconds since 1970; 0 where the store does not say.
+    """
+
+    path: str
+    bytes: int
+    version: str
+    modified: float
+
+
+@dataclass(frozen=True)
+class Storage:
+    """A folder of files under one URI, read and written whole.
+
+    Attributes:
+        uri: absolute path or fsspec URI of the folder.
+    """
+
+    uri: str
+
+    @classmethod
+    def at(cls, location: str) -> "Storage":
+        """Storage at a path or URI as a user gives it; relative paths become absolute.
+
+        Raises:
+            InputError: the URI carries a password, which would end up in manifests, or it
+                names no place.
+        """
+        if PASSWORD.search(location):
+            raise InputError(f"the {location.split('://')[0]} URI holds a password; {CREDENTIALS}")
+        if SIGNATURE.search(location):
+            raise InputError(f"{location.split('?')[0]} is given with a signature; {CREDENTIALS}")
+        if re.fullmatch(r"\s*|[^/]+:///*", location):
+            raise InputError(
+                f"{location!r} names no place; expected a folder, or a URI such as s3://bucket/name"
+            )
+        if location.startswith(("file://", "local://")):
+            return cls.at(location.split("://", 1)[1])
+        if "://" not in location:
+            return cls(str(Path(location).expanduser().resolve()))
+        return cls(location.rstrip("/"))
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the folder lies on a local disk."""
+        return "://" not in self.uri
+
+    def full(self, path: str) -> str:
+        """Full path or URI of a relative path.
+
+        Raises:
+            WorkspaceError: the path would leave the folder.
+        """
+        if path.startswith("/") or ".." in path.split("/"):
+            raise WorkspaceError(f"path {path!r} leaves {self.uri}; expected one inside it")
+        return posixpath.join(self.uri, path) if path else self.uri
+
+    def read(self, path: str) -> bytes:
+        """All bytes of a file.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
+        try:
+            return bytes(_filesystem(self.uri).cat_file(self.full(path)))
+        except NotADirectoryError:
+            raise FileNotFoundError(errno.ENOENT, "no such file", self.full(path)) from None
+        except s3.AccessError as error:
+            raise WorkspaceError(f"{self.uri} cannot be read: {error}") from None
+        except Exception as error:
+            if not has_own_errors(self.uri) or isinstance(error, StegoError | OSError):
+                raise
+            raise OSError(errno.EIO, first_line(error), self.full(path)) from None
+
+    def read_many(self, paths: Sequence[str]) -> list[bytes | None]:
+        """All bytes of several files, fetched at the same time; None where there is no such file.
+
+        Raises:
+            what `read` raises otherwise, for the first file that it concerns.
+        """
+        with ContextThreadPool(READS_AT_ONCE) as pool:
+            return list(pool.map(self._read_or_none, paths))
+
+    def _read_or_none(self, path: str) -> bytes | None:
+        try:
+            return self.read(path)
+        except FileNotFoundError:
+            return None
+
+    def write(self, path: str, content: bytes) -> None:
+        """Write a whole file; a reader sees the old file or the new one, never a part.
+
+        Raises:
+            CapacityError: the disk is full.
+            WorkspaceError: the place cannot be written.
+        """
+        with write_errors(self.uri):
+            if self.is_local:
+                write_local(self.full(path), lambda target: target.write(content))
+            else:
+                _filesystem(self.uri).pipe_file(self.full(path), content)
+
+    def upload(self, path: str, file: Path) -> None:
+        """Write a local file's content, of any size, as `write` does: whole or not at all.
+
+        Raises:
+            CapacityError: the disk is full.
+            WorkspaceError: the place cannot be written.
+        """
+        with write_errors(self.uri):
+            if self.is_local:
+                with file.open("rb") as source:
+                    write_local(self.full(path), lambda target: shutil.copyfileobj(source, target))
+                return
+            parts = {"chunksize": UPLOAD_BYTES, "max_concurrency": 1} if s3.is_s3(self.uri) else {}
+            _filesystem(self.uri).put_file(str(file), self.full(path), **parts)
+
+    def remove(self, path: str) -> None:
+        """Remove a file; nothing happens if there is none."""
+        with write_errors(self.uri), suppress(FileNotFoundError):
+            _filesystem(self.uri).rm_file(self.full(path))
+
+    def flush(self, path: str) -> None:
+        """Have the disk keep a file that something else wrote, before a record says it is there."""
+        if self.is_local:
+            with open(self.full(path), "rb") as file:
+                os.fsync(file.fileno())
+            sync(posixpath.dirname(self.full(path)))
+
+    def signed(self, path: str, seconds: int, kind: str) -> str | None:
+        """An address at which whoever has it may read a file for so long; None if there is none.
+
+        Args:
+            path: of the file.
+            seconds: until the address expires.
+            kind: media type that the service announces.
+        """
+        if self.is_local:
+            return None
+        named = {"ResponseContentType": kind} if s3.is_s3(self.uri) else {}
+        try:
+            return str(_filesystem(self.uri).sign(self.full(path), expiration=seconds, **named))
+        except (NotImplementedError, AttributeError, ValueError, OSError):
+            return None  # the protocol has no such addresses, or nobody said who signs
+
+    def exists(self, path: str) -> bool:
+        """Whether the file or folder is there now, whatever was there before."""
+        filesystem = _filesystem(self.uri)
+        filesystem.invalidate_cache()
+        with read_errors(self.uri):
+            return bool(filesystem.exists(self.full(path)))
+
+    def names(self, path: str) -> list[str]:
+        """Sorted names directly inside a folder; none if there is no such folder."""
+        return sorted(_basename(name) for name in self._listed(path, detail=False))
+
+    def folders(self, path: str) -> list[str]:
+        """Sorted names of the folders directly inside a folder; none if there is no such folder."""
+        entries = self._listed(path, detail=True)
+        return sorted(_basename(entry["name"]) for entry in entries if entry["type"] == "directory")
+
+    def _listed(self, path: str, detail: bool) -> list[Any]:
+        filesystem = _filesystem(self.uri)
+        filesystem.invalidate_cache()
+        with read_errors(self.uri), suppress(FileNotFoundError, NotADirectoryError):
+            return list(filesystem.ls(self.full(path), detail=detail))
+        return []
+
+    def files(self) -> list[File]:
+        """Every file below, sorted by path; a single file is its own folder.
+
+        Raises:
+            InputError: the place does not exist or cannot be listed.
+        """
+        filesystem = _filesystem(self.uri)
+        filesystem.invalidate_cache()
+        try:
+            root = str(fsspec.core.strip_protocol(self.uri))
+            found: dict[str, Any] = filesystem.find(root, detail=True)
+            absent = not found and not filesystem.exists(root)
+        except Exception as error:
+            known = isinstance(error, OSError | ValueError | NotImplementedError)
+            if isinstance(error, StegoError) or not (known or has_own_errors(self.uri)):
+                raise
+            raise InputError(f"{self.uri} cannot be listed: {first_line(error)}") from None
+        if absent:
+            raise InputError(f"{self.uri} does not exist; give an existing folder or URI")
+        return sorted(
+            _file(_relative(str(name), root), info)
+            for name, info in found.items()
+            if info.get("type") != "directory" and not str(name).endswith("/")
+        )
+
+    @contextmanager
+    def opened(self, path: str) -> Iterator[BinaryIO]:
+        """A seekable file for reading parts of.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
+        if self.is_local:
+            with open(self.full(path), "rb") as file:
+                yield file
+        else:
+            with read_errors(self.uri):
+                distant = _filesystem(self.uri).open(
+                    self.full(path), "rb", block_size=RANGE_BYTES, cache_type="readahead"
+                )
+            with distant:
+                yield distant
+
+
+def _basename(name: Any) -> str:
+    return posixpath.basename(str(name).rstrip("/"))
+
+
+def _relative(name: str, root: str) -> str:
+    """A file's path below the root, as it is stored: keys of objects may hold `//` and `..`."""
+    start = root.rstrip("/") + "/"
+    return name.removeprefix(start) if name.startswith(start) else posixpath.relpath(name, root)
+
+
+def _file(path: str, info: dict[str, Any]) -> File:
+    changed = info.get("LastModified") or info.get("mtime") or info.get("created") or 0.0
+    modified = float(getattr(changed, "timestamp", lambda: changed)())
+    version = str(info.get("ETag") or modified).strip('"')
+    return File(path, int(info.get("size") or 0), version, modified)
+
+
+def _filesystem(uri: str) -> Any:
+    if s3.is_s3(uri):
+        return s3.filesystem(s3.current())
+    return _other_filesystem(uri)
+
+
+@lru_cache(maxsize=32)
+def _other_filesystem(uri: str) -> Any:
+    try:
+        filesystem, _ = fsspec.core.url_to_fs(uri)
+    except (ValueError, ImportError, OSError) as error:
+        raise InputError(
+            f"{uri} is not a path or URI that can be opened: {first_line(error)}"
+        ) from None
+    except Exception as error:  # packages of other stores look for credentials and networks here
+        raise InputError(f"{uri} cannot be reached: {first_line(error)}") from None
+    return filesystem

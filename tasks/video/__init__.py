@@ -1,0 +1,1 @@
+"""Stage frames: videos become images; and masks become videos."""

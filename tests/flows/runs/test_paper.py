@@ -1,0 +1,157 @@
+"""The command `stego benchmark`, once for real on a generated data set, and its refusals."""
+
+import json
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import scipy.io
+from flags import QUICK, TINY
+from PIL import Image
+from scipy.optimize import linear_sum_assignment
+
+from flows.cli.main import main
+from flows.demo.scenes import scene, scene_generator
+
+pytestmark = [pytest.mark.usefixtures("prefect"), pytest.mark.timeout(300)]
+TRAIN, VAL, SIDE = 12, 4, 48
+FLAGS = (*TINY, *QUICK, "--neighbors", "8", "--max-tokens", "2000", "--executor", "loop")
+
+
+def write_potsdam(folder: Path) -> None:
+    """Scenes with an infrared channel, as Potsdam's squares lie on disk."""
+    for kind in ("imgs", "gt"):
+        (folder / kind).mkdir(parents=True)
+    names = [f"{number}_0" for number in range(TRAIN + VAL)]
+    for number, name in enumerate(names):
+        image, labels = scene(scene_generator(1, number), (SIDE, SIDE))
+        rgbi = np.concatenate([image, image[..., :1]], axis=-1)
+        stored = np.where(labels == 255, 255, labels % 6).astype(np.uint8)
+        scipy.io.savemat(folder / f"imgs/{name}.mat", {"img": rgbi})
+        scipy.io.savemat(folder / f"gt/{name}.mat", {"gt": stored})
+    (folder / "labelled_train.txt").write_text("\n".join(names[:TRAIN]))
+    (folder / "labelled_test.txt").write_text("\n".join([*names[TRAIN:], "absent"]))
+
+
+class Finished(NamedTuple):
+    """What the command left and said."""
+
+    workspace: Path
+    shown: str
+
+    @property
+    def document(self) -> dict:
+        return json.loads((self.workspace / "reports/potsdam3/benchmark.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, prefect: None) -> Finished:
+    folder = tmp_path_factory.mktemp("benchmark")
+    write_potsdam(folder / "potsdam")
+    with redirect_stdout(StringIO()) as said:
+        main(
+            ["benchmark", "potsdam3", "--data", str(folder), "--workspace", str(folder / "ws"),
+             *FLAGS]
+        )  # fmt: skip
+    return Finished(folder / "ws", said.getvalue())
+
+
+class TestFinished:
+    def test_figures_are_those_of_masks_and_labels(self, finished: Finished) -> None:
+        current = json.loads((finished.workspace / "current.json").read_text())
+        masks = finished.workspace / "masks" / current["keys"]["masks"] / "potsdam3-val"
+        counts = np.zeros((3, 3), np.int64)
+        for path in sorted((finished.workspace / "prepared/potsdam3-val/labels").iterdir()):
+            labels, mask = np.asarray(Image.open(path)), np.asarray(Image.open(masks / path.name))
+            assert labels.shape == mask.shape == (64, 64)
+            known = labels != 255
+            np.add.at(counts, (labels[known], mask[known]), 1)
+        classes, clusters = linear_sum_assignment(counts, maximize=True)
+        ordered = counts[:, clusters[np.argsort(classes)]]
+        right = np.diag(ordered)
+        union = ordered.sum(0) + ordered.sum(1) - right
+        ours = finished.document["rows"][0]
+        assert ours["accuracy"] == pytest.approx(100 * right.sum() / counts.sum(), abs=0.01)
+        present = union > 0
+        expected = 100 * (right[present] / union[present]).mean()
+        assert ours["miou"] == pytest.approx(expected, abs=0.01)
+        assert finished.document["confusion"]["pixels"] == ordered.tolist()
+
+    def test_the_linear_probe_is_the_published_one(self, finished: Finished) -> None:
+        current = json.loads((finished.workspace / "current.json").read_text())
+        folder = finished.workspace / "scores" / current["scores"]["potsdam3-val"]
+        inputs = json.loads((folder / "potsdam3-val/manifest.json").read_text())["inputs"]
+        assert inputs["probe_refined"] == "crf"
+        fitted = (finished.workspace / inputs["probe"]).with_name("manifest.json")
+        probe = json.loads(fitted.read_text())
+        assert (probe["protocol"], probe["rows"]) == ("stego", 12)
+        assert finished.document["rows"][0]["linear_accuracy"] > 20
+
+    def test_the_table_has_ours_and_the_published(self, finished: Finished) -> None:
+        systems = [row["system"] for row in finished.document["rows"]]
+        assert systems[:3] == ["STEGO, here", "k-means on raw features, here", "STEGO"]
+        ours = finished.document["rows"][0]
+        assert f"{ours['accuracy']:.1f} / {ours['miou']:.1f}" in finished.shown
+        assert "77.0 / –" in finished.shown
+
+    def test_departures_are_said(self, finished: Finished) -> None:
+        said = " ".join(finished.shown.split())
+        assert "not as published: steps 12 (published: 5000)" in said
+        assert "not as published: backbone vit_tiny_patch16_224 with weights untrained" in said
+        assert "differs from the released code: the last step is kept" in said
+
+    def test_what_the_list_names_and_is_absent_is_listed(self, finished: Finished) -> None:
+        document = finished.document
+        assert document["images"] == {"train": TRAIN, "val": VAL}
+        assert document["unusable"] == 1
+        page = (finished.workspace / "reports/potsdam3/index.html").read_text()
+        assert "imgs/absent.mat" in page
+        assert "buildings and clutter" in page
+
+    def test_the_figure_is_a_picture(self, finished: Finished) -> None:
+        with Image.open(finished.workspace / "reports/potsdam3/confusion.png") as figure:
+            assert figure.format == "PNG"
+            assert min(figure.size) > 300
+            assert len(figure.convert("RGB").getcolors(2**24)) > 20
+
+    def test_again_computes_nothing(self, finished: Finished) -> None:
+        before = {p: p.stat().st_mtime_ns for p in finished.workspace.rglob("records/*.json")}
+        with redirect_stdout(StringIO()) as said:
+            main(
+                ["benchmark", "potsdam3", "--data", str(finished.workspace.parent / "potsdam"),
+                 "--workspace", str(finished.workspace), *FLAGS]
+            )  # fmt: skip
+        after = {p: p.stat().st_mtime_ns for p in finished.workspace.rglob("records/*.json")}
+        assert after == before
+        assert said.getvalue() == finished.shown
+
+
+class TestRefused:
+    @pytest.fixture
+    def refused(self, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+        def run(*arguments: str) -> str:
+            with pytest.raises(SystemExit) as exit_:
+                main(["benchmark", *arguments])
+            assert exit_.value.code == 2
+            said = " ".join(capsys.readouterr().err.split())
+            assert "Traceback" not in said
+            return said
+
+        return run
+
+    def test_an_absent_data_set(self, tmp_path: Path, refused: Callable[..., str]) -> None:
+        ws = ("--workspace", str(tmp_path / "ws"))
+        said = refused("cityscapes27", "--data", str(tmp_path / "none"), *ws)
+        assert said.count("error:") == 1
+        assert "put leftImg8bit/{train,val}/CITY/*_leftImg8bit.png and gtFine" in said
+
+    def test_an_unknown_name(self, tmp_path: Path, refused: Callable[..., str]) -> None:
+        said = refused("coco", "--data", str(tmp_path), "--workspace", str(tmp_path / "ws"))
+        assert "benchmark 'coco' is unknown; expected cocostuff27" in said
+
+    def test_no_place(self, tmp_path: Path, refused: Callable[..., str]) -> None:
+        assert "Missing option '--data'" in refused("potsdam3", "--workspace", str(tmp_path))

@@ -1,0 +1,66 @@
+"""What the masks' options make: the engine of the CRF, keys, the memory that is predicted."""
+
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import pytest
+
+from stego_core.masks.crf import Crf
+from stego_core.masks.densecrf import DenseCrf
+from tasks.images.decoding_memory import reading_memory
+from tasks.masks.segmenter import masks_key, predicted_memory, refiner
+from tasks.options import MasksOptions
+
+PYDENSECRF = MasksOptions(crf_engine="pydensecrf")
+# With Python 3.11, CI's, `make install` builds it: there it is never skipped.
+built = pytest.mark.skipif(
+    find_spec("pydensecrf") is None and sys.version_info >= (3, 12),
+    reason="pydensecrf2 is not installed: its Cython may not know this Python",
+)
+
+
+@built
+def test_the_engine_is_an_option() -> None:
+    assert refiner(MasksOptions()) == Crf(sharpness=1.0)
+    chosen = refiner(PYDENSECRF.model_copy(update={"crf_iterations": 3, "sharpness": 2.0}))
+    assert chosen == DenseCrf(iterations=3, sharpness=2.0)
+
+
+def test_another_engine_has_other_masks() -> None:
+    assert masks_key("c", PYDENSECRF) != masks_key("c", MasksOptions())
+
+
+MEASURE = """
+import sys
+import numpy as np
+from tasks.options import MasksOptions
+from tasks.masks.segmenter import refiner
+side, classes = 256, int(sys.argv[2])
+rng = np.random.default_rng(0)
+image = rng.integers(0, 256, (side, side, 3), np.uint8)
+scores = np.log(rng.dirichlet(np.ones(classes), (side, side))).astype(np.float32)
+scores = np.ascontiguousarray(scores.transpose(2, 0, 1))
+crf = refiner(MasksOptions(crf_engine=sys.argv[1], crf_iterations=2))
+crf.refine(scores[:, :8, :8], image[:8, :8])
+def held(name):
+    return 1024 * int(open("/proc/self/status").read().split(name)[1].split()[0])
+open("/proc/self/clear_refs", "w").write("5")
+before = held("VmRSS:")
+crf.refine(scores, image)
+print(held("VmHWM:") - before + scores.nbytes)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("classes", [3, 27])
+@pytest.mark.parametrize("engine", ["lattice", pytest.param("pydensecrf", marks=built)])
+def test_the_prediction_holds_on_noise(engine: str, classes: int) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", MEASURE, engine, str(classes)],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    pixels = 256**2
+    predicted = predicted_memory(pixels, classes, MasksOptions(crf_engine=engine))
+    assert int(ran.stdout) < predicted - reading_memory(pixels) - 12 * pixels
+    assert int(ran.stdout) > 0.4 * predicted
