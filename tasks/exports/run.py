@@ -84,7 +84,7 @@ def export(
     chosen = options or ExportOptions()
     writer_class = _writer(kind, chosen)
     named, summary = classes_file.current(workspace), Summary(workspace)
-    sources = _sources(summary, dumps, named.classes.shown())
+    sources = _sources(summary, dumps, named.classes.display_table())
     total = sum(int(source.index.manifest["images"]) for source in sources)
     shown = Progress(f"export {kind}", total, "images", tell=progress)
     target_folder.claim(out, kind, writer_class.names, _taken(workspace, sources, out))

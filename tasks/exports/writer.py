@@ -130,7 +130,7 @@ class LabelledImage:
         if dump is None:
             raise ImageError("its mask was made by an earlier version; make it with `stego masks`")
         own = MarginSums.of(self.clusters, self.margins, len(dump.pixels))
-        return float(uncertainty(own.own_doubt, own.shares(), dump))
+        return float(uncertainty(own.own_uncertainty, own.shares(), dump))
 
     @cached_property
     def content(self) -> bytes:

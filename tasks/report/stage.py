@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stego_core.errors import ImageError
-from stego_core.images.palette import coloured, overlay
-from stego_core.labels.class_names import ClassNames, rgb
+from stego_core.images.palette import coloured, overlay, rgb
+from stego_core.labels.class_names import ClassNames
 from stego_core.labels.void import VOID_BYTE
 from tasks.class_names import classes_file
 from tasks.corpus.index import IndexReader
@@ -104,7 +104,7 @@ def class_shares(summary: Summary) -> list[page.ClassShare]:
     if named is None:
         return []
     sure, entries = summary.sure(), named.classes.entries
-    shown, total = named.classes.shown()[: len(entries)], max(int(sure.pixels.sum()), 1)
+    shown, total = named.classes.display_table()[: len(entries)], max(int(sure.pixels.sum()), 1)
     rows = []
     for number in named.classes.kept():
         of = shown == number
