@@ -132,7 +132,7 @@ def training_crops(image: NDArray[np.uint8], side: int, five: bool) -> NDArray[n
     Five-crop as in STEGO: four corners and the centre at half the image's sides, each resized
     by its short side and centre-cropped; `five=False` takes the whole image instead.
     """
-    windows = crop_windows(*image.shape[:2], five=five)
+    windows = crop_windows(image.shape[0], image.shape[1], five)
     return np.stack([square(image[window.slices], side) for window in windows])
 
 
@@ -144,7 +144,7 @@ def crops_with_data(valid: NDArray[np.bool_], grid: int, five: bool) -> NDArray[
         grid: patches along a crop's side.
         five: as in `training_crops`.
     """
-    crops = [valid[window.slices] for window in crop_windows(*valid.shape, five=five)]
+    crops = [valid[window.slices] for window in crop_windows(valid.shape[0], valid.shape[1], five)]
     squares = [crop[inner_square(*crop.shape).slices] for crop in crops]
     return np.stack([patches_with_data(square, grid, grid) for square in squares])
 

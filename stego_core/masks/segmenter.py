@@ -168,7 +168,7 @@ def _data(image: NDArray[np.uint8], patch: int, view: Windows, valid: Mask | Non
     """(h, w) which patches hold data; None where all do, or none does."""
     if valid is None:
         return None
-    height, width = inference_size(*image.shape[:2], short=view.resolution, patch=patch)
+    height, width = inference_size(image.shape[0], image.shape[1], view.resolution, patch)
     data = patches_with_data(valid, height // patch, width // patch)
     return None if data.all() or not data.any() else data
 
@@ -183,7 +183,7 @@ def _tiled(
 
     `read` gets a window's pixels, and the window in patches.
     """
-    height, width = inference_size(*image.shape[:2], short=view.resolution, patch=patch)
+    height, width = inference_size(image.shape[0], image.shape[1], view.resolution, patch)
     resized, overlap = resize(image, height, width), view.tile_overlap // patch
     parts = windows(height // patch, width // patch, max(view.tile // patch, overlap + 1), overlap)
 
