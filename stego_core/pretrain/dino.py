@@ -91,9 +91,10 @@ class ProjectionHead(nn.Module):
             nn.GELU(),
             nn.Linear(hidden, bottleneck),
         )
-        for layer in self.layers[::2]:
-            nn.init.trunc_normal_(layer.weight, std=0.02)
-            nn.init.zeros_(layer.bias)
+        for layer in self.layers:
+            if isinstance(layer, nn.Linear):
+                nn.init.trunc_normal_(layer.weight, std=0.02)
+                nn.init.zeros_(layer.bias)
         self.prototypes = nn.Parameter(torch.randn(prototypes, bottleneck))
 
     def forward(self, features: Tensor) -> Tensor:

@@ -82,8 +82,8 @@ def quality(
     vectors = kmeans.unit(first - first.mean(axis=0)).astype(np.float32)
     runs = [kmeans.fit(vectors, CLUSTERS, generator, ITERATIONS) for _ in range(RESTARTS)]
     centroids = runs[kmeans.best(runs)].centroids
-    ids = [((side - first.mean(axis=0)) @ centroids.T).argmax(axis=1) for side in (first, second)]
-    return Quality(agreement(*ids, CLUSTERS), effective_rank(first))
+    one, other = (((x - first.mean(axis=0)) @ centroids.T).argmax(axis=1) for x in (first, second))
+    return Quality(agreement(one, other, CLUSTERS), effective_rank(first))
 
 
 def agreement(first: NDArray[np.integer], second: NDArray[np.integer], clusters: int) -> float:

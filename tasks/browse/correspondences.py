@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from stego_core.clustering.kmeans import unit
 from stego_core.clustering.projection import Plane
 from stego_core.errors import OptionError
-from stego_core.search.patch_map import Patch, PatchMap, crop_axes
+from stego_core.search.patch_map import Patch, PatchMap, crop_axes, patch_of
 from tasks.browse import gallery, patch_maps
 from tasks.corpus.index import IndexReader
 from tasks.engine import machine
@@ -232,13 +232,9 @@ def matches(
         match = int(drawn[each.place])
         entry = IndexReader(workspace, each.dump).entry(match)
         size = int(entry["height"]), int(entry["width"])
-        rows, columns = crop_axes(*size, grid[0], five=search.patches.tiles() > 1)
-        down, across = divmod(each.token, grid[1])
-        down, across = down + each.crop // 2 * grid[0], across + each.crop % 2 * grid[1]
-        corner = float(rows.starts[down]), float(columns.starts[across])
-        found.append(
-            Match(each.dump, match, Patch(*corner, rows.size, columns.size), each.similarity)
-        )
+        axes = crop_axes(*size, grid[0], five=search.patches.tiles() > 1)
+        patch = patch_of(axes, grid, each.crop, each.token)
+        found.append(Match(each.dump, match, patch, each.similarity))
     return found
 
 

@@ -83,7 +83,7 @@ class RecallWork:
         spans = rows.spans(neighbor_shard.BLOCK_ROWS)
         for ids, block in watch.each("read", rows.valid_blocks("pooled", spans)):
             with watch("infer"):
-                table = table.add(vectors, block, ids)
+                table = table.with_rows(vectors, block, ids)
         if dump not in rows.dumps:
             return table.ids[:, :RANKS]
         return table.self_first(rows.renumbered(own, self.queries)).ids[:, 1:]

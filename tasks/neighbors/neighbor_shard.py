@@ -108,7 +108,7 @@ class NeighborsWork:
         spans = self.rows.spans(BLOCK_ROWS, dumps)
         for ids, block in watch.each("read", self.rows.valid_blocks("pooled", spans)):
             with watch("infer"):
-                table = table.add(queries, block, ids, device)
+                table = table.with_rows(queries, block, ids, device)
             compared += len(ids)
         return table, compared
 

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from stego_core.images.geometry import training_crops
-from stego_core.search.patch_map import QUARTERS, PatchMap, crop_axes
+from stego_core.search.patch_map import QUARTERS, Patch, PatchMap, crop_axes, patch_of
 
 GRID, PATCH = 4, 8
 SIDE = GRID * PATCH
@@ -95,3 +95,11 @@ def test_a_whole_map_divides_the_image_evenly() -> None:
 def test_an_image_of_one_pixel_has_patches() -> None:
     found = PatchMap.stitched(np.ones((4, GRID, GRID, 2), np.float16), 1, 1)
     assert found.answer(found.unit[0, 0]).values.max() == pytest.approx(1)
+
+
+def test_a_patch_of_a_crop_lies_in_the_quarter_of_its_crop() -> None:
+    axes = crop_axes(40, 40, 2, five=True)  # quarters of 20 pixels, patches of 10
+    assert patch_of(axes, (2, 2), 0, 0) == Patch(0, 0, 0.25, 0.25)
+    assert patch_of(axes, (2, 2), 1, 2) == Patch(0.25, 0.5, 0.25, 0.25)
+    assert patch_of(axes, (2, 2), 2, 3) == Patch(0.75, 0.25, 0.25, 0.25)
+    assert patch_of(crop_axes(40, 40, 2, five=False), (2, 2), 0, 1) == Patch(0, 0.5, 0.5, 0.5)
