@@ -83,7 +83,7 @@ def export(
     """
     chosen = options or ExportOptions()
     writer_class = _writer(kind, chosen)
-    named, summary = classes_file.current(workspace), Summary(workspace)
+    named, summary = classes_file.current_names(workspace), Summary(workspace)
     sources = _sources(summary, dumps, named.classes.shown())
     total = sum(int(source.index.manifest["images"]) for source in sources)
     shown = Progress(f"export {kind}", total, "images", tell=progress)
@@ -158,7 +158,8 @@ def _sources(
             )
         manifest = folder.manifest()
         invalid = {int(row): why for row, why in manifest["invalid"].items()}
-        sure = MarginSums.from_document(manifest) if confidence_table.complete(folder) else None
+        known = confidence_table.has_confidence(folder)
+        sure = MarginSums.from_document(manifest) if known else None
         index = IndexReader(summary.workspace, dump)
         found.append(Source(index, folder.path, shown, invalid, sure))
     return found

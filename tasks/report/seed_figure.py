@@ -72,7 +72,7 @@ def others(table: NDArray[np.int64], query: int, crops: int) -> list[int]:
 
 def crop_picture(rows: FeatureRows, row: int) -> tuple[NDArray[np.uint8], str]:
     """The pixels of a feature row and the name of its image."""
-    number, place, crop = rows.place(row)
+    number, place, crop = rows.location(row)
     dump = rows.dumps[number]
     manifest = rows.manifest(dump)
     crops, side = int(manifest["crops"]), int(manifest["options"]["crop_size"])

@@ -100,7 +100,7 @@ def counts(summary: Summary, dump: str) -> page.DumpCounts:
 
 def class_shares(summary: Summary) -> list[page.ClassShare]:
     """Every class as people named it: colour, share of the pixels and confidence, in all dumps."""
-    named = classes_file.shown(summary.workspace)
+    named = classes_file.names_for_display(summary.workspace)
     if named is None:
         return []
     sure, entries = summary.sure(), named.classes.entries
@@ -134,7 +134,7 @@ def gallery(summary: Summary, dump: str) -> list[page.GalleryItem]:
 
 def least_certain(summary: Summary) -> list[page.GalleryItem]:
     """The images to look at first."""
-    if not confidence_table.kept(summary):
+    if not confidence_table.dumps_with_confidence(summary):
         return []
     found = confidence_table.least_certain(summary, DOUBTFUL)
     items = [(item, shown_images(summary, item.dump, [item.row])) for item in found]
@@ -143,7 +143,7 @@ def least_certain(summary: Summary) -> list[page.GalleryItem]:
 
 def shown_images(summary: Summary, dump: str, rows: Sequence[int]) -> list[page.GalleryItem]:
     """Images of a dump with mask, overlay and labels, in the colours that people gave."""
-    folder, named = summary.folder("masks", dump), classes_file.shown(summary.workspace)
+    folder, named = summary.folder("masks", dump), classes_file.names_for_display(summary.workspace)
     if folder is None or named is None:
         return []
     index = IndexReader(summary.workspace, dump)

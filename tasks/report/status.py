@@ -16,7 +16,7 @@ SCORE_NAMES = (
 
 def document(summary: Summary) -> dict[str, Any]:
     """All that a workspace holds, as `stego status --json` prints it."""
-    named = classes_file.shown(summary.workspace)
+    named = classes_file.names_for_display(summary.workspace)
     dumps = {}
     scores = {}
     for dump in summary.dumps:

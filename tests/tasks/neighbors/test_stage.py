@@ -664,8 +664,8 @@ class TestRows:
     def test_spans(self, workspace: Workspace) -> None:
         fill(workspace, originals=45, invalid=0.0)
         rows = among(workspace, *COUNTS)
-        assert np.concatenate(rows.spans(6)).tolist() == list(range(45))
-        some = rows.spans(6, ("b", "train"))
+        assert np.concatenate(rows.row_blocks(6)).tolist() == list(range(45))
+        some = rows.row_blocks(6, ("b", "train"))
         assert [len(span) for span in some] == [6, 6, 6, 6, 6, 1]
         assert np.concatenate(some).tolist() == [*range(20), *range(29, 40)]
-        assert rows.spans(6, ()) == []
+        assert rows.row_blocks(6, ()) == []
