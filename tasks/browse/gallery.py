@@ -71,7 +71,7 @@ def overview(workspace: Workspace) -> dict[str, Any]:
                 "matches": dump in searchable,
             }
         )
-    shown = named.classes.shown()
+    shown = named.classes.display_table()
     return {
         "workspace": workspace.storage.uri,
         "backbone": clusters.get("backbone", {}).get("name"),
@@ -160,7 +160,7 @@ def image(workspace: Workspace, dump: str, row: int) -> NDArray[np.uint8]:
 
 
 def mask(workspace: Workspace, dump: str, row: int) -> NDArray[np.uint8]:
-    """Stored cluster ids (H, W) uint8 of an image; `classes.shown()` tells what they count as.
+    """Stored cluster ids (H, W) uint8 of an image; `ClassNames.display_table` maps them.
 
     Raises:
         InputError: there is no such image, or it has no mask.
@@ -241,8 +241,13 @@ def _members(workspace: Workspace, cls: int | None) -> list[int] | None:
     """The clusters that count as a class."""
     if cls is None:
         return None
+<<<<<<< HEAD
     now = classes_file.current_names(workspace).classes
     shown = now.shown()
+=======
+    now = classes_file.current_names(workspace).classes
+    shown = now.display_table()
+>>>>>>> main
     members = [number for number in range(len(now.entries)) if shown[number] == cls]
     if not members:
         now.existing(cls)
