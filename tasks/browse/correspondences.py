@@ -147,7 +147,7 @@ def _nearest(
             best.setdefault(image, float(cosines[position]))
     nearest = []
     for image, cosine in list(best.items())[:k]:
-        owner, sampled, _ = searched.place(image * crops)
+        owner, sampled, _ = searched.location(image * crops)
         nearest.append((*_sampled_image(searched, dumps[owner], sampled), cosine))
     return nearest
 

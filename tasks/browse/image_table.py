@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tasks.corpus.index import IndexReader
 from tasks.masks import confidence_table
-from tasks.workspace import tables
+from tasks.workspace import layout, tables
 from tasks.workspace.ledger import Folder
 
 LEAST_SHARE = 0.005
@@ -69,7 +69,7 @@ class ImageTable:
         """From the table of confidence and the index."""
         shares = [f"share_{c}" for c in range(len(folder.manifest()["pixels"]))]
         names = [*confidence_table.IMAGE_COLUMNS, *shares]
-        path = f"{folder.path}/{confidence_table.TABLE}"
+        path = f"{folder.path}/{layout.CONFIDENCE_FILE}"
         columns = tables.read_columns(folder.storage, path, names)
         digests = chain.from_iterable(index.column("label_digest"))
         labelled = np.array([digest is not None for digest in digests], np.bool_)

@@ -92,7 +92,9 @@ class Labelling:
 
     def _ids(self, content: bytes, row: Entry) -> tuple[NDArray[np.int16], int]:
         if self.coco and self.taxonomy:
-            return label_decoding.ids_and_unnamed(content, self.max_pixels, self.taxonomy.drawn())
+            return label_decoding.ids_and_unnamed(
+                content, self.max_pixels, self.taxonomy.with_ids()
+            )
         return label_decoding.ids_and_unnamed(
             content, self.max_pixels, self.taxonomy, row.get("page")
         )

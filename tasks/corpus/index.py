@@ -154,7 +154,7 @@ class IndexReader:
         if manifest.get("coco"):
             path = drawn_label(self.dump, entry["image_id"])
             content = _read(self.workspace.storage, path, entry["label_digest"])
-            return class_ids(content, manifest["max_pixels"], taxonomy.drawn())
+            return class_ids(content, manifest["max_pixels"], taxonomy.with_ids())
         place = Storage(manifest.get("labels_root") or manifest["labels_uri"])
         content = _read(place, entry["label"], entry["label_digest"])
         return class_ids(content, manifest["max_pixels"], taxonomy, entry.get("page"))

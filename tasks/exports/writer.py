@@ -133,7 +133,7 @@ class LabelledImage:
         if dump is None:
             raise ImageError("its mask was made by an earlier version; make it with `stego masks`")
         image = MarginSums.of(self.clusters, self.margins, len(dump.pixels))
-        return float(uncertainty(image.own_doubt, image.shares(), dump))
+        return float(uncertainty(image.own_uncertainty, image.shares(), dump))
 
     @cached_property
     def content(self) -> bytes:
