@@ -241,13 +241,8 @@ def _members(workspace: Workspace, cls: int | None) -> list[int] | None:
     """The clusters that count as a class."""
     if cls is None:
         return None
-<<<<<<< HEAD
-    now = classes_file.current_names(workspace).classes
-    shown = now.shown()
-=======
     now = classes_file.current_names(workspace).classes
     shown = now.display_table()
->>>>>>> main
     members = [number for number in range(len(now.entries)) if shown[number] == cls]
     if not members:
         now.existing(cls)

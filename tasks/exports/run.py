@@ -84,17 +84,10 @@ def export(
         InputError: the folder is not free, there is no such dump, or no image can be exported.
         WorkspaceError: a dump has no masks.
     """
-<<<<<<< HEAD
-    chosen = options or ExportOptions()
-    writer_class = _writer(kind, chosen)
-    named, summary = classes_file.current_names(workspace), Summary(workspace)
-    sources = _sources(summary, dumps, named.classes.shown())
-=======
     options = options or ExportOptions()
     writer_class = _writer(kind, options)
     named, summary = classes_file.current_names(workspace), Summary(workspace)
     sources = _sources(summary, dumps, named.classes.display_table())
->>>>>>> main
     total = sum(int(source.index.manifest["images"]) for source in sources)
     bar = Progress(f"export {kind}", total, "images", tell=progress)
     target_folder.prepare(out, kind, writer_class.names, _reserved(workspace, sources, out))
@@ -170,12 +163,9 @@ def _sources(
             )
         manifest = folder.manifest()
         invalid = {int(row): why for row, why in manifest["invalid"].items()}
-<<<<<<< HEAD
-        known = confidence_table.has_confidence(folder)
-        sure = MarginSums.from_document(manifest) if known else None
-=======
-        sums = MarginSums.from_document(manifest) if confidence_table.has_confidence(folder) else None
->>>>>>> main
+        sums = (
+            MarginSums.from_document(manifest) if confidence_table.has_confidence(folder) else None
+        )
         index = IndexReader(summary.workspace, dump)
         sources.append(Source(index, folder.path, class_of, invalid, sums))
     return sources

@@ -86,15 +86,9 @@ def _values(row: ConfidenceRow, classes: int) -> dict[str, Any]:
     values: dict[str, Any] = {
         "row": row.row,
         **{name: row.entry[name] for name in ("image_id", "path", "height", "width")},
-<<<<<<< HEAD
-        "doubt": sums.own_doubt,
+        "doubt": sums.own_uncertainty,
         "margin": sums.margin,
-        "doubtful": sums.doubtful_share,
-=======
-        "doubt": sure.own_uncertainty,
-        "margin": sure.margin,
-        "doubtful": sure.uncertain_share,
->>>>>>> main
+        "doubtful": sums.uncertain_share,
     }
     for c in range(classes):
         pixels = int(sums.pixels[c])

@@ -56,11 +56,6 @@ def _query_row(rows: FeatureRows) -> int | None:
     return int(valid[np.argmin(np.abs(valid - target))])
 
 
-<<<<<<< HEAD
-def crop_picture(rows: FeatureRows, row: int) -> tuple[NDArray[np.uint8], str]:
-    """The pixels of a feature row and the name of its image."""
-    number, place, crop = rows.location(row)
-=======
 def _heats(patches: NDArray[np.float32], cells: list[tuple[int, int]]) -> NDArray[np.float32]:
     """Cosines (n, queries, h, w) of patches (n, h, w, C) with those of the first image at cells.
 
@@ -86,8 +81,7 @@ def other_images(nearest: NDArray[np.int64], query: int, crops: int) -> list[int
 
 def _crop_picture(rows: FeatureRows, row: int) -> tuple[NDArray[np.uint8], str]:
     """The pixels of a feature row, and a caption with its image's name."""
-    number, sampled, crop = rows.place(row)
->>>>>>> main
+    number, sampled, crop = rows.location(row)
     dump = rows.dumps[number]
     manifest = rows.manifest(dump)
     crops, side = int(manifest["crops"]), int(manifest["options"]["crop_size"])

@@ -106,62 +106,7 @@ def _scores(summary: Summary, dump: str) -> dict[str, Any] | None:
     return {"dump": dump, **{name: manifest["scores"].get(name) for name in SCORE_NAMES}}
 
 
-<<<<<<< HEAD
-def gallery(summary: Summary, dump: str) -> list[page.GalleryItem]:
-    """Images spread evenly over a dump."""
-    total = IndexReader(summary.workspace, dump).manifest["images"]
-    rows = np.unique(np.linspace(0, total - 1, min(GALLERY, total)).astype(np.int64))
-    return shown_images(summary, dump, rows.tolist())
-
-
-def least_certain(summary: Summary) -> list[page.GalleryItem]:
-    """The images to look at first."""
-    if not confidence_table.dumps_with_confidence(summary):
-        return []
-    found = confidence_table.least_certain(summary, DOUBTFUL)
-    items = [(item, shown_images(summary, item.dump, [item.row])) for item in found]
-    return [replace(shown[0], doubt=100 * item.doubt) for item, shown in items if shown]
-
-
-def shown_images(summary: Summary, dump: str, rows: Sequence[int]) -> list[page.GalleryItem]:
-    """Images of a dump with mask, overlay and labels, in the colours that people gave."""
-    folder, named = summary.folder("masks", dump), classes_file.names_for_display(summary.workspace)
-    if folder is None or named is None:
-        return []
-    index = IndexReader(summary.workspace, dump)
-    colours = named.classes.colours()
-    items = []
-    for row, entry in zip(rows, index.entries(np.asarray(rows, np.int64)), strict=True):
-        try:
-            image = index.image(entry).pixels
-            mask = image_codecs.decode_mask(
-                folder.storage.read(f"{folder.path}/{entry['image_id']}.png")
-            )
-            labels = index.labels(entry)
-        except (ImageError, FileNotFoundError):
-            continue  # it is in the quarantine table, with its reason
-        shown = coloured(mask, colours)
-        drawn = None if labels is None else coloured(labels, label_colours(index, named.classes))
-        blended = overlay(image, shown, covered=mask != VOID_BYTE)
-        items.append(page.GalleryItem(dump, row, entry["image_id"], image, shown, blended, drawn))
-    return items
-
-
-def label_colours(index: IndexReader, named: ClassNames) -> NDArray[np.uint8]:
-    """(classes, 3) uint8 of the labels: as the class of that name, grey where there is none."""
-    names = index.taxonomy().classes
-    table = np.full((len(names), 3), 128, np.uint8)
-    by_name = {named.entries[number].name: number for number in named.kept()}
-    for number, name in enumerate(names):
-        if name in by_name:
-            table[number] = named.colours()[by_name[name]]
-    return table
-
-
-def curves(summary: Summary) -> page.TrainingCurves | None:
-=======
 def _curves(summary: Summary) -> TrainingCurves | None:
->>>>>>> main
     """The head's training curve; None of an imported one."""
     head = summary.whole("head")
     if head is None or "imported" in head:

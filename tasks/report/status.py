@@ -19,30 +19,6 @@ DUMP_STAGES = ("features", "neighbors", "masks")
 
 def document(summary: Summary) -> dict[str, Any]:
     """All that a workspace holds, as `stego status --json` prints it."""
-<<<<<<< HEAD
-    named = classes_file.names_for_display(summary.workspace)
-    dumps = {}
-    scores = {}
-    for dump in summary.dumps:
-        corpus = summary.workspace.corpus(dump).manifest()
-        masks = summary.manifest("masks", dump) or {}
-        counts = ("images", "labelled", "quarantined", "megapixels")
-        dumps[dump] = {
-            **{name: corpus[name] for name in counts},
-            **LeftOutCounts.of(corpus).document(),
-            "stages": {
-                stage: summary.folder(stage, dump) is not None
-                for stage in ("features", "neighbors", "masks")
-            },
-            "masks": masks.get("masks", 0),
-            "flicker": masks.get("flicker"),
-            "drift": summary.current.get("drift", {}).get(dump),
-            "values": number_meaning.told(corpus),
-        }
-        scored = summary.scores(dump)
-        if scored:
-            scores[dump] = {name: scored["scores"].get(name) for name in SCORE_NAMES}
-=======
     named = classes_file.names_for_display(summary.workspace)
     clusters = summary.whole("clusters")
     dumps = {dump: _dump(summary, dump) for dump in summary.dumps}
@@ -52,7 +28,6 @@ def document(summary: Summary) -> dict[str, Any]:
         for dump, manifest in manifests.items()
         if manifest
     }
->>>>>>> main
     return {
         "workspace": summary.workspace.storage.uri,
         "stages": {
