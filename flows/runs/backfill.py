@@ -72,7 +72,9 @@ def backfill(
         if dumps:
             place = Workspace.open(workspace)
             current = place.current()  # before a lease is taken on it
-            refiner(built("masks", current["options"].get("masks", {})))  # a package may be missing
+            refiner(
+                built("masks", current.get("options", {}).get("masks", {}))
+            )  # a package may be missing
             with session(workspace, storage, run):
                 for options in dumps:
                     name = dump or default_dump(options.images)

@@ -94,7 +94,9 @@ class TestRoom:
 
 MEASURE = """
 import json, sys
-from tasks import corpus, images, machine
+from tasks.corpus import stage as corpus
+from tasks.engine import machine
+from tasks.images import decoding_memory, image_codecs
 from tasks.options import ComputeOptions
 from tasks.workspace.workspace import Workspace
 
@@ -135,12 +137,11 @@ def test_decoding_takes_no_more_than_was_predicted(tmp_path: Path) -> None:
         (tmp_path / mode.replace(";", "")).write_bytes(blank(mode, kind=kind))
     code = """
 from pathlib import Path
-from tasks import room
 worst = 0
 for path in sorted(Path(sys.argv[1]).iterdir()):
     content = path.read_bytes()
-    found = room.header(content)
-    taken = peak(lambda: images.decode(content, 10**9))
+    found = decoding_memory.header(content)
+    taken = peak(lambda: image_codecs.decode(content, 10**9))
     worst = max(worst, round(1000 * taken / found.decoding))
 print(json.dumps(worst))
 """
