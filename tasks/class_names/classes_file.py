@@ -93,7 +93,7 @@ def _on_record(workspace: Workspace) -> Named:
     stored = _stored(workspace, clusters_key)
     if stored:
         return _read(workspace, clusters_key, stored[-1])
-    classes = ClassNames.create(summary.found_names())
+    classes = ClassNames.create(summary.automatic_names())
     return Named(clusters_key, 0, "as found", classes, _stamp(clusters_key, 0, classes))
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from stego_core.errors import ImageError
 from stego_core.labels.class_names import ClassNames
 from tasks.exports.writer import LabelledImage, Writer
-from tasks.files import video_files
 from tasks.video.encoding import OverlayVideo
+from tasks.workspace import layout
 
 
 class Video(Writer):
@@ -46,6 +46,6 @@ class Video(Writer):
         folder = self.target.scratch.folder / f"videos-{len(self.videos)}"
         folder.mkdir()
         video = OverlayVideo(folder)
-        frames = video_files.folder_of(image.source.index.workspace, image.dump).manifest()
+        frames = image.source.index.workspace.folder(layout.FRAMES, image.dump).manifest()
         video.begin(self.classes, frames["fps"])
         return video

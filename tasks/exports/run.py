@@ -26,11 +26,11 @@ from tasks.exports.scratch_files import Scratch
 from tasks.exports.skipped_images import LeftOut
 from tasks.exports.voc import Voc
 from tasks.exports.writer import LabelledImage, Source, Target, Writer, legend
-from tasks.files import video_files
 from tasks.masks import confidence_table
 from tasks.options import ExportOptions
 from tasks.storage.storage import Storage
 from tasks.storage.uploads import Uploads
+from tasks.workspace import layout
 from tasks.workspace.summary import Summary
 from tasks.workspace.workspace import Workspace
 
@@ -194,7 +194,7 @@ def _write(
 
     with progress:
         for source in sources:
-            broken = unprepared(summary, video_files.STAGE, source.dump)
+            broken = unprepared(summary, layout.FRAMES, source.dump)
             for row in [*broken, *source.index.quarantine()]:
                 if not row["reason"].startswith(LABEL_REASON):
                     skip(source.dump, row["path"], row["reason"])

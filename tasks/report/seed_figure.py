@@ -21,10 +21,10 @@ SEED_NEIGHBOURS = 3
 def seed_figure(summary: Summary) -> page.SeedFigure | None:
     """Three query points and what corresponds to them, in the image and its neighbours."""
     keys = summary.keys
-    ready = [d for d in summary.current.get("dumps", []) if summary.folder("neighbors", d)]
+    ready = [d for d in summary.last_run.get("dumps", []) if summary.folder("neighbors", d)]
     if not ready or "features" not in keys:
         return None
-    rows = FeatureRows(summary.workspace, keys["features"], tuple(summary.current["dumps"]))
+    rows = FeatureRows(summary.workspace, keys["features"], tuple(summary.last_run["dumps"]))
     crops = int(rows.manifest(rows.dumps[0])["crops"])
     query = crops - 1 if rows.total >= crops else 0  # the centre crop of the first image
     valid = np.flatnonzero(rows.valid())

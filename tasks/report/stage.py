@@ -92,7 +92,7 @@ def counts(summary: Summary, dump: str) -> page.DumpCounts:
     names = ("images", "labelled", "quarantined", "megapixels")
     share = (summary.manifest("masks", dump) or {}).get("flicker")
     flicker = None if share is None else 100 * share
-    found = number_meaning.told(corpus)
+    found = number_meaning.remarks(corpus)
     lines = (*found["told"], *(f"warning: {line}" for line in found["warnings"]))
     numbers = {name: corpus[name] for name in names}
     return page.DumpCounts(dump, flicker=flicker, values="; ".join(lines), **numbers)
@@ -103,7 +103,7 @@ def class_shares(summary: Summary) -> list[page.ClassShare]:
     named = classes_file.shown(summary.workspace)
     if named is None:
         return []
-    sure, entries = summary.sure(), named.classes.entries
+    sure, entries = summary.margin_sums(), named.classes.entries
     shown, total = named.classes.shown()[: len(entries)], max(int(sure.pixels.sum()), 1)
     rows = []
     for number in named.classes.kept():

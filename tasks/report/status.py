@@ -32,8 +32,8 @@ def document(summary: Summary) -> dict[str, Any]:
             },
             "masks": masks.get("masks", 0),
             "flicker": masks.get("flicker"),
-            "drift": summary.current.get("drift", {}).get(dump),
-            "values": number_meaning.told(corpus),
+            "drift": summary.last_run.get("drift", {}).get(dump),
+            "values": number_meaning.remarks(corpus),
         }
         scored = summary.scores(dump)
         if scored:
@@ -64,5 +64,5 @@ def document(summary: Summary) -> dict[str, Any]:
         "imported": (summary.whole("clusters") or {}).get("imported"),
         "quarantine": quarantined(summary),
         "scores": scores,
-        "spread": summary.current.get("spread", {}),
+        "spread": summary.last_run.get("spread", {}),
     }
