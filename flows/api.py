@@ -78,7 +78,7 @@ class OpenWorkspace:
             InputError: it is something else.
             ImageError: the file cannot be read, or holds no data.
         """
-        return self.classes.shown()[self.clusters(self.picture(image))]
+        return self.classes.display_table()[self.clusters(self.picture(image))]
 
     def clusters(self, picture: Picture) -> NDArray[np.uint8]:
         """Cluster ids (H, W) uint8 of a picture, 255 where it holds no data."""

@@ -218,7 +218,7 @@ def _document(workspace: "Workspace", named: "Named") -> dict[str, Any]:
     """The classes, as `stego name --json` prints them."""
     from tasks.workspace.summary import Summary
 
-    counts_as = named.classes.shown()
+    counts_as = named.classes.display_table()
     shares = Summary(workspace).margin_sums().shares()
     classes = [
         {"id": number, **asdict(entry), "shown_as": int(counts_as[number]), "share": float(share)}

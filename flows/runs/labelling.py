@@ -6,7 +6,7 @@ from flows.reporting import run_record
 from flows.runs import stages
 from flows.runs.settings import built
 from stego_core.errors import OptionError
-from tasks.features import models
+from tasks.head import heads
 from tasks.options import ComputeOptions, MasksOptions, ScoresOptions
 from tasks.scores.spread import spread_over_seeds
 from tasks.workspace import layout
@@ -107,7 +107,7 @@ def baseline(labelling: Labelling, clusters_key: str) -> dict[str, str]:
     dumps = [name for name, _ in inputs["dumps"]]
     options = built("clusters", {**clusters["options"], "classes": class_count(clusters)})
     key = stages.clusters_flow(
-        labelling.location, inputs["features"], models.IDENTITY, dumps, options, labelling.compute
+        labelling.location, inputs["features"], heads.IDENTITY, dumps, options, labelling.compute
     )
     return {"baseline_clusters": key, "baseline_masks": labelling.masks_of(key)}
 

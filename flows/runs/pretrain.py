@@ -11,7 +11,7 @@ from flows.runs.index_dump import index_dump
 from flows.runs.session import session
 from tasks.corpus.listing import default_dump
 from tasks.engine import machine
-from tasks.features import models
+from tasks.features import backbones
 from tasks.options import ComputeOptions, CorpusOptions, PretrainOptions, StorageOptions
 from tasks.pretrain import stage as pretrain
 from tasks.workspace.workspace import Workspace
@@ -28,8 +28,8 @@ def pretrain_flow(
     """Train a backbone on a dump's images; returns its key, place and figures."""
     place = Workspace.open(workspace)
     machine.worker_device(compute_options)
-    spec = models.bring(
-        place, options.backbone, options.weights or models.UNTRAINED, None, options.seed
+    spec = backbones.fetch_backbone(
+        place, options.backbone, options.weights or backbones.UNTRAINED, None, options.seed
     )
     stage = pretrain.plan(place, dump, spec, options, compute_options)
     stages.run_stage(stage, compute_options, pretrain.finish)

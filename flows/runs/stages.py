@@ -17,7 +17,7 @@ from tasks.drift import stage as drift
 from tasks.engine import compute, machine, stop
 from tasks.engine.partition import compute_partition, progressing
 from tasks.engine.stage import Finish, Stage
-from tasks.features import models
+from tasks.features import backbones
 from tasks.features import stage as features
 from tasks.features.rows import FeatureRows, feature_rows
 from tasks.head import stage as head
@@ -110,10 +110,10 @@ def features_flow(
     place = Workspace.open(workspace)
     device = machine.worker_device(compute_options)
     if backbone:
-        spec = models.BackboneSpec(**backbone)
+        spec = backbones.BackboneSpec(**backbone)
     else:
-        weights = options.weights or models.TIMM
-        brought = models.bring(place, options.backbone, weights, options.layer)
+        weights = options.weights or backbones.TIMM
+        brought = backbones.fetch_backbone(place, options.backbone, weights, options.layer)
         spec = replace(brought, precision=compute.precision(options.precision, compute_options))
     run_stage(features.plan(place, dump, options, spec, device), compute_options)
     return features.features_key(options, spec)

@@ -14,8 +14,8 @@ from stego_core.search.patch_map import Patch, PatchMap, crop_axes
 from tasks.browse import gallery, patch_maps
 from tasks.corpus.index import IndexReader
 from tasks.engine import machine
-from tasks.features import models
 from tasks.features.rows import FeatureRows
+from tasks.head import heads
 from tasks.masks.segmenter import segmenter_spec
 from tasks.options import MasksOptions
 from tasks.patch_index import patch_search
@@ -256,7 +256,7 @@ def code_space(workspace: Workspace, sample: int = 2000) -> CodeSpace:
 def _code_space(workspace: Workspace, clusters: str, sample: int) -> CodeSpace:
     generator = np.random.default_rng(SEED)
     spec = segmenter_spec(workspace, clusters, MasksOptions())
-    head = models.head(workspace.storage, spec.head_key, "auto")
+    head = heads.load_head(workspace.storage, spec.head_key, "auto")
     images = _drawn(workspace, generator)
     each = -(-sample // len(images))
     codes, places = [], []

@@ -70,7 +70,7 @@ def overview(workspace: Workspace) -> dict[str, Any]:
                 "matches": dump in searchable,
             }
         )
-    shown = named.classes.shown()
+    shown = named.classes.display_table()
     return {
         "workspace": workspace.storage.uri,
         "backbone": clusters.get("backbone", {}).get("name"),
@@ -159,7 +159,7 @@ def image(workspace: Workspace, dump: str, row: int) -> NDArray[np.uint8]:
 
 
 def mask(workspace: Workspace, dump: str, row: int) -> NDArray[np.uint8]:
-    """Stored cluster ids (H, W) uint8 of an image; `classes.shown()` tells what they count as.
+    """Stored cluster ids (H, W) uint8 of an image; `ClassNames.display_table` maps them.
 
     Raises:
         InputError: there is no such image, or it has no mask.
@@ -241,7 +241,7 @@ def _members(workspace: Workspace, cls: int | None) -> list[int] | None:
     if cls is None:
         return None
     now = classes_file.current(workspace).classes
-    shown = now.shown()
+    shown = now.display_table()
     members = [number for number in range(len(now.entries)) if shown[number] == cls]
     if not members:
         now.existing(cls)

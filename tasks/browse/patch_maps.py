@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from stego_core.masks.segmenter import Windows, image_features
 from stego_core.search.patch_map import QUARTERS, PatchMap
 from tasks.corpus.index import IndexReader
-from tasks.features import models
+from tasks.features import backbones
 from tasks.features.rows import FeatureRows
 from tasks.masks.segmenter import segmenter_spec
 from tasks.options import MasksOptions
@@ -113,18 +113,18 @@ def _embedded(workspace: Workspace, clusters: str, dump: str, row: int) -> Patch
     image = index.image(index.entry(row))
     spec, view = _read_as(Summary(workspace))
     with _computing:
-        backbone = models.backbone(workspace.storage, spec, "auto")
+        backbone = backbones.load_backbone(workspace.storage, spec, "auto")
         return PatchMap.whole(image_features(image.pixels, backbone, view, image.valid))
 
 
-def _read_as(summary: Summary) -> tuple[models.BackboneSpec, Windows]:
+def _read_as(summary: Summary) -> tuple[backbones.BackboneSpec, Windows]:
     """The backbone, and how images are looked at."""
     options = summary.last_run.get("options", {})
     for dump in summary.last_run.get("dumps", []):
         if made := summary.manifest("features", dump):
             side = int(made["options"]["crop_size"])
             short = 2 * side if made["crops"] > 1 else side
-            return models.BackboneSpec(**made["backbone"]), Windows(short, side, 0)
+            return backbones.BackboneSpec(**made["backbone"]), Windows(short, side, 0)
     masks = MasksOptions(**options.get("masks", {}))
     spec = segmenter_spec(summary.workspace, summary.require("clusters"), masks)
     return spec.backbone, spec.view()

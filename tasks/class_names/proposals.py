@@ -77,7 +77,7 @@ def from_previous(summary: Summary) -> tuple[list[Proposal], dict[str, str]]:
     before = classes_file.previous(summary.workspace)
     if before is None:
         raise InputError("the classes of earlier clusters are not in classes.toml; name some first")
-    kept, shown = before.classes.kept(), before.classes.shown()
+    kept, shown = before.classes.kept(), before.classes.display_table()
     names = [before.classes.entries[number].name for number in kept]
     rows = np.full(256, -1, np.int16)  # of the confusion matrix, by shown id
     rows[kept] = np.arange(len(kept))

@@ -14,8 +14,8 @@ from stego_core.head.mean_shift import CLUSTERING, mean_shift, sampling_weights
 from tasks.engine import machine
 from tasks.engine.stage import Stopwatch
 from tasks.engine.steps import Step
-from tasks.features import models
 from tasks.features.rows import FeatureRows
+from tasks.head import heads
 from tasks.storage.storage import Storage
 from tasks.workspace import arrays
 from tasks.workspace.ledger import Folder, Record
@@ -49,7 +49,7 @@ class CodesWork:
             patches = self.rows.read("patches", rows)
             valid = self.rows.read("valid", rows)
         storage = self.rows.workspace.storage
-        head = models.head(storage, self.head_key, self.device)
+        head = heads.load_head(storage, self.head_key, self.device)
         with watch("infer"), torch.inference_mode():
             codes = np.stack(
                 [

@@ -12,9 +12,9 @@ from stego_core.errors import CapacityError
 from tasks.clusters.code_sample import SHARD_ROWS, CodesWork, drawn_codes, tokens_per_row
 from tasks.engine.stage import Stage, Stopwatch
 from tasks.engine.steps import Step
-from tasks.features import models
 from tasks.features.enough_images import classes_problem
 from tasks.features.rows import FeatureRows
+from tasks.head import heads
 from tasks.options import ClustersOptions
 from tasks.storage.storage import Storage
 from tasks.workspace import arrays, keys, layout, tables
@@ -145,14 +145,14 @@ def plan_codes(
     folder = workspace.folder(layout.codes(base))
     if folder.finished:
         return None
-    head = models.head(workspace.storage, head_key, "cpu")
+    head = heads.load_head(workspace.storage, head_key, "cpu")
     depth = int(head(torch.zeros(1, 1, rows.shape()[2])).shape[-1])
     tokens = tokens_per_row(rows, depth, options.max_tokens)
     sampled = Layout((rows.total * tokens, depth), "float32", SHARD_ROWS * tokens, tokens)
     arrays.create(workspace.storage, folder.path, {"codes": sampled})
     work = CodesWork(rows, head_key, folder.path, tokens, options.seed, device)
     shards = arrays.shard_count(rows.total, SHARD_ROWS)
-    title = "codes" if head_key != models.IDENTITY else "codes (raw features)"
+    title = "codes" if head_key != heads.IDENTITY else "codes (raw features)"
     return Stage(folder, title, "crops", rows.total, shards, work, {"stage": "codes"})
 
 
@@ -205,7 +205,7 @@ def plan_restarts(rows: FeatureRows, head_key: str, options: ClustersOptions) ->
     codes = arrays.open_array(workspace.storage, layout.codes(base), "codes")
     # The codes as read and those of valid rows; a few samples are small beside them.
     memory = 3 * codes.nbytes
-    title = "k-means" if head_key != models.IDENTITY else "k-means (raw features)"
+    title = "k-means" if head_key != heads.IDENTITY else "k-means (raw features)"
     count = options.restarts
     return Stage(folder, title, "restarts", count, count, work, {"stage": "restarts"}, memory)
 
@@ -234,7 +234,7 @@ def plan(rows: FeatureRows, head_key: str, options: ClustersOptions) -> Stage | 
         **choice(rows, folder.path, options),
     }
     work = ClustersWork(workspace.storage, folder.path, restarts["best"])
-    title = "clusters" if head_key != models.IDENTITY else "clusters (raw features)"
+    title = "clusters" if head_key != heads.IDENTITY else "clusters (raw features)"
     codes = arrays.open_array(workspace.storage, layout.codes(folder.path), "codes")
     return Stage(folder, title, "clusterings", 1, 1, work, manifest, 3 * codes.nbytes)
 

@@ -64,7 +64,7 @@ class LabelSource:
             return WITHOUT_LABEL
         page, taxonomy = row.get("page"), self.taxonomy
         if self.coco and taxonomy:
-            page, taxonomy = None, taxonomy.drawn()
+            page, taxonomy = None, taxonomy.with_ids()
         try:
             content = self._content(self.root, row, size)
             with memory.for_decoding(path, content, self.max_pixels):

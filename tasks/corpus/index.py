@@ -150,7 +150,7 @@ class IndexReader:
         path = entry["label"]
         if manifest.get("coco"):
             storage, path = self.workspace.storage, layout.label(self.dump, entry["image_id"])
-            taxonomy, page = taxonomy.drawn(), None
+            taxonomy, page = taxonomy.with_ids(), None
         content = _read_indexed(storage, path, entry["label_digest"])
         return class_ids(content, manifest["max_pixels"], taxonomy, page)
 

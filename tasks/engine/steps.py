@@ -1,6 +1,7 @@
 """Work cut into steps, whoever runs them; and a plain loop that does."""
 
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -22,6 +23,26 @@ class Step:
 
     call: Callable[..., Any]
     gpu: bool = False
+
+
+class CpuWork(ABC):
+    """Work on shards in one step, on a CPU."""
+
+    @abstractmethod
+    def shard(self, shard: int) -> Any:
+        """Compute a shard, store its data, then its record."""
+
+    def steps(self) -> Sequence[Step]:
+        """The only step."""
+        return [Step(self.shard)]
+
+
+class GpuWork(CpuWork):
+    """Work on shards in one step, on a GPU where there is one."""
+
+    def steps(self) -> Sequence[Step]:
+        """The only step."""
+        return [Step(self.shard, gpu=True)]
 
 
 class Executor(Protocol):

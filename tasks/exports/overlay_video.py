@@ -42,10 +42,10 @@ class Video(Writer):
         }
 
     def _video(self, image: LabelledImage) -> OverlayVideo:
-        """The videos of an image's dump, begun."""
-        folder = self.target.scratch.folder / f"videos-{len(self.videos)}"
+        """The videos of an image's dump; what is open when the export ends is closed."""
+        folder = self.target.folder / f"videos-{len(self.videos)}"
         folder.mkdir()
-        video = OverlayVideo(folder)
         frames = image.source.index.workspace.folder(layout.FRAMES, image.dump).manifest()
-        video.begin(self.classes, frames["fps"])
+        video = OverlayVideo(folder, self.classes, frames["fps"])
+        self.target.on_exit.callback(video.abort)
         return video

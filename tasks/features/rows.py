@@ -15,7 +15,7 @@ from tasks.workspace import arrays, layout
 from tasks.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
-    from tasks.features.models import BackboneSpec
+    from tasks.features.backbones import BackboneSpec
 
 MIB = 2**20
 SHARDS_AHEAD = 2
@@ -66,7 +66,7 @@ class FeatureRows:
 
     def backbone(self) -> "BackboneSpec":
         """The backbone that made them."""
-        from tasks.features.models import BackboneSpec  # torch takes seconds, and rows need none
+        from tasks.features.backbones import BackboneSpec  # torch takes seconds, and rows need none
 
         return BackboneSpec(**self.manifest(self.dumps[0])["backbone"])
 

@@ -90,9 +90,9 @@ def _values(row: Row, classes: int) -> dict[str, Any]:
     values: dict[str, Any] = {
         "row": row.row,
         **{name: row.entry[name] for name in ("image_id", "path", "height", "width")},
-        "doubt": sure.own_doubt,
+        "doubt": sure.own_uncertainty,
         "margin": sure.margin,
-        "doubtful": sure.doubtful_share,
+        "doubtful": sure.uncertain_share,
     }
     for c in range(classes):
         pixels = int(sure.pixels[c])

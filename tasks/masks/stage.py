@@ -19,7 +19,8 @@ from stego_core.video.smoothing import Frame, smoothed
 from tasks.corpus.index import Entry, IndexReader
 from tasks.engine.stage import Stage, Stopwatch
 from tasks.engine.steps import Step
-from tasks.features import models
+from tasks.features import backbones
+from tasks.head import heads
 from tasks.images import image_codecs as images
 from tasks.masks import confidence_table
 from tasks.masks.segmenter import (
@@ -191,7 +192,7 @@ def plan(
         OptionError: the CRF's package is not installed.
     """
     spec = segmenter_spec(workspace, clusters_key, options)
-    baseline = spec.head_key == models.IDENTITY
+    baseline = spec.head_key == heads.IDENTITY
     corpus = workspace.corpus(dump).manifest()
     folder = Folder(workspace.storage, masks_path(clusters_key, options, dump))
     folder.plan({"index": corpus["index"], "dump": dump})
@@ -217,7 +218,9 @@ def plan(
     title = f"masks {dump}" + (" (raw features)" if baseline else "")
     shards = -(-corpus["images"] // shard_images(options))
     refining = predicted_memory(corpus["largest"], len(spec.centroids()), options)
-    memory = models.memory(spec.backbone, tokens_at_once(options, spec.backbone.patch), refining)
+    memory = backbones.backbone_memory(
+        spec.backbone, tokens_at_once(options, spec.backbone.patch), refining
+    )
     count = corpus["images"]
     return Stage(folder, title, "images", count, shards, work, manifest, memory)
 
@@ -241,7 +244,7 @@ def finish(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
     masks = sum(record.results["masks"] for record in records)
     pairs = [Flicker(*record.results.get("flicker", ())) for record in records]
     restless = sum(pairs, Flicker())
-    if stage.manifest["inputs"]["head"] != models.IDENTITY:
+    if stage.manifest["inputs"]["head"] != heads.IDENTITY:
         confidence_table.join(stage.folder, stage.shards, sure)
     return stage.finish(
         seconds,

@@ -71,9 +71,7 @@ def write(
         "matching": scored["matching"]["stego"],
     }
     content = json.dumps(document, indent=1, ensure_ascii=False).encode()
-    png = charts.confusion_png(
-        matrix.counts, matrix.true_names, matrix.predicted_names, matrix.ious
-    )
+    png = charts.confusion_png(matrix)
     workspace.storage.write(f"{folder}/{DOCUMENT}", content)
     workspace.storage.write(f"{folder}/{FIGURE}", png)
     return {

@@ -21,8 +21,8 @@ from tasks.engine import checkpoints, machine
 from tasks.engine.stage import Stage, Stopwatch
 from tasks.engine.steps import Step
 from tasks.engine.training_loop import TrainingLoop
-from tasks.features import models
 from tasks.features.rows import FeatureRows, PatchCache
+from tasks.head import heads
 from tasks.options import ComputeOptions
 from tasks.scores.quick_probe import PROBE_FILE
 from tasks.workspace import arrays, keys, layout, tables
@@ -124,7 +124,7 @@ class PixelProbeWork:
     def fit(self, shard: int) -> Record:
         """Fit to the end from the newest checkpoint, then store the probe."""
         watch, device = Stopwatch(), machine.device(self.device)
-        head = models.head(self.rows.workspace.storage, self.head_key, device)
+        head = heads.load_head(self.rows.workspace.storage, self.head_key, device)
         trained: Any = head.head if isinstance(head, MeanShiftHead) else head
         with watch("read"):
             labelled = LabelledRows(self.rows)

@@ -13,8 +13,8 @@ from tasks.corpus.index import IndexReader
 from tasks.engine import machine
 from tasks.engine.stage import Stage, Stopwatch
 from tasks.engine.steps import Step
-from tasks.features import models
 from tasks.features.rows import FeatureRows
+from tasks.head import heads
 from tasks.workspace import arrays, keys, layout, tables
 from tasks.workspace.ledger import Folder, Record
 from tasks.workspace.workspace import Workspace
@@ -95,7 +95,7 @@ class ProbeWork:
         first = int(self.rows.offsets()[number]) + place * crops
         patches = self.rows.read("patches", np.arange(first, first + crops))
         grid = (patches.shape[1], patches.shape[2])
-        head = models.head(self.rows.workspace.storage, self.head_key, self.device)
+        head = heads.load_head(self.rows.workspace.storage, self.head_key, self.device)
         with torch.inference_mode():
             features = torch.from_numpy(patches.astype(np.float32)).to(machine.device(self.device))
             codes = head(features).flatten(0, 2).cpu().numpy()

@@ -21,9 +21,10 @@ from tasks.corpus.index import IndexReader
 from tasks.engine.progress import Event, listening
 from tasks.engine.stage import Stage
 from tasks.engine.steps import LoopExecutor
-from tasks.features import image_sample, models
+from tasks.features import backbones, image_sample
 from tasks.features import stage as features
 from tasks.features.rows import FeatureRows, PatchCache
+from tasks.head import heads
 from tasks.head import stage as head
 from tasks.head.mean_shift_reader import ShiftedImages
 from tasks.neighbors import stage as neighbors
@@ -67,7 +68,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory, make_corpus: Callable[..., Pa
     workspace = Workspace.create(str(folder / "ws"))
     index(workspace, "first", make_corpus(folder / "a", IMAGES, size=(64, 80)))
     index(workspace, "second", make_corpus(folder / "b", NEW, first=50, size=(64, 80)))
-    spec = models.bring(workspace, OPTIONS.backbone, OPTIONS.weights or models.TIMM, OPTIONS.layer)
+    spec = backbones.fetch_backbone(workspace, OPTIONS.backbone, "untrained", OPTIONS.layer)
     for dump in ("first", "second"):
         compute(features.plan(workspace, dump, OPTIONS, spec, "cpu")).finish(0.0, 1)
     return FeatureRows(workspace, features.features_key(OPTIONS, spec), ("first", "second"))
@@ -200,15 +201,15 @@ class TestHead:
 
 def finished(rows: FeatureRows, options: ClustersOptions) -> dict[str, Any]:
     """The manifest of clusters made from the codes that are there."""
-    restarts = compute(clusters.plan_restarts(rows, models.IDENTITY, options))
+    restarts = compute(clusters.plan_restarts(rows, heads.IDENTITY, options))
     clusters.finish_restarts(restarts, 0.0, options.restarts)
-    return clusters.finish(compute(clusters.plan(rows, models.IDENTITY, options)), 0.0, 1)
+    return clusters.finish(compute(clusters.plan(rows, heads.IDENTITY, options)), 0.0, 1)
 
 
 class TestClusters:
     def test_lowest_inertia_wins(self, rows: FeatureRows) -> None:
         options = ClustersOptions(classes=3, restarts=4)
-        compute(clusters.plan_codes(rows, models.IDENTITY, options, "cpu")).finish(0.0, 1)
+        compute(clusters.plan_codes(rows, heads.IDENTITY, options, "cpu")).finish(0.0, 1)
         manifest = finished(rows, options)
         assert len(manifest["inertias"]) == 4
         assert manifest["inertias"][manifest["best"]] == min(manifest["inertias"])
@@ -216,17 +217,17 @@ class TestClusters:
 
     def test_the_codes_say_how_many_classes(self, rows: FeatureRows) -> None:
         options = ClustersOptions(classes="auto", max_classes=5, restarts=2)
-        compute(clusters.plan_codes(rows, models.IDENTITY, options, "cpu")).finish(0.0, 1)
-        planned = clusters.plan_stability(rows, models.IDENTITY, options)
+        compute(clusters.plan_codes(rows, heads.IDENTITY, options, "cpu")).finish(0.0, 1)
+        planned = clusters.plan_stability(rows, heads.IDENTITY, options)
         found = clusters.finish_stability(compute(planned), 0.0, 4)
         curve = dict(found["curve"])
         assert list(curve) == [2, 3, 4, 5]
         assert found["classes"] == stability.proposed(curve)
-        assert clusters.plan_stability(rows, models.IDENTITY, options) is None
+        assert clusters.plan_stability(rows, heads.IDENTITY, options) is None
         manifest = finished(rows, options)
         assert manifest["classes"] == found["classes"]
         assert manifest["stability"] == found["curve"]
-        key = clusters.clusters_key(rows, models.IDENTITY, options)
+        key = clusters.clusters_key(rows, heads.IDENTITY, options)
         stored = tables.read_tensors(
             rows.workspace.storage, f"clusters/{key}/{clusters.CENTROIDS_FILE}"
         )
@@ -238,11 +239,11 @@ class TestClusters:
 
     def test_a_number_of_classes_asks_nothing(self, rows: FeatureRows) -> None:
         options = ClustersOptions(classes=3)
-        assert clusters.plan_stability(rows, models.IDENTITY, options) is None
+        assert clusters.plan_stability(rows, heads.IDENTITY, options) is None
 
     def test_codes_are_drawn_per_row(self, rows: FeatureRows) -> None:
         options = ClustersOptions(classes=3, max_tokens=256)
-        stage = compute(clusters.plan_codes(rows, models.IDENTITY, options, "cpu"))
+        stage = compute(clusters.plan_codes(rows, heads.IDENTITY, options, "cpu"))
         codes = arrays.read_rows(rows.workspace.storage, stage.folder.path, "codes", slice(None))
         assert codes.shape == (rows.total * (256 // rows.total), 192)
         np.testing.assert_allclose(np.linalg.norm(codes, axis=1), 1, atol=1e-5)

@@ -60,7 +60,7 @@ class TestClasses:
         page.click("#merge")
         self.revision(page, start + 3)
         assert len(page.names()) == len(before) - 1
-        assert classes_file.current(copied).classes.shown()[1] == into
+        assert classes_file.current(copied).classes.display_table()[1] == into
         page.click(".parts .apart")
         self.revision(page, start + 4)
         page.browser.execute_script("document.querySelectorAll('#legend .tick')[3].click()")

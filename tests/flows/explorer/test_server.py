@@ -209,7 +209,7 @@ class TestChanging:
         assert change(asked, "classes/recolour", id=0, colour="#A0B0C0").status_code == 200
         merged = change(asked, "classes/merge", ids=[second["id"]], into=first["id"])
         assert merged.json()["classes"][second["id"]]["merged_into"] == first["id"]
-        assert classes_file.current(own).classes.shown()[second["id"]] == first["id"]
+        assert classes_file.current(own).classes.display_table()[second["id"]] == first["id"]
         apart = change(asked, "classes/merge", ids=[second["id"]], into=None).json()
         assert apart["classes"][second["id"]]["merged_into"] is None
         assert change(asked, "classes/ignore", ids=[3], ignored=True).json()["classes"][3][

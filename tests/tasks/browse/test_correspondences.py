@@ -15,8 +15,9 @@ from stego_core.errors import ImageError, InputError, OptionError
 from stego_core.images.geometry import training_crops
 from tasks.browse import correspondences, gallery, patch_maps
 from tasks.corpus.index import IndexReader
-from tasks.features import models
+from tasks.features import backbones
 from tasks.features.rows import FeatureRows
+from tasks.head import heads
 from tasks.patch_index import stage as patches
 from tasks.storage import run_cache
 from tasks.storage.threads import ContextThreadPool
@@ -45,7 +46,7 @@ def crop_features(workspace: Workspace, dump: str, row: int) -> NDArray[np.float
     crops = training_crops(index.image(index.entry(row)).pixels, SIDE, True)
     rows = patch_maps.feature_rows_of(workspace, dump)
     assert rows is not None
-    backbone = models.backbone(workspace.storage, rows.backbone(), "cpu")
+    backbone = backbones.load_backbone(workspace.storage, rows.backbone(), "cpu")
     return np.asarray(backbone.features(crops).astype(np.float16), np.float32)
 
 
@@ -211,7 +212,7 @@ class TestCodeSpace:
         assert 0 < space.explained <= 1
         point = space.points[40]
         image = patch_maps.quick(workspace, point.dump, point.row)
-        head = models.head(workspace.storage, HEAD, "cpu")
+        head = heads.load_head(workspace.storage, HEAD, "cpu")
         codes = head(torch.from_numpy(image.features[None].astype(np.float32)))[0].numpy()
         place = image.at(
             point.patch.y + point.patch.height / 2, point.patch.x + point.patch.width / 2

@@ -67,7 +67,7 @@ class TestPage:
         for item in page.items:
             sure = counted(workspace, item.dump, item.row)
             assert item.margin == pytest.approx(sure.margin, abs=1e-5)
-            assert item.doubtful == pytest.approx(sure.doubtful_share, abs=1e-5)
+            assert item.doubtful == pytest.approx(sure.uncertain_share, abs=1e-5)
             assert (item.height, item.width) == gallery.mask(workspace, item.dump, item.row).shape
             assert item.share is None
             assert gallery.item(workspace, item.dump, item.row) == item

@@ -12,7 +12,7 @@ from stego_core.images.geometry import square_labels, training_crops
 from tasks.corpus import stage as corpus
 from tasks.engine.stage import Stage
 from tasks.engine.steps import LoopExecutor
-from tasks.features import models
+from tasks.features import backbones
 from tasks.features import stage as features
 from tasks.features.rows import FeatureRows
 from tasks.head import stage as head
@@ -58,7 +58,7 @@ def rows(folder: Path) -> FeatureRows:
         taxonomy=str(folder / "taxonomy.json"),
     )
     corpus.finish(workspace, compute(corpus.plan(workspace, "train", options)), 0.0, 1)
-    spec = models.bring(workspace, OPTIONS.backbone, "untrained", OPTIONS.layer)
+    spec = backbones.fetch_backbone(workspace, OPTIONS.backbone, "untrained", OPTIONS.layer)
     compute(features.plan(workspace, "train", OPTIONS, spec, "cpu")).finish(0.0, 1)
     return FeatureRows(workspace, features.features_key(OPTIONS, spec), ("train",))
 
