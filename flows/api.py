@@ -133,7 +133,7 @@ def open_workspace(location: str, device: str = "auto") -> OpenWorkspace:
     clusters = summary.require("clusters")
     options = MasksOptions(**summary.last_run["options"].get("masks", {}))
     spec = segmenter_spec(workspace, clusters, options)
-    named = classes.current(workspace).classes
+    named = classes.current_names(workspace).classes
     manifests = [
         workspace.corpus(dump).manifest() for dump in number_meaning.earlier_dumps(workspace)
     ]

@@ -86,7 +86,7 @@ def export(
     """
     options = options or ExportOptions()
     writer_class = _writer(kind, options)
-    named, summary = classes_file.current(workspace), Summary(workspace)
+    named, summary = classes_file.current_names(workspace), Summary(workspace)
     sources = _sources(summary, dumps, named.classes.display_table())
     total = sum(int(source.index.manifest["images"]) for source in sources)
     bar = Progress(f"export {kind}", total, "images", tell=progress)
@@ -163,7 +163,9 @@ def _sources(
             )
         manifest = folder.manifest()
         invalid = {int(row): why for row, why in manifest["invalid"].items()}
-        sums = MarginSums.from_document(manifest) if confidence_table.complete(folder) else None
+        sums = (
+            MarginSums.from_document(manifest) if confidence_table.has_confidence(folder) else None
+        )
         index = IndexReader(summary.workspace, dump)
         sources.append(Source(index, folder.path, class_of, invalid, sums))
     return sources

@@ -218,7 +218,7 @@ class PatchSearch:
         ]
 
     def _patch(self, row: int, token: int, similarity: float) -> PatchHit:
-        number, image, crop = self.patches.rows.place(row)
+        number, image, crop = self.patches.rows.location(row)
         return PatchHit(self.patches.rows.dumps[number], image, crop, token, float(similarity))
 
     def _features(self, rows: NDArray[np.int64]) -> NDArray[np.float16]:

@@ -81,7 +81,7 @@ def other_images(nearest: NDArray[np.int64], query: int, crops: int) -> list[int
 
 def _crop_picture(rows: FeatureRows, row: int) -> tuple[NDArray[np.uint8], str]:
     """The pixels of a feature row, and a caption with its image's name."""
-    number, sampled, crop = rows.place(row)
+    number, sampled, crop = rows.location(row)
     dump = rows.dumps[number]
     manifest = rows.manifest(dump)
     crops, side = int(manifest["crops"]), int(manifest["options"]["crop_size"])

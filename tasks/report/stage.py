@@ -83,7 +83,7 @@ def _counts(summary: Summary, dump: str) -> DumpCounts:
 
 def _class_shares(summary: Summary) -> list[ClassShare]:
     """Every class as people named it: colour, share of the pixels and confidence, in all dumps."""
-    named = classes_file.shown(summary.workspace)
+    named = classes_file.names_for_display(summary.workspace)
     if named is None:
         return []
     sums, entries = summary.margin_sums(), named.classes.entries

@@ -19,7 +19,7 @@ DUMP_STAGES = ("features", "neighbors", "masks")
 
 def document(summary: Summary) -> dict[str, Any]:
     """All that a workspace holds, as `stego status --json` prints it."""
-    named = classes_file.shown(summary.workspace)
+    named = classes_file.names_for_display(summary.workspace)
     clusters = summary.whole("clusters")
     dumps = {dump: _dump(summary, dump) for dump in summary.dumps}
     manifests = {dump: summary.scores(dump) for dump in summary.dumps}

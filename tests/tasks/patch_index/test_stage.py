@@ -85,7 +85,7 @@ def brute(rows: PatchRows, query: NDArray[np.float32], without: int | None) -> l
     """The best patch of every image, by a loop over all stored patches."""
     best: dict[tuple[str, int], PatchHit] = {}
     for row in range(rows.rows.total):
-        number, place, crop = rows.rows.place(row)
+        number, place, crop = rows.rows.location(row)
         first = int(rows.rows.offsets()[number]) // rows.crops()
         if crop >= rows.tiles() or first + place == without:
             continue
