@@ -200,7 +200,7 @@ def _nearest(
             found.setdefault(image, float(cosines[place_of_best]))
     nearest = []
     for image, cosine in found.items():
-        number, drawn, _ = among.place(image * crops)
+        number, drawn, _ = among.location(image * crops)
         rows = patch_maps.drawn_images(FeatureRows(workspace, own.key, (dumps[number],)))
         nearest.append((dumps[number], int(rows[drawn]), cosine))
     return nearest

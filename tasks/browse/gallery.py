@@ -16,6 +16,7 @@ from tasks.images import image_codecs
 from tasks.masks import confidence_table
 from tasks.patch_index import patch_folder
 from tasks.storage.run_cache import remembered
+from tasks.workspace import layout
 from tasks.workspace.ledger import Folder
 from tasks.workspace.summary import Summary
 from tasks.workspace.workspace import Workspace
@@ -52,7 +53,7 @@ def overview(workspace: Workspace) -> dict[str, Any]:
         WorkspaceError: there are no clusters yet.
         InputError: `classes.toml` makes no sense.
     """
-    summary, named = Summary(workspace), classes_file.current(workspace)
+    summary, named = Summary(workspace), classes_file.current_names(workspace)
     clusters = summary.whole("clusters") or {}
     searchable = patch_folder.searchable(workspace)
     dumps, total = [], np.zeros(len(named.classes.entries), np.int64)
@@ -70,7 +71,7 @@ def overview(workspace: Workspace) -> dict[str, Any]:
                 "matches": dump in searchable,
             }
         )
-    shown = named.classes.shown()
+    shown = named.classes.display_table()
     return {
         "workspace": workspace.storage.uri,
         "backbone": clusters.get("backbone", {}).get("name"),
@@ -78,7 +79,7 @@ def overview(workspace: Workspace) -> dict[str, Any]:
         "revision": named.revision,
         "stamp": named.stamp,
         "note": named.note,
-        "undo": classes_file.before(workspace) is not None,
+        "undo": classes_file.names_before_edit(workspace) is not None,
         "dumps": dumps,
         "classes": [
             {
@@ -140,7 +141,7 @@ def page(
 def item(workspace: Workspace, dump: str, row: int) -> Item | None:
     """One image of a dump, and how sure its mask is; None where that is not known."""
     folder = Summary(workspace).folder("masks", dump)
-    if folder is None or not confidence_table.complete(folder):
+    if folder is None or not confidence_table.has_confidence(folder):
         return None
     table = _table(workspace, dump, folder)
     (places,) = np.nonzero(table.rows == row)
@@ -159,7 +160,7 @@ def image(workspace: Workspace, dump: str, row: int) -> NDArray[np.uint8]:
 
 
 def mask(workspace: Workspace, dump: str, row: int) -> NDArray[np.uint8]:
-    """Stored cluster ids (H, W) uint8 of an image; `classes.shown()` tells what they count as.
+    """Stored cluster ids (H, W) uint8 of an image; `ClassNames.display_table` maps them.
 
     Raises:
         InputError: there is no such image, or it has no mask.
@@ -176,7 +177,7 @@ def margins(workspace: Workspace, dump: str, row: int) -> NDArray[np.uint8]:
         InputError: there is no such image, or it has no mask.
     """
     image_id = IndexReader(workspace, dump).entry(row)["image_id"]
-    found = _stored(workspace, dump, lambda masks: confidence_table.map_path(masks, image_id))
+    found = _stored(workspace, dump, lambda masks: layout.margins(masks, image_id))
     return np.where(mask(workspace, dump, row) == VOID_BYTE, np.uint8(255), found)
 
 
@@ -228,7 +229,7 @@ def _tables(workspace: Workspace, dump: str | None) -> list[ImageTable]:
 
 @remembered(16)
 def _table(workspace: Workspace, dump: str, folder: Folder) -> ImageTable:
-    if not confidence_table.complete(folder):
+    if not confidence_table.has_confidence(folder):
         raise WorkspaceError(
             f"the masks of dump {dump} were made by an earlier version, which kept less of how "
             "sure they are; run `stego masks` again"
@@ -240,8 +241,8 @@ def _members(workspace: Workspace, cls: int | None) -> list[int] | None:
     """The clusters that count as a class."""
     if cls is None:
         return None
-    now = classes_file.current(workspace).classes
-    shown = now.shown()
+    now = classes_file.current_names(workspace).classes
+    shown = now.display_table()
     members = [number for number in range(len(now.entries)) if shown[number] == cls]
     if not members:
         now.existing(cls)

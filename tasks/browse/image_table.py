@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tasks.corpus.index import IndexReader
 from tasks.masks import confidence_table
-from tasks.workspace import tables
+from tasks.workspace import layout, tables
 from tasks.workspace.ledger import Folder
 
 LEAST_SHARE = 0.005
@@ -76,7 +76,7 @@ class ImageTable:
         shares = [f"share_{c}" for c in range(count)]
         names = [*confidence_table.IMAGE_COLUMNS, *shares]
         columns = tables.read_columns(
-            folder.storage, f"{folder.path}/{confidence_table.TABLE}", names
+            folder.storage, f"{folder.path}/{layout.CONFIDENCE_FILE}", names
         )
         digests = [one for part in index.column("label_digest") for one in part]
         labelled = np.array([digest is not None for digest in digests], np.bool_)

@@ -13,7 +13,7 @@ from tasks.features import backbones
 from tasks.features.rows import FeatureRows
 from tasks.masks.segmenter import segmenter_spec
 from tasks.options import MasksOptions
-from tasks.storage.run_cache import current, remembered
+from tasks.storage.run_cache import current_run, remembered
 from tasks.workspace import arrays
 from tasks.workspace.summary import Summary
 from tasks.workspace.workspace import Workspace
@@ -49,7 +49,7 @@ def stored(workspace: Workspace, dump: str, row: int) -> PatchMap | None:
     return None if rows is None else _stitched(rows, row)
 
 
-@cached(LRUCache(KEPT), lambda rows, row: (current(), rows, row), condition=Condition())
+@cached(LRUCache(KEPT), lambda rows, row: (current_run(), rows, row), condition=Condition())
 def _stitched(rows: FeatureRows, row: int) -> PatchMap | None:
     (dump,) = rows.dumps
     entry = IndexReader(rows.workspace, dump).entry(row)
@@ -106,7 +106,7 @@ def computed(workspace: Workspace, dump: str, row: int) -> PatchMap:
     return _embedded(workspace, Summary(workspace).require("clusters"), dump, row)
 
 
-@cached(LRUCache(KEPT), lambda *image: (current(), *image), condition=Condition())
+@cached(LRUCache(KEPT), lambda *image: (current_run(), *image), condition=Condition())
 def _embedded(workspace: Workspace, clusters: str, dump: str, row: int) -> PatchMap:
     """`clusters` is there for the cache: other ones may come with another backbone."""
     index = IndexReader(workspace, dump)
@@ -119,8 +119,8 @@ def _embedded(workspace: Workspace, clusters: str, dump: str, row: int) -> Patch
 
 def _read_as(summary: Summary) -> tuple[backbones.BackboneSpec, Windows]:
     """The backbone, and how images are looked at."""
-    options = summary.current.get("options", {})
-    for dump in summary.current.get("dumps", []):
+    options = summary.last_run.get("options", {})
+    for dump in summary.last_run.get("dumps", []):
         if made := summary.manifest("features", dump):
             side = int(made["options"]["crop_size"])
             short = 2 * side if made["crops"] > 1 else side

@@ -7,7 +7,8 @@ from typing import Any
 
 from pycocotools import mask as run_lengths
 
-from stego_core.labels.class_names import ClassNames, rgb
+from stego_core.images.palette import rgb
+from stego_core.labels.class_names import ClassNames
 from stego_core.labels.regions import Region, runs_by_columns
 from tasks.exports.writer import LabelledImage, Writer, legend
 

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import rasterio
 from rasterio.io import MemoryFile
 
-from stego_core.labels.class_names import ClassNames, rgb
+from stego_core.images.palette import rgb
+from stego_core.labels.class_names import ClassNames
 from stego_core.labels.void import VOID_BYTE
 from tasks.exports.georeference import Georeference
 from tasks.exports.writer import LabelledImage, Writer, legend

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from stego_core.errors import OptionError
-from stego_core.labels.class_names import ClassNames, rgb
+from stego_core.images.palette import rgb
+from stego_core.labels.class_names import ClassNames
 from stego_core.labels.void import VOID_BYTE
 from tasks.exports.writer import LabelledImage, Writer, legend
 from tasks.images import image_codecs
@@ -51,7 +52,7 @@ class Voc(Writer):
         self.colours = np.zeros((256, 3), np.uint8)
         self.colours[: len(self.entries)] = [colour for _, colour in self.entries]
         self.colours[VOID_BYTE] = VOID_COLOUR
-        self._check(any(classes.shown()[: len(classes.entries)] == VOID_BYTE))
+        self._check(any(classes.display_table()[: len(classes.entries)] == VOID_BYTE))
         self.list = self.target.file("default.txt")
 
     def add(self, image: LabelledImage) -> None:

@@ -22,9 +22,9 @@ from stego_core.masks.margins import MarginSums, uncertainty
 from tasks.corpus.index import Entry, IndexReader
 from tasks.exports.scratch_files import TextFile
 from tasks.images import image_codecs, rendering
-from tasks.masks import confidence_table
 from tasks.options import ExportOptions
 from tasks.storage.uploads import Uploads
+from tasks.workspace import layout
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 """Characters of file names that neither XML nor a list of lines can hold."""
@@ -119,7 +119,7 @@ class LabelledImage:
         Raises:
             ImageError: there are none.
         """
-        path = confidence_table.map_path(self.source.masks, str(self.entry["image_id"]))
+        path = layout.margins(self.source.masks, str(self.entry["image_id"]))
         return self._read("map of confidence", path)
 
     @property
@@ -133,7 +133,7 @@ class LabelledImage:
         if dump is None:
             raise ImageError("its mask was made by an earlier version; make it with `stego masks`")
         image = MarginSums.of(self.clusters, self.margins, len(dump.pixels))
-        return float(uncertainty(image.own_doubt, image.shares(), dump))
+        return float(uncertainty(image.own_uncertainty, image.shares(), dump))
 
     @cached_property
     def content(self) -> bytes:

@@ -80,7 +80,7 @@ class RecallWork:
         """(n, RANKS) the nearest of the listed rows, the rows themselves left out."""
         rows, (dump,) = self.listed.rows, self.queries.dumps
         table = Neighbors.create(len(own), RANKS + 1)
-        spans = rows.spans(neighbor_shard.BLOCK_ROWS)
+        spans = rows.row_blocks(neighbor_shard.BLOCK_ROWS)
         for ids, block in watch.each("read", rows.valid_blocks("pooled", spans)):
             with watch("infer"):
                 table = table.add(vectors, block, ids)

@@ -105,7 +105,7 @@ class NeighborsWork:
     ) -> tuple[Neighbors, int]:
         """The table with all rows of some dumps, and how many they are."""
         device, compared = machine.device(self.device), 0
-        spans = self.rows.spans(BLOCK_ROWS, dumps)
+        spans = self.rows.row_blocks(BLOCK_ROWS, dumps)
         for ids, block in watch.each("read", self.rows.valid_blocks("pooled", spans)):
             with watch("infer"):
                 table = table.add(queries, block, ids, device)

@@ -34,7 +34,7 @@ def evenly_spread(summary: Summary, dump: str) -> list[ExampleImage]:
 
 def most_uncertain(summary: Summary) -> list[ExampleImage]:
     """The images to look at first."""
-    if not confidence_table.kept(summary):
+    if not confidence_table.dumps_with_confidence(summary):
         return []
     return [
         replace(example, uncertainty=100 * image.doubt)
@@ -45,7 +45,7 @@ def most_uncertain(summary: Summary) -> list[ExampleImage]:
 
 def _examples(summary: Summary, dump: str, rows: Sequence[int]) -> list[ExampleImage]:
     """Images of a dump with mask, overlay and labels, in the colours that people gave."""
-    folder, named = summary.folder("masks", dump), classes_file.shown(summary.workspace)
+    folder, named = summary.folder("masks", dump), classes_file.names_for_display(summary.workspace)
     if folder is None or named is None:
         return []
     index = IndexReader(summary.workspace, dump)

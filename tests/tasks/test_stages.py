@@ -101,8 +101,8 @@ class TestFeatures:
     def test_streamed_and_held_patches_are_equal(self, rows: FeatureRows) -> None:
         wanted = np.array([3, 60, 3, 20])
         held, streamed = PatchCache(rows, 1024), PatchCache(rows, 0)
-        assert held.held is not None
-        assert streamed.held is None
+        assert held.patches is not None
+        assert streamed.patches is None
         np.testing.assert_array_equal(held(wanted), streamed(wanted))
 
     def test_shifted_patches_are_the_mean_shift_of_the_stored_ones(self, rows: FeatureRows) -> None:
@@ -128,9 +128,9 @@ class TestFeatures:
 class TestDraw:
     def test_a_dump_never_changes_the_draw_before_it(self, rows: FeatureRows) -> None:
         workspace = rows.workspace
-        assert len(image_sample.drawn_rows(workspace, "first", 100)) == IMAGES
-        assert len(image_sample.drawn_rows(workspace, "first", 5)) == 5
-        of_second = image_sample.drawn_rows(workspace, "second", 5)
+        assert len(image_sample.sampled_rows(workspace, "first", 100)) == IMAGES
+        assert len(image_sample.sampled_rows(workspace, "first", 5)) == 5
+        of_second = image_sample.sampled_rows(workspace, "second", 5)
         hashes = {
             (dump, row): value
             for dump in ("first", "second")
@@ -267,7 +267,7 @@ class TestListing:
         for name in ("a.jpg", "a.png", "b/a.jpg", "B.png", "notes.txt", ".hidden.jpg"):
             (tmp_path / name).parent.mkdir(exist_ok=True)
             (tmp_path / name).touch()
-        found = listing.listed(Storage.at(str(tmp_path)), None).columns
+        found = listing.list_images(Storage.at(str(tmp_path)), None).columns
         assert dict(zip(found["path"], found["image_id"], strict=True)) == {
             "B.png": "B", "a.jpg": "a.jpg", "a.png": "a.png", "b/a.jpg": "b/a",
         }  # fmt: skip

@@ -112,7 +112,7 @@ def test_neighbours_outside_the_shard_count(
     shutil.copytree(finished / "ws", tmp_path / "ws")
     shutil.rmtree(tmp_path / "ws/masks")
     workspace = Workspace.open(str(tmp_path / "ws"))
-    clusters = workspace.current()["keys"]["clusters"]
+    clusters = workspace.last_run()["keys"]["clusters"]
     options = MasksOptions(resolution=64, smooth_frames=2)
     found = []
     for size in (3, 8):

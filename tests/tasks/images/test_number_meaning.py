@@ -159,7 +159,7 @@ def test_a_dump_of_an_earlier_version_is_read_as_it_was(
             assert picture.valid is None
             expected = image_codecs.decode((folder / entry["path"]).read_bytes(), 10**6)
             np.testing.assert_array_equal(picture.pixels, expected)
-        assert number_meaning.told(index.manifest)["told"] == [number_meaning.EARLIER]
+        assert number_meaning.remarks(index.manifest)["told"] == [number_meaning.EARLIER_VERSION]
 
 
 def test_a_dump_that_an_earlier_version_began(workspace: Workspace, tmp_path: Path) -> None:
@@ -180,11 +180,11 @@ def test_an_ordinary_picture_is_counted_on_some_of_its_pixels(
     made = make_corpus(tmp_path / "made", 1)
     content = next((made / "images").iterdir()).read_bytes()
     with rendering.opened(content, 10**6) as source:
-        whole = number_counts.Tally.of(source)
+        whole = number_counts.NumberCounts.of(source)
         monkeypatch.setattr(number_counts, "SAMPLE_PIXELS", 1000)
-        some = number_counts.Tally.of(source)
-    assert whole.seen[0].total == whole.pixels == some.pixels == 96 * 128
-    assert 500 < some.seen[0].total <= 1000
+        some = number_counts.NumberCounts.of(source)
+    assert whole.opaque[0].total == whole.pixels == some.pixels == 96 * 128
+    assert 500 < some.opaque[0].total <= 1000
 
 
 def test_pixels_without_data_count_in_no_confusion() -> None:

@@ -586,15 +586,12 @@ class TestApproximate:
     ) -> None:
         rows = grouped(workspace)
 
-        def old(options: NeighborsOptions) -> bool:
-            exact = NeighborsOptions(k=9, search="exact")
-            key = keys.key("neighbors", 1, exact, rows.inputs())
-            return neighbors.neighbors_key(rows, options) == key
-
-        assert old(NeighborsOptions(k=9, search="exact"))
-        assert not old(self.options)
+        exact = NeighborsOptions(k=9, search="exact")
+        old_key = keys.key("neighbors", 1, exact, rows.inputs())
+        assert neighbors.neighbors_key(rows, exact) == old_key
+        assert neighbors.neighbors_key(rows, self.options) != old_key
         monkeypatch.setattr(neighbors, "LEAST_ROWS", 241)
-        assert old(self.options)
+        assert neighbors.neighbors_key(rows, self.options) == old_key
 
 
 @pytest.mark.usefixtures("by_list")
@@ -665,8 +662,8 @@ class TestRows:
     def test_spans(self, workspace: Workspace) -> None:
         fill(workspace, originals=45, invalid=0.0)
         rows = among(workspace, *COUNTS)
-        assert np.concatenate(rows.spans(6)).tolist() == list(range(45))
-        some = rows.spans(6, ("b", "train"))
+        assert np.concatenate(rows.row_blocks(6)).tolist() == list(range(45))
+        some = rows.row_blocks(6, ("b", "train"))
         assert [len(span) for span in some] == [6, 6, 6, 6, 6, 1]
         assert np.concatenate(some).tolist() == [*range(20), *range(29, 40)]
-        assert rows.spans(6, ()) == []
+        assert rows.row_blocks(6, ()) == []

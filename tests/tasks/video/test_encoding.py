@@ -36,7 +36,7 @@ def test_colours_times_and_files(tmp_path: Path, classes: ClassNames) -> None:
     writer = OverlayVideo(tmp_path, classes, rate=2)
     times = [0.0, 0.5, 1.0, 4.5]
     for seconds in times:
-        writer.add(IMAGE, classes.shown()[halves(2, VOID_BYTE)], "day/a", seconds)
+        writer.add(IMAGE, classes.display_table()[halves(2, VOID_BYTE)], "day/a", seconds)
     writer.add(IMAGE[:20, :30], halves(1, 1)[:20, :30], "day/b", 0.0)
     writer.add(IMAGE, halves(1, 1), "day/b", 0.5)
     files = writer.end()
