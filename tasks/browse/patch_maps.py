@@ -13,7 +13,7 @@ from tasks.features import backbones
 from tasks.features.rows import FeatureRows
 from tasks.masks.segmenter import segmenter_spec
 from tasks.options import MasksOptions
-from tasks.storage.run_cache import current, remembered
+from tasks.storage.run_cache import current_run, remembered
 from tasks.workspace import arrays
 from tasks.workspace.summary import Summary
 from tasks.workspace.workspace import Workspace
@@ -53,7 +53,7 @@ def stitched_map(workspace: Workspace, dump: str, row: int) -> PatchMap | None:
     return None if rows is None else _stitched_map(rows, row)
 
 
-@cached(LRUCache(KEPT), lambda rows, row: (current(), rows, row), condition=Condition())
+@cached(LRUCache(KEPT), lambda rows, row: (current_run(), rows, row), condition=Condition())
 def _stitched_map(rows: FeatureRows, row: int) -> PatchMap | None:
     (dump,) = rows.dumps
     entry = IndexReader(rows.workspace, dump).entry(row)
@@ -109,7 +109,7 @@ def computed_map(workspace: Workspace, dump: str, row: int) -> PatchMap:
     return _computed_map(workspace, Summary(workspace).require("clusters"), dump, row)
 
 
-@cached(LRUCache(KEPT), lambda *image: (current(), *image), condition=Condition())
+@cached(LRUCache(KEPT), lambda *image: (current_run(), *image), condition=Condition())
 def _computed_map(workspace: Workspace, clusters: str, dump: str, row: int) -> PatchMap:
     """`clusters` is part of the cache's key: other ones may come with another backbone."""
     index = IndexReader(workspace, dump)
@@ -122,11 +122,11 @@ def _computed_map(workspace: Workspace, clusters: str, dump: str, row: int) -> P
 
 def _backbone_and_windows(summary: Summary) -> tuple[backbones.BackboneSpec, Windows]:
     """The current backbone, and the windows in which it reads images."""
-    for dump in summary.current.get("dumps", []):
+    for dump in summary.last_run.get("dumps", []):
         if manifest := summary.manifest("features", dump):
             side = int(manifest["options"]["crop_size"])
             short = 2 * side if manifest["crops"] > 1 else side
             return backbones.BackboneSpec(**manifest["backbone"]), Windows(short, side, 0)
-    masks = MasksOptions(**summary.current.get("options", {}).get("masks", {}))
+    masks = MasksOptions(**summary.last_run.get("options", {}).get("masks", {}))
     spec = segmenter_spec(summary.workspace, summary.require("clusters"), masks)
     return spec.backbone, spec.view()

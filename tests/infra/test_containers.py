@@ -55,7 +55,9 @@ class TestDockerfile:
 
     def test_every_package_is_copied(self) -> None:
         project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-        rooms = {p.split(".")[0] for p in project["tool"]["setuptools"]["packages"]}
+        rooms = {
+            p.rstrip("*") for p in project["tool"]["setuptools"]["packages"]["find"]["include"]
+        }
         copied = set(re.findall(r"^COPY (\w+) \w+$", RECIPE, re.M))
         allowed = (ROOT / ".dockerignore").read_text().split()
         assert rooms == copied

@@ -106,12 +106,12 @@ class TestNeighbours:
         assert {dump for dump, _ in places} <= {"first", "later"}
 
     def test_without_a_table_there_are_none(self, workspace: Workspace) -> None:
-        before = workspace.current()
+        before = workspace.last_run()
         try:
-            workspace.settle(neighbors={})
+            workspace.update_last_run(neighbors={})
             assert correspondences.neighbours(workspace, *CLICK) is None
         finally:
-            workspace.settle(neighbors=before["neighbors"])
+            workspace.update_last_run(neighbors=before["neighbors"])
 
 
 class TestMatches:
