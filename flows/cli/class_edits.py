@@ -219,7 +219,7 @@ def _document(workspace: "Workspace", named: "NamedClasses") -> dict[str, Any]:
     from tasks.workspace.summary import Summary
 
     counts_as = named.classes.display_table()
-    shares = Summary(workspace).sure().shares()
+    shares = Summary(workspace).margin_sums().shares()
     classes = [
         {"id": number, **asdict(entry), "shown_as": int(counts_as[number]), "share": float(share)}
         for number, (entry, share) in enumerate(zip(named.classes.entries, shares, strict=True))

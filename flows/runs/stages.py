@@ -254,12 +254,12 @@ def drift_flow(workspace: str, dump: str, keys: dict[str, str]) -> dict[str, Any
     inputs = place.folder(layout.clusters(keys["clusters"])).manifest()["inputs"]
     dumps = [name for name, _ in inputs["dumps"]]
     found = drift.measure(place, dump, keys["features"], dumps, keys["masks"])
-    told = place.current().get("drift", {})
+    told = place.last_run().get("drift", {})
     shown = {name: found[name] for name in ("features", "shares", "thresholds", "drifted")}
     if told.get(dump) != shown:
         if found["drifted"]:
             artifacts.emit_drift(place, dump, shown)
-        place.settle(drift={**told, dump: shown})
+        place.update_last_run(drift={**told, dump: shown})
     return shown
 
 

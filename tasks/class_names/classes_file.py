@@ -109,7 +109,7 @@ def _last_revision(workspace: Workspace) -> NamedClasses:
     clusters_key = summary.require("clusters")
     if paths := _revision_paths(workspace, clusters_key):
         return _read(workspace, paths[-1])
-    return NamedClasses(clusters_key, 0, "as found", ClassNames.create(summary.found_names()))
+    return NamedClasses(clusters_key, 0, "as found", ClassNames.create(summary.automatic_names()))
 
 
 def names_for_display(workspace: Workspace) -> NamedClasses | None:

@@ -12,10 +12,10 @@ from stego_core.labels.class_names import Proposal, proposals
 from stego_core.scores.metrics import Confusion
 from tasks.class_names import classes_file
 from tasks.corpus.index import IndexReader
-from tasks.corpus.listing import ListingRequest, listed, read_file
+from tasks.corpus.listing import ListingRequest, list_images, read_file
 from tasks.files import video_files
 from tasks.images import image_codecs
-from tasks.labels.label_decoding import class_ids, expected
+from tasks.labels.label_decoding import class_ids, taxonomy_or_numbers
 from tasks.labels.taxonomies import load_taxonomy
 from tasks.log import Log
 from tasks.options import CorpusOptions
@@ -80,7 +80,7 @@ def from_previous(summary: Summary) -> tuple[list[Proposal], dict[str, str]]:
     names = [before.classes.entries[number].name for number in kept]
     rows = np.full(256, -1, np.int16)  # of the confusion matrix, by shown id
     rows[kept] = np.arange(len(kept))
-    confusion = Confusion.create(len(kept), len(summary.found_names()))
+    confusion = Confusion.create(len(kept), len(summary.automatic_names()))
     for dump in summary.dumps:
         now, old = summary.folder("masks", dump), _masks_of(summary, before.clusters_key, dump)
         if now is None or old is None:
@@ -139,13 +139,17 @@ def from_labelled(
         InputError: no image with a label can be used.
     """
     source, labels = Storage.at(options.images), Storage.at(options.labels or options.images)
-    taxonomy = expected(load_taxonomy(options.taxonomy))
+    taxonomy = taxonomy_or_numbers(load_taxonomy(options.taxonomy))
     confusion = Confusion.create(len(taxonomy.classes), clusters)
     request = ListingRequest(options.image_suffix or "", options.label_suffix or "")
-    listing = listed(source, labels, None, request)
+    listing = list_images(source, labels, None, request)
     if listing.labels is None or listing.labels.coco:
         raise InputError("names are proposed from a folder of label images; give one with --labels")
-    (source, _), labels, pairs = video_files.found(source), listing.labels.root, listing.columns
+    (source, _), labels, pairs = (
+        video_files.root_and_files(source),
+        listing.labels.root,
+        listing.columns,
+    )
     unusable: list[str] = []
     used = 0
     for path, label in zip(pairs["path"], pairs["label"], strict=True):

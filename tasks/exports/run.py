@@ -28,11 +28,11 @@ from tasks.exports.overlay_video import Video
 from tasks.exports.skipped_images import SkippedImages
 from tasks.exports.voc import Voc
 from tasks.exports.writer import LabelledImage, Source, Target, Writer, legend
-from tasks.files import video_files
 from tasks.masks import confidence_table
 from tasks.options import ExportOptions
 from tasks.storage.storage import Storage
 from tasks.storage.uploads import Uploads
+from tasks.workspace import layout
 from tasks.workspace.summary import Summary
 from tasks.workspace.workspace import Workspace
 
@@ -198,7 +198,7 @@ def _write(
 
     with progress:
         for source in sources:
-            videos = unprepared(summary, video_files.STAGE, source.dump)
+            videos = unprepared(summary, layout.FRAMES, source.dump)
             for row in [*videos, *source.index.quarantine()]:
                 if not row["reason"].startswith(LABEL_REASON):
                     skip(source.dump, row["path"], row["reason"])

@@ -20,7 +20,7 @@ SEED_NEIGHBOURS = 3
 
 def seed_figure(summary: Summary) -> SeedFigure | None:
     """Three query points and what corresponds to them, in the image and its neighbours."""
-    keys, dumps = summary.keys, summary.current.get("dumps", [])
+    keys, dumps = summary.keys, summary.last_run.get("dumps", [])
     if "features" not in keys or not any(summary.folder("neighbors", dump) for dump in dumps):
         return None
     rows = FeatureRows(summary.workspace, keys["features"], tuple(dumps))

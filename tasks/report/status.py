@@ -54,7 +54,7 @@ def document(summary: Summary) -> dict[str, Any]:
         "imported": (clusters or {}).get("imported"),
         "quarantine": quarantined(summary),
         "scores": scores,
-        "spread": summary.current.get("spread", {}),
+        "spread": summary.last_run.get("spread", {}),
     }
 
 
@@ -69,6 +69,6 @@ def _dump(summary: Summary, dump: str) -> dict[str, Any]:
         "stages": {stage: summary.folder(stage, dump) is not None for stage in DUMP_STAGES},
         "masks": masks.get("masks", 0),
         "flicker": masks.get("flicker"),
-        "drift": summary.current.get("drift", {}).get(dump),
-        "values": number_meaning.told(corpus),
+        "drift": summary.last_run.get("drift", {}).get(dump),
+        "values": number_meaning.remarks(corpus),
     }

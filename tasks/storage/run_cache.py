@@ -44,7 +44,7 @@ def renew(run: str) -> None:
     _run.get().name = run
 
 
-def current() -> str:
+def current_run() -> str:
     """The run under way, for workers."""
     return _run.get().name
 
@@ -79,7 +79,7 @@ def remembered(most: int, stage_only: bool = False) -> Callable[[Callable[P, R]]
 
         @wraps(function)
         def call(*arguments: P.args, **named: P.kwargs) -> R:
-            return once(current(), *arguments, **named)  # type: ignore[arg-type]  # hashable ones
+            return once(current_run(), *arguments, **named)  # type: ignore[arg-type]  # hashable ones
 
         return call
 

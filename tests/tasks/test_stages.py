@@ -267,7 +267,7 @@ class TestListing:
         for name in ("a.jpg", "a.png", "b/a.jpg", "B.png", "notes.txt", ".hidden.jpg"):
             (tmp_path / name).parent.mkdir(exist_ok=True)
             (tmp_path / name).touch()
-        found = listing.listed(Storage.at(str(tmp_path)), None).columns
+        found = listing.list_images(Storage.at(str(tmp_path)), None).columns
         assert dict(zip(found["path"], found["image_id"], strict=True)) == {
             "B.png": "B", "a.jpg": "a.jpg", "a.png": "a.png", "b/a.jpg": "b/a",
         }  # fmt: skip

@@ -280,9 +280,9 @@ class TestIndex:
 
     def test_without_stored_features_an_image_is_still_asked(self, own: Workspace) -> None:
         """As with an imported head, which has neither features nor neighbours."""
-        current = own.current()
+        current = own.last_run()
         keys = {n: k for n, k in current["keys"].items() if n not in {"features", "neighbors"}}
-        own.settle(keys=keys, neighbors={})
+        own.update_last_run(keys=keys, neighbors={})
         explorer = Explorer(own)
         explorer.searching.start()
         told = self.until(explorer, "none")

@@ -67,7 +67,7 @@ def filled(location: str, crops: int = 5, dumps: tuple[str, ...] = ("first", "la
     workspace = Workspace.create(location)
     for dump in dumps:
         store(workspace, dump, crops, invalid=(3,) if dump == "first" else ())
-    workspace.settle(keys={"features": FEATURES}, dumps=["first"])
+    workspace.update_last_run(keys={"features": FEATURES}, dumps=["first"])
     return workspace
 
 
@@ -251,7 +251,7 @@ def test_what_cannot_be_searched_says_why(tmp_path: Path) -> None:
     workspace = filled(str(tmp_path / "ws"))
     with pytest.raises(WorkspaceError, match="not indexed yet"):
         patches.search(workspace)
-    workspace.settle(keys={}, dumps=[])
+    workspace.update_last_run(keys={}, dumps=[])
     assert patch_folder.searchable(workspace) == []
     with pytest.raises(WorkspaceError, match="no stored features"):
         patches.search(workspace)
