@@ -12,7 +12,8 @@ from tasks.files.image_names import storable
 from tasks.files.left_out import is_clip, is_image
 from tasks.storage.storage import File, Storage
 from tasks.storage.threads import ContextThreadPool
-from tasks.video.decoding import Clip, Facts, WatchedFile
+from tasks.video.clip_errors import WatchedFile
+from tasks.video.decoding import Clip, Facts
 from tasks.workspace import layout, tables
 from tasks.workspace.ledger import Folder
 
