@@ -41,7 +41,7 @@ def inputs(chosen: argparse.Namespace, folder: Path) -> dict[str, Any]:
     from tasks.workspace.workspace import Workspace
 
     workspace = Workspace.open(chosen.workspace)
-    current = workspace.current()
+    current = workspace.last_run()
     rows = feature_rows(workspace, current["keys"]["features"], current["dumps"])
     head = load_head(workspace.storage, current["keys"]["head"], "cpu")
     codes = []

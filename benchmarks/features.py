@@ -137,9 +137,9 @@ def eager_backbone(inputs: dict[str, Any]) -> backbones.Backbone:
     timm.layers.set_fused_attn(False)
     model = backbones.bare_model(inputs["backbone"])
     if inputs["weights"] != "untrained":
-        from tasks.features.backbones import from_file
+        from tasks.features.backbones import weights_from_file
 
-        backbones.load_weights(model, from_file(inputs["weights"]))
+        backbones.load_weights(model, weights_from_file(inputs["weights"]))
     return backbones.freeze(model, inputs.get("layer"), "cpu")
 
 

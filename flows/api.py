@@ -131,9 +131,11 @@ def open_workspace(location: str, device: str = "auto") -> OpenWorkspace:
     workspace = Workspace.open(location)
     summary = Summary(workspace)
     clusters = summary.require("clusters")
-    options = MasksOptions(**summary.current["options"].get("masks", {}))
+    options = MasksOptions(**summary.last_run["options"].get("masks", {}))
     spec = segmenter_spec(workspace, clusters, options)
-    named = classes.current(workspace).classes
-    manifests = [workspace.corpus(dump).manifest() for dump in number_meaning.before(workspace)]
+    named = classes.current_names(workspace).classes
+    manifests = [
+        workspace.corpus(dump).manifest() for dump in number_meaning.earlier_dumps(workspace)
+    ]
     made = number_meaning.renderer_of(manifests)
     return OpenWorkspace(spec.build(machine.device(device)), named, made)

@@ -61,7 +61,7 @@ def features(
 
 def _held_backbone(place: "Workspace", options: FeaturesOptions) -> dict[str, Any] | None:
     """The current backbone where the options name no other weights."""
-    current = place.current_or_none() or {}
+    current = place.last_run_or_none() or {}
     if options.weights is not None or "backbone" not in current:
         return None
     held: dict[str, Any] = current["backbone"]
@@ -78,17 +78,17 @@ def neighbors(
 
     summary = _summary(common.workspace)
     features_key = summary.require("features")
-    trained = list(summary.current["dumps"])
+    trained = list(summary.last_run["dumps"])
     tables = {}
     for dump in chosen_dumps(summary.workspace, dumps) if dumps else trained:
         searched = [*trained, *([dump] if dump not in trained else [])]
         tables[dump] = stages.neighbors_flow(
             common.workspace, dump, features_key, searched, neighbors, common.compute
         )
-    merged = {**summary.current.get("neighbors", {}), **tables}
+    merged = {**summary.last_run.get("neighbors", {}), **tables}
     key = tables.get(trained[0], summary.keys.get("neighbors"))
     if key is None:
-        summary.workspace.settle(neighbors=merged)
+        summary.workspace.update_last_run(neighbors=merged)
     else:
         _settle(summary.workspace, "neighbors", key, neighbors, neighbors=merged)
     return None
@@ -101,7 +101,7 @@ def head(*, common: Working, head: Head = HeadOptions()) -> Shown:
 
     summary = _summary(common.workspace)
     inputs = summary.require("features"), summary.require("neighbors")
-    trained = list(summary.current["dumps"])
+    trained = list(summary.last_run["dumps"])
     key = stages.head_flow(common.workspace, *inputs, trained, head, common.compute)
     _settle(summary.workspace, "head", key, head)
     return None
@@ -114,7 +114,7 @@ def clusters(*, common: Working, clusters: Clusters = ClustersOptions()) -> Show
 
     summary = _summary(common.workspace)
     inputs = summary.require("features"), summary.require("head")
-    trained = list(summary.current["dumps"])
+    trained = list(summary.last_run["dumps"])
     key = stages.clusters_flow(common.workspace, *inputs, trained, clusters, common.compute)
     _settle(summary.workspace, "clusters", key, clusters)
     return None
@@ -156,7 +156,7 @@ def scores(
     for dump in ready:
         score_dump(Labelling(place, dump, masks, scores, common.compute), keys)
     kept = scores.model_dump(mode="json", exclude={"seeds"})
-    place.settle(options={**place.current()["options"], "scores": kept})
+    place.update_last_run(options={**place.last_run()["options"], "scores": kept})
     return lambda: console.show_scores(status.document(_summary(workspace)))
 
 
@@ -199,7 +199,7 @@ def _summary(workspace: str) -> "Summary":
 
 def _settle(place: "Workspace", stage: str, key: str, options: Options, **entries: Any) -> None:
     """Make a stage's outcome current; what was made from another one no longer is."""
-    current = place.current_or_none() or {}
+    current = place.last_run_or_none() or {}
     keys = dict(current.get("keys", {}))
     if keys.get(stage) != key:
         later = ORDER[ORDER.index(stage) + 1 :]
@@ -211,7 +211,7 @@ def _settle(place: "Workspace", stage: str, key: str, options: Options, **entrie
     if stage == "features":
         features = place.folder(layout.features(key, entries["dumps"][0])).manifest()
         entries["backbone"] = features["backbone"]
-    place.settle(
+    place.update_last_run(
         keys={**keys, stage: key},
         options={**current.get("options", {}), stage: stored},
         **entries,

@@ -71,8 +71,9 @@ def backfill(
         report = None
         if dumps:
             place = Workspace.open(workspace)
-            current = place.current()  # before a lease is taken on it
-            refiner(built("masks", current["options"].get("masks", {})))  # a package may be missing
+            current = place.last_run()  # before a lease is taken on it
+            masks = current.get("options", {}).get("masks", {})
+            refiner(built("masks", masks))  # a package may be missing
             with session(workspace, storage, run):
                 for options in dumps:
                     name = dump or default_dump(options.images)
@@ -149,7 +150,7 @@ def label_new_dump(
     Beside the dumps that the head was trained on it also gets features, neighbours and drift; an
     imported head has none.
     """
-    current = workspace.current()
+    current = workspace.last_run()
     keys, chosen, trained_on = dict(current["keys"]), current["options"], current["dumps"]
     like = trained_on[0] if trained_on else None
     index_dump(workspace, dump, options, run, like, continuing=True)
@@ -158,7 +159,7 @@ def label_new_dump(
     masks, scores = (built(name, chosen.get(name, {})) for name in ("masks", "scores"))
     label_dump(Labelling(workspace, dump, masks, scores, run), keys)
     if trained_on:
-        stages.drift_flow(workspace.storage.uri, dump, workspace.current()["keys"])
+        stages.drift_flow(workspace.storage.uri, dump, workspace.last_run()["keys"])
 
 
 def add_features(
@@ -175,7 +176,7 @@ def add_features(
     ]
     options = built("neighbors", chosen["neighbors"])
     table = stages.neighbors_flow(location, dump, keys["features"], searched, options, run)
-    workspace.settle(neighbors={**current["neighbors"], dump: table})
+    workspace.update_last_run(neighbors={**current["neighbors"], dump: table})
 
 
 def _up_to(workspace: Workspace, dump: str) -> list[str]:

@@ -57,5 +57,5 @@ def import_checkpoint(
                 masks=MasksOptions(resolution=RESOLUTION, sharpness=SHARPNESS),
             )
             make_current(place, found.keys, {}, options)
-            place.settle(backbone=found.backbone.document())
+            place.update_last_run(backbone=found.backbone.document())
     return found

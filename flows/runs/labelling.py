@@ -64,7 +64,7 @@ def label_dump(labelling: Labelling, keys: dict[str, str]) -> None:
     with run_record.labelling(labelling.dump):
         keys["masks"] = labelling.masks_of(keys["clusters"])
     place = labelling.workspace
-    place.settle(keys={**place.current()["keys"], **keys})
+    place.update_last_run(keys={**place.last_run()["keys"], **keys})
     score_dump(labelling, keys)
 
 
@@ -75,18 +75,20 @@ def score_dump(labelling: Labelling, keys: dict[str, str]) -> None:
         return
     key, baseline_keys = _score(labelling, keys["clusters"])
     keys |= baseline_keys
-    current = place.current()
+    current = place.last_run()
     before, spread = current.get("scores", {}), dict(current.get("spread", {}))
     if before.get(dump) != key:
         spread.pop(dump, None)  # it was that of other masks
-    place.settle(keys={**current["keys"], **keys}, scores={**before, dump: key}, spread=spread)
+    place.update_last_run(
+        keys={**current["keys"], **keys}, scores={**before, dump: key}, spread=spread
+    )
     by_seed = {}
     for seed in labelling.scores.seed_list():
         clusters_key = clusters_from_seed(place, keys["clusters"], seed, labelling.compute)
         labelling.masks_of(clusters_key)
         by_seed[seed], _ = _score(labelling, clusters_key)
     if by_seed:
-        place.settle(spread={**spread, dump: spread_over_seeds(place, dump, by_seed)})
+        place.update_last_run(spread={**spread, dump: spread_over_seeds(place, dump, by_seed)})
 
 
 def _score(labelling: Labelling, clusters_key: str) -> tuple[str, dict[str, str]]:

@@ -45,7 +45,7 @@ def retrain(
     storage, run = storage_options or StorageOptions(), compute_options or ComputeOptions()
     with connected(storage):
         place = Workspace.open(workspace)
-        current = place.current()
+        current = place.last_run()
         with session(workspace, storage, run):
             there = place.dumps()
             unknown = [name for name in dumps or [] if name not in there]

@@ -17,7 +17,7 @@ def connected(options: StorageOptions) -> Iterator[None]:
     Nothing is remembered of a workspace from before the block.
     """
     chosen = s3.Service(options.endpoint, options.region, options.profile)
-    before = s3.current()
+    before = s3.current_service()
     service = s3.Service(*(new or old for new, old in zip(chosen, before, strict=True)))
     with s3.connected(service), run_cache.during(uuid4().hex):
         yield

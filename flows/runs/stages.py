@@ -168,13 +168,8 @@ def clusters_flow(
     settled = with_classes(place, dumps, options)
     device = machine.worker_device(compute_options)
     key = clusters.clusters_key(rows, head_key, settled)
-    if not place.folder(layout.clusters(key)).finished:
-        run_stage(clusters.plan_codes(rows, head_key, settled, device), compute_options)
-        counts = clusters.plan_stability(rows, head_key, settled)
-        run_stage(counts, compute_options, clusters.finish_stability)
-        restarts = clusters.plan_restarts(rows, head_key, settled)
-        run_stage(restarts, compute_options, clusters.finish_restarts)
-        run_stage(clusters.plan(rows, head_key, settled), compute_options, clusters.finish)
+    for stage, finish in clusters.stages(rows, head_key, settled, device):
+        run_stage(stage, compute_options, finish)
     return key
 
 
@@ -235,19 +230,19 @@ def probe_path(
         return None
     manifest = workspace.folder(layout.clusters(clusters_key)).manifest()
     if "imported" in manifest:
-        return quick_probe.imported(workspace, dump, clusters_key)
+        return quick_probe.imported_probe(workspace, dump, clusters_key)
     inputs, seed = manifest["inputs"], manifest["options"]["seed"]
     dumps = [name for name, _ in inputs["dumps"]]
     rows: FeatureRows = feature_rows(workspace, inputs["features"], dumps)
     if not quick_probe.can_fit(rows, dump):
         return None
     if options.probe_protocol == "stego":
-        folder = paper_probe.folder(rows, inputs["head"], seed)
+        folder = paper_probe.probe_folder(rows, inputs["head"], seed)
         run_stage(paper_probe.plan(rows, inputs["head"], seed, compute_options), compute_options)
     else:
-        folder = quick_probe.folder(rows, inputs["head"], seed)
+        folder = quick_probe.probe_folder(rows, inputs["head"], seed)
         run_stage(quick_probe.plan(rows, inputs["head"], seed, device), compute_options)
-    return f"{folder.path}/{quick_probe.PROBE_FILE}"
+    return f"{folder.path}/{layout.PROBE_FILE}"
 
 
 @flow(name="drift", flow_run_name="drift {dump}")
@@ -259,12 +254,12 @@ def drift_flow(workspace: str, dump: str, keys: dict[str, str]) -> dict[str, Any
     inputs = place.folder(layout.clusters(keys["clusters"])).manifest()["inputs"]
     dumps = [name for name, _ in inputs["dumps"]]
     found = drift.measure(place, dump, keys["features"], dumps, keys["masks"])
-    told = place.current().get("drift", {})
+    told = place.last_run().get("drift", {})
     shown = {name: found[name] for name in ("features", "shares", "thresholds", "drifted")}
     if told.get(dump) != shown:
         if found["drifted"]:
             artifacts.emit_drift(place, dump, shown)
-        place.settle(drift={**told, dump: shown})
+        place.update_last_run(drift={**told, dump: shown})
     return shown
 
 

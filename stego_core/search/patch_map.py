@@ -126,7 +126,7 @@ class PatchMap:
 
     def patch(self, row: int, column: int) -> Patch:
         """Position of one of the patches."""
-        return _patch((self.rows, self.columns), row, column)
+        return _patch(self.rows, self.columns, row, column)
 
     def answer(self, query: NDArray[np.float32]) -> Answer:
         """Cosines of a query (C,) of norm 1 with the patches."""
@@ -134,6 +134,24 @@ class PatchMap:
         cells = np.ix_(*(axis.nearest(axis.even) for axis in (self.rows, self.columns)))
         seen = self.seen & (self.unit != 0).any(axis=-1)[cells]
         return Answer(np.ascontiguousarray(cosines[cells]), seen)
+
+
+def crop_patch(height: int, width: int, grid: int, five: bool, crop: int, token: int) -> Patch:
+    """Position of a crop's patch in the image.
+
+    Args:
+        height, width, grid, five: as `crop_axes`.
+        crop: the whole image, 0, or one of its quarters, row by row.
+        token: number of the patch in the crop, row by row.
+    """
+    rows, columns = crop_axes(height, width, grid, five)
+    row, column = grid * (crop // 2) + token // grid, grid * (crop % 2) + token % grid
+    return _patch(rows, columns, row, column)
+
+
+def _patch(rows: Axis, columns: Axis, row: int, column: int) -> Patch:
+    y, x = float(rows.starts[row]), float(columns.starts[column])
+    return Patch(y, x, rows.size, columns.size)
 
 
 def crop_axes(height: int, width: int, grid: int, five: bool) -> tuple[Axis, Axis]:
@@ -152,21 +170,3 @@ def crop_axes(height: int, width: int, grid: int, five: bool) -> tuple[Axis, Axi
     rows = np.concatenate([corner.top + square.top + offsets for corner in corners])
     columns = np.concatenate([corner.left + square.left + offsets for corner in corners])
     return Axis(rows / height, step / height), Axis(columns / width, step / width)
-
-
-def patch_of(axes: tuple[Axis, Axis], grid: tuple[int, int], crop: int, token: int) -> Patch:
-    """Position of a crop's patch in an image.
-
-    Args:
-        axes: `crop_axes` of the image.
-        grid: rows and columns of a crop's patches.
-        crop: number of the crop, 0 of a whole image, 0 to 3 of the quarters.
-        token: number of the patch in its crop, row by row.
-    """
-    row, column = divmod(token, grid[1])
-    return _patch(axes, row + crop // 2 * grid[0], column + crop % 2 * grid[1])
-
-
-def _patch(axes: tuple[Axis, Axis], row: int, column: int) -> Patch:
-    rows, columns = axes
-    return Patch(float(rows.starts[row]), float(columns.starts[column]), rows.size, columns.size)

@@ -6,8 +6,8 @@ from pathlib import Path
 from stego_core.errors import ImageError
 from stego_core.labels.class_names import ClassNames
 from tasks.exports.writer import LabelledImage, Writer
-from tasks.files import video_files
 from tasks.video.encoding import OverlayVideo
+from tasks.workspace import layout
 
 
 class Video(Writer):
@@ -45,7 +45,7 @@ class Video(Writer):
         """The videos of an image's dump; what is open when the export ends is closed."""
         folder = self.target.folder / f"videos-{len(self.videos)}"
         folder.mkdir()
-        frames = video_files.folder_of(image.source.index.workspace, image.dump).manifest()
+        frames = image.source.index.workspace.folder(layout.FRAMES, image.dump).manifest()
         video = OverlayVideo(folder, self.classes, frames["fps"])
         self.target.on_exit.callback(video.abort)
         return video

@@ -28,11 +28,11 @@ from tasks.exports.overlay_video import Video
 from tasks.exports.skipped_images import SkippedImages
 from tasks.exports.voc import Voc
 from tasks.exports.writer import LabelledImage, Source, Target, Writer, legend
-from tasks.files import video_files
 from tasks.masks import confidence_table
 from tasks.options import ExportOptions
 from tasks.storage.storage import Storage
 from tasks.storage.uploads import Uploads
+from tasks.workspace import layout
 from tasks.workspace.summary import Summary
 from tasks.workspace.workspace import Workspace
 
@@ -86,7 +86,7 @@ def export(
     """
     options = options or ExportOptions()
     writer_class = _writer(kind, options)
-    named, summary = classes_file.current(workspace), Summary(workspace)
+    named, summary = classes_file.current_names(workspace), Summary(workspace)
     sources = _sources(summary, dumps, named.classes.display_table())
     total = sum(int(source.index.manifest["images"]) for source in sources)
     bar = Progress(f"export {kind}", total, "images", tell=progress)
@@ -163,7 +163,9 @@ def _sources(
             )
         manifest = folder.manifest()
         invalid = {int(row): why for row, why in manifest["invalid"].items()}
-        sums = MarginSums.from_document(manifest) if confidence_table.complete(folder) else None
+        sums = (
+            MarginSums.from_document(manifest) if confidence_table.has_confidence(folder) else None
+        )
         index = IndexReader(summary.workspace, dump)
         sources.append(Source(index, folder.path, class_of, invalid, sums))
     return sources
@@ -196,7 +198,7 @@ def _write(
 
     with progress:
         for source in sources:
-            videos = unprepared(summary, video_files.STAGE, source.dump)
+            videos = unprepared(summary, layout.FRAMES, source.dump)
             for row in [*videos, *source.index.quarantine()]:
                 if not row["reason"].startswith(LABEL_REASON):
                     skip(source.dump, row["path"], row["reason"])

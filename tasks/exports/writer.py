@@ -22,9 +22,9 @@ from stego_core.masks.margins import MarginSums, uncertainty
 from tasks.corpus.index import Entry, IndexReader
 from tasks.exports.scratch_files import TextFile
 from tasks.images import image_codecs, rendering
-from tasks.masks import confidence_table
 from tasks.options import ExportOptions
 from tasks.storage.uploads import Uploads
+from tasks.workspace import layout
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 """Characters of file names that neither XML nor a list of lines can hold."""
@@ -110,7 +110,7 @@ class LabelledImage:
         Raises:
             ImageError: there is no mask.
         """
-        return self._read("mask", f"{self.source.masks}/{self.entry['image_id']}.png")
+        return self._read("mask", layout.mask(self.source.masks, self.entry["image_id"]))
 
     @cached_property
     def margins(self) -> NDArray[np.uint8]:
@@ -119,7 +119,7 @@ class LabelledImage:
         Raises:
             ImageError: there are none.
         """
-        path = confidence_table.map_path(self.source.masks, str(self.entry["image_id"]))
+        path = layout.margins(self.source.masks, self.entry["image_id"])
         return self._read("map of confidence", path)
 
     @property

@@ -15,7 +15,7 @@ from tasks.engine import machine
 from tasks.engine.stage import Stage, Stopwatch
 from tasks.engine.steps import Step
 from tasks.features import backbones
-from tasks.features.image_sample import drawn_rows
+from tasks.features.image_sample import sampled_rows
 from tasks.images.decoding_memory import reading_memory
 from tasks.options import LEAST_CROP, FeaturesOptions
 from tasks.workspace import arrays, keys, layout
@@ -148,7 +148,7 @@ def plan(
     folder.plan({"index": corpus["index"], "dump": dump})
     if folder.finished:
         return None
-    images = drawn_rows(workspace, dump, options.max_training_images)
+    images = sampled_rows(workspace, dump, options.max_training_images)
     crops, grid = crops_per_image(options), options.crop_size // spec.patch
     rows = len(images) * crops
     row_bytes = grid * grid * spec.channels * 2

@@ -33,7 +33,7 @@ from tasks.masks.segmenter import (
 from tasks.options import MasksOptions
 from tasks.storage.uploads import Uploads
 from tasks.video import frame_order
-from tasks.video.flicker import Flickering
+from tasks.video.flicker import FlickerCounter
 from tasks.workspace import keys, layout
 from tasks.workspace.ledger import Folder, Record
 from tasks.workspace.workspace import Workspace
@@ -118,8 +118,8 @@ class MasksWork:
         watch = Stopwatch()
         centroids, crf, view = self.spec.centroids(), self.spec.crf(), self.spec.view()
         colours = palette(len(centroids))
-        rows: list[confidence_table.Row] = []
-        restless = Flickering(self.index, [] if self.baseline else self._entries(shard)[0])
+        rows: list[confidence_table.ConfidenceRow] = []
+        restless = FlickerCounter(self.index, [] if self.baseline else self._entries(shard)[0])
         written: list[str] = []
         size = 0
         numbered = zip(*self._entries(shard), coded.codes, strict=True)
@@ -136,12 +136,12 @@ class MasksWork:
                 with watch("flicker"):
                     restless.add(row, image.pixels, found.classes)
                 sure = MarginSums.of(found.classes, found.margins, len(centroids))
-                rows.append(confidence_table.Row(row, entry, sure))
+                rows.append(confidence_table.ConfidenceRow(row, entry, sure))
                 written.append(keys.digest(content))
                 size += len(content)
         if not self.baseline:
             confidence_table.write_part(self.spec.storage, self.path, shard, rows, len(centroids))
-        sure = MarginSums.total((each.sure for each in rows), len(centroids))
+        sure = MarginSums.total((row.sums for row in rows), len(centroids))
         record = Record(
             shard,
             self.rows(shard),
@@ -170,7 +170,7 @@ class MasksWork:
         content = images.encode_mask(found.classes, colours)
         uploads.write(f"{self.path}/{image_id}.png", content)
         if not self.baseline:
-            path = confidence_table.map_path(self.path, image_id)
+            path = layout.margins(self.path, image_id)
             uploads.write(path, images.encode_margins(found.margins))
         if self.overlays:
             shown, covered = coloured(found.classes, colours), found.classes != VOID_BYTE
@@ -245,7 +245,7 @@ def finish(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
     pairs = [Flicker(*record.results.get("flicker", ())) for record in records]
     restless = sum(pairs, Flicker())
     if stage.manifest["inputs"]["head"] != heads.IDENTITY:
-        confidence_table.join(stage.folder, stage.shards, sure)
+        confidence_table.join_parts(stage.folder, stage.shards, sure)
     return stage.finish(
         seconds,
         computed,

@@ -15,6 +15,7 @@ from tasks.corpus.index import IndexReader
 from tasks.images import image_codecs
 from tasks.masks import confidence_table
 from tasks.report.contents import ExampleImage
+from tasks.workspace import layout
 from tasks.workspace.summary import Summary
 
 EXAMPLES = 12
@@ -34,7 +35,7 @@ def evenly_spread(summary: Summary, dump: str) -> list[ExampleImage]:
 
 def most_uncertain(summary: Summary) -> list[ExampleImage]:
     """The images to look at first."""
-    if not confidence_table.kept(summary):
+    if not confidence_table.dumps_with_confidence(summary):
         return []
     return [
         replace(example, uncertainty=100 * image.doubt)
@@ -45,7 +46,7 @@ def most_uncertain(summary: Summary) -> list[ExampleImage]:
 
 def _examples(summary: Summary, dump: str, rows: Sequence[int]) -> list[ExampleImage]:
     """Images of a dump with mask, overlay and labels, in the colours that people gave."""
-    folder, named = summary.folder("masks", dump), classes_file.shown(summary.workspace)
+    folder, named = summary.folder("masks", dump), classes_file.names_for_display(summary.workspace)
     if folder is None or named is None:
         return []
     index = IndexReader(summary.workspace, dump)
@@ -55,7 +56,7 @@ def _examples(summary: Summary, dump: str, rows: Sequence[int]) -> list[ExampleI
         image_id = entry["image_id"]
         try:
             image = index.image(entry).pixels
-            ids = image_codecs.decode_mask(folder.storage.read(f"{folder.path}/{image_id}.png"))
+            ids = image_codecs.decode_mask(folder.storage.read(layout.mask(folder.path, image_id)))
             labels = index.labels(entry)
         except (ImageError, FileNotFoundError):
             continue  # it is in the quarantine table, with its reason

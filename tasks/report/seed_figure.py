@@ -20,7 +20,7 @@ SEED_NEIGHBOURS = 3
 
 def seed_figure(summary: Summary) -> SeedFigure | None:
     """Three query points and what corresponds to them, in the image and its neighbours."""
-    keys, dumps = summary.keys, summary.current.get("dumps", [])
+    keys, dumps = summary.keys, summary.last_run.get("dumps", [])
     if "features" not in keys or not any(summary.folder("neighbors", dump) for dump in dumps):
         return None
     rows = FeatureRows(summary.workspace, keys["features"], tuple(dumps))
@@ -81,7 +81,7 @@ def other_images(nearest: NDArray[np.int64], query: int, crops: int) -> list[int
 
 def _crop_picture(rows: FeatureRows, row: int) -> tuple[NDArray[np.uint8], str]:
     """The pixels of a feature row, and a caption with its image's name."""
-    number, sampled, crop = rows.place(row)
+    number, sampled, crop = rows.location(row)
     dump = rows.dumps[number]
     manifest = rows.manifest(dump)
     crops, side = int(manifest["crops"]), int(manifest["options"]["crop_size"])

@@ -75,7 +75,7 @@ def _counts(summary: Summary, dump: str) -> DumpCounts:
     names = ("images", "labelled", "quarantined", "megapixels")
     share = (summary.manifest("masks", dump) or {}).get("flicker")
     flicker = None if share is None else 100 * share
-    meaning = number_meaning.told(corpus)
+    meaning = number_meaning.remarks(corpus)
     lines = (*meaning["told"], *(f"warning: {line}" for line in meaning["warnings"]))
     counts = {name: corpus[name] for name in names}
     return DumpCounts(dump, flicker=flicker, values="; ".join(lines), **counts)
@@ -83,10 +83,10 @@ def _counts(summary: Summary, dump: str) -> DumpCounts:
 
 def _class_shares(summary: Summary) -> list[ClassShare]:
     """Every class as people named it: colour, share of the pixels and confidence, in all dumps."""
-    named = classes_file.shown(summary.workspace)
+    named = classes_file.names_for_display(summary.workspace)
     if named is None:
         return []
-    sums, entries = summary.sure(), named.classes.entries
+    sums, entries = summary.margin_sums(), named.classes.entries
     classes, total = named.classes.display_table()[: len(entries)], max(int(sums.pixels.sum()), 1)
     rows = []
     for number in named.classes.kept():

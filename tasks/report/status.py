@@ -19,7 +19,7 @@ DUMP_STAGES = ("features", "neighbors", "masks")
 
 def document(summary: Summary) -> dict[str, Any]:
     """All that a workspace holds, as `stego status --json` prints it."""
-    named = classes_file.shown(summary.workspace)
+    named = classes_file.names_for_display(summary.workspace)
     clusters = summary.whole("clusters")
     dumps = {dump: _dump(summary, dump) for dump in summary.dumps}
     manifests = {dump: summary.scores(dump) for dump in summary.dumps}
@@ -54,7 +54,7 @@ def document(summary: Summary) -> dict[str, Any]:
         "imported": (clusters or {}).get("imported"),
         "quarantine": quarantined(summary),
         "scores": scores,
-        "spread": summary.current.get("spread", {}),
+        "spread": summary.last_run.get("spread", {}),
     }
 
 
@@ -69,6 +69,6 @@ def _dump(summary: Summary, dump: str) -> dict[str, Any]:
         "stages": {stage: summary.folder(stage, dump) is not None for stage in DUMP_STAGES},
         "masks": masks.get("masks", 0),
         "flicker": masks.get("flicker"),
-        "drift": summary.current.get("drift", {}).get(dump),
-        "values": number_meaning.told(corpus),
+        "drift": summary.last_run.get("drift", {}).get(dump),
+        "values": number_meaning.remarks(corpus),
     }

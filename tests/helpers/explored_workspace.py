@@ -65,7 +65,7 @@ def finished(location: str, folder: Path, make_corpus: Callable[..., Path]) -> W
     clustered(workspace, spec)
     for dump in ("first", "later"):
         compute(masks.plan(workspace, dump, CLUSTERS, MASKS, "cpu"), masks.finish)
-    workspace.settle(
+    workspace.update_last_run(
         keys={
             "features": key,
             "clusters": CLUSTERS,

@@ -14,7 +14,7 @@ from stego_core.errors import CapacityError, WorkspaceError
 from stego_core.head.head import IdentityHead, MeanShiftHead
 from stego_core.head.mean_shift import TRAINING, mean_shift, sampling_weights
 from tasks.clusters import stage as clusters
-from tasks.clusters.code_sample import codes_drawn
+from tasks.clusters.code_sample import sample_codes
 from tasks.corpus import listing
 from tasks.corpus import stage as corpus
 from tasks.corpus.index import IndexReader
@@ -101,8 +101,8 @@ class TestFeatures:
     def test_streamed_and_held_patches_are_equal(self, rows: FeatureRows) -> None:
         wanted = np.array([3, 60, 3, 20])
         held, streamed = PatchCache(rows, 1024), PatchCache(rows, 0)
-        assert held.held is not None
-        assert streamed.held is None
+        assert held.patches is not None
+        assert streamed.patches is None
         np.testing.assert_array_equal(held(wanted), streamed(wanted))
 
     def test_shifted_patches_are_the_mean_shift_of_the_stored_ones(self, rows: FeatureRows) -> None:
@@ -128,9 +128,9 @@ class TestFeatures:
 class TestDraw:
     def test_a_dump_never_changes_the_draw_before_it(self, rows: FeatureRows) -> None:
         workspace = rows.workspace
-        assert len(image_sample.drawn_rows(workspace, "first", 100)) == IMAGES
-        assert len(image_sample.drawn_rows(workspace, "first", 5)) == 5
-        of_second = image_sample.drawn_rows(workspace, "second", 5)
+        assert len(image_sample.sampled_rows(workspace, "first", 100)) == IMAGES
+        assert len(image_sample.sampled_rows(workspace, "first", 5)) == 5
+        of_second = image_sample.sampled_rows(workspace, "second", 5)
         hashes = {
             (dump, row): value
             for dump in ("first", "second")
@@ -203,7 +203,7 @@ def finished(rows: FeatureRows, options: ClustersOptions) -> dict[str, Any]:
     """The manifest of clusters made from the codes that are there."""
     restarts = compute(clusters.plan_restarts(rows, heads.IDENTITY, options))
     clusters.finish_restarts(restarts, 0.0, options.restarts)
-    return clusters.finish(compute(clusters.plan(rows, heads.IDENTITY, options)), 0.0, 1)
+    return compute(clusters.plan(rows, heads.IDENTITY, options)).finish_single(0.0, 1)
 
 
 class TestClusters:
@@ -229,7 +229,7 @@ class TestClusters:
         assert manifest["stability"] == found["curve"]
         key = clusters.clusters_key(rows, heads.IDENTITY, options)
         stored = tables.read_tensors(
-            rows.workspace.storage, f"clusters/{key}/{clusters.CENTROIDS_FILE}"
+            rows.workspace.storage, f"clusters/{key}/centroids.safetensors"
         )
         assert len(stored["centroids"]) == found["classes"]
 
@@ -254,7 +254,7 @@ class TestClusters:
         patches = torch.eye(2)[(torch.arange(90) < 81).long()].reshape(9, 10, 2)
         head = MeanShiftHead(IdentityHead()) if shifted else IdentityHead()
         tokens = 4000 if shifted else 60
-        codes = codes_drawn(head, patches, tokens, np.random.default_rng(0))
+        codes = sample_codes(head, patches, tokens, np.random.default_rng(0))
         assert codes.shape == (tokens, 2)
         share = (codes[:, 1] > 0.5).mean()
         assert share == pytest.approx(0.5 if shifted else 0.9, abs=0.03 if shifted else 0.08)
@@ -267,7 +267,7 @@ class TestListing:
         for name in ("a.jpg", "a.png", "b/a.jpg", "B.png", "notes.txt", ".hidden.jpg"):
             (tmp_path / name).parent.mkdir(exist_ok=True)
             (tmp_path / name).touch()
-        found = listing.listed(Storage.at(str(tmp_path)), None).columns
+        found = listing.list_images(Storage.at(str(tmp_path)), None).columns
         assert dict(zip(found["path"], found["image_id"], strict=True)) == {
             "B.png": "B", "a.jpg": "a.jpg", "a.png": "a.png", "b/a.jpg": "b/a",
         }  # fmt: skip

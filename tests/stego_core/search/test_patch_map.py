@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from stego_core.images.geometry import training_crops
-from stego_core.search.patch_map import QUARTERS, Patch, PatchMap, crop_axes, patch_of
+from stego_core.search.patch_map import QUARTERS, PatchMap, crop_axes, crop_patch
 
 GRID, PATCH = 4, 8
 SIDE = GRID * PATCH
@@ -97,9 +97,17 @@ def test_an_image_of_one_pixel_has_patches() -> None:
     assert found.answer(found.unit[0, 0]).values.max() == pytest.approx(1)
 
 
-def test_a_patch_of_a_crop_lies_in_the_quarter_of_its_crop() -> None:
-    axes = crop_axes(40, 40, 2, five=True)  # quarters of 20 pixels, patches of 10
-    assert patch_of(axes, (2, 2), 0, 0) == Patch(0, 0, 0.25, 0.25)
-    assert patch_of(axes, (2, 2), 1, 2) == Patch(0.25, 0.5, 0.25, 0.25)
-    assert patch_of(axes, (2, 2), 2, 3) == Patch(0.75, 0.25, 0.25, 0.25)
-    assert patch_of(crop_axes(40, 40, 2, five=False), (2, 2), 0, 1) == Patch(0, 0.5, 0.5, 0.5)
+@pytest.mark.parametrize("five", [True, False])
+@pytest.mark.parametrize(("height", "width"), SIZES)
+def test_patches_of_crops_are_those_of_the_stitched_map(
+    height: int, width: int, five: bool
+) -> None:
+    """Tokens are numbered crop by crop; the map puts the crops side by side."""
+    crops, side = (QUARTERS, 2 * GRID) if five else (1, GRID)
+    tokens = np.arange(crops * GRID * GRID).reshape(crops, GRID, GRID, 1)
+    found = PatchMap.stitched(tokens, height, width)
+    for row in range(side):
+        for column in range(side):
+            crop, token = divmod(int(found.features[row, column, 0]), GRID * GRID)
+            expected = found.patch(row, column)
+            assert crop_patch(height, width, GRID, five, crop, token) == expected

@@ -14,6 +14,7 @@ from tasks.browse import gallery
 from tasks.class_names import classes_file
 from tasks.masks import confidence_table
 from tasks.storage import run_cache
+from tasks.workspace import layout
 from tasks.workspace.summary import Summary
 from tasks.workspace.workspace import Workspace
 
@@ -32,7 +33,7 @@ def workspace(made: Workspace) -> Iterator[Workspace]:
     """With the classes as found."""
     yield made
     root = Path(made.storage.uri)
-    (root / classes_file.FILE).unlink(missing_ok=True)
+    (root / layout.CLASSES_FILE).unlink(missing_ok=True)
     for path in root.glob(f"classes/{CLUSTERS}/*.toml"):
         path.unlink()
 
@@ -101,7 +102,7 @@ class TestPage:
 
     def test_a_class_has_what_is_merged_into_it(self, workspace: Workspace) -> None:
         alone = shares(workspace, 0), shares(workspace, 1)
-        named = classes_file.current(workspace)
+        named = classes_file.current_names(workspace)
         classes_file.edit(workspace, named.classes.merged([1], 0), "1 into 0")
         page = gallery.page(workspace, cls=0, order="class", limit=1)
         (item,) = page.items
@@ -189,7 +190,7 @@ class TestOverview:
             assert cls["shown"] == cls["id"]
 
     def test_follows_an_edit(self, workspace: Workspace) -> None:
-        named = classes_file.current(workspace)
+        named = classes_file.current_names(workspace)
         edited = named.classes.merged([1], 0).ignoring([2])
         classes_file.edit(workspace, edited, "tidied")
         found = gallery.overview(workspace)

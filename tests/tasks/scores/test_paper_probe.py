@@ -105,7 +105,7 @@ def test_a_resumed_fit_ends_with_the_same_bytes(
     compute(planned).finish(0.0, 1)
     assert (place / "probe.safetensors").read_bytes() == first
     assert paper_probe.plan(rows, head_key, 0, LOOP) is None
-    assert paper_probe.folder(rows, head_key, 1).path != planned.folder.path
+    assert paper_probe.probe_folder(rows, head_key, 1).path != planned.folder.path
 
 
 def test_labels_that_nobody_trains_on(rows: FeatureRows, monkeypatch: pytest.MonkeyPatch) -> None:

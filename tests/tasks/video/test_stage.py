@@ -46,7 +46,7 @@ def compute(stage: Stage | None) -> Stage:
 def cut(workspace: Workspace, images: object, fps: float = 1.0) -> Path:
     """Frames of a dump `d`; returns their folder."""
     options = CorpusOptions(images=str(images), fps=fps)
-    assert frames.wanted(workspace, "d", options)
+    assert frames.has_clips(workspace, "d", options)
     frames.finish(compute(frames.plan(workspace, "d", options)), 0.0, 1)
     return Path(workspace.storage.uri) / "frames/d/images"
 
@@ -375,7 +375,7 @@ class TestMixedFolders:
         assert not reader.has_clips
         assert "clip" not in reader.entries(np.array([0]))[0]
         write_clip(folder / "later.mp4", 10)
-        assert not frames.wanted(workspace, "d", CorpusOptions(images=str(folder)))
+        assert not frames.has_clips(workspace, "d", CorpusOptions(images=str(folder)))
 
 
 def test_one_file_is_a_dump(workspace: Workspace, tmp_path: Path) -> None:
@@ -401,7 +401,7 @@ def test_on_s3(s3_environment: str, tmp_path: Path) -> None:
     stage = corpus.plan(workspace, "clips", options)
     assert corpus.finish(workspace, compute(stage), 0.0, 1)["images"] == 4
     assert corpus.plan(workspace, "clips", options) is None
-    source, (file,) = video_files.found(Storage(f"{s3_environment}/clips/day/drive.mkv"))
+    source, (file,) = video_files.root_and_files(Storage(f"{s3_environment}/clips/day/drive.mkv"))
     assert (source.uri, file.path) == (f"{s3_environment}/clips/day", "drive.mkv")
     (bad,) = quarantined(Summary(workspace))
     assert (bad["dump"], bad["path"], bad["stage"]) == ("clips", "broken.mp4", "frames")
