@@ -49,9 +49,9 @@ class TestInbox:
                     raise error
 
             found = [CorpusOptions(images=f"/{name}") for name in dumps]
-            monkeypatch.setattr(backfill, "arrived", lambda *asked: found)
-            monkeypatch.setattr(backfill, "label_dump", label)
-            monkeypatch.setattr(backfill, "session", lambda *asked: nullcontext())
+            monkeypatch.setattr(backfill, "new_dumps", lambda *asked: found)
+            monkeypatch.setattr(backfill, "label_new_dump", label)
+            monkeypatch.setattr(backfill, "session", lambda *_: nullcontext(Opened()))
             monkeypatch.setattr(backfill, "Workspace", Opened)
             monkeypatch.setattr(backfill.stages, "report_flow", lambda workspace: "report")
             monkeypatch.setattr(backfill.artifacts, "run_pages", lambda *asked: None)
@@ -79,4 +79,4 @@ class Opened:
         return cls()
 
     def current(self) -> dict[str, Any]:
-        return {}
+        return {"options": {}}
