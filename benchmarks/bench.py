@@ -134,10 +134,10 @@ def make_workspace(
     from flows.runs.settings import PipelineOptions
     from tasks import options as o
     from tasks.engine import compute
-    from tasks.features import models
+    from tasks.features import backbones
     from tasks.workspace.workspace import Workspace
 
-    weights = {"backbone": models.BUNDLED_BACKBONE, "weights": models.BUNDLED}
+    weights = {"backbone": backbones.BUNDLED_BACKBONE, "weights": backbones.BUNDLED}
     backbone = harness.backbone_options(chosen) if chosen.weights else weights
     images = harness.copied(files, folder / DUMP)
     options = PipelineOptions(

@@ -36,14 +36,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 @torch.inference_mode()
 def inputs(chosen: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    from tasks.features import models as model
     from tasks.features.rows import feature_rows
+    from tasks.head.heads import load_head
     from tasks.workspace.workspace import Workspace
 
     workspace = Workspace.open(chosen.workspace)
-    current = workspace.current()
+    current = workspace.last_run()
     rows = feature_rows(workspace, current["keys"]["features"], current["dumps"])
-    head = model.head(workspace.storage, current["keys"]["head"], "cpu")
+    head = load_head(workspace.storage, current["keys"]["head"], "cpu")
     codes = []
     for first in range(0, rows.total, ROWS):
         patches = rows.read("patches", np.arange(first, min(first + ROWS, rows.total)))

@@ -56,7 +56,7 @@ def inputs(chosen: argparse.Namespace, folder: Path) -> dict[str, Any]:
     from tasks.workspace.workspace import Workspace
 
     workspace = Workspace.open(chosen.workspace)
-    spec = segmenter_spec(workspace, workspace.current()["keys"]["clusters"], MasksOptions())
+    spec = segmenter_spec(workspace, workspace.last_run()["keys"]["clusters"], MasksOptions())
     segmenter = spec.build("cpu")
     chosen.scenes = 0
     files = harness.found_images(chosen, folder)

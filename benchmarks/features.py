@@ -95,14 +95,14 @@ def ours(inputs: dict[str, Any]) -> pairs.Work:
 def warm_up(place: str, key: str) -> None:
     """Build the backbone and embed once; for every worker."""
     from tasks.engine import machine
-    from tasks.features import models as model
+    from tasks.features.backbones import load_backbone
     from tasks.features.rows import FeatureRows
     from tasks.workspace.workspace import Workspace
 
     workspace = Workspace.open(place)
     with machine.one_thread():
         spec = FeatureRows(workspace, key, (FIRST,)).backbone()
-        backbone = model.backbone(workspace.storage, spec, "cpu")
+        backbone = load_backbone(workspace.storage, spec, "cpu")
         backbone.features(np.zeros((4, SIDE, SIDE, 3), np.uint8))
 
 
@@ -139,9 +139,9 @@ def eager_backbone(inputs: dict[str, Any]) -> backbones.Backbone:
     timm.layers.set_fused_attn(False)
     model = backbones.bare_model(inputs["backbone"])
     if inputs["weights"] != "untrained":
-        from tasks.features.models import from_file
+        from tasks.features.backbones import weights_from_file
 
-        backbones.load_weights(model, from_file(inputs["weights"]))
+        backbones.load_weights(model, weights_from_file(inputs["weights"]))
     return backbones.freeze(model, inputs.get("layer"), "cpu")
 
 

@@ -89,7 +89,7 @@ def trimmed(source: str, target: str) -> str:
     from tasks.workspace.workspace import Workspace
 
     given, made = Workspace.open(source), Workspace.create(target)
-    clusters = given.current()["keys"]["clusters"]
+    clusters = given.last_run()["keys"]["clusters"]
     manifest = given.folder("clusters", clusters).manifest()
     names = (manifest["backbone"]["digest"], manifest["inputs"]["head"], clusters)
     for (stage, files), name in zip(MADE.items(), names, strict=True):

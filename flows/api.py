@@ -78,7 +78,7 @@ class OpenWorkspace:
             InputError: it is something else.
             ImageError: the file cannot be read, or holds no data.
         """
-        return self.classes.shown()[self.clusters(self.picture(image))]
+        return self.classes.display_table()[self.clusters(self.picture(image))]
 
     def clusters(self, picture: Picture) -> NDArray[np.uint8]:
         """Cluster ids (H, W) uint8 of a picture, 255 where it holds no data."""
@@ -131,9 +131,11 @@ def open_workspace(location: str, device: str = "auto") -> OpenWorkspace:
     workspace = Workspace.open(location)
     summary = Summary(workspace)
     clusters = summary.require("clusters")
-    options = MasksOptions(**summary.current["options"].get("masks", {}))
+    options = MasksOptions(**summary.last_run["options"].get("masks", {}))
     spec = segmenter_spec(workspace, clusters, options)
-    named = classes.current(workspace).classes
-    manifests = [workspace.corpus(dump).manifest() for dump in number_meaning.before(workspace)]
+    named = classes.current_names(workspace).classes
+    manifests = [
+        workspace.corpus(dump).manifest() for dump in number_meaning.earlier_dumps(workspace)
+    ]
     made = number_meaning.renderer_of(manifests)
     return OpenWorkspace(spec.build(machine.device(device)), named, made)

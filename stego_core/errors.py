@@ -1,30 +1,34 @@
 """The one tree of errors; each message says what was found, what was expected, what to do.
 
-Each class has the exit code of a command that it ends: 2 where the user has to mend something, 75
-where the same command may succeed later.
+Each class has the exit code of a command that it ends: 2 where the user has to change something,
+75 where the same command may succeed later.
 
 StegoError
-├── OptionError      an option, a preset or a backbone that does not exist or does not fit
-├── InputError       the user's images, labels or taxonomy cannot be used
-│   └── ImageError   one image cannot be used: it is quarantined and the run goes on
-├── WeightsError     backbone weights cannot be had, read or matched to the model
-├── WorkspaceError   the workspace lacks a stage, is frozen otherwise, or is of another version
-│   ├── BusyError    another run writes it
-│   └── DamageError  stored bytes are not the bytes that were written
-├── OutageError      a service that the run stands on went away for too long; trying again may help
-├── StoppedError     somebody stopped the run
-├── TrainingError    training went astray: its loss is not a number any more
-└── CapacityError    too few rows or images, too little memory, a full disk
+├── OptionError
+├── InputError
+│   └── ImageError
+├── WeightsError
+├── WorkspaceError
+│   ├── BusyError
+│   └── DamageError
+├── OutageError
+├── StoppedError
+├── TrainingError
+└── CapacityError
 """
 
-MEND, LATER, DEFECT, INTERRUPTED = 2, 75, 70, 130
-"""Exit codes: mend your input; try again later (EX_TEMPFAIL); a defect of ours (EX_SOFTWARE);
-somebody stopped the command.
-"""
+MEND = 2
+"""Exit code: the user has to change an option or a file."""
+LATER = 75
+"""Exit code: the same command may succeed later (EX_TEMPFAIL)."""
+DEFECT = 70
+"""Exit code: a defect of this program (EX_SOFTWARE)."""
+INTERRUPTED = 130
+"""Exit code: somebody stopped the command."""
 
 
 class StegoError(Exception):
-    """Base of every error that is the user's to mend; shown as one sentence.
+    """Base of every error that the user can act on; a command shows it as one sentence.
 
     Attributes:
         exit_code: of a command that it ends.
@@ -42,7 +46,7 @@ class InputError(StegoError):
 
 
 class ImageError(InputError):
-    """One image that cannot be used; it is quarantined with this message as its reason."""
+    """One image that cannot be used: the run quarantines it, with this reason, and goes on."""
 
 
 class WeightsError(StegoError):
@@ -64,17 +68,17 @@ class DamageError(WorkspaceError):
 
 
 class StoppedError(StegoError):
-    """A run that somebody stopped; the same command goes on with it."""
+    """A run that somebody stopped; the same command continues it."""
 
     exit_code = LATER
 
 
 class TrainingError(StegoError):
-    """Training that went astray; going on would not mend it."""
+    """Training that diverged: its loss or its features are not numbers."""
 
 
 class CapacityError(StegoError):
-    """More was asked than the data, the memory or the disk can give."""
+    """More was requested than the data, the memory or the disk can give."""
 
 
 class OutageError(StegoError):

@@ -13,11 +13,6 @@ ROOT = Path(__file__).parents[1]
 ROOMS = ("flows", "tasks", "stego_core")
 STAGES = ("corpus", "features", "neighbors", "head", "clusters", "masks", "scores", "report")
 LONGEST = 300
-REASONS: dict[str, str] = {
-    "tasks/report/charts.py": "kinds of chart and picture that share one set of colours and sizes",
-    "tasks/report/page.py": "the page's data classes, one after another",
-}
-"""Files over the limit, each with its reason."""
 
 
 def sources() -> list[Path]:
@@ -34,7 +29,7 @@ def test_imports_keep_their_contracts() -> None:
 class TestEveryFile:
     def test_is_short(self, path: Path) -> None:
         lines = len(path.read_text().splitlines())
-        assert lines <= LONGEST or str(path.relative_to(ROOT)) in REASONS
+        assert lines <= LONGEST
 
     def test_opens_with_one_sentence(self, path: Path) -> None:
         text = ast.get_docstring(ast.parse(path.read_text())) or ""
@@ -44,11 +39,6 @@ class TestEveryFile:
         module = ast.parse(path.read_text())
         top = [node for node in module.body if isinstance(node, ast.Assign | ast.Expr)]
         assert not any("os.environ" in ast.unparse(node) for node in top)
-
-
-def test_reasons_name_files_that_need_them() -> None:
-    for name in REASONS:
-        assert len((ROOT / name).read_text().splitlines()) > LONGEST
 
 
 def test_every_stage_has_one_name() -> None:

@@ -25,7 +25,7 @@ from tasks.options import ComputeOptions, CorpusOptions
 
 if TYPE_CHECKING:
     from stego_core.labels.class_names import ClassNames, Proposal
-    from tasks.class_names.classes_file import Named
+    from tasks.class_names.classes_file import NamedClasses
     from tasks.workspace.workspace import Workspace
 
 log = Log(__name__)
@@ -40,7 +40,7 @@ def show(*, common: Printing) -> Shown:
     """Show the classes."""
     from tasks.class_names import classes_file as classes
 
-    return _shown(common, classes.current(_opened(common)))
+    return _shown(common, classes.current_names(_opened(common)))
 
 
 @command("set", parent=names)
@@ -200,26 +200,26 @@ def _changed(
     from tasks.class_names import classes_file as classes
 
     place = _opened(common)
-    now = classes.current(place)
+    now = classes.current_names(place)
     edited, note = change(now.classes)
     if edited != now.classes:
         now = classes.edit(place, edited, note, now.stamp)
     return _shown(common, now)
 
 
-def _shown(common: PrintOptions, named: "Named") -> Shown:
+def _shown(common: PrintOptions, named: "NamedClasses") -> Shown:
     from flows.cli import class_tables
 
     document = _document(_opened(common), named)
     return printed(document) if common.as_json else lambda: class_tables.show_classes(document)
 
 
-def _document(workspace: "Workspace", named: "Named") -> dict[str, Any]:
+def _document(workspace: "Workspace", named: "NamedClasses") -> dict[str, Any]:
     """The classes, as `stego name --json` prints them."""
     from tasks.workspace.summary import Summary
 
-    counts_as = named.classes.shown()
-    shares = Summary(workspace).sure().shares()
+    counts_as = named.classes.display_table()
+    shares = Summary(workspace).margin_sums().shares()
     classes = [
         {"id": number, **asdict(entry), "shown_as": int(counts_as[number]), "share": float(share)}
         for number, (entry, share) in enumerate(zip(named.classes.entries, shares, strict=True))

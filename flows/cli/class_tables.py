@@ -7,7 +7,7 @@ from rich.text import Text
 
 from flows.reporting.console import results, say, table
 from stego_core.labels.class_names import Proposal
-from tasks.class_names.classes_file import Named
+from tasks.class_names.classes_file import NamedClasses
 from tasks.masks.confidence_table import UncertainImage
 
 
@@ -49,7 +49,7 @@ def show_proposals(found: Sequence[Proposal], least: float) -> None:
     results.print(rows)
 
 
-def show_history(revisions: Sequence[Named]) -> None:
+def show_history(revisions: Sequence[NamedClasses]) -> None:
     """Every revision of the classes, oldest first."""
     if not revisions:
         say("the classes were never edited")

@@ -72,7 +72,7 @@ def pretrain(
     from flows.reporting import console
     from flows.runs.pretrain import pretraining
     from tasks.features import hub
-    from tasks.features.models import TIMM
+    from tasks.features.backbones import TIMM
 
     if pretrain.weights == TIMM:
         hub.require(pretrain.backbone)  # before a server starts: it is known at once

@@ -137,7 +137,7 @@ def _last_options(workspace: str, arguments: ArgumentCollection) -> dict[str, di
     options = [option for section, option in _options(arguments) if section == "storage"]
     storage = {option.field_info.name: _value(option) for option in options if option.tokens}
     with connected(built("storage", storage)):
-        current = Workspace.open(workspace).current_or_none() or {}
+        current = Workspace.open(workspace).last_run_or_none() or {}
     return dict(current.get("options", {}))
 
 

@@ -61,7 +61,7 @@ def features(
 
 def _current_backbone(summary: "Summary", options: FeaturesOptions) -> dict[str, Any] | None:
     """The current backbone where the options name no other weights."""
-    current: dict[str, Any] | None = summary.current.get("backbone")
+    current: dict[str, Any] | None = summary.last_run.get("backbone")
     if options.weights is not None or current is None:
         return None
     same = current["name"] == options.backbone and options.layer in (None, current["layer"])
@@ -78,16 +78,16 @@ def neighbors(
 
     summary = _summary(common.workspace)
     features_key = summary.require("features")
-    trained = list(summary.current["dumps"])
+    trained = list(summary.last_run["dumps"])
     tables = {}
     for dump in requested_dumps(summary, dumps) if dumps else trained:
         searched = [*trained, *([dump] if dump not in trained else [])]
         rows = feature_rows(summary.workspace, features_key, searched)
         tables[dump] = stages.neighbors_flow(rows, dump, neighbors, common.compute)
-    merged = {**summary.current.get("neighbors", {}), **tables}
+    merged = {**summary.last_run.get("neighbors", {}), **tables}
     key = tables.get(trained[0], summary.keys.get("neighbors"))
     if key is None:
-        summary.workspace.settle(neighbors=merged)
+        summary.workspace.update_last_run(neighbors=merged)
     else:
         _settle(summary, "neighbors", key, neighbors, neighbors=merged)
     return None
@@ -152,8 +152,8 @@ def scores(
     for dump in ready:
         score_dump(Labelling(summary.workspace, dump, masks, scores, common.compute), keys)
     stored = scores.model_dump(mode="json", exclude={"seeds"})
-    options = summary.workspace.current()["options"]
-    summary.workspace.settle(options={**options, "scores": stored})
+    options = summary.workspace.last_run()["options"]
+    summary.workspace.update_last_run(options={**options, "scores": stored})
     return lambda: console.show_scores(status.document(_summary(common.workspace)))
 
 
@@ -198,7 +198,7 @@ def _trained_rows(summary: "Summary") -> "FeatureRows":
     from tasks.features.rows import feature_rows
 
     features_key = summary.require("features")
-    return feature_rows(summary.workspace, features_key, summary.current["dumps"])
+    return feature_rows(summary.workspace, features_key, summary.last_run["dumps"])
 
 
 def _settle(summary: "Summary", stage: str, key: str, options: Options, **entries: Any) -> None:
@@ -214,8 +214,8 @@ def _settle(summary: "Summary", stage: str, key: str, options: Options, **entrie
         features = summary.workspace.folder(layout.features(key, entries["dumps"][0])).manifest()
         entries["backbone"] = features["backbone"]
     stored = options.model_dump(mode="json", exclude={"weights"})
-    summary.workspace.settle(
+    summary.workspace.update_last_run(
         keys={**keys, stage: key},
-        options={**summary.current.get("options", {}), stage: stored},
+        options={**summary.last_run.get("options", {}), stage: stored},
         **entries,
     )

@@ -12,7 +12,7 @@ from flows.demo.scenes import SCENE_CLASSES, scene, scene_generator
 from stego_core.images.palette import palette
 from stego_core.labels.void import VOID_BYTE
 from tasks.engine.progress import Progress
-from tasks.features.models import BUNDLED, BUNDLED_BACKBONE
+from tasks.features.backbones import BUNDLED, BUNDLED_BACKBONE
 from tasks.images import image_codecs
 from tasks.options import CorpusOptions, FeaturesOptions, HeadOptions, MasksOptions
 from tasks.storage.storage import Storage

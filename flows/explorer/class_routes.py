@@ -13,7 +13,7 @@ from stego_core.errors import WorkspaceError
 from stego_core.labels.class_names import ClassNames
 from tasks.browse import gallery
 from tasks.class_names import classes_file
-from tasks.class_names.classes_file import Named
+from tasks.class_names.classes_file import NamedClasses
 from tasks.workspace.workspace import Workspace
 
 Id = Annotated[int, Field(ge=0, le=255)]
@@ -112,13 +112,13 @@ def _edit(
     return gallery.overview(explorer.workspace)
 
 
-def require(workspace: Workspace, stamp: str) -> Named:
+def require(workspace: Workspace, stamp: str) -> NamedClasses:
     """The classes, if they are those that the page has.
 
     Raises:
         WorkspaceError: somebody else changed them meanwhile.
     """
-    now = classes_file.current(workspace)
+    now = classes_file.current_names(workspace)
     if now.stamp != stamp:
         raise WorkspaceError(
             f"the classes were changed meanwhile (revision {now.revision}: {now.note}); they are "

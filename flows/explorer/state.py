@@ -42,5 +42,5 @@ class Explorer:
             ]
             for dump in summary.dumps
         }
-        self.version = keys.digest(keys.canonical([summary.current, dumps]))[:16]
+        self.version = keys.digest(keys.canonical([summary.last_run, dumps]))[:16]
         run_cache.renew(self.version)

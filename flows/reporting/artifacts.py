@@ -21,7 +21,7 @@ from tasks.engine import progress
 from tasks.engine.progress import Event, Progress
 from tasks.log import Log
 from tasks.report import status
-from tasks.report.stage import timings
+from tasks.report.timings import timings
 from tasks.workspace import layout
 from tasks.workspace.keys import canonical, digest
 from tasks.workspace.summary import METHODS, Summary

@@ -140,7 +140,7 @@ def figures(run: Run) -> dict[str, Any]:
         summary = Summary(Workspace.open(run.workspace))
         images = sum(summary.workspace.corpus(d).manifest()["images"] for d in run.dumps)
         bad = sum(row["dump"] in run.dumps for row in quarantined(summary))
-        drift, scores = summary.current.get("drift", {}), {d: summary.scores(d) for d in run.dumps}
+        drift, scores = summary.last_run.get("drift", {}), {d: summary.scores(d) for d in run.dumps}
     except (StegoError, OSError):  # the end of a run is logged whatever became of its workspace
         return {}
     return {

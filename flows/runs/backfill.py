@@ -70,7 +70,7 @@ def backfill(
         labelled: list[str] = []
         report = None
         if dumps:
-            options = Workspace.open(workspace).current()["options"]  # before a lease is taken
+            options = Workspace.open(workspace).last_run()["options"]  # before a lease is taken
             refiner(built("masks", options.get("masks", {})))  # a package may be missing
             with session(workspace, storage, run) as opened:
                 for corpus in dumps:
@@ -163,7 +163,7 @@ def label_new_dump(
     Beside the dumps that the head was trained on it also gets features, neighbours and drift; an
     imported head has none.
     """
-    current = workspace.current()
+    current = workspace.last_run()
     keys, options, trained_on = dict(current["keys"]), current["options"], current["dumps"]
     like = trained_on[0] if trained_on else None
     index_dump(workspace, dump, corpus, run, like, continuing=True)
@@ -172,7 +172,7 @@ def label_new_dump(
     masks, scores = (built(name, options.get(name, {})) for name in ("masks", "scores"))
     label_dump(Labelling(workspace, dump, masks, scores, run), keys)
     if trained_on:
-        stages.drift_flow(workspace, dump, workspace.current()["keys"])
+        stages.drift_flow(workspace, dump, workspace.last_run()["keys"])
 
 
 def add_features(
@@ -190,4 +190,4 @@ def add_features(
     ]
     rows = feature_rows(workspace, keys["features"], searched)
     table = stages.neighbors_flow(rows, dump, built("neighbors", options["neighbors"]), run)
-    workspace.settle(neighbors={**current["neighbors"], dump: table})
+    workspace.update_last_run(neighbors={**current["neighbors"], dump: table})

@@ -57,5 +57,5 @@ def import_checkpoint(
                 masks=MasksOptions(resolution=RESOLUTION, sharpness=SHARPNESS),
             )
             make_current(opened, model.keys, {}, options)
-            opened.settle(backbone=model.backbone.document())
+            opened.update_last_run(backbone=model.backbone.document())
     return model

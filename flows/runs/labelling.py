@@ -7,7 +7,7 @@ from flows.reporting import run_record
 from flows.runs import stages
 from flows.runs.settings import built
 from stego_core.errors import OptionError
-from tasks.features import models
+from tasks.head import heads
 from tasks.options import ComputeOptions, MasksOptions, ScoresOptions
 from tasks.scores.spread import spread_over_seeds
 from tasks.workspace import layout
@@ -55,7 +55,7 @@ def label_dump(labelling: Labelling, keys: dict[str, str]) -> None:
     with run_record.labelling(labelling.dump):
         keys["masks"] = labelling.masks_of(keys["clusters"])
     workspace = labelling.workspace
-    workspace.settle(keys={**workspace.current()["keys"], **keys})
+    workspace.update_last_run(keys={**workspace.last_run()["keys"], **keys})
     score_dump(labelling, keys)
 
 
@@ -66,18 +66,22 @@ def score_dump(labelling: Labelling, keys: dict[str, str]) -> None:
         return
     key, baseline_keys = _score(labelling, keys["clusters"])
     keys |= baseline_keys
-    current = workspace.current()
+    current = workspace.last_run()
     scores, spread = current.get("scores", {}), dict(current.get("spread", {}))
     if scores.get(dump) != key:
         spread.pop(dump, None)  # it was that of other masks
-    workspace.settle(keys={**current["keys"], **keys}, scores={**scores, dump: key}, spread=spread)
+    workspace.update_last_run(
+        keys={**current["keys"], **keys}, scores={**scores, dump: key}, spread=spread
+    )
     by_seed = {}
     for seed in labelling.scores.seed_list():
         clusters_key = clusters_from_seed(labelling, keys["clusters"], seed)
         labelling.masks_of(clusters_key)
         by_seed[seed], _ = _score(labelling, clusters_key)
     if by_seed:
-        workspace.settle(spread={**spread, dump: spread_over_seeds(workspace, dump, by_seed)})
+        workspace.update_last_run(
+            spread={**spread, dump: spread_over_seeds(workspace, dump, by_seed)}
+        )
 
 
 def _score(labelling: Labelling, clusters_key: str) -> tuple[str, dict[str, str]]:
@@ -93,7 +97,7 @@ def baseline(labelling: Labelling, clusters: dict[str, Any]) -> dict[str, str]:
     """k-means on the features behind these clusters: same K, restarts, seed and refinement."""
     rows = stages.trained_rows(labelling.workspace, clusters)
     options = built("clusters", {**clusters["options"], "classes": class_count(clusters)})
-    key = stages.clusters_flow(rows, models.IDENTITY, options, labelling.compute)
+    key = stages.clusters_flow(rows, heads.IDENTITY, options, labelling.compute)
     return {"baseline_clusters": key, "baseline_masks": labelling.masks_of(key)}
 
 

@@ -129,10 +129,10 @@ def make_current(
 
     What backfills added to the same clusters stays current.
     """
-    before = workspace.current_or_none() or {}
+    before = workspace.last_run_or_none() or {}
     if before.get("keys", {}).get("clusters") != keys["clusters"]:
         before = {}
-    workspace.settle(
+    workspace.update_last_run(
         keys={**before.get("keys", {}), **keys},
         dumps=list(tables),
         neighbors={**before.get("neighbors", {}), **tables},

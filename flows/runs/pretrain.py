@@ -11,7 +11,7 @@ from flows.runs.index_dump import index_dump
 from flows.runs.session import session
 from tasks.corpus.listing import default_dump
 from tasks.engine import machine
-from tasks.features import models
+from tasks.features import backbones
 from tasks.options import ComputeOptions, CorpusOptions, PretrainOptions, StorageOptions
 from tasks.pretrain import stage as pretrain
 from tasks.workspace.workspace import Workspace
@@ -27,8 +27,8 @@ def pretrain_flow(
 ) -> dict[str, Any]:
     """Train a backbone on a dump's images; returns its key, place and figures."""
     machine.worker_device(compute_options)
-    weights = options.weights or models.UNTRAINED
-    spec = models.bring(workspace, options.backbone, weights, None, options.seed)
+    weights = options.weights or backbones.UNTRAINED
+    spec = backbones.fetch_backbone(workspace, options.backbone, weights, None, options.seed)
     stage = pretrain.plan(workspace, dump, spec, options, compute_options)
     stages.run_stage(stage, compute_options, pretrain.finish)
     outcome = pretrain.outcome(workspace, dump, spec, options)

@@ -44,7 +44,7 @@ def retrain(
     """
     storage, run = storage_options or StorageOptions(), compute_options or ComputeOptions()
     with connected(storage):
-        current = Workspace.open(workspace).current()  # before a lease is taken on it
+        current = Workspace.open(workspace).last_run()  # before a lease is taken on it
         with session(workspace, storage, run) as opened:
             known = opened.dumps()
             unknown = [name for name in dumps or [] if name not in known]

@@ -18,7 +18,9 @@ def connected(options: StorageOptions) -> Iterator[None]:
     Nothing is remembered of a workspace from before the block.
     """
     given = s3.Service(options.endpoint, options.region, options.profile)
-    service = s3.Service(*(new or old for new, old in zip(given, s3.current(), strict=True)))
+    service = s3.Service(
+        *(new or old for new, old in zip(given, s3.current_service(), strict=True))
+    )
     with s3.connected(service), run_cache.during(uuid4().hex):
         yield
 

@@ -19,7 +19,7 @@ from tasks.drift import stage as drift
 from tasks.engine import compute, machine, stop
 from tasks.engine.partition import compute_partition, progressing
 from tasks.engine.stage import Finish, Stage
-from tasks.features import models
+from tasks.features import backbones
 from tasks.features import stage as features
 from tasks.features.rows import FeatureRows, feature_rows
 from tasks.head import stage as head
@@ -106,10 +106,10 @@ def features_flow(
     """
     device = machine.worker_device(compute_options)
     if backbone:
-        spec = models.BackboneSpec(**backbone)
+        spec = backbones.BackboneSpec(**backbone)
     else:
-        weights = options.weights or models.TIMM
-        fetched = models.bring(workspace, options.backbone, weights, options.layer)
+        weights = options.weights or backbones.TIMM
+        fetched = backbones.fetch_backbone(workspace, options.backbone, weights, options.layer)
         spec = replace(fetched, precision=compute.precision(options.precision, compute_options))
     run_stage(features.plan(workspace, dump, options, spec, device), compute_options)
     return features.features_key(options, spec)
@@ -145,13 +145,8 @@ def clusters_flow(
     options = with_classes(rows.workspace, rows.dumps, options)
     device = machine.worker_device(compute_options)
     key = clusters.clusters_key(rows, head_key, options)
-    if not rows.workspace.folder(layout.clusters(key)).finished:
-        run_stage(clusters.plan_codes(rows, head_key, options, device), compute_options)
-        counts = clusters.plan_stability(rows, head_key, options)
-        run_stage(counts, compute_options, clusters.finish_stability)
-        restarts = clusters.plan_restarts(rows, head_key, options)
-        run_stage(restarts, compute_options, clusters.finish_restarts)
-        run_stage(clusters.plan(rows, head_key, options), compute_options, clusters.finish)
+    for stage, finish in clusters.stages(rows, head_key, options, device):
+        run_stage(stage, compute_options, finish)
     return key
 
 
@@ -208,18 +203,18 @@ def probe_path(
         return None
     manifest = workspace.folder(layout.clusters(clusters_key)).manifest()
     if "imported" in manifest:
-        return quick_probe.imported(workspace, dump, clusters_key)
+        return quick_probe.imported_probe(workspace, dump, clusters_key)
     rows, head_key = trained_rows(workspace, manifest), manifest["inputs"]["head"]
     if not quick_probe.can_fit(rows, dump):
         return None
     seed = manifest["options"]["seed"]
     if options.probe_protocol == "stego":
-        folder = paper_probe.folder(rows, head_key, seed)
+        folder = paper_probe.probe_folder(rows, head_key, seed)
         run_stage(paper_probe.plan(rows, head_key, seed, compute_options), compute_options)
     else:
-        folder = quick_probe.folder(rows, head_key, seed)
+        folder = quick_probe.probe_folder(rows, head_key, seed)
         run_stage(quick_probe.plan(rows, head_key, seed, device), compute_options)
-    return f"{folder.path}/{quick_probe.PROBE_FILE}"
+    return f"{folder.path}/{layout.PROBE_FILE}"
 
 
 def trained_rows(workspace: Workspace, clusters_manifest: Mapping[str, Any]) -> FeatureRows:
@@ -237,11 +232,11 @@ def drift_flow(workspace: Workspace, dump: str, keys: dict[str, str]) -> dict[st
     trained = [name for name, _ in inputs["dumps"]]
     figures = drift.measure(workspace, dump, keys["features"], trained, keys["masks"])
     shown = {name: figures[name] for name in ("features", "shares", "thresholds", "drifted")}
-    stored = workspace.current().get("drift", {})
+    stored = workspace.last_run().get("drift", {})
     if stored.get(dump) != shown:
         if shown["drifted"]:
             artifacts.emit_drift(workspace, dump, shown)
-        workspace.settle(drift={**stored, dump: shown})
+        workspace.update_last_run(drift={**stored, dump: shown})
     return shown
 
 

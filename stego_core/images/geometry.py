@@ -1,4 +1,4 @@
-"""Where pixels come from and go to: crops, sizes, overlapping windows and their inverse."""
+"""Crops and sizes of images, overlapping windows, and the mean of what windows hold."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -23,6 +23,11 @@ class Window(NamedTuple):
     bottom: int
     right: int
 
+    @classmethod
+    def sized(cls, top: int, left: int, height: int, width: int) -> "Window":
+        """The window whose upper left corner is (top, left)."""
+        return cls(top, left, top + height, left + width)
+
     @property
     def height(self) -> int:
         """Rows."""
@@ -38,14 +43,24 @@ class Window(NamedTuple):
         """Index of the window in a (H, W, ...) array."""
         return slice(self.top, self.bottom), slice(self.left, self.right)
 
+    def overlap(self, other: "Window") -> "Window":
+        """What both cover; of height or width 0 or less where they are apart."""
+        upper, lower = map(max, self[:2], other[:2]), map(min, self[2:], other[2:])
+        return Window(*upper, *lower)
+
+    def meets(self, other: "Window") -> bool:
+        """Whether there is anything that both cover."""
+        both = self.overlap(other)
+        return min(both.height, both.width) > 0
+
 
 def require_patches(option: str, length: int, patch: int, least: int = 1) -> None:
-    """Refuse a length in pixels that is not a whole number of patches.
+    """Check that a length in pixels is a whole number of patches.
 
     Args:
-        option: what the length is of, as people write it.
+        option: the option that sets the length, as people write it.
         length, patch: pixels.
-        least: the smallest length that may be advised.
+        least: the smallest length that the message may propose.
 
     Raises:
         OptionError: it is not; names the nearest lengths that are.
@@ -59,17 +74,14 @@ def require_patches(option: str, length: int, patch: int, least: int = 1) -> Non
         )
 
 
-def five_crop_windows(height: int, width: int) -> list[Window]:
-    """Four corners and the centre, each side half the image's (at least one pixel)."""
+def crop_windows(height: int, width: int, five: bool) -> list[Window]:
+    """The whole image; or four corners and the centre, each side half the image's, 1 or more."""
+    if not five:
+        return [Window(0, 0, height, width)]
     h, w = max(height // 2, 1), max(width // 2, 1)
-    tops_lefts = [
-        (0, 0),
-        (0, width - w),
-        (height - h, 0),
-        (height - h, width - w),
-        ((height - h) // 2, (width - w) // 2),
-    ]
-    return [Window(top, left, top + h, left + w) for top, left in tops_lefts]
+    down, across = height - h, width - w
+    corners = [(0, 0), (0, across), (down, 0), (down, across), (down // 2, across // 2)]
+    return [Window.sized(top, left, h, w) for top, left in corners]
 
 
 def central_square(height: int, width: int, side: int) -> Window:
@@ -78,8 +90,12 @@ def central_square(height: int, width: int, side: int) -> Window:
         raise OptionError(
             f"a {height}×{width} array has no {side}×{side} centre; resize its short side first"
         )
-    top, left = (height - side) // 2, (width - side) // 2
-    return Window(top, left, top + side, left + side)
+    return Window.sized((height - side) // 2, (width - side) // 2, side, side)
+
+
+def inner_square(height: int, width: int) -> Window:
+    """The largest central square of an array."""
+    return central_square(height, width, min(height, width))
 
 
 def resize(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
@@ -102,16 +118,12 @@ def square(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
 
     The centre is cut before resampling, so a 1×2000 image costs no more than a square one.
     """
-    height, width = image.shape[:2]
-    window = central_square(height, width, min(height, width))
-    return resize(image[window.slices], side, side)
+    return resize(image[inner_square(*image.shape[:2]).slices], side, side)
 
 
 def square_labels(labels: NDArray[np.integer], side: int) -> NDArray[np.integer]:
     """The same crop as `square` for (H, W) class ids, by nearest neighbour."""
-    height, width = labels.shape
-    window = central_square(height, width, min(height, width))
-    return resize_labels(labels[window.slices], side, side)
+    return resize_labels(labels[inner_square(*labels.shape).slices], side, side)
 
 
 def training_crops(image: NDArray[np.uint8], side: int, five: bool) -> NDArray[np.uint8]:
@@ -132,17 +144,9 @@ def crops_with_data(valid: NDArray[np.bool_], grid: int, five: bool) -> NDArray[
         grid: patches along a crop's side.
         five: as in `training_crops`.
     """
-    found = []
-    for window in crop_windows(valid.shape[0], valid.shape[1], five):
-        part = valid[window.slices]
-        square = central_square(part.shape[0], part.shape[1], min(part.shape))
-        found.append(patches_with_data(part[square.slices], grid, grid))
-    return np.stack(found)
-
-
-def crop_windows(height: int, width: int, five: bool) -> list[Window]:
-    """The windows of `training_crops`: five half-size ones, or the whole image."""
-    return five_crop_windows(height, width) if five else [Window(0, 0, height, width)]
+    crops = [valid[window.slices] for window in crop_windows(valid.shape[0], valid.shape[1], five)]
+    squares = [crop[inner_square(*crop.shape).slices] for crop in crops]
+    return np.stack([patches_with_data(square, grid, grid) for square in squares])
 
 
 def inference_size(height: int, width: int, short: int, patch: int) -> tuple[int, int]:
@@ -159,10 +163,10 @@ def inference_size(height: int, width: int, short: int, patch: int) -> tuple[int
     )
 
 
-def spans(length: int, tile: int, overlap: int) -> list[tuple[int, int]]:
-    """Overlapping spans of at most `tile` that cover 0..length, evenly spread.
+def cuts(length: int, tile: int, overlap: int) -> list[tuple[int, int]]:
+    """First and past-the-last cell of overlapping parts of at most `tile` that cover 0..length.
 
-    Neighbouring spans share at least `overlap`; the first starts at 0, the last ends at length.
+    They are evenly spread. Neighbouring parts share at least `overlap` cells.
 
     Raises:
         OptionError: the overlap is not smaller than the tile.
@@ -180,19 +184,19 @@ def windows(height: int, width: int, tile: int, overlap: int) -> list[Window]:
     """Overlapping windows of at most tile × tile that cover a height × width array."""
     return [
         Window(top, left, bottom, right)
-        for top, bottom in spans(height, tile, overlap)
-        for left, right in spans(width, tile, overlap)
+        for top, bottom in cuts(height, tile, overlap)
+        for left, right in cuts(width, tile, overlap)
     ]
 
 
 def cores(length: int, tile: int, overlap: int) -> list[tuple[int, int]]:
-    """The part of every span that it alone decides: a partition of 0..length.
+    """The core of each of the `cuts`: the cores are a partition of 0..length.
 
-    Neighbouring spans meet in the middle of what they share.
+    Neighbouring cores meet in the middle of what the two parts share.
     """
-    parts = spans(length, tile, overlap)
-    cuts = [0, *((a[1] + b[0]) // 2 for a, b in pairwise(parts)), length]
-    return list(pairwise(cuts))
+    parts = cuts(length, tile, overlap)
+    borders = [0, *((a[1] + b[0]) // 2 for a, b in pairwise(parts)), length]
+    return list(pairwise(borders))
 
 
 def ramp(length: int, overlap: int) -> NDArray[np.float32]:

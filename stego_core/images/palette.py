@@ -21,7 +21,11 @@ ANCHORS = (
 )
 """Hue, saturation and value of the first colours, chosen to differ in all three."""
 GOLDEN = 0.618034
+"""Step from one further hue to the next: it never comes back to a hue that was used."""
 VOID_COLOUR = (0, 0, 0)
+"""Colour of pixels without a class."""
+BLENDED_ROWS = 64
+"""Rows that `overlay` blends at once: floats of a whole large image would not fit."""
 
 
 def palette(classes: int) -> NDArray[np.uint8]:
@@ -30,14 +34,8 @@ def palette(classes: int) -> NDArray[np.uint8]:
 
 
 def _colour(index: int) -> tuple[int, ...]:
-    if index < len(ANCHORS):
-        hsv = ANCHORS[index]
-    else:  # golden-ratio steps never come back to a hue already used
-        hsv = (
-            (index * GOLDEN) % 1,
-            (0.45, 0.85, 0.65)[index % 3],
-            (0.95, 0.7, 0.5)[index // 3 % 3],
-        )
+    further = (index * GOLDEN % 1, (0.45, 0.85, 0.65)[index % 3], (0.95, 0.7, 0.5)[index // 3 % 3])
+    hsv = ANCHORS[index] if index < len(ANCHORS) else further
     return tuple(round(255 * channel) for channel in colorsys.hsv_to_rgb(*hsv))
 
 
@@ -45,10 +43,6 @@ def coloured(classes: NDArray[np.integer], colours: NDArray[np.uint8]) -> NDArra
     """Class ids (H, W) as colours (H, W, 3) uint8; ids without a colour (void) are black."""
     table = np.vstack([colours, np.array([VOID_COLOUR], np.uint8)])
     return table[np.where((classes < 0) | (classes >= len(colours)), len(colours), classes)]
-
-
-BLENDED_ROWS = 64
-"""Rows that are blended at once."""
 
 
 def overlay(
@@ -59,12 +53,18 @@ def overlay(
 ) -> NDArray[np.uint8]:
     """The colours (H, W, 3) blended over the image (H, W, 3) uint8.
 
-    Where (H, W) is not `covered`, the image is seen as it is; None: it is everywhere.
+    Pixels that are not `covered` (H, W) keep the image's colours; None covers all.
     """
     blended = np.empty(image.shape, np.uint8)
-    for top in range(0, image.shape[0], BLENDED_ROWS):  # floats of a large image would not fit
+    for top in range(0, image.shape[0], BLENDED_ROWS):
         rows = slice(top, top + BLENDED_ROWS)
         blended[rows] = (image[rows] * (1 - opacity) + colours[rows] * opacity).round()
     if covered is not None:
         blended[~covered] = image[~covered]
     return blended
+
+
+def rgb(colour: str) -> tuple[int, int, int]:
+    """RGB, 0 to 255 each, of a colour written as "#rrggbb"."""
+    red, green, blue = bytes.fromhex(colour[1:])
+    return red, green, blue

@@ -1,4 +1,4 @@
-"""How numbers of any kind become an RGB picture, and which of its pixels hold data."""
+"""Numbers of any kind as an RGB picture, and which of its pixels hold data."""
 
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
@@ -10,7 +10,9 @@ Levels = NDArray[np.uint8]
 ValueRange = tuple[float, float]
 """The values that become black and white."""
 BYTE: ValueRange = (0.0, 255.0)
+"""The range of numbers that are levels already."""
 WHITE = 255
+"""The level of white."""
 LEAST_DATA = 0.5
 """Share of a patch's pixels that must hold data for the patch to count as data."""
 
@@ -33,11 +35,11 @@ class Form:
 
     Attributes:
         dtype: numpy's name of the numbers' type.
-        bits: that the file says its numbers have.
+        bits: of a number, as the file states them.
         bands: how many there are.
         shown: the bands, from 1, that become red, green and blue, or the one that becomes grey.
         alpha: the band, from 1, that the file calls transparency; 0 where none is.
-        certain: whether the file format leaves no doubt that it is transparency.
+        certain: whether the file format guarantees that it is transparency.
         premultiplied: whether colours were multiplied by it.
         inverted: whether the least number is white.
         scaled: whether scales and offsets of the files turn their numbers into values.
@@ -63,9 +65,8 @@ class Form:
         """What the declared bits can hold; None of floating-point numbers and scaled values."""
         if self.scaled or self.dtype[0] not in "iu":
             return None
-        if self.dtype.startswith("uint"):
-            return (0.0, float(2**self.bits - 1))
-        return (-float(2 ** (self.bits - 1)), float(2 ** (self.bits - 1) - 1))
+        low = 0.0 if self.dtype.startswith("uint") else -(2.0 ** (self.bits - 1))
+        return low, low + 2.0**self.bits - 1
 
 
 ORDINARY = Form("uint8", 8, 3, (1, 2, 3))
@@ -77,10 +78,10 @@ class Rendering:
     """How the files of a form become pictures.
 
     Attributes:
-        form: which files.
+        form: what the files have in common.
         ranges: for each band shown, the values that become black and white.
         alpha: whether the band that is called transparency is that; else it is a band like others.
-        how: where the ranges are from, for people.
+        how: where the ranges come from, for people.
     """
 
     form: Form
@@ -132,19 +133,12 @@ def levels(values: NDArray[Any], span: ValueRange, inverted: bool = False) -> Le
     level = ⌊255 (v − low) / (high − low) + ½⌋, in float64; not-a-number becomes black.
     """
     if values.dtype == np.uint8:
-        return np.asarray(table(span, inverted)[values])
+        table = levels(np.arange(256, dtype=np.int64), span, inverted)
+        return np.asarray(table[values])
     low, high = span
     scaled = (values.astype(np.float64) - low) * (255 / (high - low))
-    found = np.floor(np.nan_to_num(scaled, nan=0.0).clip(0, 255) + 0.5).astype(np.uint8)
-    return WHITE - found if inverted else found
-
-
-def table(span: ValueRange, inverted: bool = False) -> Levels:
-    """(256,) level of each number of eight bits."""
-    if span == BYTE:
-        found = np.arange(256, dtype=np.uint8)
-        return WHITE - found if inverted else found
-    return levels(np.arange(256, dtype=np.int64), span, inverted)
+    result = np.floor(np.nan_to_num(scaled, nan=0.0).clip(0, 255) + 0.5).astype(np.uint8)
+    return WHITE - result if inverted else result
 
 
 def rendered(
@@ -154,13 +148,12 @@ def rendered(
 
     Args:
         values: of the bands shown.
-        rendering: how.
+        rendering: ranges of the bands, and whether black and white are exchanged.
         opacity: (h, w) in [0, 1]; pixels that are partly transparent show white behind them, as
             browsers show them.
     """
     inverted = rendering.form.inverted
-    spans = zip(values, rendering.ranges, strict=True)
-    bands = [levels(band, span, inverted) for band, span in spans]
+    bands = [levels(*band, inverted) for band in zip(values, rendering.ranges, strict=True)]
     pixels = np.stack(bands * 3 if len(bands) == 1 else bands, axis=-1)
     if opacity is None or not (partly := (opacity > 0) & (opacity < 1)).any():
         return pixels
@@ -174,12 +167,12 @@ def rendered(
 def filled(pixels: Levels, valid: NDArray[np.bool_] | None) -> Picture:
     """A picture whose pixels without data have the mean colour of the others.
 
-    Whatever stood there (black frames, sentinels) would draw features and outlines of its own
-    into the data beside it.
+    Black frames and sentinel values would add features and outlines of their own to the data
+    beside them.
 
     Args:
         pixels: (H, W, 3).
-        valid: (H, W); None for all.
+        valid: (H, W), which pixels hold data; None: all.
     """
     if valid is None or valid.all():
         return Picture(pixels)
@@ -192,10 +185,8 @@ def filled(pixels: Levels, valid: NDArray[np.bool_] | None) -> Picture:
 def patches_with_data(
     valid: NDArray[np.bool_], height: int, width: int, least: float = LEAST_DATA
 ) -> NDArray[np.bool_]:
-    """(height, width) which cells of an even grid over (H, W) hold data in at least a share of
-    their area.
-    """
-    rows, columns = _overlaps(valid.shape[0], height), _overlaps(valid.shape[1], width)
+    """(height, width) cells of an even grid over (H, W): does `least` of their area hold data?"""
+    rows, columns = map(_overlaps, valid.shape, (height, width))
     shares = rows @ valid.astype(np.float32) @ columns.T
     return np.asarray(shares >= least - 1e-4)
 
@@ -203,7 +194,6 @@ def patches_with_data(
 def _overlaps(pixels: int, cells: int) -> NDArray[np.float32]:
     """(cells, pixels): the share of each cell that each pixel covers; rows sum to 1."""
     edges = np.arange(cells + 1) * (pixels / cells)
-    starts, ends = edges[:-1, None], edges[1:, None]
-    places = np.arange(pixels)
-    covered = np.minimum(ends, places + 1) - np.maximum(starts, places)
+    left = np.arange(pixels)
+    covered = np.minimum(edges[1:, None], left + 1) - np.maximum(edges[:-1, None], left)
     return np.asarray(covered.clip(0) * (cells / pixels), np.float32)

@@ -1,4 +1,4 @@
-"""Codes at patch resolution as values of each pixel, band by band so that memory stays bounded."""
+"""Codes interpolated from patches to pixels, band by band so that memory stays bounded."""
 
 from collections.abc import Callable
 
@@ -19,7 +19,7 @@ def upsampled(
     Args:
         maps: (h, w, D) float32.
         size: (H, W) of the full image; pixel centres are aligned, borders repeat.
-        window: the part wanted.
+        window: the part of the full image that is returned.
 
     Returns:
         (window height, window width, D) float32.
@@ -33,8 +33,7 @@ def upsampled(
 
 def _interpolation(cells: int, pixels: int, start: int, stop: int) -> NDArray[np.float32]:
     """(stop − start, cells) weights of linear interpolation at pixel centres."""
-    position = (np.arange(start, stop) + 0.5) * cells / pixels - 0.5
-    position = position.clip(0, cells - 1)
+    position = ((np.arange(start, stop) + 0.5) * cells / pixels - 0.5).clip(0, cells - 1)
     low = np.floor(position).astype(np.intp).clip(0, max(cells - 2, 0))
     fraction = (position - low).astype(np.float32)
     weights = np.zeros((stop - start, cells), np.float32)
@@ -56,7 +55,7 @@ def scores_at(
         codes: (h, w, D) float32 of the whole image.
         score: turns codes (n, m, D) into scores (n, m, K).
         size: (H, W) of the whole image.
-        window: the part wanted.
+        window: the part of it that is scored.
 
     Returns:
         (K, window height, window width) float32.

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +11,7 @@ from numpy.typing import NDArray
 from stego_core.images.rendering import ValueRange
 
 DROPPED = 10
-"""Bits of a float32 that counting passes over: values are told apart to one part in 8,192."""
+"""Bits of a float32 that counting ignores: values differ if they are one part in 8,192 apart."""
 
 
 @dataclass(frozen=True)
@@ -42,15 +44,15 @@ class Counts:
         keys = values.ravel().astype(np.int64) if whole else _key(values.ravel())
         first = int(keys.min())
         counted = np.bincount(keys - first)
-        (there,) = np.nonzero(counted)
+        (occurring,) = np.nonzero(counted)
         least, greatest = float(values.min()), float(values.max())
-        return cls(there + first, counted[there], least, greatest, whole)
+        return cls(occurring + first, counted[occurring], least, greatest, whole)
 
     def __add__(self, other: "Counts") -> "Counts":
         """Of both."""
-        keys, places = np.unique(np.concatenate([self.keys, other.keys]), return_inverse=True)
+        keys, positions = np.unique(np.concatenate([self.keys, other.keys]), return_inverse=True)
         counts = np.zeros(len(keys), np.int64)
-        np.add.at(counts, places, np.concatenate([self.counts, other.counts]))
+        np.add.at(counts, positions, np.concatenate([self.counts, other.counts]))
         least, greatest = min(self.least, other.least), max(self.greatest, other.greatest)
         return Counts(keys, counts, least, greatest, self.whole)
 
@@ -62,13 +64,13 @@ class Counts:
     @property
     def values(self) -> NDArray[np.float64]:
         """(n,) the value of each key."""
-        found = self.keys.astype(np.float64) if self.whole else _value(self.keys)
-        return found.clip(self.least, self.greatest)
+        values = self.keys.astype(np.float64) if self.whole else _value(self.keys)
+        return values.clip(self.least, self.greatest)
 
     def quantile(self, share: float) -> float:
         """The least value that at least this share of all values do not exceed."""
-        place = np.searchsorted(np.cumsum(self.counts), share * self.total)
-        return float(self.values[min(int(place), len(self.keys) - 1)])
+        position = np.searchsorted(np.cumsum(self.counts), share * self.total)
+        return float(self.values[min(int(position), len(self.keys) - 1)])
 
     def share(self, low: float, high: float) -> float:
         """Share of the values in [low, high]."""
@@ -79,34 +81,34 @@ class Counts:
 def _key(values: NDArray[np.generic]) -> NDArray[np.int64]:
     """Whole numbers (n,) in the order of the values, fewer than the values."""
     bits = np.ascontiguousarray(values, np.float32).view(np.int32).astype(np.int64)
-    ordered = np.where(bits < 0, np.int64(-(2**31)) - bits, bits)
-    return ordered >> DROPPED
+    return _ordered(bits) >> DROPPED
 
 
 def _value(keys: NDArray[np.int64]) -> NDArray[np.float64]:
     """The least value of each key."""
-    ordered = keys << DROPPED
-    bits = np.where(ordered < 0, np.int64(-(2**31)) - ordered, ordered)
+    bits = _ordered(keys << DROPPED)
     return bits.astype(np.int32).view(np.float32).astype(np.float64)
+
+
+def _ordered(bits: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Bits of float32 as numbers that rise with the floats, and such numbers as bits again."""
+    return np.where(bits < 0, np.int64(-(2**31)) - bits, bits)
 
 
 def summed(counts: Sequence[Counts]) -> Counts:
     """Of all together."""
-    total = counts[0]
-    for each in counts[1:]:
-        total = total + each
-    return total
+    return reduce(add, counts)
 
 
 def on_levels(counts: Counts, span: ValueRange) -> Counts:
     """Counts of values as counts of levels 0 to 255, between black and white."""
     low, high = span
-    found = np.floor(((counts.values - low) * (255 / (high - low))).clip(0, 255) + 0.5)
-    folded = np.bincount(found.astype(np.int64), counts.counts, minlength=256).astype(np.int64)
-    (there,) = np.nonzero(folded)
-    if not len(there):
+    levels = np.floor(((counts.values - low) * (255 / (high - low))).clip(0, 255) + 0.5)
+    by_level = np.bincount(levels.astype(np.int64), counts.counts, minlength=256).astype(np.int64)
+    (used,) = np.nonzero(by_level)
+    if not len(used):
         return Counts.none(whole=True)
-    return Counts(there, folded[there], float(there[0]), float(there[-1]), whole=True)
+    return Counts(used, by_level[used], float(used[0]), float(used[-1]), whole=True)
 
 
 def clipped(counts: Sequence[Counts], spans: Sequence[ValueRange]) -> float:

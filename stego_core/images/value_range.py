@@ -9,23 +9,30 @@ from stego_core.errors import OptionError
 from stego_core.images.rendering import BYTE, Form, ValueRange
 from stego_core.images.value_counts import Counts, summed
 
-LOW, HIGH = 0.001, 0.999
-"""Shares of the corpus's values below black and below white, where extremes lie far from them."""
+LOW = 0.001
+"""Share of the corpus's values that become black, where the least value is an outlier."""
+HIGH = 0.999
+"""Share of the values that do not become white, where the greatest value is an outlier."""
 FAR = 0.1
-"""Extremes further than this share of the span outside of those two are outliers."""
+"""An extreme that lies further outside of those two, as a share of their span, is an outlier."""
 USED = 0.5
 """A range that the file states or that is usual counts if values reach this share of it."""
 STEP = 257
-"""What eight bits are multiplied by to fill sixteen."""
-EXTREME, MIDDLE = 8, 0.5
-"""A band is transparency if more than this share of its values lie within so many levels of 255 of
-nothing or all; a picture's own band seldom does."""
-DARK, BRIGHT, NEARLY = 8, 247, 0.99
-"""Levels of almost black and almost white, and the share of values that makes a corpus so."""
+"""Factor by which eight bits fill sixteen."""
+EXTREME = 8
+"""Levels of 255 that transparency may lie from nothing or from all and still count as that."""
+MIDDLE = 0.5
+"""A band is transparency if a larger share of its values is extreme; a picture's band seldom is."""
+DARK = 8
+"""Greatest level of almost black."""
+BRIGHT = 247
+"""Least level of almost white."""
+NEARLY = 0.99
+"""Share of dark or bright values that makes a corpus almost black or almost white."""
 
 
 class RangeChoice(NamedTuple):
-    """A range, and where it is from."""
+    """A range, and where it comes from, for people."""
 
     span: ValueRange
     how: str
@@ -34,9 +41,10 @@ class RangeChoice(NamedTuple):
 def choose_range(counts: Counts, form: Form, stated: ValueRange | None) -> RangeChoice:
     """The range of `--value-range auto`.
 
-    Eight bits are levels as they are. A range that the files state, or that is usual for numbers of
-    their kind, counts where the values use it. Else it is that of the corpus: its extremes, unless
-    they are outliers, and black is zero where nothing lies below and little above it.
+    Eight bits are levels already. A range that the files state, or that is usual for numbers of
+    their kind, counts where the values use it. Otherwise the corpus decides: the range ends at its
+    extremes, unless these are outliers, and black is zero where no value lies below zero and the
+    least one lies close above.
 
     Args:
         counts: of all values with data.
@@ -47,7 +55,8 @@ def choose_range(counts: Counts, form: Form, stated: ValueRange | None) -> Range
         return RangeChoice(BYTE, "as they are")
     if not counts.total:
         return RangeChoice(form.full or (0.0, 1.0), "no value to go by")
-    if form.whole and form.bits == 16 and _is_widened(counts):
+    widened = len(counts.keys) > 1 and not (counts.keys % STEP).any()
+    if form.whole and form.bits == 16 and widened:
         return RangeChoice((0.0, 65535.0), "eight bits widened to sixteen")
     high = counts.quantile(HIGH)
     for span, how in _usual(form, stated):
@@ -57,40 +66,29 @@ def choose_range(counts: Counts, form: Form, stated: ValueRange | None) -> Range
     return _of_corpus(counts)
 
 
-def _is_widened(counts: Counts) -> bool:
-    return len(counts.keys) > 1 and not (counts.keys % STEP).any()
-
-
 def _usual(form: Form, stated: ValueRange | None) -> list[tuple[ValueRange, str]]:
-    """Ranges that may be meant, the most certain first."""
-    found: list[tuple[ValueRange, str]] = []
-    if stated is not None:
-        found.append((stated, "as the files state it"))
-    if form.full is not None and form.dtype.startswith("uint"):
-        found.append((form.full, f"all of {form.bits} bits"))
+    """Ranges that files of a form usually have, the most certain first."""
+    usual = [] if stated is None else [(stated, "as the files state it")]
     if form.full is None:
-        found += [((0.0, 1.0), "shares of 1"), (BYTE, "levels of 255")]
-    return found
+        return [*usual, ((0.0, 1.0), "shares of 1"), (BYTE, "levels of 255")]
+    if form.dtype.startswith("uint"):
+        usual.append((form.full, f"all of {form.bits} bits"))
+    return usual
 
 
 def _of_corpus(counts: Counts) -> RangeChoice:
     low, high = counts.quantile(LOW), counts.quantile(HIGH)
     reach = FAR * (high - low)
-    how = "least to greatest value of the corpus"
-    if low - counts.least <= reach:
-        low = counts.least
-    else:
-        how = "0.1 to 99.9 % of the corpus's values"
-    if counts.greatest - high <= reach:
-        high = counts.greatest
-    else:
-        how = "0.1 to 99.9 % of the corpus's values"
+    lowest, highest = low - counts.least <= reach, counts.greatest - high <= reach
+    low, high = counts.least if lowest else low, counts.greatest if highest else high
     if counts.least >= 0 and low <= FAR * high:
         low = 0.0
-    if high <= low:  # one value only: black, and told
-        high = low + max(abs(low), 1.0)
-        how = "one value only"
-    return RangeChoice((low, high), how)
+    if high <= low:  # it becomes black
+        return RangeChoice((low, low + max(abs(low), 1.0)), "one value only")
+    whole = "least to greatest value of the corpus"
+    return RangeChoice(
+        (low, high), whole if lowest and highest else "0.1 to 99.9 % of the corpus's values"
+    )
 
 
 def stated_range(form: Form, stated: ValueRange | None) -> RangeChoice:
@@ -146,28 +144,28 @@ def ranges(
 
     Args:
         counts: of each band.
-        form, stated: as in `chosen`.
+        form, stated: as in `choose_range`.
         option: of --value-range.
         one: whether all bands have one range, so that the balance of colours stays; bands of
             different units have their own.
     """
-    if (given := parsed_range(option)) is not None:
-        return (given,) * len(counts), "as given"
-    if option == "file":
+    if not one and option == "auto":
+        choices = [choose_range(of_band, form, stated) for of_band in counts]
+        return tuple(choice.span for choice in choices), f"each band by itself, {choices[0].how}"
+    if (numbers := parsed_range(option)) is not None:
+        span, how = numbers, "as given"
+    elif option == "file":
         span, how = stated_range(form, stated)
-        return (span,) * len(counts), how
-    if one:
+    else:
         span, how = choose_range(summed(counts), form, stated)
-        return (span,) * len(counts), how
-    found = [choose_range(each, form, stated) for each in counts]
-    return tuple(each.span for each in found), f"each band by itself, {found[0].how}"
+    return (span,) * len(counts), how
 
 
 def is_transparency(alpha: Counts, full: float) -> bool:
-    """Whether a band that a TIFF calls transparency is that.
+    """Whether a band that a TIFF calls transparency really is.
 
-    Writers give the fourth band of four this name by default, and put near infrared there. Real
-    transparency is nothing or all nearly everywhere, and all somewhere.
+    Writers give the fourth band of four this name by default, also if it holds near infrared. Real
+    transparency is nothing or all in most pixels, and all in some.
 
     Args:
         alpha: counts of its values.
@@ -178,17 +176,15 @@ def is_transparency(alpha: Counts, full: float) -> bool:
     return alpha.greatest >= full - edge and extreme > MIDDLE
 
 
-def remark(seen: Counts) -> str | None:
-    """What is wrong with the pictures of a corpus, from the counts of their levels; None if
-    nothing is.
-    """
-    if not seen.total:
+def remark(levels: Counts) -> str | None:
+    """What is wrong with a corpus's pictures, by the counts of their levels; None: nothing is."""
+    if not levels.total:
         return None
-    if seen.least == seen.greatest:
-        return f"every pixel has the level {seen.least:.0f} of 255: there is nothing to tell apart"
-    if seen.share(0, DARK) >= NEARLY:
-        return f"the pictures are almost black: {100 * seen.share(0, DARK):.1f} % of their levels"
-    if seen.share(BRIGHT, 255) >= NEARLY:
-        share = 100 * seen.share(BRIGHT, 255)
-        return f"the pictures are almost white: {share:.1f} % of their levels"
+    if levels.least == levels.greatest:
+        return (
+            f"every pixel has the level {levels.least:.0f} of 255: there is nothing to tell apart"
+        )
+    for colour, low, high in (("black", 0, DARK), ("white", BRIGHT, 255)):
+        if (share := levels.share(low, high)) >= NEARLY:
+            return f"the pictures are almost {colour}: {100 * share:.1f} % of their levels"
     return None

@@ -3,16 +3,19 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stego_core.errors import OptionError
-from stego_core.images.palette import VOID_COLOUR, palette
+from stego_core.images.palette import VOID_COLOUR, palette, rgb
 from stego_core.labels.void import VOID_BYTE
 
 LONGEST_NAME = 100
+"""Characters of a class name at most."""
 COLOUR = re.compile(r"#[0-9a-f]{6}")
+"""A colour as classes keep it."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class ClassNames:
         Raises:
             OptionError: a name cannot be one.
         """
-        colours = [hex_colour(colour) for colour in palette(len(names))]
+        colours = [f"#{colour.tobytes().hex()}" for colour in palette(len(names))]
         distinct: list[str] = []
         for name in names:
             taken = {each.casefold() for each in distinct}
@@ -58,10 +61,10 @@ class ClassNames:
         return cls(tuple(map(ClassEntry, distinct, colours))).checked()
 
     def checked(self) -> "ClassNames":
-        """Itself, if it makes sense.
+        """Itself, if its entries are valid.
 
         Raises:
-            OptionError: it does not; says what.
+            OptionError: one of them is not; says which.
         """
         named: dict[str, int] = {}
         for number, entry in enumerate(self.entries):
@@ -81,18 +84,18 @@ class ClassNames:
                     f"class {number} is merged into {into}; expected another one of 0 to "
                     f"{len(self.entries) - 1}"
                 )
-            if into is not None:
-                continue
-            other = named.setdefault(entry.name.casefold(), number)
-            if other != number:
+            if (
+                into is None
+                and (other := named.setdefault(entry.name.casefold(), number)) != number
+            ):
                 raise OptionError(
                     f"classes {other} and {number} have the same name {entry.name!r}; merge them "
                     "or give another name"
                 )
-        self.shown()
+        self.display_table()
         return self
 
-    def shown(self) -> NDArray[np.uint8]:
+    def display_table(self) -> NDArray[np.uint8]:
         """(256,) uint8: the class that each stored cluster id counts as, VOID_BYTE where none.
 
         Raises:
@@ -100,8 +103,8 @@ class ClassNames:
         """
         table = np.full(256, VOID_BYTE, np.uint8)
         for number in range(len(self.entries)):
-            last = self.root(number)
-            table[number] = VOID_BYTE if self.entries[last].ignored else last
+            root = self.root(number)
+            table[number] = VOID_BYTE if self.entries[root].ignored else root
         return table
 
     def root(self, number: int) -> int:
@@ -110,18 +113,18 @@ class ClassNames:
         Raises:
             OptionError: clusters are merged in a circle.
         """
-        seen = [number]
-        while (into := self.entries[seen[-1]].merged_into) is not None:
-            if into in seen:
-                circle = " into ".join(map(str, [*seen, into]))
+        chain = [number]
+        while (into := self.entries[chain[-1]].merged_into) is not None:
+            if into in chain:
+                circle = " into ".join(map(str, [*chain, into]))
                 raise OptionError(f"classes are merged in a circle: {circle}; undo one of them")
-            seen.append(into)
-        return seen[-1]
+            chain.append(into)
+        return chain[-1]
 
     def kept(self) -> list[int]:
         """Ids that are shown: neither merged into another nor ignored."""
-        shown = self.shown()
-        return [number for number in range(len(self.entries)) if shown[number] == number]
+        table = self.display_table()
+        return [number for number in range(len(self.entries)) if table[number] == number]
 
     def names(self) -> list[str]:
         """The name that each cluster is shown by, "ignored" for those that are."""
@@ -131,48 +134,44 @@ class ClassNames:
     def colours(self) -> NDArray[np.uint8]:
         """(256, 3) uint8 RGB by stored or shown id; ignored ones and VOID_BYTE are black."""
         table = np.full((256, 3), VOID_COLOUR, np.uint8)
-        for number, shown in enumerate(self.shown()[: len(self.entries)]):
-            if shown != VOID_BYTE:
-                table[number] = rgb(self.entries[shown].colour)
+        for number, displayed in enumerate(self.display_table()[: len(self.entries)]):
+            if displayed != VOID_BYTE:
+                table[number] = rgb(self.entries[displayed].colour)
         return table
 
     def edited(
         self, number: int, name: str | None = None, colour: str | None = None
     ) -> "ClassNames":
-        """With another name or colour of one class.
+        """A copy with another name or colour of one class.
 
         Raises:
-            OptionError: there is no such class, or the outcome makes no sense.
+            OptionError: there is no such class, or the copy is not valid.
         """
-        entry = self.entries[self.existing(number)]
-        named = entry.name if name is None else " ".join(name.split())
-        painted = entry.colour if colour is None else _full(colour)
-        return self._with(number, replace(entry, name=named, colour=painted)).checked()
+        changes = {} if name is None else {"name": " ".join(name.split())}
+        changes |= {} if colour is None else {"colour": _full(colour)}
+        return self._replaced([number], **changes)
 
     def merged(self, numbers: Iterable[int], into: int | None) -> "ClassNames":
-        """With classes that count as another one; None takes them apart again.
+        """A copy in which classes count as another one; None separates them again.
 
         Raises:
-            OptionError: there is no such class, or the outcome makes no sense.
+            OptionError: there is no such class, or the copy is not valid.
         """
-        result = self
-        for number in numbers:
-            entry = result.entries[self.existing(number)]
-            target = None if into is None else self.existing(into)
-            result = result._with(number, replace(entry, merged_into=target))
-        return result.checked()
+        return self._replaced(numbers, merged_into=None if into is None else self.existing(into))
 
     def ignoring(self, numbers: Iterable[int], ignored: bool = True) -> "ClassNames":
-        """With classes whose pixels belong to none, or to them again.
+        """A copy in which pixels of some classes belong to none, or to these classes again.
 
         Raises:
-            OptionError: there is no such class, or the outcome makes no sense.
+            OptionError: there is no such class, or the copy is not valid.
         """
-        result = self
+        return self._replaced(numbers, ignored=ignored)
+
+    def _replaced(self, numbers: Iterable[int], **changes: Any) -> "ClassNames":
+        entries = list(self.entries)
         for number in numbers:
-            entry = result.entries[self.existing(number)]
-            result = result._with(number, replace(entry, ignored=ignored))
-        return result.checked()
+            entries[number] = replace(entries[self.existing(number)], **changes)
+        return ClassNames(tuple(entries)).checked()
 
     def existing(self, number: int) -> int:
         """The id, if there is such a class.
@@ -198,9 +197,6 @@ class ClassNames:
         names = ", ".join(f"{i} {self.entries[i].name}" for i in self.kept())
         raise OptionError(f"there is no class {text!r}; there are {names}")
 
-    def _with(self, number: int, entry: ClassEntry) -> "ClassNames":
-        return ClassNames((*self.entries[:number], entry, *self.entries[number + 1 :]))
-
 
 @dataclass(frozen=True)
 class Proposal:
@@ -220,18 +216,18 @@ class Proposal:
 
 
 def proposals(confusion: NDArray[np.integer], names: Sequence[str]) -> list[Proposal]:
-    """A name for each cluster from the labels on its pixels: that which most of them have.
+    """A name for each cluster: the label that most of its labelled pixels have.
 
     Args:
         confusion: (R, K) pixels of label r in cluster k.
         names: R names of the labels.
     """
-    found = []
+    result = []
     for cluster, column in enumerate(np.asarray(confusion).T):
         pixels, best = int(column.sum()), int(column.argmax())
         name = names[best] if pixels else None
-        found.append(Proposal(cluster, name, float(column[best] / max(pixels, 1)), pixels))
-    return found
+        result.append(Proposal(cluster, name, float(column[best] / max(pixels, 1)), pixels))
+    return result
 
 
 def accepted(
@@ -240,40 +236,29 @@ def accepted(
     support: float = 0.0,
     colours: Mapping[str, str] | None = None,
 ) -> ClassNames:
-    """Classes renamed as proposed; those of one name are merged into the one that has most of it.
+    """Classes renamed as proposed; classes of one name are merged into the one that has most of it.
 
-    Clusters without a proposal of at least so much support keep their names; colours stay, but
-    for those given by name.
+    Clusters without a proposal of at least `support` keep their names. Colours stay, except for
+    names that `colours` contains.
     """
     by_name: dict[str, list[Proposal]] = {}
-    proposed = [p if p.support >= support else replace(p, name=None) for p in proposed]
-    for each in proposed:
-        if each.name is not None:
-            by_name.setdefault(each.name, []).append(each)
+    for proposal in proposed:
+        if proposal.name is not None and proposal.support >= support:
+            by_name.setdefault(proposal.name, []).append(proposal)
     entries = list(classes.entries)
     for name, group in by_name.items():
-        first = max(group, key=lambda each: (each.support * each.pixels, -each.cluster)).cluster
-        for each in group:
-            into = None if each.cluster == first else first
-            own = entries[each.cluster]
-            colour = (colours or {}).get(name, own.colour)
-            entries[each.cluster] = replace(own, name=name, colour=colour, merged_into=into)
+        largest = max(group, key=lambda p: (p.support * p.pixels, -p.cluster)).cluster
+        for cluster in (proposal.cluster for proposal in group):
+            entry, into = entries[cluster], None if cluster == largest else largest
+            colour = (colours or {}).get(name, entry.colour)
+            entries[cluster] = replace(entry, name=name, colour=colour, merged_into=into)
     taken = {name.casefold() for name in by_name}
-    for each in proposed:  # whose old name is another's now
-        own = entries[each.cluster]
-        if each.name is None and own.merged_into is None and own.name.casefold() in taken:
-            entries[each.cluster] = replace(own, name=f"cluster {each.cluster}")
+    renamed = {proposal.cluster for group in by_name.values() for proposal in group}
+    for cluster in {proposal.cluster for proposal in proposed} - renamed:
+        entry = entries[cluster]
+        if entry.merged_into is None and entry.name.casefold() in taken:
+            entries[cluster] = replace(entry, name=f"cluster {cluster}")
     return ClassNames(tuple(entries)).checked()
-
-
-def hex_colour(colour: Iterable[int]) -> str:
-    """RGB, 0 to 255 each, as "#rrggbb"."""
-    return "#" + "".join(f"{int(channel):02x}" for channel in colour)
-
-
-def rgb(colour: str) -> tuple[int, int, int]:
-    """ "#rrggbb" as RGB, 0 to 255 each."""
-    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
 
 
 def _full(colour: str) -> str:

@@ -1,4 +1,4 @@
-"""Parts of a mask that formats of objects hold: a class, or each connected part of it, as runs."""
+"""Regions of a mask, as formats of objects hold them: a class, or each connected part of it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -42,91 +42,69 @@ class Region:
 def regions(
     ids: NDArray[np.uint8], margins: NDArray[np.uint8], connected: bool, least: int = 1
 ) -> Iterator[Region]:
-    """Every class of a mask in order of its id, VOID_BYTE left out.
+    """Regions of a mask in order of their class, without VOID_BYTE.
 
     Args:
         ids: (H, W) classes.
         margins: (H, W) of 255, how sure each pixel is.
-        connected: whether parts of a class that do not touch, corners left out, are regions of
-            their own.
-        least: pixels of a region; smaller ones are left out.
+        connected: whether each connected part of a class is a region, else the whole class is;
+            pixels that touch at a corner alone are not connected.
+        least: pixels of the smallest region.
     """
-    found = _parts(ids, margins) if connected else _whole(ids, margins)
-    return (region for region in found if region.area >= least)
-
-
-def _whole(ids: NDArray[np.uint8], margins: NDArray[np.uint8]) -> Iterator[Region]:
-    for cls, box in _boxes(ids):
-        yield _region(cls, box, ids[box] == cls, margins)
-
-
-def _parts(ids: NDArray[np.uint8], margins: NDArray[np.uint8]) -> Iterator[Region]:
-    for cls, (rows, columns) in _boxes(ids):
-        parts, _ = ndimage.label(ids[rows, columns] == cls)
-        for number, (down, across) in enumerate(ndimage.find_objects(parts), start=1):
-            place = (
-                slice(rows.start + down.start, rows.start + down.stop),
-                slice(columns.start + across.start, columns.start + across.stop),
-            )
-            yield _region(cls, place, parts[down, across] == number, margins)
-
-
-def _boxes(ids: NDArray[np.uint8]) -> Iterator[tuple[int, tuple[slice, slice]]]:
-    """The bounding box of every class that is there, VOID_BYTE left out."""
-    for cls, box in enumerate(ndimage.find_objects(ids.astype(np.int32) + 1)):
-        if box is not None and cls != VOID_BYTE:
-            yield cls, box
-
-
-def _region(
-    cls: int, box: tuple[slice, slice], mask: NDArray[np.bool_], margins: NDArray[np.uint8]
-) -> Region:
-    score = float(margins[box][mask].mean(dtype=np.float64) / 255)
-    return Region(cls, box[0].start, box[1].start, mask, score)
+    for cls, class_box in enumerate(ndimage.find_objects(ids.astype(np.int32) + 1)):
+        if class_box is None or cls == VOID_BYTE:
+            continue
+        inside = ids[class_box] == cls
+        parts = ndimage.label(inside)[0] if connected else inside.astype(np.int32)
+        for number, box in enumerate(ndimage.find_objects(parts), start=1):
+            mask = parts[box] == number
+            if mask.sum() >= least:
+                score = float(margins[class_box][box][mask].mean(dtype=np.float64) / 255)
+                top, left = (a.start + b.start for a, b in zip(class_box, box, strict=True))
+                yield Region(cls, top, left, mask, score)
 
 
 def numbered(ids: NDArray[np.uint8]) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
     """Connected parts of every class, corners left out.
 
     Returns:
-        (H, W) int32, the number of each pixel's part from 1, 0 for VOID; and (N + 1,) uint8, the
-        class of each number, VOID_BYTE first.
+        (H, W) int32, the number of each pixel's part from 1, 0 for VOID_BYTE; and (N + 1,) uint8,
+        the class of each number, VOID_BYTE first.
     """
-    parts, classes = np.zeros(ids.shape, np.int32), [np.array([VOID_BYTE], np.uint8)]
-    count = 0
+    numbers, classes = np.zeros(ids.shape, np.int32), [VOID_BYTE]
     for cls in np.unique(ids[ids != VOID_BYTE]):
-        own = ids == cls
-        found, more = ndimage.label(own)
-        parts[own] = found[own] + count
-        classes.append(np.full(more, cls, np.uint8))
-        count += more
-    return parts, np.concatenate(classes)
+        inside = ids == cls
+        parts, count = ndimage.label(inside)
+        numbers[inside] = parts[inside] + len(classes) - 1
+        classes += [cls] * count
+    return numbers, np.array(classes, np.uint8)
 
 
 def runs(mask: NDArray[np.bool_]) -> list[int]:
     """Lengths of runs, row by row, of pixels outside and inside in turn; outside comes first."""
-    return _lengths(_edges(mask), mask.size)
+    return _run_lengths(_edges(mask), mask.size)
 
 
 def runs_by_columns(region: Region, height: int, width: int) -> list[int]:
     """Lengths of runs of a whole image's pixels, column by column, outside first: COCO's order.
 
-    Costs what the region's own box costs, however large the image is.
+    The cost depends on the region's box alone, however large the image is.
     """
     edges = _edges(np.pad(region.mask, ((0, 1), (0, 0))).T)  # no run goes from column to column
     column, row = np.divmod(edges, region.mask.shape[0] + 1)
-    return _lengths((region.left + column) * height + region.top + row, height * width)
+    return _run_lengths((region.left + column) * height + region.top + row, height * width)
 
 
 def _edges(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Positions in C order where outside and inside change; outside comes before the first."""
-    flat = np.concatenate([[False], mask.ravel(), [False]])
-    return np.flatnonzero(flat[1:] != flat[:-1]).astype(np.int64)
+    return np.flatnonzero(np.diff(mask.ravel(), prepend=False, append=False)).astype(np.int64)
 
 
-def _lengths(edges: NDArray[np.int64], total: int) -> list[int]:
-    """Lengths between edges; an end that is the next run's beginning is no edge."""
-    touching = np.flatnonzero(edges[1:-1:2] == edges[2::2])
-    kept = np.delete(edges, np.concatenate([2 * touching + 1, 2 * touching + 2]))
-    lengths = np.diff(kept, prepend=0, append=total)
-    return [int(length) for length in (lengths if lengths[-1] else lengths[:-1])]
+def _run_lengths(edges: NDArray[np.int64], total: int) -> list[int]:
+    """Lengths of the runs between rising edges, which alternate between begin and end.
+
+    Where one run ends and the next one begins at the same position, the two are one run.
+    """
+    positions, counts = np.unique(edges, return_counts=True)
+    lengths: list[int] = np.diff(positions[counts == 1], prepend=0, append=total).tolist()
+    return lengths if lengths[-1] else lengths[:-1]

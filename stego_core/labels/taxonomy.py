@@ -9,15 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stego_core.errors import InputError
+from stego_core.images.palette import rgb
 from stego_core.labels.void import VOID, VOID_BYTE
 
 KNOWN_KEYS = {
     "name", "classes", "void", "fine_to_coarse", "first_class_id", "first_stuff_class", "colours",
 }  # fmt: skip
+"""Keys of a taxonomy's JSON document."""
 MOST_CLASSES = 255
 """A mask holds ids 0 to 254, and 255 for void."""
 NAMED_VALUES = 12
+"""Label values that a message lists at most."""
 UNKNOWN = np.iinfo(np.int64).min
+"""Stored value of a colour that the taxonomy does not have."""
 Colour: TypeAlias = tuple[int, int, int]
 
 
@@ -28,7 +32,7 @@ class Taxonomy:
     Attributes:
         name: of the taxonomy.
         classes: class names; the index is the class id.
-        void: stored value of pixels that count nowhere, besides 255; None if there is none.
+        void: stored value of pixels without a class, besides 255; None if there is none.
         fine_to_coarse: class id of every stored value, where the files hold finer classes.
         first_class_id: stored value of class 0; smaller values are void.
         colours: RGB of every stored value that has a class, where the files hold colours, and
@@ -52,32 +56,27 @@ class Taxonomy:
         """
         if not isinstance(document, Mapping) or "classes" not in document:
             raise InputError('a taxonomy is a JSON object with "classes", a list of names')
-        unknown = sorted(set(document) - KNOWN_KEYS)
-        if unknown:
+        if unknown := sorted(set(document) - KNOWN_KEYS):
             raise InputError(
                 f"the taxonomy has unknown keys {unknown}; expected {sorted(KNOWN_KEYS)}"
             )
-        classes = document["classes"]
-        named = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
-        if not classes or not named:
+        classes, coarse = document["classes"], document.get("fine_to_coarse")
+        if not classes or not _is_list(classes, str):
             raise InputError(
                 f'the taxonomy\'s "classes" must be a list of names; found {classes!r:.80}'
             )
         require_classes(len(classes), "the taxonomy")
-        table = document.get("fine_to_coarse")
-        if table is not None and not (
-            isinstance(table, list)
-            and all(isinstance(c, int) and VOID <= c < len(classes) for c in table)
-        ):
+        ids = range(VOID, len(classes))
+        if coarse is not None and not (_is_list(coarse, int) and all(c in ids for c in coarse)):
             raise InputError(
                 f'"fine_to_coarse" must be a list of class ids from 0 to {len(classes) - 1} '
-                f"(or {VOID}, void); found {table!r:.80}"
+                f"(or {VOID}, void); found {coarse!r:.80}"
             )
         taxonomy = cls(
             name=str(document.get("name", "taxonomy")),
             classes=tuple(classes),
             void=_whole(document, "void"),
-            fine_to_coarse=None if table is None else tuple(table),
+            fine_to_coarse=None if coarse is None else tuple(coarse),
             first_class_id=_whole(document, "first_class_id") or 0,
             colours=_colours(document.get("colours")),
         )
@@ -89,14 +88,14 @@ class Taxonomy:
         """The taxonomy of labels that come without one: values are class ids, 255 is void."""
         return cls("numbered", tuple(f"class {i}" for i in range(classes)))
 
-    def drawn(self) -> "Taxonomy":
+    def with_ids(self) -> "Taxonomy":
         """The same classes for labels that hold class ids, 255 for void, and nothing else."""
         return Taxonomy(self.name, self.classes, VOID_BYTE)
 
     @property
     def stored_values(self) -> int:
         """How many stored values, from `first_class_id` on, have a class."""
-        return len(self.fine_to_coarse) if self.fine_to_coarse else len(self.classes)
+        return len(self.fine_to_coarse or self.classes)
 
     @property
     def byte_is_void(self) -> bool:
@@ -111,56 +110,53 @@ class Taxonomy:
             InputError: a stored value has no class.
         """
         values = stored.astype(np.int64)
-        void = np.zeros(values.shape, np.bool_)
+        ids = values - self.first_class_id
+        void = (ids < 0) & bool(self.first_class_id)
         if self.byte_is_void:
             void |= values == VOID_BYTE
         if self.void is not None:
             void |= values == self.void
-        ids = values - self.first_class_id
-        if self.first_class_id:
-            void |= ids < 0
         outside = ~void & ((ids < 0) | (ids >= self.stored_values))
         if outside.any():
-            raise InputError(self._outside(values, outside))
+            raise InputError(self._outside_message(values, outside))
         ids = np.where(void, 0, ids)
         if self.fine_to_coarse:
             ids = np.asarray(self.fine_to_coarse)[ids]
         return np.where(void, VOID, ids).astype(np.int16)
 
-    def _outside(self, values: NDArray[np.int64], outside: NDArray[np.bool_]) -> str:
-        found = np.unique(values[outside]).tolist()
-        every = np.unique(values).tolist()
+    def _outside_message(self, values: NDArray[np.int64], outside: NDArray[np.bool_]) -> str:
+        unknown, stored = np.unique(values[outside]).tolist(), np.unique(values).tolist()
         low, high = self.first_class_id, self.first_class_id + self.stored_values - 1
-        told = f"label values {found[:8]} are outside the taxonomy {self.name!r}"
-        known = f"which knows {low} to {high} and void " + str(
-            self.void if self.void is not None else VOID_BYTE
-        )
-        step = int(np.gcd.reduce(np.abs(every)))
+        void = VOID_BYTE if self.void is None else self.void
+        step = int(np.gcd.reduce(np.abs(stored)))
         hint = ""
-        if step > 1 and len(every) > 1 and every[-1] // step <= high + 1:
+        if step > 1 and len(stored) > 1 and stored[-1] // step <= high + 1:
             hint = f"; all are multiples of {step}, so divide them by {step}"
-        more = ", …" if len(every) > NAMED_VALUES else ""
-        listed = ", ".join(map(str, every[:NAMED_VALUES]))
-        return f"{told}, {known} (the file holds {listed}{more}){hint}"
+        listed = ", ".join(map(str, stored[:NAMED_VALUES])) + ", …" * (len(stored) > NAMED_VALUES)
+        return (
+            f"label values {unknown[:8]} are outside the taxonomy {self.name!r}, which knows {low} "
+            f"to {high} and void {void} (the file holds {listed}){hint}"
+        )
 
     def stored_of(self, pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
         """Stored values (H, W) int64 of RGB pixels (H, W, 3) uint8, by the taxonomy's colours.
 
         Raises:
-            InputError: a colour is not among them; tells which, of how many pixels, and where.
+            InputError: a colour is not among them; says which, of how many pixels, and where.
         """
-        packed = _packed(pixels)
-        table = {_pack(c): self._stored(n) for n, c in enumerate(self.colours or ()) if c}
-        found, inverse = np.unique(packed, return_inverse=True)
-        values = np.array([table.get(int(colour), UNKNOWN) for colour in found], np.int64)
-        if (values == UNKNOWN).any():
-            strange = found[values == UNKNOWN]
-            wrong = np.isin(packed, strange)
+        wide = pixels.astype(np.int64)
+        packed = wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]
+        table = {_packed(c): self._stored(n) for n, c in enumerate(self.colours or ()) if c}
+        colours, inverse = np.unique(packed, return_inverse=True)
+        values = np.array([table.get(int(colour), UNKNOWN) for colour in colours], np.int64)
+        unknown = colours[values == UNKNOWN]
+        if len(unknown):
+            wrong = np.isin(packed, unknown)
             row, column = np.argwhere(wrong)[0].tolist()
-            more = f" and {len(strange) - 3:,} more colours" if len(strange) > 3 else ""
+            more = f" and {len(unknown) - 3:,} more colours" if len(unknown) > 3 else ""
             raise InputError(
                 f"{int(wrong.sum()):,} pixels have colours that the taxonomy {self.name!r} does "
-                f"not know, {', '.join(_hex(int(c)) for c in strange[:3])}{more}, the first in "
+                f"not know, {', '.join(f'#{c:06x}' for c in unknown[:3])}{more}, the first in "
                 f'row {row}, column {column}; add them to its "colours"'
             )
         return np.asarray(values[inverse].reshape(packed.shape))
@@ -183,22 +179,26 @@ class Taxonomy:
         for number, colour in enumerate(self.colours):
             if colour is not None and seen.setdefault(colour, number) != number:
                 raise InputError(
-                    f'"colours" gives {_hex(_pack(colour))} to the stored values {seen[colour]} '
+                    f'"colours" gives #{_packed(colour):06x} to the stored values {seen[colour]} '
                     f"and {number}; each needs its own"
                 )
 
 
-def require_classes(count: int, what: str) -> None:
-    """Refuse more classes than a mask of bytes can tell apart.
+def require_classes(count: int, source: str) -> None:
+    """Check that a mask of bytes can tell the classes of a source apart.
 
     Raises:
         InputError: there are more than 255; says how many.
     """
     if count > MOST_CLASSES:
         raise InputError(
-            f"{what} has {count} classes, more than the {MOST_CLASSES} that a mask can tell apart "
-            '(255 is void); merge some, for example with "fine_to_coarse"'
+            f"{source} has {count} classes, more than the {MOST_CLASSES} that a mask can tell "
+            'apart (255 is void); merge some, for example with "fine_to_coarse"'
         )
+
+
+def _is_list(value: Any, kind: type) -> bool:
+    return isinstance(value, list) and all(isinstance(entry, kind) for entry in value)
 
 
 def _colours(value: Any) -> tuple[Colour | None, ...] | None:
@@ -212,7 +212,7 @@ def _colours(value: Any) -> tuple[Colour | None, ...] | None:
 def _colour(entry: Any) -> Colour:
     """A colour written as [r, g, b] or #rrggbb."""
     if isinstance(entry, str) and re.fullmatch(r"#[0-9a-fA-F]{6}", entry):
-        return int(entry[1:3], 16), int(entry[3:5], 16), int(entry[5:7], 16)
+        return rgb(entry)
     whole = isinstance(entry, list) and all(type(part) is int for part in entry)
     if not whole or len(entry) != 3 or not all(0 <= part <= 255 for part in entry):
         raise InputError(
@@ -222,17 +222,8 @@ def _colour(entry: Any) -> Colour:
     return entry[0], entry[1], entry[2]
 
 
-def _packed(pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
-    wide = pixels.astype(np.int64)
-    return np.asarray(wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2])
-
-
-def _pack(colour: Colour) -> int:
+def _packed(colour: Colour) -> int:
     return colour[0] << 16 | colour[1] << 8 | colour[2]
-
-
-def _hex(packed: int) -> str:
-    return f"#{packed:06x}"
 
 
 def _whole(document: Mapping[str, Any], key: str) -> int | None:

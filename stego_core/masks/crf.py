@@ -17,26 +17,20 @@ SHARPNESS = 2.0
 """Factor of the cosine before the softmax over clusters, as in STEGO."""
 
 
+Scores = NDArray[np.float32]
+Pixels = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
+
+
 class Refiner(Protocol):
-    """What a segmenter asks of a CRF."""
+    """A CRF as the segmenter uses it."""
 
     @property
     def sharpness(self) -> float:
         """Factor of the cosine before the softmax that the log probabilities come from."""
 
-    def refine(
-        self,
-        log_probabilities: NDArray[np.float32],
-        image: NDArray[np.uint8],
-        valid: NDArray[np.bool_] | None = None,
-    ) -> NDArray[np.float32]:
-        """Class probabilities (K, H, W) float32 that follow the image's edges.
-
-        Args:
-            log_probabilities: (K, H, W) float32.
-            image: (H, W, 3) uint8 RGB of the same size.
-            valid: (H, W) bool, which pixels hold data; None where all do.
-        """
+    def refine(self, log_probabilities: Scores, image: Pixels, valid: Mask | None = None) -> Scores:
+        """Class probabilities (K, H, W) float32 that follow the image's edges, as `Crf.refine`."""
 
 
 @dataclass(frozen=True)
@@ -61,19 +55,14 @@ class Crf:
     bilateral_weight: float = 4.0
     sharpness: float = SHARPNESS
 
-    def refine(
-        self,
-        log_probabilities: NDArray[np.float32],
-        image: NDArray[np.uint8],
-        valid: NDArray[np.bool_] | None = None,
-    ) -> NDArray[np.float32]:
+    def refine(self, log_probabilities: Scores, image: Pixels, valid: Mask | None = None) -> Scores:
         """Marginals after mean-field inference with unary −log p.
 
         Args:
             log_probabilities: (K, H, W) float32.
             image: (H, W, 3) uint8 RGB of the same size.
-            valid: (H, W) bool, which pixels hold data, at least one; None where all do. The others
-                are no part of the field: they send no message and get none.
+            valid: (H, W), which pixels hold data, at least one; None where all do. The others are
+                no part of the field: they send no message and get none.
 
         Returns:
             (K, H, W) float32; over K they sum to 1. Where there is no data all are 1 / K.
@@ -89,13 +78,8 @@ class Crf:
         marginals[:, data] = self._marginals(np.ascontiguousarray(scores[:, data]), image, data)
         return marginals.reshape(classes, height, width)
 
-    def _marginals(
-        self,
-        scores: NDArray[np.float32],
-        image: NDArray[np.uint8],
-        data: NDArray[np.bool_] | None = None,
-    ) -> NDArray[np.float32]:
-        """(K, N) from scores (K, N) of those N pixels of the image that hold data; None: of all."""
+    def _marginals(self, scores: Scores, image: Pixels, data: Mask | None = None) -> Scores:
+        """(K, N) of scores (K, N) of the N pixels of the image that hold `data`; None: of all."""
         height, width, _ = image.shape
         if data is None:
             near = smoothness(height, width, self.gaussian_xy)

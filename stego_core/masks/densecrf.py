@@ -1,13 +1,12 @@
-"""The dense CRF by its authors' C++ (pydensecrf), for whoever wants that very implementation."""
+"""The dense CRF in its authors' C++ (pydensecrf), for comparisons with that implementation."""
 
 from dataclasses import dataclass
 from importlib.util import find_spec
 
 import numpy as np
-from numpy.typing import NDArray
 
 from stego_core.errors import OptionError
-from stego_core.masks.crf import Crf, positions
+from stego_core.masks.crf import Crf, Mask, Pixels, Scores, positions
 
 
 @dataclass(frozen=True)
@@ -26,17 +25,12 @@ class DenseCrf(Crf):
                 "`pip install 'stego-flows[pydensecrf]'`, or leave the option out"
             )
 
-    def _marginals(
-        self,
-        scores: NDArray[np.float32],
-        image: NDArray[np.uint8],
-        data: NDArray[np.bool_] | None = None,
-    ) -> NDArray[np.float32]:
+    def _marginals(self, scores: Scores, image: Pixels, data: Mask | None = None) -> Scores:
         from pydensecrf.densecrf import DenseCRF
 
-        chosen = slice(None) if data is None else data
-        near = positions(image.shape[0], image.shape[1], self.gaussian_xy)[chosen]
-        alike = self._appearance(image)[chosen]
+        pixels = slice(None) if data is None else data
+        near = positions(image.shape[0], image.shape[1], self.gaussian_xy)[pixels]
+        alike = self._appearance(image)[pixels]
         field = DenseCRF(scores.shape[1], scores.shape[0])  # its 2D form knows full images only
         field.setUnaryEnergy(-scores)
         field.addPairwiseEnergy(np.ascontiguousarray(near.T), compat=self.gaussian_weight)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ from scipy.special import log_softmax
 from torch import nn
 
 from stego_core.backbone.vit import Backbone
-from stego_core.images.geometry import Blend, Window, cores, inference_size, resize, spans, windows
+from stego_core.images.geometry import Blend, Window, cores, cuts, inference_size, resize, windows
 from stego_core.images.rendering import patches_with_data
 from stego_core.images.upsampling import scores_at
 from stego_core.labels.void import VOID_BYTE
@@ -24,14 +25,12 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Windows:
-    """How an image is looked at.
+    """The windows in which an image is read and refined.
 
     Attributes:
-        resolution: pixels of the short side that the backbone sees.
-        tile: pixels of a window's side that the backbone sees at once.
-        tile_overlap: pixels that neighbouring windows share.
-        refine_tile: pixels, at full size, of a window's side that the CRF sees at once.
-        refine_overlap: pixels, at full size, that neighbouring CRF windows share.
+        resolution: pixels of the short side at which the backbone reads an image.
+        tile, tile_overlap: side of the backbone's windows there, and what neighbours share, pixels.
+        refine_tile, refine_overlap: the same of the CRF's windows, pixels at full size.
     """
 
     resolution: int = 320
@@ -39,11 +38,6 @@ class Windows:
     tile_overlap: int = 160
     refine_tile: int = 1024
     refine_overlap: int = 128
-
-    @property
-    def refining(self) -> tuple[int, int]:
-        """Tile and overlap of the CRF's windows."""
-        return self.refine_tile, self.refine_overlap
 
 
 @dataclass(frozen=True)
@@ -100,8 +94,8 @@ def refined(
 ) -> Refined:
     """Cluster ids of an image (H, W, 3) uint8 from its codes (h, w, D), and how sure they are.
 
-    Pixels that are not `valid` hold no data: they have no class and take no part. Needs no
-    backbone, so that a CPU worker can do it for codes that a GPU worker made.
+    Pixels that are not `valid` hold no data: they have no class and influence no other pixel. No
+    backbone is needed, so a CPU worker can refine codes that a GPU worker computed.
     """
     size = (image.shape[0], image.shape[1])
 
@@ -109,21 +103,18 @@ def refined(
         return cluster_log_probabilities(full, centroids, crf.sharpness)
 
     def classify(window: Window) -> NDArray[np.uint8]:
-        there = None if valid is None else valid[window.slices]
-        if there is None or there.all():
-            marginals = crf.refine(scores_at(codes, score, size, window), image[window.slices])
-            return np.stack([marginals.argmax(axis=0).astype(np.uint8), margins(marginals)])
-        part = np.zeros((2, window.height, window.width), np.uint8)
-        part[0] = VOID_BYTE
-        if there.any():
-            scores = scores_at(codes, score, size, window)
-            marginals = crf.refine(scores, image[window.slices], there)
-            part[0, there] = marginals.argmax(axis=0)[there]
-            part[1, there] = margins(marginals)[there]
+        data = None if valid is None or valid[window.slices].all() else valid[window.slices]
+        if data is not None and not data.any():
+            void = np.zeros((2, window.height, window.width), np.uint8)
+            void[0] = VOID_BYTE
+            return void
+        marginals = crf.refine(scores_at(codes, score, size, window), image[window.slices], data)
+        part = np.stack([marginals.argmax(axis=0).astype(np.uint8), margins(marginals)])
+        if data is not None:
+            part[:, ~data] = [[VOID_BYTE], [0]]
         return part
 
-    classes, certain = in_windows(size, view, classify)
-    return Refined(classes, certain)
+    return Refined(*in_windows(size, view, classify))
 
 
 def image_codes(
@@ -139,19 +130,20 @@ def image_codes(
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        backbone, head: what makes codes.
+        backbone, head: they make the codes.
         view: the windows.
-        valid: which pixels hold data; None: all. Patches without data draw no other's features
-            towards theirs, and have the code of the nearest one with data.
+        valid: which pixels hold data; None: all. Patches without data influence no other patch,
+            and get the code of the nearest one with data.
 
     Returns:
         (h, w, D) float32 at patch resolution of the resized image.
     """
     data = _data(image, backbone.patch, view, valid)
 
-    def read(part: NDArray[np.uint8], place: Window) -> NDArray[np.float32]:
-        own = None if data is None else data[place.slices]
-        return mirrored_codes(part, backbone, head, own)
+    def read(pixels: NDArray[np.uint8], patches: Window) -> NDArray[np.float32]:
+        return mirrored_codes(
+            pixels, backbone, head, None if data is None else data[patches.slices]
+        )
 
     codes = _tiled(image, backbone.patch, view, read)
     if data is None:
@@ -168,12 +160,12 @@ def image_features(
     Those of patches without data are zero.
     """
     data = _data(image, backbone.patch, view, valid)
-    found = _tiled(image, backbone.patch, view, lambda part, _: backbone.features(part[None])[0])
-    return found if data is None else found * data[..., None]
+    maps = _tiled(image, backbone.patch, view, lambda part, _: backbone.features(part[None])[0])
+    return maps if data is None else maps * data[..., None]
 
 
 def _data(image: NDArray[np.uint8], patch: int, view: Windows, valid: Mask | None) -> Mask | None:
-    """(h, w) which patches hold data; None where all do, or hardly one does."""
+    """(h, w) which patches hold data; None where all do, or none does."""
     if valid is None:
         return None
     height, width = inference_size(image.shape[0], image.shape[1], view.resolution, patch)
@@ -187,23 +179,24 @@ def _tiled(
     view: Windows,
     read: Callable[[NDArray[np.uint8], Window], NDArray[np.float32]],
 ) -> NDArray[np.float32]:
-    """What `read` makes of the resized image, window by window, blended.
+    """Maps that `read` makes of each window of the resized image, blended.
 
-    It is given a window's pixels, and the window in patches.
+    `read` gets a window's pixels, and the window in patches.
     """
     height, width = inference_size(image.shape[0], image.shape[1], view.resolution, patch)
-    resized = resize(image, height, width)
-    overlap = view.tile_overlap // patch
+    resized, overlap = resize(image, height, width), view.tile_overlap // patch
     parts = windows(height // patch, width // patch, max(view.tile // patch, overlap + 1), overlap)
-    blend: Blend | None = None
-    for part in parts:
-        pixels = Window(*(edge * patch for edge in part))
-        codes = read(resized[pixels.slices], part)
-        if len(parts) == 1:
-            return codes
-        blend = blend or Blend.create(height // patch, width // patch, codes.shape[-1], overlap)
-        blend.add(part, codes)
-    assert blend is not None  # windows() never returns an empty list
+
+    def maps(part: Window) -> NDArray[np.float32]:
+        return read(resized[Window(*(edge * patch for edge in part)).slices], part)
+
+    first = maps(parts[0])
+    if len(parts) == 1:
+        return first
+    blend = Blend.create(height // patch, width // patch, first.shape[-1], overlap)
+    blend.add(parts[0], first)
+    for part in parts[1:]:
+        blend.add(part, maps(part))
     return blend.result()
 
 
@@ -240,38 +233,36 @@ def cluster_log_probabilities(
 
 
 def margins(marginals: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """How sure each pixel's class is: 255 times best less second best probability.
+    """How sure each pixel's class is: 255 times best less second best probability, (H, W) uint8.
 
     Args:
-        marginals: (K, H, W) float32, over K of sum 1.
-
-    Returns:
-        (H, W) uint8, 0 to 255; 255 where there is one class only.
+        marginals: (K, H, W) float32, over K of sum 1; of one class only, all margins are 255.
     """
     best = marginals[0].copy()
     second = np.zeros_like(best)
-    for each in marginals[1:]:
-        np.maximum(second, np.minimum(best, each), out=second)
-        np.maximum(best, each, out=best)
+    for probability in marginals[1:]:
+        np.maximum(second, np.minimum(best, probability), out=second)
+        np.maximum(best, probability, out=best)
     return np.asarray(np.rint(255 * (best - second).clip(0, 1)), np.uint8)
 
 
 def in_windows(
     size: tuple[int, int], view: Windows, decide: Callable[[Window], NDArray[np.uint8]]
 ) -> NDArray[np.uint8]:
-    """Maps (..., H, W) uint8, decided (..., h, w) window by window; each window keeps its core.
+    """Maps (2, H, W) uint8, decided (2, h, w) window by window; each window keeps its core.
 
-    The overlap gives the CRF its surroundings; its result there is thrown away.
+    A window's overlap shows the CRF the surroundings of the core; its result there is dropped.
     """
-    maps: NDArray[np.uint8] | None = None
-    edges = [(spans(n, *view.refining), cores(n, *view.refining)) for n in size]
-    for (top, bottom), (core_top, core_bottom) in zip(*edges[0], strict=True):
-        for (left, right), (core_left, core_right) in zip(*edges[1], strict=True):
-            part = decide(Window(top, left, bottom, right))
-            if maps is None:
-                maps = np.empty((*part.shape[:-2], *size), np.uint8)
-            maps[..., core_top:core_bottom, core_left:core_right] = part[
-                ..., core_top - top : core_bottom - top, core_left - left : core_right - left
-            ]
-    assert maps is not None  # spans() never returns an empty list
+    tile, overlap = view.refine_tile, view.refine_overlap
+    rows, columns = (
+        [*zip(cuts(n, tile, overlap), cores(n, tile, overlap), strict=True)] for n in size
+    )
+    maps = np.empty((2, *size), np.uint8)
+    for ((top, bottom), row_core), ((left, right), column_core) in product(rows, columns):
+        core = Window(row_core[0], column_core[0], row_core[1], column_core[1])
+        inside = (
+            slice(core.top - top, core.bottom - top),
+            slice(core.left - left, core.right - left),
+        )
+        maps[:, *core.slices] = decide(Window(top, left, bottom, right))[:, *inside]
     return maps

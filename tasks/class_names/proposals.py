@@ -9,14 +9,13 @@ from numpy.typing import NDArray
 from stego_core.errors import ImageError, InputError, OptionError
 from stego_core.images.rendering import Picture
 from stego_core.labels.class_names import Proposal, proposals
-from stego_core.labels.taxonomy import Taxonomy
 from stego_core.scores.metrics import Confusion
 from tasks.class_names import classes_file
 from tasks.corpus.index import IndexReader
-from tasks.corpus.listing import ListingRequest, listed, read_file
+from tasks.corpus.listing import ListingRequest, list_images, read_file
 from tasks.files import video_files
 from tasks.images import image_codecs
-from tasks.labels.label_decoding import class_ids, expected
+from tasks.labels.label_decoding import class_ids, taxonomy_or_numbers
 from tasks.labels.taxonomies import load_taxonomy
 from tasks.log import Log
 from tasks.options import CorpusOptions
@@ -26,7 +25,7 @@ from tasks.workspace.ledger import Folder
 from tasks.workspace.summary import Summary
 
 log = Log(__name__)
-COMPARED = 50
+COMPARED_IMAGES = 50
 """Images of a dump whose masks before and after a retraining are compared."""
 Segment = Callable[[Picture], NDArray[np.uint8]]
 """Turns a picture into cluster ids (H, W) uint8, 255 where there is no data."""
@@ -45,24 +44,24 @@ def from_scores(summary: Summary, taxonomy: str | None = None) -> list[Proposal]
         InputError: no dump is scored.
         OptionError: the taxonomy has another number of classes than the dumps.
     """
-    scored = [found for dump in summary.dumps if (found := summary.scores(dump))]
+    scored = [scores for dump in summary.dumps if (scores := summary.scores(dump))]
     if not scored:
         raise InputError(
             "no dump of the workspace has labels; give some labelled images with --images, "
             "--labels and --taxonomy"
         )
     names = [str(name) for name in scored[0]["classes"]]
-    same = [found for found in scored if found["classes"] == scored[0]["classes"]]
+    same = [scores for scores in scored if scores["classes"] == scored[0]["classes"]]
     if len(same) < len(scored):
         log.warning("dumps have other classes and are left out", left_out=len(scored) - len(same))
-    wanted = load_taxonomy(taxonomy)
-    if wanted is not None and len(wanted.classes) != len(names):
+    given = load_taxonomy(taxonomy)
+    if given is not None and len(given.classes) != len(names):
         raise OptionError(
-            f"--taxonomy {taxonomy} has {len(wanted.classes)} classes, the labels {len(names)}: "
+            f"--taxonomy {taxonomy} has {len(given.classes)} classes, the labels {len(names)}: "
             f"{', '.join(names)}"
         )
-    confusion = np.sum([found["confusion"]["stego"] for found in same], axis=0)
-    return proposals(confusion, wanted.classes if wanted else names)
+    confusion = np.sum([scores["confusion"]["stego"] for scores in same], axis=0)
+    return proposals(confusion, given.classes if given else names)
 
 
 def from_previous(summary: Summary) -> tuple[list[Proposal], dict[str, str]]:
@@ -74,22 +73,22 @@ def from_previous(summary: Summary) -> tuple[list[Proposal], dict[str, str]]:
     Raises:
         InputError: nothing was named before, or no image has masks of both.
     """
-    before = classes_file.previous(summary.workspace)
+    before = classes_file.names_of_previous_clusters(summary.workspace)
     if before is None:
         raise InputError("the classes of earlier clusters are not in classes.toml; name some first")
-    kept, shown = before.classes.kept(), before.classes.shown()
+    kept, shown = before.classes.kept(), before.classes.display_table()
     names = [before.classes.entries[number].name for number in kept]
     rows = np.full(256, -1, np.int16)  # of the confusion matrix, by shown id
     rows[kept] = np.arange(len(kept))
-    confusion = Confusion.create(len(kept), len(summary.found_names()))
+    confusion = Confusion.create(len(kept), len(summary.automatic_names()))
     for dump in summary.dumps:
         now, old = summary.folder("masks", dump), _masks_of(summary, before.clusters_key, dump)
         if now is None or old is None:
             continue
-        for image_id in _spread(IndexReader(summary.workspace, dump)):
-            pair = [_stored_mask(folder, image_id) for folder in (old, now)]
-            if pair[0] is not None and pair[1] is not None:
-                confusion.add(rows[shown[pair[0]]], pair[1])
+        for image_id in _compared_images(IndexReader(summary.workspace, dump)):
+            old_mask, new_mask = _stored_mask(old, image_id), _stored_mask(now, image_id)
+            if old_mask is not None and new_mask is not None:
+                confusion.add(rows[shown[old_mask]], new_mask)
     if not confusion.counts.any():
         raise InputError(
             f"no image has masks of the current clusters and of the ones before "
@@ -108,10 +107,10 @@ def _masks_of(summary: Summary, clusters_key: str, dump: str) -> Folder | None:
     return None
 
 
-def _spread(index: IndexReader) -> list[str]:
+def _compared_images(index: IndexReader) -> list[str]:
     """Ids of a few images, spread evenly over a dump."""
     total = int(index.manifest["images"])
-    rows = np.unique(np.linspace(0, total - 1, min(COMPARED, total)).astype(np.int64))
+    rows = np.unique(np.linspace(0, total - 1, min(COMPARED_IMAGES, total)).astype(np.int64))
     return [str(entry["image_id"]) for entry in index.entries(rows)]
 
 
@@ -140,13 +139,17 @@ def from_labelled(
         InputError: no image with a label can be used.
     """
     source, labels = Storage.at(options.images), Storage.at(options.labels or options.images)
-    taxonomy = expected(load_taxonomy(options.taxonomy))
+    taxonomy = taxonomy_or_numbers(load_taxonomy(options.taxonomy))
     confusion = Confusion.create(len(taxonomy.classes), clusters)
-    wish = ListingRequest(options.image_suffix or "", options.label_suffix or "")
-    found = listed(source, labels, None, wish)
-    if found.labels is None or found.labels.coco:
+    request = ListingRequest(options.image_suffix or "", options.label_suffix or "")
+    listing = list_images(source, labels, None, request)
+    if listing.labels is None or listing.labels.coco:
         raise InputError("names are proposed from a folder of label images; give one with --labels")
-    (source, _), labels, pairs = video_files.found(source), found.labels.root, found.columns
+    (source, _), labels, pairs = (
+        video_files.root_and_files(source),
+        listing.labels.root,
+        listing.columns,
+    )
     unusable: list[str] = []
     used = 0
     for path, label in zip(pairs["path"], pairs["label"], strict=True):
@@ -154,7 +157,8 @@ def from_labelled(
             continue
         try:
             image = read(read_file(source, path), options.max_pixels)
-            ids = _ids(labels, label, image.pixels, taxonomy, options.max_pixels)
+            ids = class_ids(read_file(labels, label), options.max_pixels, taxonomy)
+            _require_size(ids, image.pixels, label)
         except (ImageError, InputError) as error:
             unusable.append(f"{path}: {error}")
             continue
@@ -167,20 +171,7 @@ def from_labelled(
     return proposals(confusion.counts, taxonomy.classes), unusable
 
 
-def _ids(
-    labels: Storage,
-    path: str,
-    image: NDArray[np.uint8],
-    taxonomy: Taxonomy,
-    max_pixels: int,
-) -> NDArray[np.int16]:
-    """Class ids (H, W) int16 of a label, void −1.
-
-    Raises:
-        InputError: it is not of the image's size, or has ids beyond the taxonomy.
-    """
-    ids = class_ids(read_file(labels, path), max_pixels, taxonomy)
+def _require_size(ids: NDArray[np.int16], image: NDArray[np.uint8], path: str) -> None:
     if ids.shape != image.shape[:2]:
-        found, wanted = ("×".join(map(str, shape)) for shape in (ids.shape, image.shape[:2]))
-        raise InputError(f"{PurePosixPath(path).name} is {found}, its image {wanted}")
-    return ids
+        sizes = ["×".join(map(str, shape)) for shape in (ids.shape, image.shape[:2])]
+        raise InputError(f"{PurePosixPath(path).name} is {sizes[0]}, its image {sizes[1]}")

@@ -1,10 +1,10 @@
-"""What became of a finished dump's files since: which are others by now, and which came later."""
+"""Files of a finished dump that changed since, and files that came later."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from stego_core.errors import InputError, OutageError, WorkspaceError
-from tasks.corpus.listing import LISTING, facts_of
+from tasks.corpus.listing import facts_of
 from tasks.files import video_files
 from tasks.files.image_names import folded, storable
 from tasks.files.left_out import is_clip, is_image
@@ -16,9 +16,10 @@ from tasks.workspace.workspace import Workspace
 CHECKED_AT_ONCE = 64
 """Files read together where their marks say that they may have changed."""
 NAMED_FILES = 5
-SHOWN = 80
-"""Characters of a pin that a message shows."""
-PINNED = {
+"""Changed files that a message names."""
+PIN_CHARACTERS = 80
+"""Characters of a pin that a message quotes."""
+PIN_NAMES = {
     "images_uri": "--images",
     "labels_uri": "--labels",
     "taxonomy": "--taxonomy",
@@ -29,7 +30,7 @@ PINNED = {
     "label_suffix": "--label-suffix",
     "frames": "set of frames",
 }
-"""What a person calls what a dump is made from."""
+"""Names for people of what a dump is made from."""
 
 
 def begin(folder: Folder, dump: str, pins: Mapping[str, Any]) -> None:
@@ -39,18 +40,23 @@ def begin(folder: Folder, dump: str, pins: Mapping[str, Any]) -> None:
         WorkspaceError: a finished one, or frames of videos, were made from something else.
     """
     differing = folder.differing(pins)
-    if differing and (folder.finished or folder.path.startswith(f"{video_files.STAGE}/")):
-        told = [
-            f"another {PINNED.get(name, name)}: {_shown(old)} then, {_shown(new)} now"
+    if differing and (folder.finished or folder.path.startswith(f"{layout.FRAMES}/")):
+        parts = [
+            f"another {PIN_NAMES.get(name, name)}: {_quoted(old)} then, {_quoted(new)} now"
             for name, (old, new) in differing.items()
         ]
         raise WorkspaceError(
-            f"dump {dump} was made with {'; with '.join(told)}; a dump is immutable, so name the "
+            f"dump {dump} was made with {'; with '.join(parts)}; a dump is immutable, so name the "
             "new one with --dump"
         )
     if differing:
         folder.clear()
     folder.plan(dict(pins))
+
+
+def _quoted(value: Any) -> str:
+    text = "none" if value is None else str(value)
+    return text if len(text) <= PIN_CHARACTERS else f"{text[:PIN_CHARACTERS]}…"
 
 
 def require_name(workspace: Workspace, dump: str) -> None:
@@ -59,7 +65,7 @@ def require_name(workspace: Workspace, dump: str) -> None:
     Raises:
         InputError: there is such a dump.
     """
-    names = workspace.storage.names("corpus")
+    names = workspace.storage.names(layout.CORPUS)
     other = next((n for n in names if n != dump and folded(n) == folded(dump)), None)
     if other is not None and dump not in names:
         raise InputError(
@@ -68,30 +74,27 @@ def require_name(workspace: Workspace, dump: str) -> None:
         )
 
 
-def _shown(value: Any) -> str:
-    text = "none" if value is None else str(value)
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
-
-
 def arrived_later(workspace: Workspace, dump: str) -> list[str]:
-    """Images and videos that lie beside a finished dump's but are not in it: they need a dump of
-    their own."""
-    known = set(_listing(workspace, dump)["path"])
-    known.update(facts_of(workspace.corpus(dump)).get("passed", []))
-    own = f"{workspace.storage.uri}/"
-    known.update((video_files.listed(workspace, dump) or {"path": []})["path"])
-    source, present = _present(str(workspace.corpus(dump).manifest()["images_uri"]))
+    """Images and videos beside those of a finished dump that are not in it.
+
+    They need a dump of their own.
+    """
+    folder = workspace.corpus(dump)
+    known = set(_columns(folder, layout.LISTING_FILE)["path"])
+    known.update(facts_of(folder).get("passed", []))
+    known.update((video_files.clip_columns(workspace, dump) or {"path": []})["path"])
+    root, files = _files_now(str(folder.manifest()["images_uri"]))
     return [
         path
-        for path in present
+        for path in files
         if (is_image(path) or is_clip(path))
         and storable(path) not in known
-        and not f"{source.uri}/{path}".startswith(own)
+        and not f"{root.uri}/{path}".startswith(f"{workspace.storage.uri}/")
     ]
 
 
 def check_unchanged(workspace: Workspace, dump: str) -> None:
-    """Refuse a finished dump whose files are others by now, under the same names.
+    """Refuse a finished dump whose files have other content now, under the same names.
 
     Files whose mark in the store differs are read again and compared with the index; those that
     are gone or out of reach change nothing, finished work stands without them.
@@ -99,37 +102,53 @@ def check_unchanged(workspace: Workspace, dump: str) -> None:
     Raises:
         InputError: some changed; names them.
     """
-    manifest = workspace.corpus(dump).manifest()
-    listing = _listing(workspace, dump)
-    of_file = [clip is None for clip in listing.get("clip", [None] * len(listing["path"]))]
-    entries = _digests(workspace, dump)
-    changed: list[str] = []
-    for uri, names, marks, column in (
-        (manifest["images_uri"], "path", "version", "digest"),
-        (_labels_uri(manifest), "label", "label_version", "label_digest"),
-    ):
-        if not uri:
-            continue
-        source, present = _present(uri)
-        if names == "path":
-            changed += video_files.changed(workspace, dump, source, present)
+    folder = workspace.corpus(dump)
+    manifest = folder.manifest()
+    listing, index = _columns(folder, layout.LISTING_FILE), _columns(folder, layout.INDEX_FILE)
+    root, files = _files_now(manifest["images_uri"])
+    changed = video_files.changed_clips(workspace, dump, root, files)
+    clips = listing.get("clip", [None] * len(listing["path"]))
+    images = zip(listing["path"], listing["version"], listing["bytes"], clips, strict=True)
+    suspects = [
+        (path, files[path].bytes != size)
+        for path, version, size, clip in images
+        if clip is None and path in files and files[path].version != version
+    ]
+    digests = dict(zip(index["path"], index["digest"], strict=True))
+    changed += _changed(root, suspects, digests)
+    if uri := _labels_uri(manifest):
+        root, files = _files_now(uri)
+        labels = zip(listing["label"], listing["label_version"], strict=True)
         suspects = [
-            (name, present[name].bytes != size)
-            for name, mark, size, own in zip(
-                listing[names], listing[marks], listing["bytes"], of_file, strict=True
-            )
-            if name in present and present[name].version != mark and (own or names == "label")
+            (path, False) for path, mark in labels if path in files and files[path].version != mark
         ]
-        for first in range(0, len(suspects), CHECKED_AT_ONCE):
-            part = suspects[first : first + CHECKED_AT_ONCE]
-            contents = source.read_many([name for name, _ in part])
-            for (name, resized), content in zip(part, contents, strict=True):
-                digest = entries[column].get(name)
-                if digest is None:  # quarantined: its bytes were not described
-                    changed += [name] if resized and names == "path" else []
-                elif content is not None and keys.digest(content) != digest:
-                    changed.append(name)
-    refuse_changed(dump, [*changed, *_other_coco(manifest)])
+        digests = dict(zip(index["label"], index["label_digest"], strict=True))
+        changed += _changed(root, suspects, digests)
+    refuse_changed(dump, [*changed, *_changed_coco_file(manifest)])
+
+
+def _changed(
+    root: Storage, suspects: Sequence[tuple[str, bool]], digests: Mapping[str, str | None]
+) -> Iterator[str]:
+    """Files whose content is not what was indexed.
+
+    Args:
+        root: the folder that paths are relative to.
+        suspects: path of each file, and whether its size differs: that alone counts where it was
+            quarantined and has no digest.
+        digests: of the indexed files, by path.
+    """
+    for first in range(0, len(suspects), CHECKED_AT_ONCE):
+        part = suspects[first : first + CHECKED_AT_ONCE]
+        contents = root.read_many([path for path, _ in part])
+        for (path, resized), content in zip(part, contents, strict=True):
+            digest = digests.get(path)
+            if digest is None:
+                differs = resized
+            else:
+                differs = content is not None and keys.digest(content) != digest
+            if differs:
+                yield path
 
 
 def _labels_uri(manifest: Mapping[str, Any]) -> str | None:
@@ -138,22 +157,19 @@ def _labels_uri(manifest: Mapping[str, Any]) -> str | None:
     return None if manifest.get("coco") else uri
 
 
-def _other_coco(manifest: Mapping[str, Any]) -> list[str]:
-    """The COCO file that the labels were drawn from, if it is another by now."""
-    known = manifest.get("coco")
-    if not known:
+def _changed_coco_file(manifest: Mapping[str, Any]) -> list[str]:
+    """The COCO file that the labels were made from, if its content is another now."""
+    if not (coco := manifest.get("coco")):
         return []
-    (content,) = Storage(manifest["labels_root"]).read_many([known["path"]])
-    return (
-        [known["path"]] if content is not None and keys.digest(content) != known["digest"] else []
-    )
+    file = [(coco["path"], False)]
+    return list(_changed(Storage(manifest["labels_root"]), file, {coco["path"]: coco["digest"]}))
 
 
 def refuse_changed(dump: str, changed: Sequence[str]) -> None:
-    """Refuse a dump whose files are others by now.
+    """Refuse a dump of which some files changed.
 
     Raises:
-        InputError: some are; names them.
+        InputError: some did; names them.
     """
     if changed:
         more = f" and {len(changed) - NAMED_FILES} more" if len(changed) > NAMED_FILES else ""
@@ -164,28 +180,14 @@ def refuse_changed(dump: str, changed: Sequence[str]) -> None:
         )
 
 
-def _listing(workspace: Workspace, dump: str) -> dict[str, list[Any]]:
-    folder = workspace.corpus(dump)
-    listing: dict[str, list[Any]] = tables.read_table(
-        folder.storage, f"{folder.path}/{LISTING}"
-    ).to_pydict()
-    return listing
+def _columns(folder: Folder, file: str) -> dict[str, list[Any]]:
+    return dict(tables.read_table(folder.storage, f"{folder.path}/{file}").to_pydict())
 
 
-def _digests(workspace: Workspace, dump: str) -> dict[str, dict[str, str]]:
-    """Digests that the index holds, of images and of labels by their paths."""
-    folder = workspace.corpus(dump)
-    index = tables.read_table(folder.storage, f"{folder.path}/{layout.INDEX_FILE}").to_pydict()
-    return {
-        "digest": dict(zip(index["path"], index["digest"], strict=True)),
-        "label_digest": dict(zip(index["label"], index["label_digest"], strict=True)),
-    }
-
-
-def _present(uri: str) -> tuple[Storage, dict[str, File]]:
-    """Files that are there now, and where; none where the place is gone or out of reach."""
+def _files_now(uri: str) -> tuple[Storage, dict[str, File]]:
+    """The folder and its files by path; none where it is gone or out of reach."""
     try:
-        source, files = video_files.found(Storage(uri))
+        root, files = video_files.root_and_files(Storage(uri))
     except (InputError, OutageError):
         return Storage(uri), {}
-    return source, {file.path: file for file in files}
+    return root, {file.path: file for file in files}

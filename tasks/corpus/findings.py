@@ -1,4 +1,4 @@
-"""What a dump's files add up to: labels that do not fit, alike images, pages, what numbers mean."""
+"""Checks and remarks that take all files of a dump together: labels, copies, pages, numbers."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,8 +8,7 @@ from stego_core.labels.taxonomy import Taxonomy
 from tasks.corpus.listing import PAGE_COLUMNS
 from tasks.engine.stage import Stage
 from tasks.images import number_counts, number_meaning
-from tasks.labels import label_decoding
-from tasks.labels.label_decoding import Tally
+from tasks.labels.label_decoding import LabelCounts, require_every_class
 from tasks.log import Log
 from tasks.options import ReadOptions
 from tasks.workspace import layout, tables
@@ -20,18 +19,23 @@ log = Log(__name__)
 
 
 def part_file(folder: Folder, name: str, shard: int) -> str:
-    """Where one shard's part of the index or the quarantine lies."""
+    """One shard's part of the index or the quarantine."""
     return f"{folder.path}/parts/{name}-{shard:06d}.parquet"
 
 
-def bad_label(entry: dict[str, Any]) -> dict[str, str]:
+def values_file(folder: Folder, shard: int) -> str:
+    """The counts of one shard's numbers."""
+    return f"{folder.path}/parts/values-{shard:06d}.safetensors"
+
+
+def unreadable_label(entry: dict[str, Any]) -> dict[str, str]:
     """A label that cannot be read, for a sentence."""
     reason = entry["label_reason"].removeprefix("label: ").removeprefix("label ")
     return {"label": entry["label"], "path": entry["path"], "reason": reason}
 
 
 def refuse_problems(problems: Sequence[str]) -> None:
-    """Labels that do not fit stop the run before any work is spent on them.
+    """Stop the run at labels that do not fit, before any work is spent on them.
 
     Raises:
         InputError: there is a problem. The shard stays unrecorded, so that mended labels are
@@ -56,26 +60,26 @@ def require_labels(stage: Stage, records: Sequence[Record], labelled: int) -> No
             f"none of the labels can be used; the first: label {first['label']} of image "
             f"{first['path']}: {first['reason']}"
         )
-    taxonomy = stage.manifest["taxonomy"]
     if not stage.manifest["coco"]:
-        tally = Tally.total([record.results for record in records])
-        label_decoding.require_every_class(tally, Taxonomy.parse(taxonomy) if taxonomy else None)
+        taxonomy = stage.manifest["taxonomy"]
+        counts = LabelCounts.total([record.results for record in records])
+        require_every_class(counts, Taxonomy.parse(taxonomy) if taxonomy else None)
 
 
-def alike(stage: Stage) -> list[str]:
-    """What to say of images whose files are the same, byte for byte."""
-    seen: set[int] = set()
+def remark_on_copies(stage: Stage) -> list[str]:
+    """A sentence on images whose files are the same, byte for byte; none without such."""
+    distinct: set[int] = set()
     copies, example = 0, ""
-    wanted = ["path", "digest", *(PAGE_COLUMNS if "pages" in stage.manifest else {})]
-    place = f"{stage.folder.path}/{layout.INDEX_FILE}"
-    for row in tables.stream_rows(stage.folder.storage, place, wanted):
+    columns = ["path", "digest", *(PAGE_COLUMNS if "pages" in stage.manifest else {})]
+    index = f"{stage.folder.path}/{layout.INDEX_FILE}"
+    for row in tables.stream_rows(stage.folder.storage, index, columns):
         mark = hash((row["digest"], row.get("page")))
-        if mark in seen:
+        if mark in distinct:
             copies, example = copies + 1, example or row["path"]
-        seen.add(mark)
+        distinct.add(mark)
     if not copies:
         return []
-    if len(seen) == 1:
+    if len(distinct) == 1:
         return [
             f"all {copies + 1:,} images are alike: their files are the same, byte for byte, so "
             "there is nothing to tell apart but what is in one of them"
@@ -83,25 +87,25 @@ def alike(stage: Stage) -> list[str]:
     return [f"{copies:,} images are copies of others, byte for byte (for example {example})"]
 
 
-def further(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Further pages and frames of some files, by kind: how many, and one file that has them."""
+def sum_unused_pages(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Count and an example of unused pages and frames, by kind, over several files."""
     total: dict[str, Any] = {}
-    for part in found:
-        for kind, each in part.items():
-            known = total.setdefault(kind, {"count": 0, "example": each["example"]})
-            known["count"] += each["count"]
+    for part in parts:
+        for kind, pages in part.items():
+            sums = total.setdefault(kind, {"count": 0, "example": pages["example"]})
+            sums["count"] += pages["count"]
     return total
 
 
-def decide(
+def decide_meaning(
     workspace: Workspace, stage: Stage, records: Sequence[Record]
 ) -> number_meaning.NumberMeaning:
-    """What the numbers of a dump's files mean, and tell of it.
+    """Decide what the numbers of a dump's files mean, and log it.
 
     Raises:
         WorkspaceError: an earlier version began to index it.
     """
-    found: list[number_counts.Tally] = []
+    counts: list[number_counts.NumberCounts] = []
     for record in records:
         if "values" not in record.results:
             stage.folder.clear()
@@ -111,24 +115,18 @@ def decide(
             )
         path = values_file(stage.folder, record.shard)
         tensors = tables.read_tensors(stage.folder.storage, path)
-        found = number_counts.by_form(
-            [*found, *number_counts.unpacked(record.results["values"], tensors)]
-        )
-    before = [
-        each
+        part = number_counts.unpack(record.results["values"], tensors)
+        counts = number_counts.by_form([*counts, *part])
+    earlier = [
+        rendering
         for dump in stage.manifest["values_before"]
-        for each in number_meaning.renderings(workspace.corpus(dump).manifest())
+        for rendering in number_meaning.renderings(workspace.corpus(dump).manifest())
     ]
-    options = {name: stage.manifest.get(name) for name in ("bands", "value_range")}
-    given = {name: value for name, value in options.items() if value is not None}
-    decided = number_meaning.decided(found, ReadOptions(**given), before)
-    for line in decided.told:
+    names = ("bands", "value_range")
+    options = {n: stage.manifest[n] for n in names if stage.manifest.get(n) is not None}
+    meaning = number_meaning.decide(counts, ReadOptions(**options), earlier)
+    for line in meaning.lines:
         log.info("values", dump=stage.manifest["dump"], told=line)
-    for line in decided.warnings:
+    for line in meaning.warnings:
         log.warning(line, dump=stage.manifest["dump"])
-    return decided
-
-
-def values_file(folder: Folder, shard: int) -> str:
-    """Where the counts of one shard's numbers lie."""
-    return f"{folder.path}/parts/values-{shard:06d}.safetensors"
+    return meaning

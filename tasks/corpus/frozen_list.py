@@ -7,18 +7,17 @@ from typing import Any
 
 from stego_core.labels.taxonomy import Taxonomy
 from tasks.corpus.listing import (
-    FACTS,
-    LISTING,
-    Listed,
+    LISTING_COLUMNS,
+    Listing,
     ListingRequest,
     column_names,
     facts_of,
-    listed,
+    list_images,
 )
 from tasks.files import video_files
 from tasks.files.left_out import LeftOutCounts
-from tasks.labels import coco_labels
-from tasks.labels.coco_labels import CocoFile, Meaning
+from tasks.labels.coco_labels import TABLE_COLUMNS, CategoryMeaning, CocoFile
+from tasks.labels.label_files import LabelFiles
 from tasks.labels.taxonomies import taxonomy_document
 from tasks.options import CorpusOptions
 from tasks.storage.storage import Storage
@@ -26,117 +25,115 @@ from tasks.workspace import keys, layout, tables
 from tasks.workspace.ledger import Folder
 from tasks.workspace.workspace import Workspace
 
-COCO = layout.COCO_FILE
+Frames = Mapping[str, list[Any]] | None
+"""Columns of a dump's frames; None without videos."""
 
 
 @dataclass(frozen=True)
-class Frozen:
-    """What is known of a dump's list beside its rows.
+class FrozenList:
+    """Facts of a dump's list beside its rows.
 
     Attributes:
         images: the folder that the paths of images are relative to.
         labels: the folder of the labels; None without.
         taxonomy: of the labels.
-        coco: path, version and digest of the COCO file that holds the labels; None without.
-        told: what a person should know.
+        coco: path and digest of the COCO file that holds the labels; None without.
+        left_out: files that become no image, and remarks.
     """
 
     images: Storage
     labels: Storage | None
     taxonomy: Taxonomy | None
     coco: dict[str, str] | None
-    told: LeftOutCounts
+    left_out: LeftOutCounts
 
     def manifest(self) -> dict[str, Any]:
-        """What of it the dump's manifest keeps."""
+        """Its part of the dump's manifest."""
         return {
             "images_root": self.images.uri,
             "labels_root": self.labels and self.labels.uri,
             "taxonomy": taxonomy_document(self.taxonomy),
             "coco": self.coco,
+            **self.left_out.document(),
         }
 
 
-def frozen(
+def freeze_list(
     workspace: Workspace,
     dump: str,
     options: CorpusOptions,
     taxonomy: Taxonomy | None,
-    frames: Mapping[str, list[Any]] | None,
-) -> Frozen:
+    frames: Frames,
+) -> FrozenList:
     """List a dump, unless it has been listed.
 
     Raises:
         InputError: there are no images, or the labels belong to none.
     """
     folder = workspace.corpus(dump)
-    if not folder.storage.exists(f"{folder.path}/{LISTING}"):
-        _freeze(workspace, folder, options, taxonomy, frames)
+    if not folder.storage.exists(f"{folder.path}/{layout.LISTING_FILE}"):
+        _write_list(workspace, folder, options, taxonomy, frames)
     facts = facts_of(folder)
-    stated = facts.get("taxonomy")
-    return Frozen(
+    labels_root = facts.get("labels_root") or (options.labels and Storage.at(options.labels).uri)
+    return FrozenList(
         Storage(facts.get("images_root") or Storage.at(options.images).uri),
-        _labels(options, facts),
-        Taxonomy.parse(stated) if stated else taxonomy,
+        Storage(labels_root) if labels_root else None,
+        Taxonomy.parse(facts["taxonomy"]) if facts.get("taxonomy") else taxonomy,
         facts.get("coco"),
         LeftOutCounts.of(facts),
     )
 
 
-def _labels(options: CorpusOptions, facts: Mapping[str, Any]) -> Storage | None:
-    if facts.get("labels_root"):
-        return Storage(facts["labels_root"])
-    return Storage.at(options.labels) if options.labels else None
-
-
-def _freeze(
+def _write_list(
     workspace: Workspace,
     folder: Folder,
     options: CorpusOptions,
     taxonomy: Taxonomy | None,
-    frames: Mapping[str, list[Any]] | None,
+    frames: Frames,
 ) -> None:
     source = Storage.at(options.images)
     every_page = options.pages == "all"
-    wish = ListingRequest(
-        options.image_suffix or "", options.label_suffix or "", every_page, workspace.storage.uri
+    listing = list_images(
+        source,
+        Storage.at(options.labels) if options.labels else None,
+        frames,
+        ListingRequest(
+            **options.suffixes(), every_page=every_page, workspace=workspace.storage.uri
+        ),
     )
-    place = Storage.at(options.labels) if options.labels else None
-    found = listed(source, place, frames, wish)
-    root, _ = video_files.found(source)
     coco = None
-    if found.labels and found.labels.coco:
-        coco, taxonomy = _coco(folder, found, taxonomy)
+    if listing.labels and listing.labels.coco:
+        coco, taxonomy = _add_coco_labels(folder, listing, listing.labels, taxonomy)
     facts = {
-        **found.told.document(),
-        "images_root": root.uri,
-        "labels_root": found.labels and found.labels.root.uri,
+        **listing.left_out.document(),
+        "images_root": video_files.root_and_files(source)[0].uri,
+        "labels_root": listing.labels and listing.labels.root.uri,
         "taxonomy": taxonomy_document(taxonomy),
         "coco": coco,
-        "passed": found.passed,
+        "passed": listing.label_paths,
     }
     content = json.dumps(facts, indent=1, sort_keys=True, ensure_ascii=False)
-    folder.storage.write(f"{folder.path}/{FACTS}", content.encode("utf-8", "backslashreplace"))
-    kinds = column_names(frames is not None, every_page)
-    tables.write_table(folder.storage, f"{folder.path}/{LISTING}", found.columns, kinds)
+    facts_file = f"{folder.path}/{layout.FACTS_FILE}"
+    folder.storage.write(facts_file, content.encode("utf-8", "backslashreplace"))
+    columns = column_names(LISTING_COLUMNS, frames is not None, every_page)
+    path = f"{folder.path}/{layout.LISTING_FILE}"
+    tables.write_table(folder.storage, path, listing.columns, columns)
 
 
-def _coco(
-    folder: Folder, found: Listed, taxonomy: Taxonomy | None
+def _add_coco_labels(
+    folder: Folder, listing: Listing, labels: LabelFiles, taxonomy: Taxonomy | None
 ) -> tuple[dict[str, str], Taxonomy]:
-    """Write what is drawn of each image beside the list, and name the labels in it."""
-    assert found.labels is not None
-    assert found.labels.coco is not None
-    name, columns = found.labels.coco, found.columns
-    content = found.labels.root.read(name)
-    file = CocoFile.parse(content, name)
-    meaning = Meaning.of(file, taxonomy, found.told)
-    records = file.matched(columns["path"], found.told)
+    """Write the annotated areas of each image beside the list, and name the labels in it."""
+    path, columns = str(labels.coco), listing.columns
+    content = labels.root.read(path)
+    file = CocoFile.parse(content, path)
+    meaning = CategoryMeaning.of(file, taxonomy, listing.left_out)
+    records = file.records_of(columns["path"], listing.left_out)
     areas = [record and meaning.areas(record, file) for record in records]
     columns["label"] = [
-        f"{name}: {record['file_name']}" if record and area else None
+        f"{path}: {record['file_name']}" if record and area else None
         for record, area in zip(records, areas, strict=True)
     ]
-    path = f"{folder.path}/{COCO}"
-    tables.write_table(folder.storage, path, {"areas": areas}, coco_labels.TABLE_COLUMNS)
-    return {"path": name, "digest": keys.digest(content)}, meaning.taxonomy
+    table = f"{folder.path}/{layout.COCO_FILE}"
+    tables.write_table(folder.storage, table, {"areas": areas}, TABLE_COLUMNS)
+    return {"path": path, "digest": keys.digest(content)}, meaning.taxonomy

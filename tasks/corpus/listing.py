@@ -1,4 +1,4 @@
-"""What lies in a folder of images: the list, the ids, the labels that belong, what is left out."""
+"""The images of a folder: their list, their ids, the labels that belong to them."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,12 +11,11 @@ from tasks.files.entries import Entry, entries_of
 from tasks.files.image_names import composed, image_ids, require_distinct, stem, storable
 from tasks.files.left_out import LeftOutCounts
 from tasks.labels import pairing
-from tasks.labels.label_files import LabelFiles, found_labels
+from tasks.labels.label_files import LabelFiles, find_labels
 from tasks.storage.storage import File, Storage
 from tasks.workspace import layout
 from tasks.workspace.ledger import Folder
 
-LISTING, FACTS = layout.LISTING_FILE, layout.FACTS_FILE
 ESCAPED_NAME = "\\udc"
 """What `storable` leaves in a name for a byte that is not UTF-8."""
 LISTING_COLUMNS = {
@@ -27,20 +26,34 @@ LISTING_COLUMNS = {
     "version": "string",
     "label_version": "string",
 }
+"""Columns of a dump's listing."""
+INDEX_COLUMNS = {
+    "image_id": "string",
+    "path": "string",
+    "height": "int32",
+    "width": "int32",
+    "bytes": "int64",
+    "digest": "string",
+    "label": "string",
+    "label_digest": "string",
+}
+"""Columns of a dump's index."""
 CLIP_COLUMNS = {"clip": "string", "seconds": "double"}
-"""Beside those, in dumps with videos: the clip of a frame and its moment; null of an image."""
+"""Beside either, in dumps with videos: the clip of a frame and its moment; null of an image."""
 PAGE_COLUMNS = {"page": "int64"}
-"""Beside those, where every page is an image: its number, from 0; null of a file that has one."""
+"""Beside either, where every page is an image: its number, from 0; null of a file that has one."""
+QUARANTINE_COLUMNS = {"path": "string", "reason": "string"}
+"""Columns of a dump's quarantine."""
 
 
 class ListingRequest(NamedTuple):
-    """How a place is listed.
+    """How a folder is listed.
 
     Attributes:
-        image_suffix: what the stem of an image has beyond what it shares with its label.
-        label_suffix: what the stem of a label has beyond it.
+        image_suffix: the part of an image's stem that its label's does not have.
+        label_suffix: the part of a label's stem that its image's does not have.
         every_page: whether every page of a TIFF is an image.
-        workspace: URI of a folder that is passed over, should it lie among the images.
+        workspace: URI of a folder that is ignored, should it lie among the images.
     """
 
     image_suffix: str = ""
@@ -49,28 +62,28 @@ class ListingRequest(NamedTuple):
     workspace: str | None = None
 
 
-class Listed(NamedTuple):
-    """A place, listed.
+class Listing(NamedTuple):
+    """The images of a folder.
 
     Attributes:
-        columns: of the listing.
-        told: what a person should know.
+        columns: by the names of LISTING_COLUMNS.
+        left_out: files that become no image, and remarks.
         labels: the label files; None without.
-        passed: paths of image files that are labels.
+        label_paths: paths of image files that are labels.
     """
 
     columns: dict[str, list[Any]]
-    told: LeftOutCounts
+    left_out: LeftOutCounts
     labels: LabelFiles | None
-    passed: list[str]
+    label_paths: list[str]
 
 
-def read_file(storage: Storage, path: str) -> bytes:
+def read_file(storage: Storage, path: str, problem: str = "cannot be read") -> bytes:
     """A user's file.
 
     Raises:
-        ImageError: it is not there or may not be read. What may be the network's weather is
-            raised as it is, to be tried again rather than frozen into a dump.
+        ImageError: it is not there or may not be read; says `problem`. A transient error is raised
+            as it is, to be tried again rather than frozen into a dump.
     """
     if ESCAPED_NAME in path:
         raise ImageError("its file name is not UTF-8; rename it and give it as a new dump")
@@ -81,13 +94,13 @@ def read_file(storage: Storage, path: str) -> bytes:
     except OSError as error:
         if not (storage.is_local or isinstance(error, FileNotFoundError | PermissionError)):
             raise
-        raise ImageError(f"cannot be read: {error.strerror or error}") from None
+        raise ImageError(f"{problem}: {error.strerror or error}") from None
 
 
 def default_dump(images_uri: str) -> str:
     """The dump's name where none is given: the last part of where the images lie.
 
-    Of a single file it is the file's name without the ending.
+    For a single file it is the file's name without the ending.
     """
     path = PurePosixPath(composed(images_uri).rstrip("/"))
     single = left_out.is_clip(path.name) or left_out.is_image(path.name)
@@ -96,178 +109,165 @@ def default_dump(images_uri: str) -> str:
     return cleaned[:100] or "images"
 
 
-def listed(
+def list_images(
     source: Storage,
     labels: Storage | None,
     frames: Mapping[str, list[Any]] | None = None,
-    wish: ListingRequest | None = None,
-) -> Listed:
-    """Every image of a place, its id, its label where there is one, and what is left out.
-
-    The id is the relative path without extension where that is unambiguous (`names.image_ids`).
+    request: ListingRequest | None = None,
+) -> Listing:
+    """Every image of a folder, its id, its label where there is one, and what is left out.
 
     Args:
         source: where the images lie; a folder, or one file.
         labels: where the labels lie: a folder, perhaps the same one, or a file.
         frames: columns of the frames of the videos among the images; they are listed as well,
             with the columns of CLIP_COLUMNS.
-        wish: how it is listed.
+        request: how it is listed.
 
     Raises:
-        InputError: no image is found, or labels are and none belongs to an image.
+        InputError: there are no images, or there are labels and none belongs to an image.
     """
-    wish = wish or ListingRequest()
-    root, present = video_files.found(source)
-    kept, told = _passed_over(root, present, wish)
-    kinds = left_out.sorted_out(file.path for file in kept)
-    given = found_labels(root, kinds.get(left_out.IMAGE, []), labels, wish.label_suffix)
-    likely = pairing.label_like(root, kinds.get(left_out.IMAGE, [])) if given is None else set()
-    serving = given.serving if given else likely
-    told.add("label-like" if given is None else "label", sorted(serving))
+    request = request or ListingRequest()
+    root, files = video_files.root_and_files(source)
+    files, counts = _without_workspace(root, files, request.workspace)
+    kinds = left_out.by_kind(file.path for file in files)
+    image_paths = kinds.get(left_out.IMAGE, [])
+    label_files = find_labels(root, image_paths, labels, request.label_suffix)
+    if label_files:
+        label_paths = label_files.among_images
+        counts.add("label", sorted(label_paths))
+    else:
+        label_paths = pairing.label_like(root, image_paths)
+        counts.add("label-like", sorted(label_paths))
     for kind, names in kinds.items():
         if kind not in (left_out.IMAGE, left_out.CLIP):
-            told.add(kind, names, left_out.endings_note(names) if kind == "other ending" else "")
-    wanted = [f for f in kept if left_out.is_image(f.path) and f.path not in serving]
-    entries = entries_of(root, wanted, frames, wish.every_page)
+            counts.add(kind, names, left_out.endings_note(names) if kind == "other ending" else "")
+    images = [f for f in files if left_out.is_image(f.path) and f.path not in label_paths]
+    entries = entries_of(root, images, frames, request.every_page)
     if not entries:
-        raise InputError(_nothing(source, told))
+        raise InputError(_no_images(source, counts))
     columns = _columns(entries)
-    if given:
-        _label(columns, entries, given, told, (source.uri, wish))
-    shown = column_names(frames is not None, wish.every_page)
+    if label_files and label_files.coco is None:  # a COCO file names its images itself
+        _add_labels(columns, entries, label_files, counts, request, source.uri)
     require_distinct(columns["image_id"], columns["path"])
-    return Listed({name: columns[name] for name in shown}, told, given, sorted(serving))
+    schema = column_names(LISTING_COLUMNS, frames is not None, request.every_page)
+    kept = {name: columns[name] for name in schema}
+    return Listing(kept, counts, label_files, sorted(label_paths))
 
 
 def facts_of(folder: Folder) -> dict[str, Any]:
-    """What was written beside the list; nothing of one from before."""
+    """What was written beside the listing; empty for a listing of an earlier version."""
     try:
-        return dict(json.loads(folder.storage.read(f"{folder.path}/{FACTS}")))
+        return dict(json.loads(folder.storage.read(f"{folder.path}/{layout.FACTS_FILE}")))
     except FileNotFoundError:
         return {}
 
 
-def column_names(has_clips: bool, every_page: bool) -> dict[str, str]:
-    """Names and types of the listing's columns."""
-    return {
-        **LISTING_COLUMNS,
-        **(CLIP_COLUMNS if has_clips else {}),
-        **(PAGE_COLUMNS if every_page else {}),
-    }
+def column_names(columns: Mapping[str, str], clips: bool, pages: bool) -> dict[str, str]:
+    """Columns of the listing or the index of a dump, with those of clips and of pages."""
+    return {**columns, **(CLIP_COLUMNS if clips else {}), **(PAGE_COLUMNS if pages else {})}
 
 
-def _passed_over(
-    root: Storage, present: Sequence[File], wish: ListingRequest
+def _without_workspace(
+    root: Storage, files: Sequence[File], workspace: str | None
 ) -> tuple[list[File], LeftOutCounts]:
-    """The files without those of the workspace itself."""
-    told = LeftOutCounts()
-    inside = _below(root, wish.workspace) if wish.workspace else None
-    own = [f.path for f in present if inside and f.path.startswith(f"{inside}/")]
-    told.add("workspace", own)
-    taken = set(own)
-    return [file for file in present if file.path not in taken], told
-
-
-def _below(root: Storage, uri: str) -> str | None:
-    """The relative path of a place below a folder; None of one that is not below it."""
-    start = f"{root.uri.rstrip('/')}/"
-    return uri.removeprefix(start) if uri.startswith(start) else None
+    """The files that do not belong to the workspace itself."""
+    counts, start = LeftOutCounts(), f"{root.uri.rstrip('/')}/"
+    if workspace is None or not workspace.startswith(start):
+        return list(files), counts
+    inside = f"{workspace.removeprefix(start)}/"
+    counts.add("workspace", [file.path for file in files if file.path.startswith(inside)])
+    return [file for file in files if not file.path.startswith(inside)], counts
 
 
 def _columns(entries: Sequence[Entry]) -> dict[str, list[Any]]:
-    ids = image_ids([entry.whole for entry in entries], [entry.short for entry in entries])
-    nobody = [None] * len(entries)
     moments = [entry.moment or (None, None) for entry in entries]
     return {
         "path": [storable(entry.file.path) for entry in entries],
-        "image_id": ids,
-        "label": list(nobody),
+        "image_id": image_ids([e.whole for e in entries], [e.short for e in entries]),
+        "label": [None] * len(entries),
         "bytes": [entry.file.bytes for entry in entries],
         "version": [entry.file.version for entry in entries],
-        "label_version": list(nobody),
+        "label_version": [None] * len(entries),
         "clip": [clip for clip, _ in moments],
         "seconds": [seconds for _, seconds in moments],
         "page": [entry.page for entry in entries],
     }
 
 
-def _label(
+def _add_labels(
     columns: dict[str, list[Any]],
     entries: Sequence[Entry],
-    given: LabelFiles,
-    told: LeftOutCounts,
-    asked: tuple[str, ListingRequest],
+    labels: LabelFiles,
+    counts: LeftOutCounts,
+    request: ListingRequest,
+    uri: str,
 ) -> None:
     """Give each image its label.
 
     Raises:
         InputError: no label belongs to an image.
     """
-    uri, wish = asked
-    if given.coco is not None:
-        return  # its file names the images: `cocolabels`
-    names = [entry.short for entry in entries]
-    suffixes = pairing.bare(wish.image_suffix), pairing.bare(wish.label_suffix)
-    if given.single and len(entries) == 1:
-        pairs = pairing.Pairs([given.files[0]])
+    suffixes = pairing.bare(request.image_suffix), pairing.bare(request.label_suffix)
+    if labels.single and len(entries) == 1:
+        pairs = pairing.Pairs([labels.files[0]])
     else:
-        pairs = pairing.paired(names, given.files, *suffixes)
-        _label_pages(pairs, entries, given, suffixes)
+        pairs = pairing.pair([entry.short for entry in entries], labels.files, *suffixes)
+        _share_labels_of_files(pairs, entries, labels, suffixes)
     if not pairs.count:
-        raise InputError(_unmatched(uri, entries, given))
+        raise InputError(_no_label_belongs(uri, entries, labels))
     columns["label"] = [label and label.path for label in pairs.labels]
     columns["label_version"] = [label and label.version for label in pairs.labels]
-    told.add("orphan label", pairs.orphans)
-    told.add("second label", pairs.seconds)
-    told.add("other label", pairs.others)
-    told.add("unread label", given.unread, left_out.endings_note(given.unread))
-    if pairs.loosely:
-        told.remarks.append(
-            f"labels: {len(pairs.loosely):,} were found under a name that differs from their "
-            f"image's in case or Unicode form (for example that of {pairs.loosely[0]})"
+    counts.add("orphan label", pairs.orphans)
+    counts.add("second label", pairs.seconds)
+    counts.add("other label", pairs.others)
+    counts.add("unread label", labels.unread, left_out.endings_note(labels.unread))
+    if pairs.inexact:
+        counts.remarks.append(
+            f"labels: {len(pairs.inexact):,} were found under a name that differs from their "
+            f"image's in case or Unicode form (for example that of {pairs.inexact[0]})"
         )
 
 
-def _label_pages(
-    pairs: pairing.Pairs, entries: Sequence[Entry], given: LabelFiles, suffixes: tuple[str, str]
+def _share_labels_of_files(
+    pairs: pairing.Pairs, entries: Sequence[Entry], labels: LabelFiles, suffixes: tuple[str, str]
 ) -> None:
-    """The label of a file with several pages is that of all of them that have none of their own."""
-    places = [n for n, e in enumerate(entries) if e.page is not None and pairs.labels[n] is None]
-    if not places:
+    """Give the label of a file with several pages to all its pages that have no own label."""
+    pages = [n for n, e in enumerate(entries) if e.page is not None and pairs.labels[n] is None]
+    if not pages:
         return
+    names = [stem(storable(entries[page].file.path)) for page in pages]
     orphans = set(pairs.orphans)
-    left = [file for file in given.files if file.path in orphans]
-    found = pairing.paired(
-        [stem(storable(entries[place].file.path)) for place in places], left, *suffixes
-    )
-    for place, label in zip(places, found.labels, strict=True):
-        pairs.labels[place] = label
-    pairs.orphans = found.orphans
+    unused = [file for file in labels.files if file.path in orphans]
+    by_file = pairing.pair(names, unused, *suffixes)
+    for page, label in zip(pages, by_file.labels, strict=True):
+        pairs.labels[page] = label
+    pairs.orphans = by_file.orphans
 
 
-def _nothing(source: Storage, told: LeftOutCounts) -> str:
-    known = " ".join((*formats.endings(), *sorted(video_files.EXTENSIONS)))
-    seen = "; ".join(each.sentence() for each in told.kinds.values())
-    return f"no images under {source.uri}; " + (
-        f"{seen}; expected files ending in {known}" if seen else f"expected files ending in {known}"
+def _no_images(source: Storage, counts: LeftOutCounts) -> str:
+    endings = " ".join((*formats.endings(), *sorted(video_files.EXTENSIONS)))
+    parts = [kind.sentence() for kind in counts.kinds.values()]
+    return "; ".join(
+        [f"no images under {source.uri}", *parts, f"expected files ending in {endings}"]
     )
 
 
-def _unmatched(uri: str, entries: Sequence[Entry], given: LabelFiles) -> str:
+def _no_label_belongs(uri: str, entries: Sequence[Entry], labels: LabelFiles) -> str:
     """Why no label belongs to an image, with a name of each and what could help."""
-    text = f"none of the {len(entries)} images under {uri} has a label under {given.root.uri}"
-    if not given.files:
+    text = f"none of the {len(entries)} images under {uri} has a label under {labels.root.uri}"
+    if not labels.files:
         what = "no file ending as an image does"
-        if given.unread:
-            what = f"only files that cannot be labels (for example {given.unread[0]})"
+        if labels.unread:
+            what = f"only files that cannot be labels (for example {labels.unread[0]})"
         return f"{text}, which holds {what}; a label is a PNG or TIFF of class ids, or a COCO JSON"
-    ends = pairing.suggested(
-        [entry.short for entry in entries], [stem(file.path) for file in given.files]
+    pair = f"an image is called {entries[0].file.path}, a label {labels.files[0].path}"
+    suffixes = pairing.suggested_suffixes(
+        [entry.short for entry in entries], [stem(file.path) for file in labels.files]
     )
-    pair = f"an image is called {entries[0].file.path}, a label {given.files[0].path}"
-    if ends:
-        flags = zip(("--image-suffix", "--label-suffix"), ends, strict=True)
-        hint = " ".join(f"{flag}={end}" for flag, end in flags if end)
+    if suffixes:
+        flags = zip(("--image-suffix", "--label-suffix"), suffixes, strict=True)
+        hint = " ".join(f"{flag}={suffix}" for flag, suffix in flags if suffix)
         return f"{text}: {pair}; they would match with {hint}"
     return (
         f"{text}: {pair}; a label has the same relative path and stem as its image, but for what "

@@ -2,10 +2,9 @@
 
 import numpy as np
 
-from tasks.corpus.index import QUARANTINE, IndexReader
-from tasks.files import video_files
-from tasks.workspace import tables
-from tasks.workspace.summary import PREPARED, Summary
+from tasks.corpus.index import IndexReader
+from tasks.workspace import layout, tables
+from tasks.workspace.summary import Summary
 
 
 def quarantined(summary: Summary) -> list[dict[str, str]]:
@@ -23,26 +22,24 @@ def quarantined(summary: Summary) -> list[dict[str, str]]:
 
 
 def _up_to_the_index(summary: Summary, dump: str) -> list[dict[str, str]]:
-    indexed = IndexReader(summary.workspace, dump).quarantine()
-    return [
-        *({**row, "stage": "prepare"} for row in unprepared(summary, PREPARED, dump)),
-        *({**row, "stage": "frames"} for row in unprepared(summary, video_files.STAGE, dump)),
-        *({**row, "stage": "corpus"} for row in indexed),
-    ]
+    quarantines = {
+        "prepare": unprepared(summary, layout.PREPARED, dump),
+        "frames": unprepared(summary, layout.FRAMES, dump),
+        "corpus": IndexReader(summary.workspace, dump).quarantine(),
+    }
+    return [{**row, "stage": stage} for stage, rows in quarantines.items() for row in rows]
 
 
 def _after_the_index(summary: Summary, dump: str) -> list[dict[str, str]]:
     """Images of the index that later stages could not read."""
-    rows = []
+    quarantine = []
     index = IndexReader(summary.workspace, dump)
     for stage in ("features", "masks"):
         invalid = (summary.manifest(stage, dump) or {}).get("invalid", {})
-        if not invalid:
-            continue
         entries = index.entries(np.array([int(row) for row in invalid], np.int64))
         for entry, reason in zip(entries, invalid.values(), strict=True):
-            rows.append({"path": entry["path"], "reason": reason, "stage": stage})
-    return rows
+            quarantine.append({"path": entry["path"], "reason": reason, "stage": stage})
+    return quarantine
 
 
 def unprepared(summary: Summary, stage: str, dump: str) -> list[dict[str, str]]:
@@ -50,6 +47,5 @@ def unprepared(summary: Summary, stage: str, dump: str) -> list[dict[str, str]]:
     folder = summary.workspace.folder(stage, dump)
     if not folder.finished:
         return []
-    path = f"{folder.path}/{QUARANTINE}"
-    rows: list[dict[str, str]] = tables.read_table(folder.storage, path).to_pylist()
-    return rows
+    path = f"{folder.path}/{layout.QUARANTINE_FILE}"
+    return list(tables.read_table(folder.storage, path).to_pylist())

@@ -1,6 +1,6 @@
 """Stage corpus: a pile of images becomes a dump, a frozen index with its quarantine list."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,44 +9,44 @@ from numpy.typing import NDArray
 
 from stego_core.errors import ImageError, InputError
 from stego_core.images.value_range import parsed_bands
+from tasks.corpus import findings
 from tasks.corpus.changed_files import begin, check_unchanged, require_name
-from tasks.corpus.columns import QUARANTINE_COLUMNS, index_columns
-from tasks.corpus.findings import (
-    alike,
-    bad_label,
-    decide,
-    further,
-    part_file,
-    refuse_problems,
-    require_labels,
-    values_file,
-)
-from tasks.corpus.frozen_list import COCO, frozen
-from tasks.corpus.image_label import Labelling
+from tasks.corpus.frozen_list import freeze_list
+from tasks.corpus.image_label import LabelSource
 from tasks.corpus.index import IndexReader
-from tasks.corpus.listing import CLIP_COLUMNS, LISTING, PAGE_COLUMNS, read_file
+from tasks.corpus.listing import (
+    CLIP_COLUMNS,
+    INDEX_COLUMNS,
+    PAGE_COLUMNS,
+    QUARANTINE_COLUMNS,
+    column_names,
+    read_file,
+)
 from tasks.engine import machine
 from tasks.engine.stage import Stage, Stopwatch
 from tasks.engine.steps import Step
 from tasks.files import tiff_pages, video_files
 from tasks.files.left_out import LeftOutCounts
-from tasks.images import number_counts, rendering
-from tasks.images import number_meaning as values
-from tasks.images.decoding_memory import Room
-from tasks.labels import label_decoding
+from tasks.images import number_counts, number_meaning, rendering
+from tasks.images.decoding_memory import MemoryBudget
+from tasks.labels.label_decoding import sum_pixels
 from tasks.labels.taxonomies import load_taxonomy, taxonomy_document
 from tasks.options import ComputeOptions, CorpusOptions
 from tasks.storage.storage import Storage
 from tasks.storage.threads import ContextThreadPool
-from tasks.workspace import keys, tables
+from tasks.workspace import keys, layout, tables
+from tasks.workspace.arrays import shard_count
 from tasks.workspace.ledger import Folder, Record
 from tasks.workspace.workspace import Workspace
 
 VERSION = 2
 SHARD_IMAGES = 128
+"""Images of one shard."""
 THREADS = 4
+"""Images of a shard that are read at the same time."""
 PINNED = ("image_id", "digest", "label_digest")
 """Columns that make the index digest: equal ones mean equal images and labels."""
+Entry = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class CorpusWork:
     workspace: Workspace
     dump: str
     images: Storage
-    labelling: Labelling
+    labels: LabelSource
     max_pixels: int
     listed: int
     has_clips: bool = False
@@ -73,86 +73,99 @@ class CorpusWork:
         watch = Stopwatch()
         first, last = shard * SHARD_IMAGES, min((shard + 1) * SHARD_IMAGES, self.listed)
         folder = self.workspace.corpus(self.dump)
-        rows = self._rows(folder, np.arange(first, last))
-        room = Room(machine.budget(self.compute))
+        memory = MemoryBudget(machine.budget(self.compute))
         with watch("read"), ContextThreadPool(THREADS) as pool:
-            described = list(pool.map(lambda row: self._describe(row, room), rows))
-        found = number_counts.by_form(e["tally"] for e in described if "tally" in e)
-        documents, tensors = number_counts.packed(found)
-        content = tables.write_tensors(folder.storage, values_file(folder, shard), tensors)
-        good = [entry for entry in described if "reason" not in entry]
-        refuse_problems([entry["problem"] for entry in good if "problem" in entry])
-        bad = [{"path": e["path"], "reason": e["reason"]} for e in described if "reason" in e] + [
-            {"path": e["label"], "reason": e["label_reason"]} for e in good if e.get("label_reason")
+            rows = self._rows(folder, np.arange(first, last))
+            entries = list(pool.map(lambda row: self._describe(row, memory), rows))
+        indexed = [entry for entry in entries if "reason" not in entry]
+        findings.refuse_problems([entry["problem"] for entry in indexed if "problem" in entry])
+        counts = number_counts.by_form(entry["counts"] for entry in indexed)
+        values, tensors = number_counts.pack(counts)
+        content = tables.write_tensors(folder.storage, findings.values_file(folder, shard), tensors)
+        quarantine = [entry for entry in entries if "reason" in entry] + [
+            {"path": entry["label"], "reason": entry["label_reason"]}
+            for entry in indexed
+            if entry.get("label_reason")
         ]
-        for name, entries, kinds in (
-            ("index", good, index_columns(self.has_clips, self.every_page)),
-            ("quarantine", bad, QUARANTINE_COLUMNS),
+        for name, part, columns in (
+            ("index", indexed, column_names(INDEX_COLUMNS, self.has_clips, self.every_page)),
+            ("quarantine", quarantine, QUARANTINE_COLUMNS),
         ):
-            values = {column: [entry.get(column) for entry in entries] for column in kinds}
-            tables.write_table(folder.storage, part_file(folder, name, shard), values, kinds)
+            table = {column: [entry.get(column) for entry in part] for column in columns}
+            tables.write_table(
+                folder.storage, findings.part_file(folder, name, shard), table, columns
+            )
         record = Record(
             shard,
             (first, last),
-            sum(e["bytes"] for e in good),
-            keys.digest(keys.canonical([[e[name] for name in PINNED] for e in good])),
+            sum(entry["bytes"] for entry in indexed),
+            keys.digest(keys.canonical([[entry[name] for name in PINNED] for entry in indexed])),
             watch.seconds,
             results={
-                "values": documents,
+                "values": values,
                 "values_digest": keys.digest(content),
-                "indexed": len(good),
-                "labelled": sum(e["label_digest"] is not None for e in good),
-                "pixels": sum(e["height"] * e["width"] for e in good),
-                "largest": max((e["height"] * e["width"] for e in good), default=0),
-                "quarantined": len(bad),
-                "highest_label": max((e["highest_label"] for e in good), default=-1),
-                "label_pixels": label_decoding.summed([e["label_pixels"] for e in good]),
-                "bad_label": next((bad_label(e) for e in good if e.get("label_reason")), None),
-                "unnamed_void": sum(e["unnamed_void"] for e in good),
-                "further": further([e["further"] for e in good]),
+                "quarantined": len(quarantine),
+                **_sums(indexed),
             },
         )
         folder.record(record)
         return record
 
-    def _rows(self, folder: Folder, rows: NDArray[np.int64]) -> list[dict[str, Any]]:
-        """Rows of the listing, with what is drawn of them where the labels are COCO's."""
-        found = tables.read_rows(folder.storage, f"{folder.path}/{LISTING}", rows)
-        if self.labelling.coco:
-            drawn = tables.read_rows(folder.storage, f"{folder.path}/{COCO}", rows)
-            found = [{**row, **areas} for row, areas in zip(found, drawn, strict=True)]
-        return found
+    def _rows(self, folder: Folder, rows: NDArray[np.int64]) -> list[Entry]:
+        """Rows of the listing, with their annotated areas where the labels are COCO's."""
+        path = f"{folder.path}/{layout.LISTING_FILE}"
+        listing = tables.read_rows(folder.storage, path, rows)
+        if not self.labels.coco:
+            return listing
+        areas = tables.read_rows(folder.storage, f"{folder.path}/{layout.COCO_FILE}", rows)
+        return [row | row_areas for row, row_areas in zip(listing, areas, strict=True)]
 
-    def _describe(self, row: dict[str, Any], room: Room) -> dict[str, Any]:
+    def _describe(self, row: Entry, memory: MemoryBudget) -> Entry:
         """One image's entry: its size and digest, or the reason why it cannot be used."""
-        source, path = self.images, row["path"]
+        root, path, page = self.images, row["path"], row.get("page")
         if row.get("clip") is not None:
-            source, path = self.workspace.storage, video_files.frame_path(self.dump, path)
+            root, path = self.workspace.storage, layout.frame(self.dump, path)
         try:
-            content = read_file(source, path)
-            shown = (
-                content if row.get("page") is None else tiff_pages.page_file(content, row["page"])
-            )
+            content = read_file(root, path)
+            image = content if page is None else tiff_pages.page_file(content, page)
             with (
-                room.for_decoding(path, shown, self.max_pixels),
-                rendering.opened(shown, self.max_pixels, self.bands) as found,
+                memory.for_decoding(path, image, self.max_pixels),
+                rendering.opened(image, self.max_pixels, self.bands) as source,
             ):
-                tally, (height, width) = number_counts.Tally.of(found), found.displayed
+                counts, size = number_counts.NumberCounts.of(source), source.displayed
         except ImageError as error:
             return {"path": row["path"], "reason": str(error)}
-        extra = {**CLIP_COLUMNS, **PAGE_COLUMNS}
         return {
             "image_id": row["image_id"],
             "path": row["path"],
-            "height": height,
-            "width": width,
-            "tally": tally,
+            "height": size.height,
+            "width": size.width,
+            "counts": counts,
             "bytes": len(content),
             "digest": keys.digest(content),
-            "further": {} if row.get("page") is not None else tiff_pages.further(path, content),
-            **{name: row[name] for name in extra if name in row},
-            **self.labelling.describe(row, (height, width), shown, room),
+            "unused_pages": tiff_pages.unused_pages(path, content) if page is None else {},
+            **{name: row[name] for name in (*CLIP_COLUMNS, *PAGE_COLUMNS) if name in row},
+            **self.labels.describe(row, size, image, memory),
         }
+
+
+def _sums(entries: Sequence[Entry]) -> dict[str, Any]:
+    """What a record keeps of the entries of its shard."""
+    pixels = [entry["height"] * entry["width"] for entry in entries]
+    bad_labels = (
+        findings.unreadable_label(entry) for entry in entries if entry.get("label_reason")
+    )
+    return {
+        "indexed": len(entries),
+        "labelled": sum(entry["label_digest"] is not None for entry in entries),
+        "pixels": sum(pixels),
+        "largest": max(pixels, default=0),
+        "highest_label": max((entry["highest_label"] for entry in entries), default=-1),
+        "label_pixels": sum_pixels([entry["label_pixels"] for entry in entries]),
+        "bad_label": next(bad_labels, None),
+        "unnamed_void": sum(entry["unnamed_void"] for entry in entries),
+        "further": findings.sum_unused_pages([entry["unused_pages"] for entry in entries]),
+    }
 
 
 def plan(
@@ -165,8 +178,8 @@ def plan(
 ) -> Stage | None:
     """List the images and freeze the list; None if the dump is already complete.
 
-    Labels that come without a taxonomy mean what those of the dump `like` mean. A dump that is
-    `continuing` what the workspace holds has numbers that mean what they mean there.
+    Labels that come without a taxonomy mean what those of the dump `like` mean. Numbers of a dump
+    that is `continuing` the workspace mean what those of its other dumps mean.
 
     Raises:
         InputError: there are no images, the taxonomy cannot be used, or files of the finished
@@ -175,66 +188,48 @@ def plan(
     """
     folder = workspace.corpus(dump)
     require_name(workspace, dump)
-    source = Storage.at(options.images)
     taxonomy = load_taxonomy(options.taxonomy)
     if taxonomy is None and (options.labels or options.label_suffix) and like:
         taxonomy = IndexReader(workspace, like).stated_taxonomy()
-    frames = video_files.frames(workspace, dump)
-    every_page = options.pages == "all"
+    frames = video_files.frame_columns(workspace, dump)
     pins = {
-        **(
-            {"frames": video_files.folder_of(workspace, dump).manifest()["digest"]}
-            if frames
-            else {}
-        ),
-        "images_uri": source.uri,
+        "images_uri": Storage.at(options.images).uri,
         "labels_uri": options.labels and Storage.at(options.labels).uri,
         "taxonomy": taxonomy_document(taxonomy),
         "max_pixels": options.max_pixels,
         "version": VERSION,
-        **({"pages": options.pages} if every_page else {}),
         **options.suffixes(),
-        **options.model_dump(include={"bands", "value_range"}, exclude_defaults=True),
+        **options.model_dump(include={"bands", "value_range", "pages"}, exclude_defaults=True),
     }
+    if frames:
+        pins["frames"] = workspace.folder(layout.FRAMES, dump).manifest()["digest"]
     begin(folder, dump, pins)
     if folder.finished:
         check_unchanged(workspace, dump)
         return None
-    found = frozen(workspace, dump, options, taxonomy, frames)
-    count = tables.row_count(folder.storage, f"{folder.path}/{LISTING}")
-    before = values.before(workspace, dump) if continuing else []
-    manifests = [workspace.corpus(name).manifest() for name in before]
-    bands = parsed_bands(options.bands) or values.bands_of(manifests)
+    frozen = freeze_list(workspace, dump, options, taxonomy, frames)
+    count = tables.row_count(folder.storage, f"{folder.path}/{layout.LISTING_FILE}")
+    earlier = number_meaning.earlier_dumps(workspace, dump) if continuing else []
+    manifests = [workspace.corpus(name).manifest() for name in earlier]
+    bands = parsed_bands(options.bands) or number_meaning.bands_of(manifests)
+    coco, pixels = frozen.coco is not None, options.max_pixels
     work = CorpusWork(
         workspace,
         dump,
-        found.images,
-        Labelling(
-            workspace,
-            dump,
-            found.labels,
-            found.taxonomy,
-            options.max_pixels,
-            found.coco is not None,
-        ),
-        options.max_pixels,
+        frozen.images,
+        LabelSource(workspace, dump, frozen.labels, frozen.taxonomy, pixels, coco),
+        pixels,
         count,
         frames is not None,
-        every_page,
+        options.pages == "all",
         compute or ComputeOptions(),
         bands,
     )
-    shards = -(-count // SHARD_IMAGES)
-    manifest = {
-        "stage": "corpus",
-        "dump": dump,
-        **pins,
-        "values_before": before,
-        **found.manifest(),
-        **found.told.document(),
-    }
+    manifest = {"stage": "corpus", "dump": dump, **pins, "values_before": earlier}
+    manifest |= frozen.manifest()
     if bands is not None:
         manifest["bands"] = ",".join(map(str, bands))
+    shards = shard_count(count, SHARD_IMAGES)
     return Stage(folder, f"corpus {dump}", "images", count, shards, work, manifest)
 
 
@@ -246,47 +241,58 @@ def finish(workspace: Workspace, stage: Stage, seconds: float, computed: int) ->
             The dump can then be begun anew.
     """
     records = stage.folder.records(stage.shards)
+    results = [record.results for record in records]
     total = {
-        name: sum(record.results[name] for record in records)
+        name: sum(result[name] for result in results)
         for name in ("indexed", "labelled", "pixels", "quarantined")
     }
     try:
-        require_labels(stage, records, total["labelled"])
+        findings.require_labels(stage, records, total["labelled"])
+        _join_tables(stage)
+        if not total["indexed"]:
+            first = IndexReader(workspace, stage.manifest["dump"]).quarantine()[0]
+            raise InputError(
+                f"none of the {stage.items} images can be used; the first: {first['path']}: "
+                f"{first['reason']}; give readable images"
+            )
     except InputError:
         stage.folder.clear()
         raise
-    indexed = index_columns("frames" in stage.manifest, "pages" in stage.manifest)
-    for name, kinds in (("index", indexed), ("quarantine", QUARANTINE_COLUMNS)):
-        parts = [part_file(stage.folder, name, shard) for shard in range(stage.shards)]
-        path = f"{stage.folder.path}/{name}.parquet"
-        tables.join_tables(stage.folder.storage, parts, path, kinds)
-    if not total["indexed"]:
-        first = IndexReader(workspace, stage.manifest["dump"]).quarantine()[0]
-        stage.folder.clear()
-        raise InputError(
-            f"none of the {stage.items} images can be used; the first: {first['path']}: "
-            f"{first['reason']}; give readable images"
-        )
-    decided = decide(workspace, stage, records)
+    meaning = findings.decide_meaning(workspace, stage, records)
     checksums: list[Any] = [record.checksum for record in records]
-    if (pictured := decided.pins()) is not None:
-        checksums.append(pictured)
-    index_digest = keys.digest(keys.canonical(checksums))
-    told = LeftOutCounts.of(stage.manifest)
-    for kind, found in further([r.results.get("further", {}) for r in records]).items():
-        told.count(kind, found["count"], found["example"])
-    told.remarks += alike(stage)
+    if (pins := meaning.pins()) is not None:
+        checksums.append(pins)
     return stage.finish(
         seconds,
         computed,
-        **told.document(),
-        index=index_digest,
-        values=decided.document(),
+        **_left_out(stage, results).document(),
+        index=keys.digest(keys.canonical(checksums)),
+        values=meaning.document(),
         sequence=len(workspace.dumps()),
         images=total["indexed"],
         labelled=total["labelled"],
         quarantined=total["quarantined"],
         megapixels=round(total["pixels"] / 1e6, 3),
-        largest=max(record.results["largest"] for record in records),
-        highest_label=max(record.results["highest_label"] for record in records),
+        largest=max(result["largest"] for result in results),
+        highest_label=max(result["highest_label"] for result in results),
     )
+
+
+def _join_tables(stage: Stage) -> None:
+    index = column_names(INDEX_COLUMNS, "frames" in stage.manifest, "pages" in stage.manifest)
+    for name, file, columns in (
+        ("index", layout.INDEX_FILE, index),
+        ("quarantine", layout.QUARANTINE_FILE, QUARANTINE_COLUMNS),
+    ):
+        parts = [findings.part_file(stage.folder, name, shard) for shard in range(stage.shards)]
+        tables.join_tables(stage.folder.storage, parts, f"{stage.folder.path}/{file}", columns)
+
+
+def _left_out(stage: Stage, results: Sequence[Mapping[str, Any]]) -> LeftOutCounts:
+    """What the listing left out, with unused pages and a remark on copies."""
+    left_out = LeftOutCounts.of(stage.manifest)
+    unused = findings.sum_unused_pages([result.get("further", {}) for result in results])
+    for kind, pages in unused.items():
+        left_out.add_count(kind, pages["count"], pages["example"])
+    left_out.remarks += findings.remark_on_copies(stage)
+    return left_out

@@ -107,11 +107,11 @@ class DaskExecutor:
         self, client: Client, name: str, steps: Sequence[Step], shard: int, gpus: bool
     ) -> Any:
         result: Any = None
-        tell = partial(scheduler_connection.tell, self.topic)
+        tell, service = partial(scheduler_connection.tell, self.topic), s3.current_service()
         for index, step in enumerate(steps):
             arguments = (shard,) if index == 0 else (shard, result)
             result = client.submit(
-                Remote(step.call, s3.current(), run_cache.current(), tell, progress.current()),
+                Remote(step.call, service, run_cache.current_run(), tell, progress.current_stage()),
                 *arguments,
                 # Dask learns how long a step takes from keys that begin alike, and keeps what is
                 # alike on the scheduler until a worker is free.

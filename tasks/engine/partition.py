@@ -12,7 +12,7 @@ from prefect.cache_policies import NO_CACHE
 from stego_core.errors import OutageError, StegoError
 from tasks.engine import counters
 from tasks.engine.compute import executor
-from tasks.engine.progress import Progress, current, within
+from tasks.engine.progress import Progress, current_stage, within
 from tasks.engine.stage import Partition, Stage, Work
 from tasks.log import Log
 from tasks.options import ComputeOptions
@@ -103,6 +103,6 @@ def _counted(title: str, record: Record) -> int:
     for row, reason in record.invalid.items():
         log.debug("row invalid", stage=title, shard=record.shard, row=row, reason=reason)
     counters.counted(title, rows, len(record.invalid))
-    if progress := _under_way.get(current()):
+    if progress := _under_way.get(current_stage()):
         progress.advance(rows)
     return rows

@@ -48,7 +48,7 @@ def within(stage: str) -> Iterator[None]:
         _stage.reset(token)
 
 
-def current() -> str:
+def current_stage() -> str:
     """The stage that this thread works for; empty where it works for none."""
     return _stage.get()
 
@@ -79,7 +79,7 @@ class Progress:
 
         Made while the thread works for a stage, it is that stage's progress; else one of its own.
         """
-        self.stage = current() or uuid4().hex
+        self.stage = current_stage() or uuid4().hex
         self.title, self.total, self.unit, self.done = title, total, unit, done
         self.note, self.tell = "", tell
 

@@ -112,6 +112,11 @@ class Stage:
             )
         return manifest
 
+    def finish_single(self, seconds: float, computed: int) -> dict[str, Any]:
+        """Finish a stage of one shard, whose results go into the manifest."""
+        (record,) = self.folder.records(self.shards)
+        return self.finish(seconds, computed, **record.results)
+
 
 def summed(parts: Iterator[Mapping[str, float]]) -> dict[str, float]:
     """Seconds by kind of work, added up over shards."""

@@ -1,11 +1,13 @@
 """Work cut into steps, whoever runs them; and a plain loop that does."""
 
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from tasks.engine import machine
+from tasks.storage import run_cache
 
 _one_at_a_time = threading.Lock()
 """Torch's thread count belongs to the whole process: loops in several threads take turns."""
@@ -22,6 +24,26 @@ class Step:
 
     call: Callable[..., Any]
     gpu: bool = False
+
+
+class CpuWork(ABC):
+    """Work on shards in one step, on a CPU."""
+
+    @abstractmethod
+    def shard(self, shard: int) -> Any:
+        """Compute a shard, store its data, then its record."""
+
+    def steps(self) -> Sequence[Step]:
+        """The only step."""
+        return [Step(self.shard)]
+
+
+class GpuWork(CpuWork):
+    """Work on shards in one step, on a GPU where there is one."""
+
+    def steps(self) -> Sequence[Step]:
+        """The only step."""
+        return [Step(self.shard, gpu=True)]
 
 
 class Executor(Protocol):
@@ -41,6 +63,7 @@ class LoopExecutor:
         self, steps: Sequence[Step], shards: Sequence[int], title: str = "work"
     ) -> Iterator[Any]:
         """Results of the last step, in the shards' order."""
+        run_cache.enter_stage(title)
         for shard in shards:
             with _one_at_a_time, machine.one_thread():
                 result = steps[0].call(shard)

@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pycocotools import mask as packing
+from pycocotools import mask as run_lengths
 
-from stego_core.labels.class_names import ClassNames, rgb
+from stego_core.images.palette import rgb
+from stego_core.labels.class_names import ClassNames
 from stego_core.labels.regions import Region, runs_by_columns
 from tasks.exports.writer import LabelledImage, Writer, legend
 
@@ -26,7 +27,7 @@ class Coco(Writer):
 
     names = ("annotations.json", "images")
     reads = ("margins",)
-    options = frozenset({"instances", "min_area", "with_images"})
+    accepts = frozenset({"instances", "min_area", "with_images"})
 
     def begin(self, classes: ClassNames, dumps: Sequence[str]) -> None:
         """Begin the list of images, and beside it the one of annotations."""
@@ -40,18 +41,14 @@ class Coco(Writer):
             for row in legend(classes)
         ]
         head = {"info": {"description": INFO}, "licenses": [], "categories": categories}
-        self.images = self.target.scratch.file("annotations.json")
-        self.annotations = self.target.scratch.file("annotations.part")
+        self.images = self.target.file("annotations.json")
+        self.annotations = self.target.file("annotations.part")
         self.images.write(f'{json.dumps(head)[:-1]},\n"images":[\n')
 
     def add(self, image: LabelledImage) -> None:
         """Add the image, and an annotation for each of its regions."""
+        regions, name = image.regions(self.options), self.image_name(image)
         height, width = image.size
-        found = list(image.regions(self.chosen))
-        name = image.path
-        if self.chosen.with_images:
-            name, content = image.upright_file()
-            self.target.write(f"images/{name}", content)
         number = self.images.items + 1
         self.images.item(
             {
@@ -64,9 +61,9 @@ class Coco(Writer):
                 "image_id": image.entry["image_id"],
             }
         )
-        for region in found:
-            own = {"id": self.annotations.items + 1, "image_id": number}
-            self.annotations.item({**own, **_annotation(region, height, width)})
+        for region in regions:
+            ids = {"id": self.annotations.items + 1, "image_id": number}
+            self.annotations.item({**ids, **_annotation(region, height, width)})
 
     def end(self) -> Mapping[str, Path]:
         """The annotations behind the images."""
@@ -78,7 +75,7 @@ class Coco(Writer):
 
 def _annotation(region: Region, height: int, width: int) -> dict[str, Any]:
     counts = runs_by_columns(region, height, width)
-    packed = packing.frPyObjects({"counts": counts, "size": [height, width]}, height, width)
+    packed = run_lengths.frPyObjects({"counts": counts, "size": [height, width]}, height, width)
     return {
         "category_id": region.cls + FIRST_CATEGORY,
         "segmentation": {"size": [height, width], "counts": packed["counts"].decode()},

@@ -4,11 +4,10 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from xml.sax.saxutils import XMLGenerator
-from xml.sax.xmlreader import AttributesImpl
+from xml.etree.ElementTree import Element, SubElement, tostring
 
 from stego_core.labels.class_names import ClassNames
-from stego_core.labels.regions import runs
+from stego_core.labels.regions import Region, runs
 from tasks.exports.writer import LabelledImage, Writer, legend
 
 CONFIDENCE: dict[str, Any] = {
@@ -19,6 +18,7 @@ CONFIDENCE: dict[str, Any] = {
     "values": [""],
 }
 """The attribute of every label: the mean margin of a mask's pixels, 0 to 1."""
+HEAD = '<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n<version>1.1</version>\n'
 
 
 class Cvat(Writer):
@@ -30,7 +30,7 @@ class Cvat(Writer):
 
     names = ("annotations.xml", "labels.json", "images")
     reads = ("margins",)
-    options = frozenset({"instances", "min_area", "with_images"})
+    accepts = frozenset({"instances", "min_area", "with_images"})
 
     def begin(self, classes: ClassNames, dumps: Sequence[str]) -> None:
         """Write the labels."""
@@ -41,72 +41,53 @@ class Cvat(Writer):
             for row in rows
         ]
         self.target.write("labels.json", json.dumps(labels, indent=1).encode())
-        self.file, self.number = self.target.scratch.file("annotations.xml"), 0
-        self.xml = XMLGenerator(self.file, "utf-8")
-        self.xml.startDocument()
-        self._open("annotations")
-        self._leaf("version", "1.1")
-        self._open("meta", "task")
-        self._leaf("name", ", ".join(dumps))
-        self._leaf("mode", "annotation")
-        self._open("labels")
+        self.file, self.images = self.target.file("annotations.xml"), 0
+        self.file.write(HEAD)
+        meta = Element("meta")
+        task = _add(meta, "task", {"name": ", ".join(dumps), "mode": "annotation"})
+        listed = SubElement(task, "labels")
         for row in rows:
-            self._open("label")
-            self._leaf("name", row["name"])
-            self._leaf("color", row["colour"])
-            self._leaf("type", "any")
-            self._open("attributes", "attribute")
-            for name, value in CONFIDENCE.items():
-                self._leaf(name, "" if value == [""] else str(value))
-            self._close("attribute", "attributes", "label")
-        self._close("labels", "task", "meta")
+            texts = {"name": row["name"], "color": row["colour"], "type": "any"}
+            attributes = SubElement(_add(listed, "label", texts), "attributes")
+            _add(attributes, "attribute", {**CONFIDENCE, "values": ""})
+        self._write(meta)
 
     def add(self, image: LabelledImage) -> None:
         """Add the image with its masks."""
         image.require_plain_name()
-        found = list(image.regions(self.chosen))
-        name = image.path
-        if self.chosen.with_images:
-            name, content = image.upright_file()
-            self.target.write(f"images/{name}", content)
+        regions, name = image.regions(self.options), self.image_name(image)
         height, width = image.size
-        place = {"id": self.number, "name": name, "width": width, "height": height}
-        self._element("image", place)
-        for region in found:
-            left, top, across, down = region.box
-            shape = {"label": self.labels[region.cls], "source": "auto", "occluded": 0}
-            box = {"left": left, "top": top, "width": across, "height": down, "z_order": 0}
-            lengths = ", ".join(map(str, runs(region.mask)))
-            self._element("mask", {**shape, "rle": lengths, **box})
-            self._leaf("attribute", f"{region.score:.4f}", {"name": CONFIDENCE["name"]})
-            self._close("mask")
-        self._close("image")
-        self.number += 1
+        numbers = {"id": self.images, "width": width, "height": height}
+        element = Element("image", {"name": name, **_strings(numbers)})
+        for region in regions:
+            text = SubElement(self._mask(element, region), "attribute", name=CONFIDENCE["name"])
+            text.text = f"{region.score:.4f}"
+        self._write(element)
+        self.images += 1
 
     def end(self) -> Mapping[str, Path]:
         """The XML file."""
-        self._close("annotations")
-        self.xml.endDocument()
+        self.file.write("</annotations>\n")
         return {"annotations.xml": self.file.finished()}
 
-    def _begin(self, name: str, attributes: Mapping[str, Any]) -> None:
-        told = {key: str(value) for key, value in attributes.items()}
-        self.xml.startElement(name, AttributesImpl(told))
+    def _mask(self, image: Element, region: Region) -> Element:
+        left, top, width, height = region.box
+        box = {"left": left, "top": top, "width": width, "height": height, "z_order": 0}
+        texts = {"label": self.labels[region.cls], "source": "auto", "occluded": "0"}
+        lengths = ", ".join(map(str, runs(region.mask)))
+        return SubElement(image, "mask", {**texts, "rle": lengths, **_strings(box)})
 
-    def _element(self, name: str, attributes: Mapping[str, Any]) -> None:
-        self._begin(name, attributes)
-        self.xml.ignorableWhitespace("\n")
+    def _write(self, element: Element) -> None:
+        self.file.write(tostring(element, encoding="unicode") + "\n")
 
-    def _open(self, *names: str) -> None:
-        for name in names:
-            self._element(name, {})
 
-    def _close(self, *names: str) -> None:
-        for name in names:
-            self.xml.endElement(name)
-            self.xml.ignorableWhitespace("\n")
+def _add(parent: Element, name: str, texts: Mapping[str, Any]) -> Element:
+    """Add an element with a child for each text; returns it."""
+    element = SubElement(parent, name)
+    for child, text in texts.items():
+        SubElement(element, child).text = str(text)
+    return element
 
-    def _leaf(self, name: str, text: str, attributes: Mapping[str, str] | None = None) -> None:
-        self._begin(name, attributes or {})
-        self.xml.characters(text)
-        self._close(name)
+
+def _strings(values: Mapping[str, int]) -> dict[str, str]:
+    return {name: str(value) for name, value in values.items()}

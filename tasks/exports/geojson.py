@@ -1,7 +1,7 @@
 """Format geojson: polygons of the classes of georeferenced images, in degrees (RFC 7946)."""
 
-import math
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +33,12 @@ class GeoJson(Writer):
 
     names = ("masks.geojson",)
     reads = ("margins", "content")
-    options = frozenset({"min_area"})
+    accepts = frozenset({"min_area"})
 
     def begin(self, classes: ClassNames, dumps: Sequence[str]) -> None:
         """Begin the collection."""
         self.legend = {row["id"]: row for row in legend(classes)}
-        self.features = self.target.scratch.file("masks.geojson")
+        self.features = self.target.file("masks.geojson")
         self.features.write('{"type":"FeatureCollection","features":[\n')
 
     def add(self, image: LabelledImage) -> None:
@@ -47,17 +47,15 @@ class GeoJson(Writer):
         Raises:
             ImageError: the image is not georeferenced, or not on Earth.
         """
-        place = Georeference.of(image)
-        parts, classes = numbered(place.stored(image.ids))
-        margins = place.stored(image.margins).ravel()
+        georeference = Georeference.of(image)
+        parts, classes = numbered(georeference.stored(image.ids))
+        margins = georeference.stored(image.margins).ravel()
         pixels = np.bincount(parts.ravel(), minlength=len(classes))
         sums = np.bincount(parts.ravel(), margins, minlength=len(classes))
-        outlines, numbers = [], []
-        kept = (pixels >= self.chosen.min_area)[parts] & (parts > 0)
-        for outline, number in shapes(parts, mask=kept, transform=place.transform):
-            outlines.append(outline)
-            numbers.append(int(number))
-        for number, geometry in zip(numbers, _degrees(place, outlines), strict=True):
+        large = (pixels >= self.options.min_area)[parts] & (parts > 0)
+        found = list(shapes(parts, mask=large, transform=georeference.transform))
+        geometries = _degrees(georeference, [outline for outline, _ in found])
+        for number, geometry in zip((int(part) for _, part in found), geometries, strict=True):
             row = self.legend[int(classes[number])]
             properties = {
                 "class": row["id"],
@@ -76,7 +74,7 @@ class GeoJson(Writer):
         return {"masks.geojson": self.features.finished()}
 
 
-def _degrees(place: Georeference, outlines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _degrees(georeference: Georeference, outlines: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Polygons in longitude and latitude.
 
     Raises:
@@ -86,36 +84,32 @@ def _degrees(place: Georeference, outlines: list[dict[str, Any]]) -> list[dict[s
         return []
     try:
         with rasterio.Env():
-            moved = transform_geom(place.crs, WGS84, outlines, precision=DECIMALS)
+            projected = transform_geom(georeference.crs, WGS84, outlines, precision=DECIMALS)
     except Exception as error:
         if not is_gdal_error(error):
             raise
         raise ImageError(f"its coordinates cannot be turned into degrees: {error}") from None
-    wound = [_wound(geometry) for geometry in moved]
-    for geometry in wound:
-        for polygon in _polygons(geometry):
-            if not all(math.isfinite(c) for ring in polygon for point in ring for c in point):
+    for geometry in projected:
+        for ring in chain.from_iterable(_polygons(geometry)):
+            if not np.isfinite(np.array(ring)).all():
                 raise ImageError("its coordinates lie outside of what its projection covers")
-    return wound
+    return [_with_winding(geometry) for geometry in projected]
 
 
 def _polygons(geometry: dict[str, Any]) -> list[list[Ring]]:
+    """The polygons of a Polygon or MultiPolygon, each as its outer ring and its holes."""
     many = geometry["type"] == "MultiPolygon"
     return list(geometry["coordinates"]) if many else [geometry["coordinates"]]
 
 
-def _wound(geometry: dict[str, Any]) -> dict[str, Any]:
-    """With outer rings counterclockwise and holes clockwise."""
+def _with_winding(geometry: dict[str, Any]) -> dict[str, Any]:
+    """The geometry with outer rings counterclockwise and holes clockwise."""
     polygons = [
-        [_turning(outer, True), *(_turning(hole, False) for hole in holes)]
-        for outer, *holes in _polygons(geometry)
+        [ring if (_area(ring) > 0) == (number == 0) else ring[::-1] for number, ring in rings]
+        for rings in map(enumerate, _polygons(geometry))
     ]
     single = geometry["type"] == "Polygon"
     return {"type": geometry["type"], "coordinates": polygons[0] if single else polygons}
-
-
-def _turning(ring: Ring, counterclockwise: bool) -> Ring:
-    return ring if (_area(ring) > 0) == counterclockwise else ring[::-1]
 
 
 def _area(ring: Ring) -> float:

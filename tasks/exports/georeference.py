@@ -20,12 +20,12 @@ from tasks.images import image_codecs
 
 @dataclass(frozen=True)
 class Georeference:
-    """What a GeoTIFF says of its pixels as they are stored.
+    """Where a GeoTIFF's pixels lie, in the order in which they are stored.
 
     Attributes:
         crs: coordinate reference system.
         transform: from column and row to its coordinates.
-        orientation: EXIF's, which displays heed and georeferences do not.
+        orientation: EXIF's, which displays apply and georeferences ignore.
     """
 
     crs: CRS
@@ -53,15 +53,15 @@ class Georeference:
             return cls(dataset.crs, dataset.transform, stored.orientation)
 
     def stored(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Pixels (H, W) uint8 as displayed, turned back to where the transform expects them."""
+        """Pixels (H, W) uint8 as displayed, turned back to the order that is stored."""
         return image_codecs.turned_back(pixels, self.orientation)
 
 
 @contextmanager
 def _opened(content: bytes) -> Iterator[DatasetReader]:
-    """A TIFF file for looking at; GDAL's other readers never see a user's bytes."""
+    """Open a TIFF file; GDAL's other readers never see a user's bytes."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # told as a reason
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # raised as an ImageError
         try:
             with rasterio.Env(), MemoryFile(content) as file, file.open(driver="GTiff") as dataset:
                 yield dataset

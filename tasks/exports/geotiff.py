@@ -1,13 +1,12 @@
 """Format geotiff: a mask per georeferenced image, in the same place on Earth."""
 
-import json
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import rasterio
 from rasterio.io import MemoryFile
 
-from stego_core.labels.class_names import ClassNames, rgb
+from stego_core.images.palette import rgb
+from stego_core.labels.class_names import ClassNames
 from stego_core.labels.void import VOID_BYTE
 from tasks.exports.georeference import Georeference
 from tasks.exports.writer import LabelledImage, Writer, legend
@@ -28,9 +27,7 @@ class GeoTiff(Writer):
         rows = legend(classes)
         self.colours = {row["id"]: (*rgb(row["colour"]), 255) for row in rows}
         self.tags = {f"CLASS_{row['id']}": row["name"] for row in rows}
-        document = {"void": VOID_BYTE, "classes": rows}
-        content = json.dumps(document, indent=1, ensure_ascii=False)
-        self.target.write("legend.json", content.encode())
+        self.target.write_legend(classes)
 
     def add(self, image: LabelledImage) -> None:
         """Write the image's mask.
@@ -38,19 +35,18 @@ class GeoTiff(Writer):
         Raises:
             ImageError: the image is not georeferenced.
         """
-        place = Georeference.of(image)
-        ids = place.stored(image.ids)
-        height, width = ids.shape
+        georeference = Georeference.of(image)
+        ids = georeference.stored(image.ids)
         with rasterio.Env(), MemoryFile() as file:
             with file.open(
                 driver="GTiff",
-                width=width,
-                height=height,
+                height=ids.shape[0],
+                width=ids.shape[1],
                 count=1,
                 dtype="uint8",
                 nodata=VOID_BYTE,
-                crs=place.crs,
-                transform=place.transform,
+                crs=georeference.crs,
+                transform=georeference.transform,
                 compress="deflate",
                 bigtiff="if_safer",
             ) as dataset:
@@ -58,7 +54,3 @@ class GeoTiff(Writer):
                 dataset.update_tags(**self.tags)
                 dataset.write(ids, 1)
             self.target.write(f"masks/{image.name}.tif", file.read())
-
-    def end(self) -> Mapping[str, Path]:
-        """Nothing: every file is an image's own."""
-        return {}

@@ -16,10 +16,14 @@ from tasks.exports.writer import LabelledImage, Target, Writer, legend
 from tasks.options import ExportOptions
 from tasks.storage.storage import Storage
 
-IMAGE, BRUSH = "image", "brush"
-"""Names of the two tags of the configuration."""
+IMAGE = "image"
+"""The tag of the configuration that shows an image."""
+BRUSH = "brush"
+"""The tag of the configuration that holds the labels."""
 MODEL = "stego-flows"
+"""The model version that every prediction states."""
 LOCAL_FILES = "/data/local-files/?d="
+"""The address from which Label Studio serves files of its document root."""
 
 
 class LabelStudio(Writer):
@@ -27,16 +31,16 @@ class LabelStudio(Writer):
 
     Local images are referred to as `/data/local-files/?d=PATH`, PATH below the document root that
     Label Studio serves; images elsewhere by their URI, which a source storage of the project
-    resolves. `score` of an image is 1 − its doubt, so that sorting by it brings what
-    `stego status --doubtful` lists; of a result the mean margin of its pixels.
+    resolves. `score` of an image is 1 − its uncertainty, so that sorting by it gives the order of
+    `stego status --doubtful`; `score` of a result is the mean margin of its pixels.
     """
 
     names = ("tasks.json", "config.xml")
     reads = ("margins",)
-    options = frozenset({"instances", "min_area", "document_root"})
+    accepts = frozenset({"instances", "min_area", "document_root"})
 
     def __init__(self, target: Target, options: ExportOptions) -> None:
-        """Write there.
+        """Prepare the encoder.
 
         Raises:
             OptionError: Label Studio's package is not installed.
@@ -56,15 +60,15 @@ class LabelStudio(Writer):
             SubElement(brush, "Label", value=row["name"], background=row["colour"])
         indent(view)
         self.target.write("config.xml", tostring(view, encoding="utf-8") + b"\n")
-        self.tasks = self.target.scratch.file("tasks.json")
+        self.tasks = self.target.file("tasks.json")
         self.tasks.write("[\n")
 
     def add(self, image: LabelledImage) -> None:
         """Add the image's task."""
-        found = image.regions(self.chosen)
-        results = [self._result(str(n), each, image.size) for n, each in enumerate(found, 1)]
-        score = 1 - image.doubt
-        prediction = {"model_version": MODEL, "score": round(score, 4), "result": results}
+        regions = enumerate(image.regions(self.options), 1)
+        results = [self._result(str(number), region, image.size) for number, region in regions]
+        score = round(1 - image.uncertainty, 4)
+        prediction = {"model_version": MODEL, "score": score, "result": results}
         data = {
             IMAGE: reference(image.uri, self.root),
             "dump": image.dump,
@@ -96,20 +100,20 @@ class LabelStudio(Writer):
 
 
 def reference(uri: str, root: Storage) -> str:
-    """An image as Label Studio finds it.
+    """The address by which Label Studio finds an image.
 
     Raises:
         OptionError: it lies on this machine outside the document root.
     """
     if not Storage(uri).is_local:
         return uri.replace("s3a://", "s3://", 1)
-    below = Path(root.uri)
-    if not (root.is_local and Path(uri).is_relative_to(below)):
+    served = Path(root.uri)
+    if not (root.is_local and Path(uri).is_relative_to(served)):
         raise OptionError(
             f"{uri} is not below {root.uri}, the document root that Label Studio serves; give "
             "another --document-root, the same as its LOCAL_FILES_DOCUMENT_ROOT"
         )
-    return LOCAL_FILES + quote(str(Path(uri).relative_to(below)))
+    return LOCAL_FILES + quote(str(Path(uri).relative_to(served)))
 
 
 def _encoder() -> Callable[[NDArray[np.uint8]], list[int]]:

@@ -6,8 +6,8 @@ from pathlib import Path
 from stego_core.errors import ImageError
 from stego_core.labels.class_names import ClassNames
 from tasks.exports.writer import LabelledImage, Writer
-from tasks.files import video_files
 from tasks.video.encoding import OverlayVideo
+from tasks.workspace import layout
 
 
 class Video(Writer):
@@ -42,10 +42,10 @@ class Video(Writer):
         }
 
     def _video(self, image: LabelledImage) -> OverlayVideo:
-        """The videos of an image's dump, begun."""
-        folder = self.target.scratch.folder / f"videos-{len(self.videos)}"
+        """The videos of an image's dump; what is open when the export ends is closed."""
+        folder = self.target.folder / f"videos-{len(self.videos)}"
         folder.mkdir()
-        video = OverlayVideo(folder)
-        frames = video_files.folder_of(image.source.index.workspace, image.dump).manifest()
-        video.begin(self.classes, frames["fps"])
+        frames = image.source.index.workspace.folder(layout.FRAMES, image.dump).manifest()
+        video = OverlayVideo(folder, self.classes, frames["fps"])
+        self.target.on_exit.callback(video.abort)
         return video

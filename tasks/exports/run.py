@@ -1,7 +1,10 @@
 """The one loop of all formats: masks of dumps, image by image, into a writer."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -22,15 +25,14 @@ from tasks.exports.geotiff import GeoTiff
 from tasks.exports.label_studio import LabelStudio
 from tasks.exports.mask_pngs import Masks
 from tasks.exports.overlay_video import Video
-from tasks.exports.scratch_files import Scratch
-from tasks.exports.skipped_images import LeftOut
+from tasks.exports.skipped_images import SkippedImages
 from tasks.exports.voc import Voc
 from tasks.exports.writer import LabelledImage, Source, Target, Writer, legend
-from tasks.files import video_files
 from tasks.masks import confidence_table
 from tasks.options import ExportOptions
 from tasks.storage.storage import Storage
 from tasks.storage.uploads import Uploads
+from tasks.workspace import layout
 from tasks.workspace.summary import Summary
 from tasks.workspace.workspace import Workspace
 
@@ -46,6 +48,7 @@ WRITERS: dict[str, type[Writer]] = {
 }
 """The formats by name."""
 ENTRIES_AT_ONCE = 64
+"""Rows of a dump's index that are read together."""
 AHEAD = 2
 """Images that are read while the one before them is written."""
 LABEL_REASON = "label: "
@@ -60,7 +63,7 @@ def export(
     options: ExportOptions | None = None,
     progress: Listener = announce,
 ) -> dict[str, Any]:
-    """Write the current masks of dumps in a format, with the classes as classes.toml has them now.
+    """Write the current masks of dumps in a format, with the classes as they are named now.
 
     Holds a few images at a time. `export.json` is written last: without it an export is not whole,
     and the same call makes it so, from the beginning.
@@ -68,38 +71,39 @@ def export(
     Args:
         workspace: whose masks.
         kind: one of WRITERS.
-        out: an empty place, or one with an earlier export of this format, which is replaced.
+        out: an empty folder, or one with an earlier export of this format, which is replaced.
         dumps: their names; None for all.
         options: what the export holds beyond masks.
-        progress: told of every image.
+        progress: is called after every image.
 
     Returns:
-        what export.json holds, of `skipped` the first few.
+        the content of export.json, with the first few of `skipped`.
 
     Raises:
         OptionError: there is no such format, an option is not for it, or classes do not fit it.
-        InputError: the place is not free, there is no such dump, or no image can be exported.
+        InputError: the folder is not free, there is no such dump, or no image can be exported.
         WorkspaceError: a dump has no masks.
     """
-    chosen = options or ExportOptions()
-    writer_class = _writer(kind, chosen)
-    named, summary = classes_file.current(workspace), Summary(workspace)
-    sources = _sources(summary, dumps, named.classes.shown())
+    options = options or ExportOptions()
+    writer_class = _writer(kind, options)
+    named, summary = classes_file.current_names(workspace), Summary(workspace)
+    sources = _sources(summary, dumps, named.classes.display_table())
     total = sum(int(source.index.manifest["images"]) for source in sources)
-    shown = Progress(f"export {kind}", total, "images", tell=progress)
-    target_folder.claim(out, kind, writer_class.names, _taken(workspace, sources, out))
-    with Scratch() as scratch:
-        left_out = LeftOut(scratch.file("skipped"))
+    bar = Progress(f"export {kind}", total, "images", tell=progress)
+    target_folder.prepare(out, kind, writer_class.names, _reserved(workspace, sources, out))
+    with TemporaryDirectory(prefix="stego-export-") as folder, ExitStack() as on_exit:
         with Uploads(out) as uploads:
-            writer = writer_class(Target(uploads, scratch), chosen)
+            target = Target(uploads, Path(folder), on_exit)
+            skipped = SkippedImages(target.file("skipped"))
+            writer = writer_class(target, options)
             writer.begin(named.classes, [source.dump for source in sources])
-            counts = _write(writer, summary, sources, left_out, shown)
+            counts = _write(writer, summary, sources, skipped, bar)
         images = sum(count["images"] for count in counts.values())
         if not images:
-            raise InputError(f"no image can be exported as {kind}; the first: {left_out.first}")
+            raise InputError(f"no image can be exported as {kind}; the first: {skipped.example()}")
         manifest = {
             "format": kind,
-            "options": chosen.model_dump(mode="json"),
+            "options": options.model_dump(mode="json"),
             "workspace": workspace.storage.uri,
             "masks": summary.require("masks"),
             "clusters": named.clusters_key,
@@ -111,9 +115,10 @@ def export(
         }
         for path, file in writer.end().items():
             out.upload(path, file)
-        out.upload(target_folder.MANIFEST, left_out.behind(scratch.file("manifest"), manifest))
-    target_folder.finish(out)
-    return {**manifest, "skipped": left_out.told}
+        file = skipped.write_manifest(target.file("manifest"), manifest)
+        out.upload(target_folder.MANIFEST, file)
+    out.remove(target_folder.BEGUN)
+    return {**manifest, "skipped": skipped.first}
 
 
 def _writer(kind: str, options: ExportOptions) -> type[Writer]:
@@ -124,15 +129,15 @@ def _writer(kind: str, options: ExportOptions) -> type[Writer]:
     """
     if kind not in WRITERS:
         raise OptionError(f"there is no format {kind!r}; there are {', '.join(WRITERS)}")
-    given = options.model_dump(exclude_defaults=True)
-    for name in given.keys() - WRITERS[kind].options:
-        fit = ", ".join(each for each, writer in WRITERS.items() if name in writer.options)
-        raise OptionError(f"--{name.replace('_', '-')} is for {fit}, not for {kind}")
+    changed = options.model_dump(exclude_defaults=True)
+    for name in changed.keys() - WRITERS[kind].accepts:
+        formats = ", ".join(other for other, writer in WRITERS.items() if name in writer.accepts)
+        raise OptionError(f"--{name.replace('_', '-')} is for {formats}, not for {kind}")
     return WRITERS[kind]
 
 
 def _sources(
-    summary: Summary, dumps: Sequence[str] | None, shown: NDArray[np.uint8]
+    summary: Summary, dumps: Sequence[str] | None, class_of: NDArray[np.uint8]
 ) -> list[Source]:
     """The current masks of dumps.
 
@@ -141,15 +146,15 @@ def _sources(
         WorkspaceError: a dump has no masks.
     """
     summary.require("masks")
-    chosen = summary.dumps if dumps is None else list(dict.fromkeys(dumps))
-    unknown = [dump for dump in chosen if dump not in summary.dumps]
-    if unknown or not chosen:
+    dumps = summary.dumps if dumps is None else list(dict.fromkeys(dumps))
+    unknown = [dump for dump in dumps if dump not in summary.dumps]
+    if unknown or not dumps:
         raise InputError(
             f"no dump {', '.join(unknown)} in the workspace; it has "
             f"{', '.join(summary.dumps) or 'none'}"
         )
-    found = []
-    for dump in chosen:
+    sources = []
+    for dump in dumps:
         folder = summary.folder("masks", dump)
         if folder is None:
             raise WorkspaceError(
@@ -158,44 +163,43 @@ def _sources(
             )
         manifest = folder.manifest()
         invalid = {int(row): why for row, why in manifest["invalid"].items()}
-        sure = MarginSums.from_document(manifest) if confidence_table.complete(folder) else None
+        sums = (
+            MarginSums.from_document(manifest) if confidence_table.has_confidence(folder) else None
+        )
         index = IndexReader(summary.workspace, dump)
-        found.append(Source(index, folder.path, shown, invalid, sure))
-    return found
+        sources.append(Source(index, folder.path, class_of, invalid, sums))
+    return sources
 
 
-def _taken(workspace: Workspace, sources: Sequence[Source], out: Storage) -> dict[str, str]:
-    """Places that an export must not be mixed with; a workspace has folders in exports/ for it."""
-    images = {
+def _reserved(workspace: Workspace, sources: Sequence[Source], out: Storage) -> dict[str, str]:
+    """Folders that an export must not lie in: the workspace, but for exports/, and the images."""
+    folders = {
         f"the images of dump {source.dump}": str(source.index.manifest["images_uri"])
         for source in sources
     }
-    own = (
-        {}
-        if target_folder.below(out, workspace.exports)
-        else {"the workspace": workspace.storage.uri}
-    )
-    return {**own, **images}
+    if target_folder.below(out, workspace.exports):
+        return folders
+    return {"the workspace": workspace.storage.uri, **folders}
 
 
 def _write(
     writer: Writer,
     summary: Summary,
     sources: Sequence[Source],
-    left_out: LeftOut,
+    skipped: SkippedImages,
     progress: Progress,
 ) -> dict[str, dict[str, int]]:
     """Give every image that has a mask to the writer; returns counts by dump."""
     counts = {source.dump: {"images": 0, "skipped": 0} for source in sources}
 
     def skip(dump: str, path: str, reason: str) -> None:
-        left_out.add(dump, path, reason)
+        skipped.add(dump, path, reason)
         counts[dump]["skipped"] += 1
 
     with progress:
         for source in sources:
-            broken = unprepared(summary, video_files.STAGE, source.dump)
-            for row in [*broken, *source.index.quarantine()]:
+            videos = unprepared(summary, layout.FRAMES, source.dump)
+            for row in [*videos, *source.index.quarantine()]:
                 if not row["reason"].startswith(LABEL_REASON):
                     skip(source.dump, row["path"], row["reason"])
             for image, reason in ahead(_images(source), partial(_read, writer.reads), AHEAD):
@@ -220,7 +224,7 @@ def _images(source: Source) -> Iterator[LabelledImage]:
 
 
 def _read(names: Sequence[str], image: LabelledImage) -> str | None:
-    """Read what a writer asks for; returns why that cannot be, None where it can."""
+    """Read ahead what a writer needs; returns why that is not possible, None where it is."""
     if image.row in image.source.invalid:
         return image.source.invalid[image.row]
     try:

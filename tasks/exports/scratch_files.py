@@ -1,26 +1,27 @@
 """Large files of an export, made on a local disk item by item, so that memory does not grow."""
 
-import io
 import json
 import shutil
-from contextlib import ExitStack
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from types import TracebackType
-from typing import Any, TextIO
+from typing import Any
 
 from tasks.storage.refusal_errors import write_errors
 
 
-class TextFile(io.TextIOBase):
-    """A file that grows at its end."""
+class TextFile:
+    """A text file that grows at its end: UTF-8, lines ending in a line feed.
 
-    def __init__(self, path: Path, file: TextIO) -> None:
-        """Write to an open file."""
-        self.path, self.file = path, file
+    Attributes:
+        items: how many were added with `item`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Make the file."""
+        self.path = path
         self.items = 0
+        self.file = path.open("w", encoding="utf-8", newline="\n")
 
-    def write(self, text: str, /) -> int:
+    def write(self, text: str) -> int:
         """Add text; returns how many characters.
 
         Raises:
@@ -41,30 +42,7 @@ class TextFile(io.TextIOBase):
             shutil.copyfileobj(source, self.file)
 
     def finished(self) -> Path:
-        """The finished file."""
+        """Close the file; returns where it lies."""
         with write_errors(str(self.path)):
             self.file.close()
         return self.path
-
-
-class Scratch:
-    """A temporary folder of such files; it vanishes at the end of its block."""
-
-    def __enter__(self) -> "Scratch":
-        """Make the folder."""
-        self.stack = ExitStack()
-        self.folder = Path(self.stack.enter_context(TemporaryDirectory(prefix="stego-export-")))
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
-    ) -> None:
-        """Remove it."""
-        self.stack.close()
-
-    def file(self, name: str) -> TextFile:
-        """A new file, UTF-8, lines ending in a line feed."""
-        path = self.folder / name
-        file = path.open("w", encoding="utf-8", newline="\n")
-        self.stack.callback(file.close)
-        return TextFile(path, file)

@@ -6,36 +6,35 @@ from typing import Any
 
 from tasks.exports.scratch_files import TextFile
 
-TOLD = 20
-"""Kept in memory, for people; the export's manifest has all of them."""
+IN_MEMORY = 20
+"""Skipped images that are kept in memory, to print them; the export's manifest lists all."""
 
 
-class LeftOut:
+class SkippedImages:
     """The list, which grows on a local disk.
 
     Attributes:
-        told: dump, path and reason of the first ones.
+        first: dump, path and reason of the first ones.
     """
 
     def __init__(self, file: TextFile) -> None:
-        """Write to a file."""
+        """Write the list to a file."""
         self.file = file
-        self.told: list[dict[str, str]] = []
+        self.first: list[dict[str, str]] = []
 
     def add(self, dump: str, path: str, reason: str) -> None:
-        """Name one more image."""
+        """Add an image."""
         row = {"dump": dump, "path": path, "reason": reason}
         self.file.item(row)
-        if len(self.told) < TOLD:
-            self.told.append(row)
+        if len(self.first) < IN_MEMORY:
+            self.first.append(row)
 
-    @property
-    def first(self) -> str:
-        """The first one, as a sentence says it."""
-        return "{dump}/{path}: {reason}".format(**self.told[0]) if self.told else "none was there"
+    def example(self) -> str:
+        """The first image with its reason, for a message."""
+        return "{dump}/{path}: {reason}".format(**self.first[0]) if self.first else "none was there"
 
-    def behind(self, file: TextFile, manifest: dict[str, Any]) -> Path:
-        """A JSON file of the manifest with the whole list as its last entry, `skipped`."""
+    def write_manifest(self, file: TextFile, manifest: dict[str, Any]) -> Path:
+        """Write the manifest as JSON, with the whole list as its last entry, `skipped`."""
         file.write(json.dumps(manifest, indent=1, ensure_ascii=False).removesuffix("\n}"))
         file.write(',\n "skipped": [\n')
         file.append(self.file)

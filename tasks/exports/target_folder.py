@@ -14,26 +14,26 @@ BEGUN = "export.begun.json"
 """Written first, removed last: says that files of an interrupted export are an export's."""
 
 
-def claim(out: Storage, kind: str, names: Sequence[str], taken: Mapping[str, str]) -> None:
-    """Make a place ready for an export: what an earlier one left there is removed.
+def prepare(out: Storage, kind: str, names: Sequence[str], reserved: Mapping[str, str]) -> None:
+    """Check that an export may be written to a folder, and remove an earlier one that is there.
 
     Args:
-        out: the place.
+        out: the folder.
         kind: the format that will be written.
         names: files and folders that it makes.
-        taken: places that nothing may be written into, by what they are.
+        reserved: URIs of folders that nothing may be written into, by what they are.
 
     Raises:
-        InputError: the place holds anything else, or lies inside one that is taken.
+        InputError: the folder holds anything else, or lies inside a reserved one.
     """
-    for what, uri in taken.items():
-        if _folder(out.uri).startswith(_folder(uri)):
+    for what, uri in reserved.items():
+        if _with_slash(out.uri).startswith(_with_slash(uri)):
             raise InputError(f"--out {out.uri} lies inside {what}, {uri}; give another place")
-    found = [name for name in out.names("") if not name.startswith(".")]
-    earlier = _earlier(out) if found else kind
+    present = [name for name in out.names("") if not name.startswith(".")]
+    earlier = _earlier_format(out) if present else kind
     if earlier is None:
         raise InputError(
-            f"--out {out.uri} is not empty (it holds {found[0]}) and no earlier export; give an "
+            f"--out {out.uri} is not empty (it holds {present[0]}) and no earlier export; give an "
             "empty or a new place"
         )
     if earlier != kind:
@@ -41,32 +41,27 @@ def claim(out: Storage, kind: str, names: Sequence[str], taken: Mapping[str, str
             f"--out {out.uri} holds an export of the format {earlier}; give another place for "
             f"{kind}"
         )
-    foreign = [name for name in found if name not in {*names, MANIFEST, BEGUN}]
+    foreign = [name for name in present if name not in {*names, MANIFEST, BEGUN}]
     if foreign:
         raise InputError(
             f"--out {out.uri} holds {foreign[0]} beside an earlier export, which would be written "
             "anew; move that away or give another place"
         )
     out.write(BEGUN, json.dumps({"format": kind}).encode())
-    if found:
-        _clear(out, names)
+    if present:
+        _remove_export(out, names)
 
 
-def finish(out: Storage) -> None:
-    """Say that nothing is missing, once the manifest is there."""
-    out.remove(BEGUN)
-
-
-def _clear(out: Storage, names: Sequence[str]) -> None:
-    """Remove an earlier export, first what says that it is whole."""
+def _remove_export(out: Storage, names: Sequence[str]) -> None:
+    """Remove an earlier export: first its manifest, so that it no longer counts as whole."""
     out.remove(MANIFEST)
     paths = [file.path for file in out.files() if file.path.split("/")[0] in names]
     with ContextThreadPool(READS_AT_ONCE) as pool:
         list(pool.map(out.remove, sorted(paths, key=lambda path: (path.count("/"), path))))
 
 
-def _earlier(out: Storage) -> str | None:
-    """The format of the export that is or was being written there; None where there is none."""
+def _earlier_format(out: Storage) -> str | None:
+    """The format of the export that a folder holds, whole or begun; None where there is none."""
     for name in (BEGUN, MANIFEST):
         try:
             document: Any = json.loads(out.read(name))
@@ -77,10 +72,10 @@ def _earlier(out: Storage) -> str | None:
 
 
 def below(out: Storage, other: Storage) -> bool:
-    """Whether a place lies in another one and is not the same."""
-    own, theirs = _folder(out.uri), _folder(other.uri)
-    return own != theirs and own.startswith(theirs)
+    """Whether a folder lies in another one and is not the same."""
+    folder, parent = _with_slash(out.uri), _with_slash(other.uri)
+    return folder != parent and folder.startswith(parent)
 
 
-def _folder(uri: str) -> str:
+def _with_slash(uri: str) -> str:
     return uri.rstrip("/").replace("s3a://", "s3://", 1) + "/"

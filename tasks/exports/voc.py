@@ -6,15 +6,20 @@ from pathlib import Path
 import numpy as np
 
 from stego_core.errors import OptionError
-from stego_core.labels.class_names import ClassNames, rgb
+from stego_core.images.palette import rgb
+from stego_core.labels.class_names import ClassNames
 from stego_core.labels.void import VOID_BYTE
 from tasks.exports.writer import LabelledImage, Writer, legend
 from tasks.images import image_codecs
 
-BACKGROUND, IGNORED = "background", "ignored"
-"""Names that readers of label maps give to black and to the colour of void."""
+BACKGROUND = "background"
+"""The name that readers of label maps give to black."""
+IGNORED = "ignored"
+"""The name that readers of label maps give to the colour of void."""
 VOID_COLOUR = (224, 224, 192)
-"""Of void pixels in VOC's own masks."""
+"""The colour of void pixels in VOC's own masks."""
+Entry = tuple[str, tuple[int, int, int]]
+"""A class of the label map: its name and its colour."""
 
 
 class Voc(Writer):
@@ -23,13 +28,13 @@ class Voc(Writer):
     VOC's index 0 is background. A class that is called background gets it; every other shown class
     gets 1, 2, 3 and so on in order of its id, so that line n of the label map, from 0, is pixel
     value n. Without a class of that name no pixel is 0. Ignored pixels, and those without data, are
-    255, VOC's void; where there are some, the label map ends with its colour, called `ignored`, and
-    so it does where classes are ignored. Readers that
-    go by colour instead see the class colours, and black for background.
+    255, VOC's void; where there are some, or classes are ignored, the label map ends with its
+    colour, called `ignored`. Readers that go by colour instead see the class colours, and black
+    for background.
     """
 
     names = ("SegmentationClass", "ImageSets", "JPEGImages", "labelmap.txt")
-    options = frozenset({"with_images"})
+    accepts = frozenset({"with_images"})
 
     def begin(self, classes: ClassNames, dumps: Sequence[str]) -> None:
         """Write the label map.
@@ -39,39 +44,40 @@ class Voc(Writer):
         """
         rows = legend(classes)
         others = [row for row in rows if row["name"].casefold() != BACKGROUND]
-        entries = [
-            (BACKGROUND, (0, 0, 0)),
-            *((row["name"], rgb(row["colour"])) for row in others),
-        ]
+        colours: list[Entry] = [(row["name"], rgb(row["colour"])) for row in others]
+        self.entries: list[Entry] = [(BACKGROUND, (0, 0, 0)), *colours]
         self.indices = np.full(256, VOID_BYTE, np.uint8)
         for row in rows:
             self.indices[row["id"]] = 1 + others.index(row) if row in others else 0
         self.colours = np.zeros((256, 3), np.uint8)
-        self.colours[: len(entries)] = [colour for _, colour in entries]
+        self.colours[: len(self.entries)] = [colour for _, colour in self.entries]
         self.colours[VOID_BYTE] = VOID_COLOUR
-        self.entries, self.void = entries, any(classes.shown()[: len(classes.entries)] == VOID_BYTE)
-        _refuse([*entries, (IGNORED, VOID_COLOUR)] if self.void else entries)
-        self.list = self.target.scratch.file("default.txt")
+        self._check(any(classes.display_table()[: len(classes.entries)] == VOID_BYTE))
+        self.list = self.target.file("default.txt")
 
     def add(self, image: LabelledImage) -> None:
-        """Write the image's mask, and the image itself if that is wanted."""
+        """Write the image's mask, and the image itself if --with-images is given."""
         image.require_plain_name()
-        if not self.void and (image.ids == VOID_BYTE).any():  # some pixels hold no data
-            _refuse([*self.entries, (IGNORED, VOID_COLOUR)])
-            self.void = True
+        if not self.void and (image.ids == VOID_BYTE).any():
+            self._check(void=True)  # some pixels hold no data
         mask = image_codecs.encode_mask(self.indices[image.ids], self.colours)
-        if self.chosen.with_images:
+        if self.options.with_images:
             upright = image.stored == image_codecs.EncodedImage("JPEG", 1)
             content = image.content if upright else image_codecs.encode_photo(image.pixels)
             self.target.write(f"JPEGImages/{image.name}.jpg", content)
         self.target.write(f"SegmentationClass/{image.name}.png", mask)
         self.list.write(f"{image.name}\n")
 
+    def _check(self, void: bool) -> None:
+        """Refuse what readers would misunderstand; the label map gets void's colour if needed."""
+        self.void = void
+        self.entries += [(IGNORED, VOID_COLOUR)] if void else []
+        _require_clear(self.entries)
+
     def end(self) -> Mapping[str, Path]:
         """The label map, and the list of images."""
-        entries = [*self.entries, (IGNORED, VOID_COLOUR)] if self.void else self.entries
-        lines = [f"{name}:{','.join(map(str, colour))}::\n" for name, colour in entries]
-        labels = self.target.scratch.file("labelmap.txt")
+        lines = [f"{name}:{','.join(map(str, colour))}::\n" for name, colour in self.entries]
+        labels = self.target.file("labelmap.txt")
         labels.write("".join(["# label:color_rgb:parts:actions\n", *lines]))
         return {
             "ImageSets/Segmentation/default.txt": self.list.finished(),
@@ -79,8 +85,12 @@ class Voc(Writer):
         }
 
 
-def _refuse(entries: Sequence[tuple[str, tuple[int, int, int]]]) -> None:
-    """Refuse label maps that readers would misunderstand."""
+def _require_clear(entries: Sequence[Entry]) -> None:
+    """Refuse label maps that readers would misunderstand.
+
+    Raises:
+        OptionError: a name cannot stand in one, or two classes have one colour.
+    """
     by_colour: dict[tuple[int, int, int], str] = {}
     for number, (name, colour) in enumerate(entries):
         if ":" in name or name.startswith("#"):

@@ -1,8 +1,10 @@
 """What a format's writer is given, image by image, and what it gives back."""
 
+import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,13 +17,14 @@ from PIL import Image
 from stego_core.errors import ImageError
 from stego_core.labels.class_names import ClassNames
 from stego_core.labels.regions import Region, regions
+from stego_core.labels.void import VOID_BYTE
 from stego_core.masks.margins import MarginSums, uncertainty
 from tasks.corpus.index import Entry, IndexReader
-from tasks.exports.scratch_files import Scratch
+from tasks.exports.scratch_files import TextFile
 from tasks.images import image_codecs, rendering
-from tasks.masks import confidence_table
 from tasks.options import ExportOptions
 from tasks.storage.uploads import Uploads
+from tasks.workspace import layout
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 """Characters of file names that neither XML nor a list of lines can hold."""
@@ -34,16 +37,16 @@ class Source:
     Attributes:
         index: of the dump.
         masks: path of the folder of its masks.
-        shown: (256,) uint8, the class that each stored id counts as.
+        class_of: (256,) uint8, the class that each stored id counts as.
         invalid: why rows of the index have no mask.
-        sure: what all its margins add up to; None where an earlier version made them.
+        margin_sums: of all its masks; None where an earlier version made them.
     """
 
     index: IndexReader
     masks: str
-    shown: NDArray[np.uint8]
+    class_of: NDArray[np.uint8]
     invalid: Mapping[int, str]
-    sure: MarginSums | None
+    margin_sums: MarginSums | None
 
     @property
     def dump(self) -> str:
@@ -53,7 +56,7 @@ class Source:
 
 @dataclass(frozen=True)
 class LabelledImage:
-    """An image and its mask, each part of it read when it is first asked for.
+    """An image and its mask; each part is read when it is first needed.
 
     Attributes:
         source: its dump.
@@ -93,12 +96,12 @@ class LabelledImage:
 
     @cached_property
     def ids(self) -> NDArray[np.uint8]:
-        """(H, W) uint8 classes as shown: merged ones are their root, ignored ones VOID.
+        """(H, W) uint8 class ids: merged clusters have their class's id, ignored ones VOID_BYTE.
 
         Raises:
             ImageError: there is no mask.
         """
-        return self.source.shown[self.clusters]
+        return self.source.class_of[self.clusters]
 
     @cached_property
     def clusters(self) -> NDArray[np.uint8]:
@@ -107,30 +110,30 @@ class LabelledImage:
         Raises:
             ImageError: there is no mask.
         """
-        return self._read("mask", f"{self.source.masks}/{self.entry['image_id']}.png")
+        return self._read("mask", layout.mask(self.source.masks, self.entry["image_id"]))
 
     @cached_property
     def margins(self) -> NDArray[np.uint8]:
-        """(H, W) uint8 margins of 255, how sure the mask is.
+        """(H, W) uint8 margins, 255 where the mask is certain.
 
         Raises:
             ImageError: there are none.
         """
-        path = confidence_table.map_path(self.source.masks, str(self.entry["image_id"]))
+        path = layout.margins(self.source.masks, self.entry["image_id"])
         return self._read("map of confidence", path)
 
     @property
-    def doubt(self) -> float:
+    def uncertainty(self) -> float:
         """As the table of confidence has it, 0 to 1.
 
         Raises:
             ImageError: an earlier version made its mask.
         """
-        dump = self.source.sure
+        dump = self.source.margin_sums
         if dump is None:
             raise ImageError("its mask was made by an earlier version; make it with `stego masks`")
-        own = MarginSums.of(self.clusters, self.margins, len(dump.pixels))
-        return float(uncertainty(own.own_doubt, own.shares(), dump))
+        image = MarginSums.of(self.clusters, self.margins, len(dump.pixels))
+        return float(uncertainty(image.own_uncertainty, image.shares(), dump))
 
     @cached_property
     def content(self) -> bytes:
@@ -165,14 +168,13 @@ class LabelledImage:
             ) from None
 
     def regions(self, options: ExportOptions) -> list[Region]:
-        """Objects of the mask, as the options want them."""
-        found = regions(self.ids, self.margins, options.instances, options.min_area)
-        return list(found)
+        """Objects of the mask, by the options."""
+        return list(regions(self.ids, self.margins, options.instances, options.min_area))
 
     def upright_file(self) -> tuple[str, bytes]:
-        """The image as a file for tools that do not look at EXIF orientation: path and bytes.
+        """Path and bytes of an image file for tools that ignore EXIF orientation.
 
-        The original where it is stored upright, else a PNG whose name has `.png` added.
+        It is the original where that is stored upright, else a PNG whose name has `.png` added.
         """
         if self.stored.orientation == 1:
             return self.path, self.content
@@ -193,16 +195,29 @@ class Target:
     """Where a writer's files go.
 
     Attributes:
-        uploads: files of one image each, written meanwhile.
-        scratch: files that grow with every image, made on a local disk first.
+        uploads: for files of one image each, written in the background.
+        folder: a temporary one, for files that grow with every image.
+        on_exit: closes what is open when the export ends or fails.
     """
 
     uploads: Uploads
-    scratch: Scratch
+    folder: Path
+    on_exit: ExitStack
 
     def write(self, path: str, content: bytes) -> None:
-        """Write a whole file of the export, sooner or later."""
+        """Write a whole file of the export in the background."""
         self.uploads.write(path, content)
+
+    def write_legend(self, classes: ClassNames) -> None:
+        """Write `legend.json`: the classes, and the id of void."""
+        document = {"void": VOID_BYTE, "classes": legend(classes)}
+        self.write("legend.json", json.dumps(document, indent=1, ensure_ascii=False).encode())
+
+    def file(self, name: str) -> TextFile:
+        """A new file in the temporary folder."""
+        file = TextFile(self.folder / name)
+        self.on_exit.callback(file.file.close)
+        return file
 
 
 class Writer(ABC):
@@ -210,18 +225,18 @@ class Writer(ABC):
 
     Attributes:
         names: files and folders that it makes, at the top of the export.
-        reads: what it asks of every LabelledImage beside `ids`; fetched ahead of `add`. Pixels
-            are decoded only where they stand here or are asked for.
-        options: names of the ExportOptions that it heeds.
+        reads: properties of every LabelledImage that it needs beside `ids`; they are read ahead
+            of `add`.
+        accepts: names of the ExportOptions that it uses.
     """
 
     names: ClassVar[Sequence[str]]
     reads: Sequence[str] = ()
-    options: ClassVar[frozenset[str]] = frozenset()
+    accepts: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, target: Target, options: ExportOptions) -> None:
-        """Write there; `chosen` are the options."""
-        self.target, self.chosen = target, options
+        """Write to a target."""
+        self.target, self.options = target, options
 
     @abstractmethod
     def begin(self, classes: ClassNames, dumps: Sequence[str]) -> None:
@@ -239,9 +254,17 @@ class Writer(ABC):
             ImageError: the format cannot hold this image; nothing of it was written.
         """
 
-    @abstractmethod
     def end(self) -> Mapping[str, Path]:
         """Files to be stored last, by their paths: without them the export is not whole."""
+        return {}
+
+    def image_name(self, image: LabelledImage) -> str:
+        """The name of an image's file; the file is exported below `images/` with --with-images."""
+        if not self.options.with_images:
+            return image.path
+        name, content = image.upright_file()
+        self.target.write(f"images/{name}", content)
+        return name
 
 
 def legend(classes: ClassNames) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Which images are kept for training: a draw by the hash of the id, stable as dumps arrive."""
+"""Which images are kept for training: a sample by the hash of the id, stable as dumps arrive."""
 
 import hashlib
 
@@ -20,11 +20,11 @@ def id_hashes(dump: str, ids: list[str]) -> NDArray[np.uint64]:
     )
 
 
-def drawn_rows(workspace: Workspace, dump: str, most: int) -> NDArray[np.int64]:
+def sampled_rows(workspace: Workspace, dump: str, most: int) -> NDArray[np.int64]:
     """Rows of a dump that are among the `most` lowest hashes of it and all dumps before it.
 
-    A dump never changes the draw of those before it, and what is kept grows ever slower: of
-    the j-th of equal dumps about most / j images.
+    A dump never changes the sample of those before it, and the sample grows ever slower: the j-th
+    of equal dumps adds about most / j images.
 
     Returns:
         (n,) int64 sorted rows.
@@ -38,8 +38,7 @@ def drawn_rows(workspace: Workspace, dump: str, most: int) -> NDArray[np.int64]:
     for name in before:
         for ids in IndexReader(workspace, name).column("image_id"):
             lowest = np.sort(np.concatenate([lowest, id_hashes(name, ids)]))[:most]
-    own = np.concatenate(
-        [id_hashes(dump, ids) for ids in IndexReader(workspace, dump).column("image_id")]
-    )
-    limit = np.sort(np.concatenate([lowest, own]))[most - 1]
-    return np.flatnonzero(own <= limit).astype(np.int64)
+    parts = [id_hashes(dump, ids) for ids in IndexReader(workspace, dump).column("image_id")]
+    hashes = np.concatenate(parts)
+    limit = np.sort(np.concatenate([lowest, hashes]))[most - 1]
+    return np.flatnonzero(hashes <= limit).astype(np.int64)

@@ -11,13 +11,15 @@ from numpy.typing import NDArray
 from stego_core.errors import WorkspaceError
 from tasks.engine.prefetch import ahead
 from tasks.storage.run_cache import remembered
+from tasks.storage.storage import Storage
 from tasks.workspace import arrays, layout
 from tasks.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
-    from tasks.features.models import BackboneSpec
+    from tasks.features.backbones import BackboneSpec
 
 MIB = 2**20
+"""Bytes of a MiB."""
 SHARDS_AHEAD = 2
 """Shards that are fetched and decoded while the one before them is being copied."""
 
@@ -35,6 +37,11 @@ class FeatureRows:
     workspace: Workspace
     key: str
     dumps: tuple[str, ...]
+
+    @property
+    def storage(self) -> Storage:
+        """The workspace's files."""
+        return self.workspace.storage
 
     def path(self, dump: str) -> str:
         """The Zarr group of one dump."""
@@ -66,20 +73,29 @@ class FeatureRows:
 
     def backbone(self) -> "BackboneSpec":
         """The backbone that made them."""
-        from tasks.features.models import BackboneSpec  # torch takes seconds, and rows need none
+        from tasks.features.backbones import BackboneSpec  # torch takes seconds, and rows need none
 
         return BackboneSpec(**self.manifest(self.dumps[0])["backbone"])
 
     def shape(self) -> tuple[int, int, int]:
         """(h, w, C) of a row's patches."""
-        array = arrays.open_array(self.workspace.storage, self.path(self.dumps[0]), "patches")
-        _, height, width, channels = array.shape
+        _, height, width, channels = self._array(self.dumps[0], "patches").shape
         return height, width, channels
 
     def channels(self) -> int:
         """C of a row's pooled vector."""
-        path = self.path(self.dumps[0])
-        return int(arrays.open_array(self.workspace.storage, path, "pooled").shape[1])
+        return int(self._array(self.dumps[0], "pooled").shape[1])
+
+    def crops(self) -> int:
+        """Rows of each image."""
+        return int(self.manifest(self.dumps[0])["crops"])
+
+    def images(self, dump: str) -> NDArray[np.int64]:
+        """Index rows of the images that were sampled from a dump."""
+        return arrays.read_rows(self.workspace.storage, self.path(dump), "images", slice(None))
+
+    def _array(self, dump: str, name: str) -> Any:
+        return arrays.open_array(self.workspace.storage, self.path(dump), name)
 
     def nbytes(self) -> int:
         """Bytes of all patches."""
@@ -87,82 +103,77 @@ class FeatureRows:
         return self.total * height * width * channels * 2
 
     def read(self, name: str, rows: NDArray[np.int64]) -> NDArray[Any]:
-        """Global rows of the array `patches`, `pooled` or `valid`, in the order asked for."""
+        """Global rows of the array `patches`, `pooled` or `valid`, in the order of `rows`."""
         offsets = self.offsets()
-        owner = np.searchsorted(offsets, rows, side="right") - 1
-        if len(rows) and not 0 <= owner.min() <= owner.max() < len(self.dumps):
+        dump_numbers = np.searchsorted(offsets, rows, side="right") - 1
+        if len(rows) and not 0 <= dump_numbers.min() <= dump_numbers.max() < len(self.dumps):
             raise WorkspaceError(f"rows {rows.min()} to {rows.max()} are not all in {self.dumps}")
-        numbers = np.unique(owner) if len(rows) else [0]  # of no rows it tells the shape
         parts = {
-            int(number): self._part(
-                name, self.dumps[number], rows[owner == number] - offsets[number]
-            )
-            for number in numbers
+            number: self._read(name, dump, rows[dump_numbers == number] - offsets[number])
+            for number, dump in enumerate(self.dumps)
+            if number in dump_numbers or (number == 0 and not len(rows))  # no rows have a shape
         }
         first = next(iter(parts.values()))
-        result = np.empty((len(rows), *first.shape[1:]), first.dtype)
+        values = np.empty((len(rows), *first.shape[1:]), first.dtype)
         for number, part in parts.items():
-            result[owner == number] = part
-        return result
+            values[dump_numbers == number] = part
+        return values
 
-    def _part(self, name: str, dump: str, rows: NDArray[np.int64]) -> NDArray[Any]:
+    def _read(self, name: str, dump: str, rows: NDArray[np.int64]) -> NDArray[Any]:
         if name == "valid":
             return _valid(self.workspace, self.path(dump))[rows]
         return arrays.read_rows(self.workspace.storage, self.path(dump), name, rows)
 
-    def place(self, row: int) -> tuple[int, int, int]:
-        """Number of the dump, of the drawn image in it, and of the crop that a global row shows."""
+    def location(self, row: int) -> tuple[int, int, int]:
+        """Numbers of a global row's dump, of its image among the dump's sample, and of its crop."""
         offsets = self.offsets()
         number = int(np.searchsorted(offsets, row, side="right") - 1)
         crops = int(self.manifest(self.dumps[number])["crops"])
         return number, *divmod(row - int(offsets[number]), crops)
 
-    def spans(self, size: int, dumps: Sequence[str] | None = None) -> list[NDArray[np.int64]]:
-        """Global rows of some dumps, by default of all, in runs of at most `size`."""
-        edges = self.offsets()
-        rows = [
-            np.arange(edges[number], edges[number + 1])
-            for number, dump in enumerate(self.dumps)
-            if dumps is None or dump in dumps
-        ]
-        every = np.concatenate(rows) if rows else np.empty(0, np.int64)
-        return [every[first : first + size] for first in range(0, len(every), size)]
+    def _dump_rows(self) -> dict[str, NDArray[np.int64]]:
+        """Global rows of each dump."""
+        parts = np.split(np.arange(self.total, dtype=np.int64), self.offsets()[1:-1])
+        return dict(zip(self.dumps, parts, strict=True))
+
+    def row_blocks(self, size: int, dumps: Sequence[str] | None = None) -> list[NDArray[np.int64]]:
+        """Global rows of some dumps, by default of all, in blocks of at most `size`."""
+        parts = [rows for dump, rows in self._dump_rows().items() if dumps is None or dump in dumps]
+        return cuts(np.concatenate([np.empty(0, np.int64), *parts]), size)
 
     def shards(self) -> list[NDArray[np.int64]]:
         """Global rows of each shard of the patches, in order."""
-        found = []
-        for dump, first, count in zip(self.dumps, self.offsets(), self.counts(), strict=False):
-            patches = arrays.open_array(self.workspace.storage, self.path(dump), "patches")
-            size = arrays.shard_rows(patches)
-            rows = first + np.arange(count)
-            found += [rows[start : start + size] for start in range(0, count, size)]
-        return found
+        return [
+            block
+            for dump, rows in self._dump_rows().items()
+            for block in cuts(rows, arrays.shard_rows(self._array(dump, "patches")))
+        ]
 
     def blocks(self, name: str, size: int) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:
         """All rows of an array in blocks, as (global rows, values)."""
-        for rows in self.spans(size):
+        for rows in self.row_blocks(size):
             yield rows, self.read(name, rows)
 
     def valid_blocks(
-        self, name: str, spans: Sequence[NDArray[np.int64]]
+        self, name: str, blocks: Sequence[NDArray[np.int64]]
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:
-        """The valid ones of some runs of rows, as (global rows, values); read one run ahead."""
+        """The valid rows of some blocks, as (global rows, values); read one block ahead."""
 
         def fetch(rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[Any]]:
             valid = self.read("valid", rows)
-            return rows[valid], self.read(name, rows)[valid]  # a run is read as a slice
+            return rows[valid], self.read(name, rows)[valid]  # a block is read as a slice
 
-        return (block for _, block in ahead(spans, fetch, depth=1))
+        return (values for _, values in ahead(blocks, fetch, depth=1))
 
     def renumbered(self, rows: NDArray[np.int64], source: "FeatureRows") -> NDArray[np.int64]:
         """Global rows of `source`, whose dumps are among these, as global rows of these.
 
         Negative numbers, which name no row, stay.
         """
-        there, here = source.offsets(), dict(zip(self.dumps, self.offsets(), strict=False))
-        shifts = np.array([here[dump] for dump in source.dumps], np.int64) - there[:-1]
-        owner = np.searchsorted(there, rows, side="right") - 1
-        return np.where(rows < 0, rows, rows + shifts[np.clip(owner, 0, len(shifts) - 1)])
+        offsets, new_offsets = source.offsets(), self.offsets()
+        shifts = new_offsets[[self.dumps.index(dump) for dump in source.dumps]] - offsets[:-1]
+        dump_numbers = np.searchsorted(offsets, rows, side="right") - 1
+        return np.where(rows < 0, rows, rows + shifts[np.clip(dump_numbers, 0, len(shifts) - 1)])
 
     def valid(self) -> NDArray[np.bool_]:
         """(total,) which rows hold features."""
@@ -176,7 +187,7 @@ def _manifest(workspace: Workspace, path: str) -> dict[str, Any]:
 
 @remembered(64)
 def _valid(workspace: Workspace, path: str) -> NDArray[np.bool_]:
-    """A byte per row in as many files as there are patches: read once, asked for often."""
+    """A byte per row in as many files as there are patches, read once: many callers need it."""
     return arrays.read_rows(workspace.storage, path, "valid", slice(None))
 
 
@@ -186,15 +197,20 @@ class PatchCache:
     def __init__(self, rows: FeatureRows, budget_mib: int) -> None:
         """Load everything if it takes at most `budget_mib` MiB."""
         self.rows = rows
-        self.held: NDArray[np.float16] | None = None
+        self.patches: NDArray[np.float16] | None = None
         if rows.nbytes() <= budget_mib * MIB:
-            self.held = np.empty((rows.total, *rows.shape()), np.float16)
+            self.patches = np.empty((rows.total, *rows.shape()), np.float16)
             for numbers, part in ahead(rows.shards(), partial(rows.read, "patches"), SHARDS_AHEAD):
-                self.held[numbers] = part
+                self.patches[numbers] = part
 
     def __call__(self, rows: NDArray[np.int64]) -> NDArray[np.float16]:
         """(n, h, w, C) float16 patches of global rows."""
-        return self.rows.read("patches", rows) if self.held is None else self.held[rows]
+        return self.rows.read("patches", rows) if self.patches is None else self.patches[rows]
+
+
+def cuts(rows: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
+    """Some rows in blocks of at most `size`."""
+    return [rows[first : first + size] for first in range(0, len(rows), size)]
 
 
 def feature_rows(workspace: Workspace, key: str, dumps: Sequence[str]) -> FeatureRows:

@@ -14,8 +14,8 @@ from tasks.corpus.index import IndexReader
 from tasks.engine import machine
 from tasks.engine.stage import Stage, Stopwatch
 from tasks.engine.steps import Step
-from tasks.features import models
-from tasks.features.image_sample import drawn_rows
+from tasks.features import backbones
+from tasks.features.image_sample import sampled_rows
 from tasks.images.decoding_memory import reading_memory
 from tasks.options import LEAST_CROP, FeaturesOptions
 from tasks.workspace import arrays, keys, layout
@@ -40,7 +40,7 @@ class FeaturesWork:
     workspace: Workspace
     path: str
     index: IndexReader
-    spec: models.BackboneSpec
+    spec: backbones.BackboneSpec
     options: FeaturesOptions
     shard_images: int
     device: str
@@ -114,7 +114,7 @@ class FeaturesWork:
         return GPU_CROPS if machine.is_cuda(machine.device(self.device)) else CPU_CROPS
 
     def _embed(self, crops: NDArray[np.uint8]) -> NDArray[np.float16]:
-        backbone = models.backbone(self.workspace.storage, self.spec, self.device)
+        backbone = backbones.load_backbone(self.workspace.storage, self.spec, self.device)
         return backbone.features(crops).astype(np.float16)
 
 
@@ -123,7 +123,7 @@ def crops_per_image(options: FeaturesOptions) -> int:
     return 5 if options.crops == "five" else 1
 
 
-def features_key(options: FeaturesOptions, spec: models.BackboneSpec) -> str:
+def features_key(options: FeaturesOptions, spec: backbones.BackboneSpec) -> str:
     """Key of a backbone's features; the weights count by their content, not by their path."""
     decided = {"weights": None, "layer": spec.layer, "precision": spec.precision}
     content = options.model_copy(update=decided)
@@ -134,7 +134,7 @@ def plan(
     workspace: Workspace,
     dump: str,
     options: FeaturesOptions,
-    spec: models.BackboneSpec,
+    spec: backbones.BackboneSpec,
     device: str,
 ) -> Stage | None:
     """Create the arrays of a dump's features; None if they are complete.
@@ -148,7 +148,7 @@ def plan(
     folder.plan({"index": corpus["index"], "dump": dump})
     if folder.finished:
         return None
-    images = drawn_rows(workspace, dump, options.max_training_images)
+    images = sampled_rows(workspace, dump, options.max_training_images)
     crops, grid = crops_per_image(options), options.crop_size // spec.patch
     rows = len(images) * crops
     row_bytes = grid * grid * spec.channels * 2
@@ -186,7 +186,9 @@ def plan(
     shards = arrays.shard_count(len(images), shard_images)
     # Whole shard in memory, once more while Zarr encodes it; images before that, one of them also
     # as Pillow resizes it.
-    memory = 3 * shard_rows * row_bytes + models.memory(spec, max(crops, CPU_CROPS) * grid * grid)
+    memory = 3 * shard_rows * row_bytes + backbones.backbone_memory(
+        spec, max(crops, CPU_CROPS) * grid * grid
+    )
     memory += reading_memory(corpus["largest"]) + 4 * corpus["largest"]
     title = f"features {dump}"
     return Stage(folder, title, "crops", rows, shards, work, manifest, memory)

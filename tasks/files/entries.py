@@ -12,11 +12,11 @@ class Entry(NamedTuple):
     """An image of a listing.
 
     Attributes:
-        file: it lies in.
+        file: the file that it lies in.
         whole: its name with the file's ending.
         short: its name without.
-        page: of the file, from 0; None of a file that has one.
-        moment: clip and seconds of a frame; None of others.
+        page: its number in the file, from 0; None where the file has one page.
+        moment: clip and seconds of a frame of a video; None of others.
     """
 
     file: File
@@ -56,7 +56,7 @@ def _pages(root: Storage, file: File) -> int:
     if not tiff_pages.may_have_pages(file.path):
         return 1
     try:
-        with root.opened(file.path) as opened:
-            return tiff_pages.count(opened)
+        with root.opened(file.path) as tiff:
+            return tiff_pages.count(tiff)
     except OSError:
         return 1  # it is quarantined when it is read

@@ -9,28 +9,27 @@ PILLOW = (
     "JPEG", "PNG", "BMP", "DIB", "TIFF", "WEBP", "GIF", "PPM", "AVIF", "JPEG2000", "QOI",
     "TGA",  # last: it has no mark that tells it
 )  # fmt: skip
-"""Decoders that may see a user's bytes, whatever their name: EPS would start Ghostscript."""
+"""Decoders that may see a user's bytes, whatever the file's name: EPS would start Ghostscript."""
 ENDINGS = {
     ".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".mpo", ".png", ".apng", ".bmp", ".dib", ".tif",
     ".tiff", ".webp", ".gif", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".avif", ".jp2", ".j2k",
     ".j2c", ".jpc", ".jpf", ".jpx", ".tga", ".icb", ".vda", ".vst", ".qoi",
 }  # fmt: skip
-"""What is read with Pillow and rasterio alone."""
+"""Endings of images that Pillow and rasterio read without a plugin."""
 LOSSLESS = (".png", ".tif", ".tiff", ".bmp", ".gif", ".pgm", ".webp", ".ppm", ".tga")
 """Endings of files that can hold ids, the usual one first."""
-
-
 HEIC_BRANDS = {"heic", "heix", "hevc", "hevx", "heim", "heis", "mif1", "msf1"}
+"""Marks of HEIC behind `ftyp`."""
 
 
 class Plugin(NamedTuple):
     """A package that reads a further format.
 
     Attributes:
-        format: for people.
+        format: its name for people.
         module: of the package.
-        extra: of this package, which installs it.
-        decoder: its name among Pillow's.
+        extra: the extra of stego-flows that installs it.
+        decoder: its name among Pillow's decoders.
         endings: of its files.
     """
 
@@ -42,7 +41,7 @@ class Plugin(NamedTuple):
 
     @property
     def remedy(self) -> str:
-        """What a person types."""
+        """The command that installs it."""
         return f"pip install 'stego-flows[{self.extra}]'"
 
 
@@ -71,27 +70,26 @@ def plugin_of(ending: str) -> Plugin | None:
 
 def endings() -> list[str]:
     """All endings that are read here."""
-    more = (plugin.endings for plugin in PLUGINS if installed(plugin.module))
-    return sorted(ENDINGS.union(*more))
+    return sorted(ENDINGS.union(*(p.endings for p in PLUGINS if installed(p.module))))
 
 
 def decoders() -> tuple[str, ...]:
     """Pillow's names of the decoders that may see a user's bytes."""
-    return (*_plugged(), *PILLOW)
+    return (*_plugin_decoders(), *PILLOW)
 
 
 @lru_cache
-def _plugged() -> tuple[str, ...]:
-    found = [plugin for plugin in PLUGINS if installed(plugin.module)]
-    for plugin in found:
+def _plugin_decoders() -> tuple[str, ...]:
+    plugins = [plugin for plugin in PLUGINS if installed(plugin.module)]
+    for plugin in plugins:
         module = importlib.import_module(plugin.module)
         if plugin.module == "pillow_heif":
             module.register_heif_opener()
-    return tuple(plugin.decoder for plugin in found)
+    return tuple(plugin.decoder for plugin in plugins)
 
 
 def format_of(content: bytes) -> str | None:
-    """What the first bytes of a file say that it is: a format for people, or None."""
+    """The format, for people, that the first bytes of a file are of; None of an unknown one."""
     marks = {
         b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG", b"GIF8": "GIF", b"BM": "BMP", b"qoif": "QOI",
         b"II*\0": "TIFF", b"MM\0*": "TIFF", b"II+\0": "BigTIFF", b"MM\0+": "BigTIFF",
@@ -108,8 +106,8 @@ def format_of(content: bytes) -> str | None:
 
 def refusal(content: bytes) -> str:
     """Why bytes that no decoder knows cannot be read."""
-    found = format_of(content[:16])
-    plugin = next((each for each in PLUGINS if each.format == found), None)
+    name = format_of(content[:16])
+    plugin = next((plugin for plugin in PLUGINS if plugin.format == name), None)
     if plugin and not installed(plugin.module):
         return f"it is {plugin.format}, which {plugin.remedy} makes readable"
     return "not an image: no decoder knows these bytes"

@@ -1,5 +1,6 @@
-"""Names of images: ids that no place confuses, and when two names are one to somebody."""
+"""Names of images: ids that no disk confuses, and when a disk takes two names for one."""
 
+import itertools
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -10,23 +11,24 @@ from stego_core.errors import InputError
 from tasks.workspace import layout
 
 MASK_ENDINGS = (".png", ".jpg")
-"""What masks, maps of margins and overlays are called behind an id."""
+"""Endings of masks, maps of margins and overlays, behind an id."""
 NAME_BYTES = 255 - len(".png")
 """Longest last part of an id: a file's name is at most 255 bytes nearly everywhere."""
 PATH_BYTES = 700
 """Longest id: an object's key has at most 1,024 bytes, with the folders above it."""
 RESERVED = {layout.PLAN, layout.MANIFEST, layout.RECORDS, layout.CONFIDENCE_FILE}
-"""What else lies in a folder of masks: no folder of images may have such a name there."""
+"""Other names in a folder of masks: no folder of images may have such a name there."""
 MARK = "~"
+"""Stands before the digest of a marked name."""
 KEPT_BYTES = 100
-"""What is left of a name that gets a mark."""
+"""Bytes of a name that stay before its mark."""
 
 
 def folded(name: str) -> str:
-    """What is equal for names that some disk takes for one.
+    """A key that is equal for names that some disk takes for one.
 
-    That is, whatever the case of letters, the Unicode form (a Mac stores `ü` as two characters)
-    and spaces or dots at the end of a part.
+    It ignores the case of letters, the Unicode form (a Mac stores `ü` as two characters) and
+    spaces or dots at the end of a part.
     """
     if not name.isascii():
         name = unicodedata.normalize("NFD", unicodedata.normalize("NFD", name).casefold())
@@ -49,13 +51,18 @@ def stem(path: str) -> str:
     return str(PurePosixPath(path).with_suffix(""))
 
 
+def ending(path: str) -> str:
+    """The path's extension with its dot, in lower case; empty without one."""
+    return PurePosixPath(path).suffix.lower()
+
+
 def page_name(path: str, page: int) -> str:
-    """What a page of a file with several is called, from 0: a name in a folder of the file's."""
+    """The name of a page, from 0: it lies in a folder of the file's name."""
     return f"{path}/p{page + 1:04d}"
 
 
 def image_ids(wholes: Sequence[str], short: Sequence[str]) -> list[str]:
-    """An id for each image, no two of which any place takes for one.
+    """An id for each image, such that no disk takes two ids for the same name.
 
     It is the short name where that is unambiguous, else the whole; where a mask of that name
     would still meet another's, or a folder, or be too long, the name is cut and marked with a
@@ -65,33 +72,36 @@ def image_ids(wholes: Sequence[str], short: Sequence[str]) -> list[str]:
         wholes: names of the images with their endings.
         short: the same without.
     """
-    wanted = list(short)
+    ids = list(short)
     while True:
-        counts = Counter(map(folded, wanted))
-        longer = [
-            place
-            for place, name in enumerate(wanted)
-            if name != wholes[place] and counts[folded(name)] > 1
+        counts = Counter(map(folded, ids))
+        ambiguous = [
+            image
+            for image, name in enumerate(ids)
+            if name != wholes[image] and counts[folded(name)] > 1
         ]
-        if not longer:
+        if not ambiguous:
             break
-        for place in longer:
-            wanted[place] = wholes[place]
-    folders = {folder for name in wanted for folder in _folders(folded(name))}
-    awkward = [counts[folded(name)] > 1 or _clashes(name, folders) for name in wanted]
-    taken = {folded(name) for name, bad in zip(wanted, awkward, strict=True) if not bad}
-    for place, bad in enumerate(awkward):
-        if bad:
-            wanted[place] = _marked(wholes[place], taken, folders)
-            taken.add(folded(wanted[place]))
-    return wanted
+        for image in ambiguous:
+            ids[image] = wholes[image]
+    folders = {folder for name in ids for folder in _folders(folded(name))}
+    clashing = [
+        image
+        for image, name in enumerate(ids)
+        if counts[folded(name)] > 1 or _clashes(name, folders)
+    ]
+    taken = {folded(name) for name in ids} - {folded(ids[image]) for image in clashing}
+    for image in clashing:
+        ids[image] = _marked(wholes[image], taken, folders)
+        taken.add(folded(ids[image]))
+    return ids
 
 
 def require_distinct(ids: Iterable[str], paths: Iterable[str]) -> None:
     """Refuse a listing in which two masks would have one name; `image_ids` never makes such.
 
     Raises:
-        InputError: two ids are one to some place; names the images.
+        InputError: some disk takes two ids for one; names the images.
     """
     owners: dict[str, str] = {}
     for name, path in zip(ids, paths, strict=True):
@@ -126,10 +136,9 @@ def _marked(whole: str, taken: set[str], folders: set[str]) -> str:
     if first in RESERVED or len(folder.encode()) > PATH_BYTES - NAME_BYTES:
         folder = ""
     start = stem(last).encode()[:KEPT_BYTES].decode("utf-8", "ignore")
-    number = 0
-    while True:
+    for number in itertools.count():
         digest = blake2b(f"{number}/{whole}".encode(), digest_size=6).hexdigest()
         name = f"{folder}/{start}{MARK}{digest}".lstrip("/")
         if folded(name) not in taken and not _clashes(name, folders):
-            return name
-        number += 1
+            break
+    return name

@@ -1,11 +1,12 @@
-"""What of a place becomes no image, counted by kind with an example, and told in a line each."""
+"""Files that become no image: counted by kind with an example, and reported in a line each."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import PurePosixPath
 from typing import Any
 
 from tasks.files import formats, video_files
+from tasks.files.image_names import ending
 
 TOOL_FOLDERS = {
     "@eadir", "@tmp", "#recycle", "@recycle", "#snapshot", "@recently-snapshot", "__macosx",
@@ -14,7 +15,11 @@ TOOL_FOLDERS = {
 }  # fmt: skip
 """Folders of systems and tools, in lower case; those that begin with a dot are hidden anyway."""
 TOOL_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "picasa.ini", "zbthumbnail.info"}
-IMAGE, CLIP = "image", "video"
+"""Files of systems and tools, in lower case."""
+IMAGE = "image"
+"""The kind of a file that becomes an image."""
+CLIP = "video"
+"""The kind of a file whose frames become images."""
 TEXTS = {
     "tool folder": "in hidden or tool folders",
     "hidden": "hidden or of the system",
@@ -35,8 +40,8 @@ TEXTS = {
     "unlisted": "images that the COCO file does not list and that have no label",
     "boxes": "annotations without an area, as a box alone labels no pixel",
 }
-"""Behind the count of each kind, for people."""
-BARE = {
+"""The text behind the count of each kind; for kinds that SINGULAR lacks, "files" stands between."""
+SINGULAR = {
     "page": "further page of a TIFF",
     "frame": "further frame of an animation",
     "orphan label": "label that belongs to no image",
@@ -44,19 +49,20 @@ BARE = {
     "unlisted": "image that the COCO file does not list and that has no label",
     "boxes": "annotation without an area, as a box alone labels no pixel",
 }
-"""Kinds whose text says what is counted, with what it says of one; of the others it is files."""
-ENDINGS_TOLD = 6
+"""The text behind a count of one, for kinds whose text itself names what is counted."""
+LISTED_ENDINGS = 6
+"""Endings that a note lists."""
 
 
 @dataclass
 class LeftOut:
-    """What of one kind was left out.
+    """Files, pages or annotations of one kind that were left out.
 
     Attributes:
         kind: a key of TEXTS.
         count: how many.
         example: one of them.
-        note: what more there is to say.
+        note: a remark, put before the text's own advice.
     """
 
     kind: str
@@ -66,13 +72,13 @@ class LeftOut:
 
     def sentence(self) -> str:
         """A line for people."""
-        what, _, advice = TEXTS[self.kind].partition("; ")
-        if self.kind in BARE:
-            what = BARE[self.kind] if self.count == 1 else what
-        else:
-            what = f"{'file' if self.count == 1 else 'files'} {what}"
-        more = "".join(f"; {text}" for text in (self.note, advice) if text)
-        return f"left out: {self.count:,} {what} (for example {self.example}){more}"
+        text, _, advice = TEXTS[self.kind].partition("; ")
+        if self.kind not in SINGULAR:
+            text = f"{'file' if self.count == 1 else 'files'} {text}"
+        elif self.count == 1:
+            text = SINGULAR[self.kind]
+        remarks = "".join(f"; {remark}" for remark in (self.note, advice) if remark)
+        return f"left out: {self.count:,} {text} (for example {self.example}){remarks}"
 
 
 @dataclass
@@ -88,11 +94,11 @@ class LeftOutCounts:
     remarks: list[str] = field(default_factory=list)
 
     def add(self, kind: str, names: Sequence[str], note: str = "") -> None:
-        """Count names of one kind."""
-        self.count(kind, len(names), names[0] if names else "", note)
+        """Count names of one kind; the first is the example."""
+        self.add_count(kind, len(names), names[0] if names else "", note)
 
-    def count(self, kind: str, count: int, example: str, note: str = "") -> None:
-        """Count what has one example."""
+    def add_count(self, kind: str, count: int, example: str, note: str = "") -> None:
+        """Count so many of one kind."""
         if count and kind in self.kinds:
             self.kinds[kind].count += count
         elif count:
@@ -100,41 +106,39 @@ class LeftOutCounts:
 
     def lines(self) -> list[str]:
         """A line for each kind, and the remarks."""
-        return [each.sentence() for each in self.kinds.values()] + self.remarks
+        return [left_out.sentence() for left_out in self.kinds.values()] + self.remarks
 
     def document(self) -> dict[str, Any]:
         """For JSON."""
-        return {
-            "left_out": [asdict(each) for each in self.kinds.values()],
-            "remarks": list(self.remarks),
-        }
+        left_out = [asdict(left_out) for left_out in self.kinds.values()]
+        return {"left_out": left_out, "remarks": list(self.remarks)}
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> "LeftOutCounts":
-        """From its document, or from the manifest of a dump; nothing of one from before."""
-        kinds = (LeftOut(**each) for each in document.get("left_out", []))
-        return cls({each.kind: each for each in kinds}, list(document.get("remarks", [])))
+        """From its document or a dump's manifest; empty for one of an earlier version."""
+        left_out = (LeftOut(**fields) for fields in document.get("left_out", []))
+        return cls({each.kind: each for each in left_out}, list(document.get("remarks", [])))
 
 
 def kind_of(path: str) -> str:
     """What a file is by its name: IMAGE, CLIP, or a kind of what is left out."""
     *folders, name = path.split("/")
-    ending = PurePosixPath(name).suffix.lower()
+    extension = ending(name)
     if any(part.startswith(".") or part.lower() in TOOL_FOLDERS for part in folders):
         return "tool folder"
     if name.startswith(".") or name.lower() in TOOL_FILES:
         return "hidden"
-    if formats.is_read(ending):
+    if formats.is_read(extension):
         return IMAGE
-    if ending in video_files.EXTENSIONS:
+    if extension in video_files.EXTENSIONS:
         return CLIP
-    if plugin := formats.plugin_of(ending):
+    if plugin := formats.plugin_of(extension):
         return plugin.format
-    return "other ending" if ending else "no ending"
+    return "other ending" if extension else "no ending"
 
 
-def sorted_out(paths: Iterable[str]) -> dict[str, list[str]]:
-    """Names by what they are, in their order."""
+def by_kind(paths: Iterable[str]) -> dict[str, list[str]]:
+    """Files by their kind, in their order."""
     kinds: dict[str, list[str]] = {}
     for path in paths:
         kinds.setdefault(kind_of(path), []).append(path)
@@ -151,13 +155,9 @@ def is_clip(path: str) -> bool:
     return kind_of(path) == CLIP
 
 
-def endings_note(paths: Sequence[str]) -> str:
+def endings_note(paths: Iterable[str]) -> str:
     """How many files have which ending, the most frequent first."""
-    counts: dict[str, int] = {}
-    for path in paths:
-        ending = PurePosixPath(path).suffix.lower()
-        counts[ending] = counts.get(ending, 0) + 1
-    ordered = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
-    told = ", ".join(f"{ending} {count:,}" for ending, count in ordered[:ENDINGS_TOLD])
-    more = f" and {len(ordered) - ENDINGS_TOLD} more endings" if len(ordered) > ENDINGS_TOLD else ""
-    return f"{told}{more}"
+    counts = sorted(Counter(map(ending, paths)).items(), key=lambda item: (-item[1], item[0]))
+    note = ", ".join(f"{extension} {count:,}" for extension, count in counts[:LISTED_ENDINGS])
+    more = len(counts) - LISTED_ENDINGS
+    return f"{note} and {more} more endings" if more > 0 else note

@@ -1,22 +1,29 @@
 """Pages of TIFF files: where they begin, and a file of one page only."""
 
 import io
-from pathlib import PurePosixPath
 from typing import Any, BinaryIO, Literal, NamedTuple, TypeAlias
 
 from PIL import Image
 
 from tasks.files import formats
+from tasks.files.image_names import ending
 
 ENDINGS = {".tif", ".tiff"}
+"""Endings of files that may have several pages."""
 ANIMATED = {".gif", ".png", ".apng", ".webp", ".avif"}
-SUBFILE, OLD_SUBFILE = 254, 255
-"""Tags that say what a directory is: a page, a smaller picture of one, or a mask of one."""
-REDUCED, MASK = 1, 4
+"""Endings of files that may be animations."""
+SUBFILE = 254
+"""Tag of a directory's kind: a page, a reduced picture of one, or a mask of one."""
+OLD_SUBFILE = 255
+"""The same in older files."""
+NO_PAGE = 1 | 4
+"""Bits of SUBFILE that a reduced picture or a mask has."""
+OLD_REDUCED = 2
+"""Value of OLD_SUBFILE of a reduced picture."""
 FARTHEST = 2**62
-"""No file has such an offset, and none can be sought."""
-MOST = 100_000
-"""Directories, at most: a damaged chain may be a circle."""
+"""No file has such an offset."""
+MOST_DIRECTORIES = 100_000
+"""A damaged chain of directories may be a circle."""
 
 Order: TypeAlias = Literal["little", "big"]
 
@@ -27,7 +34,7 @@ class Directory(NamedTuple):
     Attributes:
         offset: where it begins.
         link: where the offset of the next one stands.
-        page: whether it is a page; else it belongs to the one before it.
+        page: whether it is a page; else it belongs to the page before it.
     """
 
     offset: int
@@ -36,7 +43,7 @@ class Directory(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """How a TIFF counts.
+    """Sizes of a TIFF's numbers: BigTIFF has larger ones.
 
     Attributes:
         order: of its bytes.
@@ -55,36 +62,32 @@ class Layout(NamedTuple):
 
 def may_have_pages(path: str) -> bool:
     """Whether the file's ending is a TIFF's."""
-    return PurePosixPath(path).suffix.lower() in ENDINGS
+    return ending(path) in ENDINGS
 
 
-def count(file: BinaryIO) -> int:
-    """Pages of an open TIFF, at least 1; smaller pictures and masks of a page are none."""
-    return max(sum(each.page for each in _directories(file)), 1)
-
-
-def counted(content: bytes) -> int:
-    """The same of a file's bytes; 1 of what is no TIFF."""
-    return count(io.BytesIO(content))
+def count(tiff: BinaryIO | bytes) -> int:
+    """Pages of a TIFF, at least 1; reduced pictures and masks of a page are none."""
+    file = io.BytesIO(tiff) if isinstance(tiff, bytes) else tiff
+    return max(sum(directory.page for directory in _directories(file)), 1)
 
 
 def frames(path: str, content: bytes) -> int:
-    """Frames of an animation, 1 of everything else; of a broken file what can be told."""
-    if PurePosixPath(path).suffix.lower() not in ANIMATED:
+    """Frames of an animation, 1 of everything else and of a damaged file."""
+    if ending(path) not in ANIMATED:
         return 1
     if content[:4] == b"\x89PNG" and b"acTL" not in content[:4096]:
         return 1
     try:
         with Image.open(io.BytesIO(content), formats=formats.decoders()) as image:
             return int(getattr(image, "n_frames", 1))
-    except Exception:  # the decoder of the pixels tells what is wrong
+    except Exception:  # the decoder of the pixels says what is wrong
         return 1
 
 
-def further(path: str, content: bytes) -> dict[str, Any]:
-    """How many pages or frames of a file are not its first, by kind, with the file's name."""
+def unused_pages(path: str, content: bytes) -> dict[str, Any]:
+    """How many pages or frames a file has beyond the first, by kind, with the file's name."""
     if may_have_pages(path):
-        kind, total = "page", counted(content)
+        kind, total = "page", count(content)
     else:
         kind, total = "frame", frames(path, content)
     return {kind: {"count": total - 1, "example": path}} if total > 1 else {}
@@ -99,18 +102,18 @@ def page_file(content: bytes, page: int) -> bytes:
         IndexError: there is no such page.
     """
     layout = _layout(content[:16])
-    found = _directories(io.BytesIO(content))
-    starts = [place for place, each in enumerate(found) if each.page]
+    directories = _directories(io.BytesIO(content))
+    starts = [number for number, directory in enumerate(directories) if directory.page]
     if layout is None or not starts:
         if page:
             raise IndexError(page)
         return content
     start = starts[page]
-    end = starts[page + 1] if page + 1 < len(starts) else len(found)
-    changed = bytearray(content)
-    for place, value in ((layout.first, found[start].offset), (found[end - 1].link, 0)):
-        changed[place : place + layout.wide] = value.to_bytes(layout.wide, layout.order)
-    return bytes(changed)
+    end = starts[page + 1] if page + 1 < len(starts) else len(directories)
+    file = bytearray(content)
+    for at, offset in ((layout.first, directories[start].offset), (directories[end - 1].link, 0)):
+        file[at : at + layout.wide] = offset.to_bytes(layout.wide, layout.order)
+    return bytes(file)
 
 
 def _layout(head: bytes) -> Layout | None:
@@ -124,23 +127,21 @@ def _layout(head: bytes) -> Layout | None:
 
 
 def _directories(file: BinaryIO) -> list[Directory]:
-    """The chain of directories; what of it can be read."""
+    """The chain of directories, as far as it can be read."""
     layout = _layout(file.read(16))
     if layout is None:
         return []
-    found: list[Directory] = []
-    seen: set[int] = set()
+    directories: dict[int, Directory] = {}
     offset = _number(file, layout.first, layout.wide, layout.order)
-    while offset and offset not in seen and len(found) < MOST:
-        seen.add(offset)
+    while offset and offset not in directories and len(directories) < MOST_DIRECTORIES:
         entries = _number(file, offset, layout.counter, layout.order)
         body = file.read(entries * layout.entry) if 0 < entries <= 4096 else b""
         if len(body) != entries * layout.entry or not body:
             break
         link = offset + layout.counter + entries * layout.entry
-        found.append(Directory(offset, link, _is_page(body, layout)))
+        directories[offset] = Directory(offset, link, _is_page(body, layout))
         offset = _number(file, link, layout.wide, layout.order)
-    return found
+    return list(directories.values())
 
 
 def _is_page(body: bytes, layout: Layout) -> bool:
@@ -152,7 +153,7 @@ def _is_page(body: bytes, layout: Layout) -> bool:
             size = 2 if int.from_bytes(entry[2:4], order) == 3 else 4
             at = 4 + layout.wide
             value = int.from_bytes(entry[at : at + size], order)
-            return not value & (REDUCED | MASK) if tag == SUBFILE else value != 2
+            return not value & NO_PAGE if tag == SUBFILE else value != OLD_REDUCED
     return True
 
 

@@ -1,55 +1,50 @@
-"""What is known of a dump's videos: which files are clips, their list, and whether they changed."""
+"""A dump's videos: which files are clips, the tables of clips and frames, and changed clips."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-from tasks.files.image_names import folded
+from tasks.files.image_names import folded, stem
 from tasks.storage.storage import File, Storage
 from tasks.workspace import keys, layout, tables
-from tasks.workspace.ledger import Folder
 from tasks.workspace.workspace import Workspace
 
 EXTENSIONS = {
     ".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".vob",
     ".ts", ".mts", ".m2ts", ".wmv", ".asf", ".flv", ".ogv", ".mxf", ".dv",
 }  # fmt: skip
-STAGE = layout.FRAMES
-"""Where frames lie, by dump."""
-IMAGES, CLIPS, FRAMES = layout.IMAGES, layout.CLIPS_FILE, layout.FRAMES_FILE
 CLIP_COLUMNS = {
     "path": "string",
-    "folder": "string",
+    "folder": "string",  # of its frames
     "bytes": "int64",
-    "version": "string",
-    "fingerprint": "string",
-    "pixels": "int64",
-    "seconds": "double",
+    "version": "string",  # the store's mark of its content
+    "fingerprint": "string",  # our own mark of its content
+    "pixels": "int64",  # of a frame
+    "seconds": "double",  # its length, as it states it
     "exact": "bool",
-    "reason": "string",
+    "reason": "string",  # why it cannot be used
 }
-"""Of each clip: its file, the folder of its frames, the store's mark and our own of its content,
-the pixels of a frame, the length that it states, and why it cannot be used."""
+"""Columns of the table of clips."""
 FRAME_COLUMNS = {
-    "path": "string",
+    "path": "string",  # its file below layout.IMAGES
     "clip": "string",
-    "seconds": "double",
-    "pts": "int64",
+    "seconds": "double",  # when the clip displays it first
+    "pts": "int64",  # its timestamp, in the clip's own units
     "bytes": "int64",
 }
-"""Of each frame: its file below IMAGES, the clip, the moment of the clip at which it is first on
-display, and its timestamp in the clip's own units."""
-PIECE = 2**20
+"""Columns of the table of frames."""
+FINGERPRINT_BYTES = 2**20
 """Bytes at the beginning, in the middle and at the end of a clip that make its fingerprint."""
 
 
-def found(source: Storage) -> tuple[Storage, list[File]]:
-    """Every file below a place, and the folder that their paths are relative to.
+def root_and_files(source: Storage) -> tuple[Storage, list[File]]:
+    """The folder that paths are relative to, and every file below it.
 
-    A place that is one file lies in its own folder, and is the only one there.
+    A source that is one file lies in its own folder, and is the only one there.
 
     Raises:
-        InputError: the place does not exist or cannot be listed.
+        InputError: the source does not exist or cannot be listed.
     """
     files = source.files()
     if [file.path for file in files] != ["."]:
@@ -58,7 +53,7 @@ def found(source: Storage) -> tuple[Storage, list[File]]:
     return Storage(folder or "/"), [files[0]._replace(path=name)]
 
 
-def folders(clips: Sequence[str], others: Iterable[str]) -> list[str]:
+def frame_folders(clips: Sequence[str], images: Sequence[str]) -> list[str]:
     """The folder of each clip's frames: its path without the extension.
 
     The extension stays where another clip, an image or a folder would have the same path without
@@ -66,54 +61,40 @@ def folders(clips: Sequence[str], others: Iterable[str]) -> list[str]:
 
     Args:
         clips: relative paths.
-        others: relative paths of the images beside them.
+        images: relative paths of the images beside them.
     """
-    stems = [str(PurePosixPath(path).with_suffix("")) for path in clips]
-    taken: dict[str, int] = {}
-    for stem in stems:
-        taken[folded(stem)] = taken.get(folded(stem), 0) + 1
-    others = list(others)
-    beside = {folded(str(PurePosixPath(path).with_suffix(""))) for path in others}
-    for path in (*clips, *others):
-        beside |= {folded(str(parent)) for parent in PurePosixPath(path).parents}
-    distinct = []
-    for path, stem in zip(clips, stems, strict=True):
-        name = stem if taken[folded(stem)] == 1 and folded(stem) not in beside else path
-        while folded(name) in beside:  # an object store may have a folder of a file's name
+    counts = Counter(folded(stem(path)) for path in clips)
+    taken = {folded(stem(path)) for path in images}
+    for path in (*clips, *images):
+        taken |= {folded(str(parent)) for parent in PurePosixPath(path).parents}
+    names = []
+    for path in clips:
+        key = folded(stem(path))
+        name = stem(path) if counts[key] == 1 and key not in taken else path
+        while folded(name) in taken:  # an object store may have a folder of a file's name
             name += "~"
-        beside.add(folded(name))
-        distinct.append(name)
-    return distinct
+        taken.add(folded(name))
+        names.append(name)
+    return names
 
 
-def folder_of(workspace: Workspace, dump: str) -> Folder:
-    """Where a dump's frames lie."""
-    return workspace.folder(STAGE, dump)
-
-
-def frame_path(dump: str, path: str) -> str:
-    """A frame's file inside the workspace, from its path in the index."""
-    return f"{STAGE}/{dump}/{IMAGES}/{path}"
-
-
-def listed(workspace: Workspace, dump: str) -> dict[str, list[Any]] | None:
+def clip_columns(workspace: Workspace, dump: str) -> dict[str, list[Any]] | None:
     """Columns of the dump's clips; None where it has none."""
-    return _table(workspace, dump, CLIPS)
+    return _columns(workspace, dump, layout.CLIPS_FILE)
 
 
-def frames(workspace: Workspace, dump: str) -> dict[str, list[Any]] | None:
+def frame_columns(workspace: Workspace, dump: str) -> dict[str, list[Any]] | None:
     """Columns of the dump's frames, once all of them are there; None where it has no clips."""
-    return _table(workspace, dump, FRAMES) if folder_of(workspace, dump).finished else None
+    finished = workspace.folder(layout.FRAMES, dump).finished
+    return _columns(workspace, dump, layout.FRAMES_FILE) if finished else None
 
 
-def _table(workspace: Workspace, dump: str, name: str) -> dict[str, list[Any]] | None:
-    folder = folder_of(workspace, dump)
+def _columns(workspace: Workspace, dump: str, file: str) -> dict[str, list[Any]] | None:
+    path = f"{layout.FRAMES}/{dump}/{file}"
     try:
-        table = tables.read_table(folder.storage, f"{folder.path}/{name}")
+        return dict(tables.read_table(workspace.storage, path).to_pydict())
     except FileNotFoundError:
         return None
-    columns: dict[str, list[Any]] = table.to_pydict()
-    return columns
 
 
 def fingerprint(storage: Storage, file: File) -> str:
@@ -122,37 +103,39 @@ def fingerprint(storage: Storage, file: File) -> str:
     Raises:
         FileNotFoundError: it is gone.
     """
-    starts = sorted({0, max(file.bytes - PIECE, 0) // 2, max(file.bytes - PIECE, 0)})
-    pieces = []
-    with storage.opened(file.path) as opened:
-        for start in starts:
-            opened.seek(start)
-            pieces.append(keys.digest(opened.read(PIECE)))
-    return keys.digest(keys.canonical([file.bytes, pieces]))
+    last = max(file.bytes - FINGERPRINT_BYTES, 0)
+    digests = []
+    with storage.opened(file.path) as clip:
+        for start in sorted({0, last // 2, last}):
+            clip.seek(start)
+            digests.append(keys.digest(clip.read(FINGERPRINT_BYTES)))
+    return keys.digest(keys.canonical([file.bytes, digests]))
 
 
-def changed(
-    workspace: Workspace, dump: str, source: Storage, present: Mapping[str, File]
+def changed_clips(
+    workspace: Workspace, dump: str, source: Storage, files: Mapping[str, File]
 ) -> list[str]:
-    """Clips of a dump whose files are others by now, under the same names.
+    """Clips of a dump whose files have other content now, under the same names.
 
     Args:
         workspace: holds the dump.
         dump: whose clips.
         source: the folder that they lie in.
-        present: files that are there now, by their path in it.
+        files: the files that are there now, by their path in it.
     """
-    clips = listed(workspace, dump) or {name: [] for name in CLIP_COLUMNS}
-    others = []
-    for path, version, known in zip(
-        clips["path"], clips["version"], clips["fingerprint"], strict=True
-    ):
-        file = present.get(path)
-        if file is None or file.version == version or known is None:
-            continue
-        try:
-            if fingerprint(source, file) != known:
-                others.append(path)
-        except FileNotFoundError:
-            continue  # finished work stands without it
-    return others
+    clips = clip_columns(workspace, dump) or {name: [] for name in CLIP_COLUMNS}
+    rows = zip(clips["path"], clips["version"], clips["fingerprint"], strict=True)
+    return [
+        path
+        for path, version, indexed in rows
+        if path in files and files[path].version != version and indexed is not None
+        if _differs(source, files[path], indexed)
+    ]
+
+
+def _differs(source: Storage, file: File, indexed: str) -> bool:
+    """Whether a clip's fingerprint is another now; finished work stands without a clip."""
+    try:
+        return fingerprint(source, file) != indexed
+    except FileNotFoundError:
+        return False

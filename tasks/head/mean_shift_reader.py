@@ -20,13 +20,13 @@ class ShiftedImages:
         self.lock = Lock()
         self.weights: NDArray[np.float32] | None = None
         self.fresh = np.empty(0, np.bool_)  # rows not yet shifted
-        if cache.held is not None:
-            self.weights = np.zeros(cache.held.shape[:3], np.float32)
-            self.fresh = np.ones(len(cache.held), np.bool_)
+        if cache.patches is not None:
+            self.weights = np.zeros(cache.patches.shape[:3], np.float32)
+            self.fresh = np.ones(len(cache.patches), np.bool_)
 
     def __call__(self, rows: NDArray[np.int64]) -> Images:
         """Patches and weights of global rows."""
-        held, weights = self.cache.held, self.weights
+        held, weights = self.cache.patches, self.weights
         if held is None or weights is None:
             return shifted(self.cache(rows))
         with self.lock:  # rows of batches that are drawn at the same time may be the same

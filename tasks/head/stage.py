@@ -17,7 +17,6 @@ from tasks.engine import checkpoints, machine
 from tasks.engine.stage import Stage, Stopwatch
 from tasks.engine.steps import Step
 from tasks.engine.training_loop import TrainingLoop
-from tasks.features.models import HEAD_FILE
 from tasks.features.rows import FeatureRows, PatchCache
 from tasks.head.mean_shift_reader import ShiftedImages
 from tasks.options import ComputeOptions, HeadOptions
@@ -74,7 +73,7 @@ class HeadWork:
             loop.run(state.step, make_batch, train, lambda: tensors_of(state, curve), remark)
         checkpoints.write_rows(self.folder, CURVE_FILE, curve)
         weights = {name: value.cpu().numpy() for name, value in state.average.state_dict().items()}
-        path = f"{self.folder.path}/{HEAD_FILE}"
+        path = f"{self.folder.path}/{layout.HEAD_FILE}"
         content = tables.write_tensors(self.folder.storage, path, weights)
         outcome = {
             "digest": keys.digest(content),

@@ -13,18 +13,24 @@ from tasks.files import formats
 from tasks.images.photos import TIFFS, tiff_tags
 
 GIB = 2**30
-PICTURE_BYTES, CLEAR_BYTES, DEEP_BYTES = 18, 32, 40
-"""Bytes a pixel that decoding takes: of eight bits a channel, of those with transparency, and of
-more bits; measured at 10 to 14, 20 and 24 to 29, what is counted of the numbers left out."""
-HELD_BYTES = 3
+PICTURE_BYTES = 18
+"""Bytes a pixel that decoding takes, of eight bits a channel; measured at 10 to 14."""
+TRANSPARENT_BYTES = 32
+"""The same of pictures with transparency; measured at 20."""
+DEEP_BYTES = 40
+"""The same of more bits a channel; measured at 24 to 29, without the counts of the numbers."""
+DECODED_BYTES = 3
 """Bytes a pixel of a decoded image."""
 DEEP_MODES = ("I", "F")
-WIDTH, HEIGHT = 256, 257
-"""Tags of a TIFF."""
+"""Beginnings of Pillow's names for modes of more than eight bits."""
+WIDTH = 256
+"""Tag of a TIFF's width."""
+HEIGHT = 257
+"""Tag of a TIFF's height."""
 
 
 class Header(NamedTuple):
-    """What the first bytes of a file tell; its pixels are not touched."""
+    """The facts in the first bytes of a file; its pixels are not touched."""
 
     width: int
     height: int
@@ -41,19 +47,19 @@ class Header(NamedTuple):
         """Bytes that are held at once while it is decoded, the file itself left out."""
         if self.mode.startswith(DEEP_MODES):
             return self.pixels * DEEP_BYTES
-        return self.pixels * (CLEAR_BYTES if self.transparent else PICTURE_BYTES)
+        return self.pixels * (TRANSPARENT_BYTES if self.transparent else PICTURE_BYTES)
 
 
 def header(content: bytes) -> Header | None:
-    """The header of an image file; None where there is none, which its decoder will tell."""
+    """The header of an image file; None without one, its decoder then says what is wrong."""
     try:
         with Image.open(io.BytesIO(content), formats=formats.decoders()) as image:
             return Header(*image.size, image.mode, image.has_transparency_data)
     except Exception:  # damaged files make decoders fail in ways of their own
-        return _raster(content)
+        return _tiff_header(content)
 
 
-def _raster(content: bytes) -> Header | None:
+def _tiff_header(content: bytes) -> Header | None:
     """The header of a TIFF that Pillow does not know; GDAL reads it in blocks."""
     tags = tiff_tags(content) if content[:4] in TIFFS else {}
     sides = [tags.get(WIDTH), tags.get(HEIGHT)]
@@ -63,18 +69,15 @@ def _raster(content: bytes) -> Header | None:
 
 
 def reading_memory(pixels: int) -> int:
-    """Bytes that are held at once where images of so many pixels are read one after another.
-
-    One is at hand, the next one is being decoded meanwhile.
-    """
-    return pixels * (HELD_BYTES + PICTURE_BYTES)
+    """Bytes that reading images of `pixels` pixels takes: one is decoded ahead of its use."""
+    return pixels * (DECODED_BYTES + PICTURE_BYTES)
 
 
-class Room:
-    """Bytes that the threads of a shard share: who needs some waits until they are free."""
+class MemoryBudget:
+    """Bytes that the threads of a shard share: a thread waits until enough are free for it."""
 
     def __init__(self, size: int) -> None:
-        """Room of so many bytes."""
+        """A budget of `size` bytes."""
         self.size, self.free = size, size
         self.changed = threading.Condition()
 
@@ -93,20 +96,21 @@ class Room:
 
     @contextmanager
     def for_decoding(self, path: str, content: bytes, max_pixels: int) -> Iterator[None]:
-        """Room to decode a file until the end of the block.
+        """Take the bytes for decoding a file until the end of the block.
 
         Raises:
-            CapacityError: there is less in all; says both numbers and what to do.
+            CapacityError: the whole budget is smaller; says both numbers and what to do.
         """
-        found = header(content)
-        known = found is not None and found.pixels <= max_pixels  # else nothing will be decoded
-        needed = found.decoding if found and known else 0
-        if found and needed > self.size:
+        image = header(content)
+        if image is None or image.pixels > max_pixels:  # then nothing will be decoded
+            yield
+            return
+        if image.decoding > self.size:
             raise CapacityError(
-                f"{path}: decoding its {found.width}×{found.height} pixels takes about "
-                f"{needed / GIB:.1f} GiB, and a worker has {max(self.size, 0) / GIB:.1f} GiB left "
-                "for it; raise --memory-limit, use fewer --workers, or let such images be "
-                f"quarantined with --max-pixels {found.pixels - 1}"
+                f"{path}: decoding its {image.width}×{image.height} pixels takes about "
+                f"{image.decoding / GIB:.1f} GiB, and a worker has {max(self.size, 0) / GIB:.1f} "
+                "GiB left for it; raise --memory-limit, use fewer --workers, or let such images be "
+                f"quarantined with --max-pixels {image.pixels - 1}"
             )
-        with self.taken(needed):
+        with self.taken(image.decoding):
             yield

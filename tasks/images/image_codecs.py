@@ -16,9 +16,13 @@ from tasks.files import formats
 FULL_SCALE = {"I;16": 65535, "I;16B": 65535, "I;16L": 65535, "I": 65535}
 """Largest value of the modes that hold more than 8 bits a channel."""
 PACKED = {"L;2": 85, "L;4": 17}
-"""What Pillow multiplies grey values of 2 and 4 bits by; labels are ids and want them back."""
+"""Pillow's factor of grey values of 2 and 4 bits, which is undone where they are ids."""
 OVERLAY_QUALITY = 88
+"""JPEG quality of overlays."""
+PHOTO_QUALITY = 95
+"""JPEG quality of pictures that look like their originals."""
 ORIENTATION_TAG = 0x0112
+"""EXIF's tag of the orientation."""
 TURNED_BACK = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -28,18 +32,13 @@ TURNED_BACK = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_270,
 }
-"""What undoes the display of each EXIF orientation."""
-UPRIGHT = {
-    **TURNED_BACK,
-    6: Image.Transpose.ROTATE_270,
-    8: Image.Transpose.ROTATE_90,
-}
-"""What displays it; all others undo themselves."""
+"""The transposition from the display to the file, by EXIF orientation."""
+UPRIGHT = TURNED_BACK | {6: Image.Transpose.ROTATE_270, 8: Image.Transpose.ROTATE_90}
+"""The transposition from the file to the display; all others undo themselves."""
 ON_SIDE = {5, 6, 7, 8}
 """Orientations of pictures that are stored lying on a side."""
-PHOTO_QUALITY = 95
 
-logging.getLogger("PIL").setLevel(logging.CRITICAL)  # what it says it also raises, or GDAL reads
+logging.getLogger("PIL").setLevel(logging.CRITICAL)  # it also raises, or GDAL reads the file
 Image.MAX_IMAGE_PIXELS = None  # `max_pixels` decides, with a message of its own
 
 
@@ -54,8 +53,8 @@ class EncodedImage(NamedTuple):
     """How a file stores an image.
 
     Attributes:
-        format: in Pillow's words, such as JPEG.
-        orientation: of EXIF, 1 to 8; 1 where it is displayed as it is stored.
+        format: Pillow's name of it, such as JPEG.
+        orientation: EXIF's, 1 to 8; 1 where it is displayed as it is stored.
     """
 
     format: str
@@ -75,18 +74,16 @@ def stored(content: bytes, max_pixels: int) -> EncodedImage:
 
 def turned_back(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
     """Pixels (H, W) uint8 as displayed, in the order of a file of this EXIF orientation."""
-    method = TURNED_BACK.get(orientation)
-    if method is None:
-        return pixels
-    return np.asarray(Image.fromarray(pixels).transpose(method))
+    return _transposed(pixels, TURNED_BACK.get(orientation))
 
 
 def upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
     """Pixels (H, W) or (H, W, 3) of a file of this EXIF orientation, as displayed."""
-    method = UPRIGHT.get(orientation)
-    if method is None:
-        return pixels
-    return np.asarray(Image.fromarray(pixels).transpose(method))
+    return _transposed(pixels, UPRIGHT.get(orientation))
+
+
+def _transposed(pixels: NDArray[Any], method: Image.Transpose | None) -> NDArray[Any]:
+    return pixels if method is None else np.asarray(Image.fromarray(pixels).transpose(method))
 
 
 def decode(content: bytes, max_pixels: int, upright: bool = True) -> NDArray[np.uint8]:
@@ -107,12 +104,18 @@ def decode(content: bytes, max_pixels: int, upright: bool = True) -> NDArray[np.
 
 def shrunk(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     """Pixels (H, W, 3) uint8 with a short side of at most `side`, by area; smaller ones as is."""
-    height, width = pixels.shape[:2]
-    if min(height, width) <= side:
+    height, width = shrunk_size(pixels.shape[0], pixels.shape[1], side)
+    if (height, width) == pixels.shape[:2]:
         return pixels
+    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BOX))
+
+
+def shrunk_size(height: int, width: int, side: int) -> Size:
+    """The size that `shrunk` gives."""
+    if min(height, width) <= side:
+        return Size(height, width)
     scale = side / min(height, width)
-    size = max(round(width * scale), side), max(round(height * scale), side)
-    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BOX))
+    return Size(max(round(height * scale), side), max(round(width * scale), side))
 
 
 def decode_labels(content: bytes, max_pixels: int) -> NDArray[np.int32]:
@@ -134,7 +137,7 @@ def decode_labels(content: bytes, max_pixels: int) -> NDArray[np.int32]:
 
 
 def raw_mode(image: Image.Image) -> str:
-    """How the file stores its pixels, in Pillow's words; empty where it does not say."""
+    """Pillow's name of how the file stores its pixels; empty where it does not say."""
     tiles = getattr(image, "tile", None) or []
     arguments = tiles[0].args if tiles else ""
     return arguments if isinstance(arguments, str) else ""
@@ -142,7 +145,7 @@ def raw_mode(image: Image.Image) -> str:
 
 @contextmanager
 def opened(content: bytes, max_pixels: int) -> Iterator[Image.Image]:
-    """The image of these bytes, with every way to be broken told in one sentence."""
+    """The image of these bytes; any damage becomes an ImageError of one sentence."""
     if not content:
         raise ImageError("the file is empty (0 bytes)")
     try:
@@ -184,9 +187,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "LAB":
         return _from_lab(image)
     if image.has_transparency_data:
-        shown = image.convert("RGBA")
-        white = Image.new("RGBA", shown.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, shown).convert("RGB")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
@@ -194,9 +196,9 @@ def _from_lab(image: Image.Image) -> Image.Image:
     """CIE L*a*b* as sRGB; Pillow's `convert` does not know how."""
     profiles = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
     transform = ImageCms.buildTransform(*profiles, "LAB", "RGB")
-    shown = ImageCms.applyTransform(image, transform)
-    assert shown is not None  # only a transform in place returns none
-    return shown
+    rgb = ImageCms.applyTransform(image, transform)
+    assert rgb is not None  # only a transform in place returns none
+    return rgb
 
 
 def encode_mask(classes: NDArray[np.uint8], colours: NDArray[np.uint8]) -> bytes:
@@ -247,7 +249,7 @@ def encode_photo(pixels: NDArray[np.uint8]) -> bytes:
 
 
 def through_jpeg(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """What is left of RGB pixels (H, W, 3) uint8 in a JPEG file of Pillow's own quality, 75."""
+    """RGB pixels (H, W, 3) uint8 after a JPEG file of Pillow's default quality, 75."""
     with Image.open(io.BytesIO(_encoded(Image.fromarray(pixels), "JPEG"))) as image:
         return np.asarray(image)
 

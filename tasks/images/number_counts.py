@@ -1,9 +1,11 @@
-"""What the numbers of a dump's files are, form by form: counts that add up in any order."""
+"""How often each number of a dump's files occurs, form by form: counts that add up in any order."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, NamedTuple
+from functools import reduce
+from operator import add
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,27 +16,29 @@ from stego_core.images.value_counts import Counts, on_levels, summed
 from tasks.images import rendering
 
 SAMPLE_PIXELS = 2**20
-"""Pixels of an ordinary picture that are looked at, about."""
+"""Pixels of an ordinary picture that are counted, about."""
 ALPHA_STEPS = 65535
-"""Transparency is counted in so many steps, whatever its type."""
+"""Transparency is counted in this many steps, whatever its type."""
+BandCounts = tuple[Counts, ...]
+"""Counts of each band shown."""
 
 
 @dataclass(frozen=True)
-class Tally:
-    """Files of one form; adding is associative and commutative.
+class NumberCounts:
+    """Counts of the numbers of files of one form; adding is associative and commutative.
 
     Attributes:
-        form: of their numbers.
+        form: of the numbers.
         files: how many.
         pixels: of all of them.
         blank: pixels without data, transparency left out of account.
-        blank_files: files with some.
+        blank_files: files with blank pixels.
         clear: other pixels that are transparent, if that band is transparency.
-        clear_files: files with pixels that are either.
+        clear_files: files with blank or clear pixels.
         stated: least and greatest value that the files state; None unless all do.
         one_unit: whether the bands of all have one unit.
-        seen: counts of each band shown, where there is data that is not transparent.
-        under: the same of transparent pixels.
+        opaque: counts of the pixels that are neither blank nor clear.
+        transparent: counts of the clear pixels.
         alpha: counts of the band that is called transparency.
     """
 
@@ -47,162 +51,160 @@ class Tally:
     clear_files: int
     stated: ValueRange | None
     one_unit: bool
-    seen: tuple[Counts, ...]
-    under: tuple[Counts, ...]
+    opaque: BandCounts
+    transparent: BandCounts
     alpha: Counts
 
     @classmethod
-    def of(cls, source: rendering.Source) -> "Tally":
-        """Of one open file.
+    def of(cls, source: rendering.Source) -> "NumberCounts":
+        """Counts of one open file.
 
         Raises:
             ImageError: it is damaged, or none of its pixels holds data.
         """
         if source.ordinary is not None:
-            return _ordinary(source, source.ordinary)
-        form, bands = source.form, len(source.form.shown)
-        nothing = (Counts.none(form.whole),) * bands
-        seen, under, alpha, blank = nothing, nothing, Counts.none(whole=True), 0
-        for block in source.blocks():
-            found = _counted(block, form)
-            seen = _sum(seen, found.seen)
-            under = _sum(under, found.under)
-            alpha, blank = alpha + found.alpha, blank + found.blank
-        pixels, clear = source.height * source.width, under[0].total
-        if blank == pixels:
+            counts = _of_picture(source, source.ordinary)
+        else:
+            counts = reduce(add, (_of_block(source, block) for block in source.blocks()))
+        if counts.blank == counts.pixels:
             raise ImageError("none of its pixels holds data")
-        some, either = int(blank > 0), int(blank + clear > 0)
-        rest = (seen, under, alpha)
-        return cls(
-            form, 1, pixels, blank, some, clear, either, source.stated, source.one_unit, *rest
+        any_clear = counts.blank + counts.clear > 0
+        return replace(
+            counts, files=1, blank_files=int(counts.blank > 0), clear_files=int(any_clear)
         )
 
-    def __add__(self, other: "Tally") -> "Tally":
-        """Of the files of both."""
-        both = self.stated and other.stated
+    def __add__(self, other: "NumberCounts") -> "NumberCounts":
+        """Counts of the files of both."""
+        sums = ("files", "pixels", "blank", "blank_files", "clear", "clear_files", "alpha")
         return replace(
             self,
-            files=self.files + other.files,
-            pixels=self.pixels + other.pixels,
-            blank=self.blank + other.blank,
-            blank_files=self.blank_files + other.blank_files,
-            clear=self.clear + other.clear,
-            clear_files=self.clear_files + other.clear_files,
-            stated=_union(self.stated, other.stated) if both else None,
+            **{name: getattr(self, name) + getattr(other, name) for name in sums},
+            stated=_union(self.stated, other.stated),
             one_unit=self.one_unit and other.one_unit,
-            seen=_sum(self.seen, other.seen),
-            under=_sum(self.under, other.under),
-            alpha=self.alpha + other.alpha,
+            opaque=_sum(self.opaque, other.opaque),
+            transparent=_sum(self.transparent, other.transparent),
         )
 
-    def values(self, transparency: bool) -> tuple[Counts, ...]:
-        """Counts of each band where there is data."""
-        return self.seen if transparency else _sum(self.seen, self.under)
+    def with_data(self, transparency: bool) -> BandCounts:
+        """Counts of the pixels that hold data: clear ones do not where there is transparency."""
+        return self.opaque if transparency else _sum(self.opaque, self.transparent)
 
-    def level_counts(self, made: Rendering) -> Counts:
+    def level_counts(self, chosen: Rendering) -> Counts:
         """Counts of the levels that the pictures have."""
-        spans = [span[::-1] if made.form.inverted else span for span in made.ranges]
-        bands = zip(self.values(made.alpha), spans, strict=True)
+        spans = [span[::-1] if chosen.form.inverted else span for span in chosen.ranges]
+        bands = zip(self.with_data(chosen.alpha), spans, strict=True)
         return summed([on_levels(counts, span) for counts, span in bands])
 
 
-def _ordinary(source: rendering.Source, picture: Picture) -> Tally:
-    """Of a file whose numbers are levels: they decide nothing, so some of its pixels will do."""
-    size, valid = source.height * source.width, picture.valid
-    step = math.ceil(math.sqrt(max(size / SAMPLE_PIXELS, 1)))
-    drawn = picture.pixels[::step, ::step]
-    drawn = drawn.reshape(-1, 3) if valid is None else drawn[valid[::step, ::step]]
-    blank = 0 if valid is None else size - int(np.count_nonzero(valid))
-    if blank == size:
-        raise ImageError("none of its pixels holds data")
-    seen = tuple(Counts.of(channel, whole=True) for channel in drawn.T)
-    nothing, some = Counts.none(whole=True), int(blank > 0)
-    return Tally(
-        source.form, 1, size, blank, some, 0, some, None, True, seen, (nothing,) * 3, nothing
+def _of_picture(source: rendering.Source, picture: Picture) -> NumberCounts:
+    """Counts of a file whose numbers are levels: they decide nothing, so a sample is enough."""
+    pixels, valid = source.height * source.width, picture.valid
+    step = math.ceil(math.sqrt(max(pixels / SAMPLE_PIXELS, 1)))
+    sample = picture.pixels[::step, ::step]
+    sample = sample.reshape(-1, 3) if valid is None else sample[valid[::step, ::step]]
+    blank = 0 if valid is None else pixels - int(np.count_nonzero(valid))
+    levels, none = tuple(Counts.of(channel, whole=True) for channel in sample.T), Counts.none(True)
+    return NumberCounts(
+        source.form, 0, pixels, blank, 0, 0, 0, None, True, levels, (none,) * 3, none
     )
 
 
-class _Counted(NamedTuple):
-    seen: tuple[Counts, ...]
-    under: tuple[Counts, ...]
-    alpha: Counts
-    blank: int
-
-
-def _counted(block: Block, form: Form) -> _Counted:
-    """Counts of a block's values."""
+def _of_block(source: rendering.Source, block: Block) -> NumberCounts:
+    """Counts of a block of a file."""
+    form = source.form
     valid = np.ones(block.values.shape[1:], np.bool_) if block.valid is None else block.valid
-    alpha, visible = Counts.none(whole=True), valid
+    alpha, opaque = Counts.none(whole=True), valid
     if block.alpha is not None:
-        steps = np.rint(rendering.shares(block.alpha) * np.float32(ALPHA_STEPS)).astype(np.int64)
+        steps = np.rint(rendering.opacity(block.alpha) * np.float32(ALPHA_STEPS)).astype(np.int64)
         alpha = Counts.of(steps[valid], whole=True)
-        visible = valid & (steps > 0)
+        opaque = valid & (steps > 0)
         if form.certain:
-            valid = visible
-    seen = tuple(Counts.of(band[visible], form.whole) for band in block.values)
-    hidden = valid & ~visible
-    under = tuple(Counts.of(band[hidden], form.whole) for band in block.values)
-    return _Counted(seen, under, alpha, int(valid.size - valid.sum()))
+            valid = opaque
+    clear = valid & ~opaque
+    return NumberCounts(
+        form,
+        0,
+        valid.size,
+        valid.size - int(valid.sum()),
+        0,
+        int(clear.sum()),
+        0,
+        source.stated,
+        source.one_unit,
+        tuple(Counts.of(band[opaque], form.whole) for band in block.values),
+        tuple(Counts.of(band[clear], form.whole) for band in block.values),
+        alpha,
+    )
 
 
-def _sum(one: Sequence[Counts], other: Sequence[Counts]) -> tuple[Counts, ...]:
-    return tuple(a + b for a, b in zip(one, other, strict=True))
+def _sum(one: BandCounts, other: BandCounts) -> BandCounts:
+    return tuple(map(add, one, other))
 
 
 def _union(one: ValueRange | None, other: ValueRange | None) -> ValueRange | None:
-    if one is None or other is None:
-        return one or other
-    return min(one[0], other[0]), max(one[1], other[1])
+    """The range that covers two; None where either is unknown."""
+    return one and other and (min(one[0], other[0]), max(one[1], other[1]))
 
 
-def by_form(tallies: Iterable[Tally]) -> list[Tally]:
-    """One tally of each form, ordered by the form."""
-    found: dict[Form, Tally] = {}
-    for each in tallies:
-        found[each.form] = found[each.form] + each if each.form in found else each
-    return [found[form] for form in sorted(found, key=str)]
+def by_form(counts: Iterable[NumberCounts]) -> list[NumberCounts]:
+    """The counts added up for each form, ordered by the form."""
+    sums: dict[Form, NumberCounts] = {}
+    for part in counts:
+        sums[part.form] = sums[part.form] + part if part.form in sums else part
+    return [sums[form] for form in sorted(sums, key=str)]
 
 
-def packed(tallies: Sequence[Tally]) -> tuple[list[dict[str, Any]], dict[str, NDArray[Any]]]:
-    """Tallies for a record, and their counts for a file of tensors."""
-    documents, tensors = [], {}
-    for number, tally in enumerate(tallies):
-        lists = {"seen": tally.seen, "under": tally.under, "alpha": (tally.alpha,)}
-        ends: dict[str, list[Any]] = {}
-        for name, counts in lists.items():
-            ends[name] = [[each.least, each.greatest] if each.total else None for each in counts]
-            for band, each in enumerate(counts):
-                tensors[f"{number}.{name}.{band}.keys"] = each.keys
-                tensors[f"{number}.{name}.{band}.counts"] = each.counts
-        plain = {k: v for k, v in vars(tally).items() if k not in {"form", *lists}}
-        documents.append({**plain, "form": asdict(tally.form), "ends": ends})
+def pack(
+    counts: Sequence[NumberCounts],
+) -> tuple[list[dict[str, Any]], dict[str, NDArray[Any]]]:
+    """Counts as documents for a record, and as arrays for a file of tensors."""
+    documents: list[dict[str, Any]] = []
+    tensors: dict[str, NDArray[Any]] = {}
+    for number, part in enumerate(counts):
+        fields = dict(vars(part))
+        bands = {"seen": fields.pop("opaque"), "under": fields.pop("transparent")}
+        bands["alpha"] = (fields.pop("alpha"),)
+        ends = {}
+        for name, band_counts in bands.items():
+            ends[name] = [[c.least, c.greatest] if c.total else None for c in band_counts]
+            for band, c in enumerate(band_counts):
+                tensors[f"{number}.{name}.{band}.keys"] = c.keys
+                tensors[f"{number}.{name}.{band}.counts"] = c.counts
+        documents.append({**fields, "form": asdict(part.form), "ends": ends})
     return documents, tensors
 
 
-def unpacked(
-    documents: Sequence[dict[str, Any]], tensors: Mapping[str, NDArray[Any]]
-) -> list[Tally]:
-    """Back from `packed`, after JSON made lists of tuples."""
-    return [_unpacked(number, document, tensors) for number, document in enumerate(documents)]
+def unpack(
+    documents: Sequence[Mapping[str, Any]], tensors: Mapping[str, NDArray[Any]]
+) -> list[NumberCounts]:
+    """Back from `pack`, after JSON made lists of tuples."""
+    return [_unpack(number, document, tensors) for number, document in enumerate(documents)]
 
 
-def _unpacked(number: int, document: dict[str, Any], tensors: Mapping[str, NDArray[Any]]) -> Tally:
-    form = form_of(document["form"])
-    lists = {
+def _unpack(
+    number: int, document: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]
+) -> NumberCounts:
+    fields = dict(document)
+    form, stated = form_of(fields.pop("form")), fields.pop("stated")
+    bands = {
         name: tuple(
             Counts(
                 tensors[f"{number}.{name}.{band}.keys"],
                 tensors[f"{number}.{name}.{band}.counts"],
-                np.inf if end is None else float(end[0]),
-                -np.inf if end is None else float(end[1]),
-                whole=name == "alpha" or form.whole,
+                *((np.inf, -np.inf) if end is None else (float(end[0]), float(end[1]))),
+                name == "alpha" or form.whole,
             )
             for band, end in enumerate(ends)
         )
-        for name, ends in document["ends"].items()
+        for name, ends in fields.pop("ends").items()
     }
-    stated = document["stated"]
-    plain: dict[str, Any] = {k: v for k, v in document.items() if k not in {"form", "ends"}}
-    plain["stated"] = None if stated is None else (float(stated[0]), float(stated[1]))
-    (alpha,) = lists["alpha"]
-    return Tally(form=form, **plain, seen=lists["seen"], under=lists["under"], alpha=alpha)
+    stated = None if stated is None else (float(stated[0]), float(stated[1]))
+    (alpha,) = bands["alpha"]
+    return NumberCounts(
+        form=form,
+        stated=stated,
+        opaque=bands["seen"],
+        transparent=bands["under"],
+        alpha=alpha,
+        **fields,
+    )

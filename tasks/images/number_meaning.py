@@ -1,35 +1,36 @@
-"""What a dump's numbers mean: decided from the whole corpus, written down, told in a line."""
+"""The meaning of a dump's numbers: decided from the whole corpus, written down, reported."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from stego_core.images.rendering import ORDINARY, Form, Picture, Rendering
-from stego_core.images.value_counts import Counts, clipped, summed
+from stego_core.images.value_counts import clipped, summed
 from stego_core.images.value_range import is_transparency, parsed_bands, ranges, remark
 from tasks.images import number_counts
-from tasks.images.number_counts import ALPHA_STEPS, Tally
-from tasks.images.rendering import Renderer, described, opened, shown
+from tasks.images.number_counts import ALPHA_STEPS, NumberCounts
+from tasks.images.rendering import Renderer, describe, opened, render
 from tasks.options import ReadOptions
 from tasks.workspace.workspace import Workspace
 
-MUCH = 0.02
-"""Share of a later dump's values beyond black and white from which on it is a warning."""
-EARLIER = (
+CLIPPED_SHARE = 0.02
+"""A later dump with a larger share of values beyond black and white gets a warning."""
+EARLIER_VERSION = (
     "indexed by an earlier version: 8 bits as they are, 16 bits at full scale, white behind "
     "transparent parts, data everywhere"
 )
+"""How numbers were read before their meaning was decided."""
 Document = dict[str, Any]
 
 
 class NumberMeaning(NamedTuple):
-    """What was decided for a dump.
+    """The decision for a dump.
 
     Attributes:
         renderings: one for each form of its files.
-        bands: that were asked for.
+        bands: the option `--bands`; None without.
         blank: share of the pixels that hold no data.
         blank_files: images with such pixels.
-        told: what people should know, a line for each form.
+        lines: what people should know, a line for each form.
         warnings: what they should look at.
     """
 
@@ -37,59 +38,63 @@ class NumberMeaning(NamedTuple):
     bands: tuple[int, ...] | None
     blank: float
     blank_files: int
-    told: tuple[str, ...]
+    lines: tuple[str, ...]
     warnings: tuple[str, ...]
 
     def document(self) -> Document:
         """For the dump's manifest."""
         return {
-            "renderings": [each.document() for each in self.renderings],
+            "renderings": [rendering.document() for rendering in self.renderings],
             "bands": self.bands and list(self.bands),
             "no_data": {"share": round(self.blank, 6), "images": self.blank_files},
-            "told": list(self.told),
+            "told": list(self.lines),
             "warnings": list(self.warnings),
         }
 
     def pins(self) -> Document | None:
-        """What the pictures depend on beyond the files; None where they are ordinary ones, so that
-        keys of dumps from before stay.
+        """What the pictures depend on beyond the files.
+
+        None where all are ordinary pictures, so that keys of dumps of earlier versions stay.
         """
-        usual = [each for each in self.renderings if each.form == ORDINARY and each.identity]
-        if len(usual) == len(self.renderings) and not self.blank_files and self.bands is None:
+        ordinary = all(r.form == ORDINARY and r.identity for r in self.renderings)
+        if ordinary and not self.blank_files and self.bands is None:
             return None
-        chosen = [
-            {name: value for name, value in each.document().items() if name != "how"}
-            for each in self.renderings
-        ]
-        return {"renderings": chosen, "no_data": self.blank_files > 0}
+        documents = [rendering.document() for rendering in self.renderings]
+        for document in documents:
+            del document["how"]
+        return {"renderings": documents, "no_data": self.blank_files > 0}
 
 
 def renderer(document: Document) -> Renderer:
     """The renderer of a dump, from its manifest's `values`."""
-    made = tuple(Rendering.from_document(each) for each in document["renderings"])
     bands = document["bands"]
-    return Renderer(made, None if bands is None else tuple(bands))
+    return Renderer(_renderings(document), None if bands is None else tuple(bands))
 
 
-def told(manifest: Document) -> Document:
-    """What people should know of a dump's numbers, from its manifest: `told`, lines; `warnings`,
-    lines to look at; `no_data`, the share of its pixels without, and the images that have some.
+def remarks(manifest: Document) -> Document:
+    """Remarks on a dump's numbers for people, from its manifest.
+
+    Under `told` lines, under `warnings` lines to look at, under `no_data` the share of its pixels
+    without data, and the images that have some.
     """
-    held = manifest.get("values")
-    if held is None:
-        return {"told": [EARLIER], "warnings": [], "no_data": {"share": 0.0, "images": 0}}
-    return {name: held[name] for name in ("told", "warnings", "no_data")}
+    values = manifest.get("values")
+    if values is None:
+        return {"told": [EARLIER_VERSION], "warnings": [], "no_data": {"share": 0.0, "images": 0}}
+    return {name: values[name] for name in ("told", "warnings", "no_data")}
 
 
-def renderings(manifest: Document) -> list[Rendering]:
-    """Those of a dump, from its manifest; none of a dump from before there were any."""
-    held = manifest.get("values", {"renderings": []})
-    return [Rendering.from_document(each) for each in held["renderings"]]
+def renderings(manifest: Document) -> tuple[Rendering, ...]:
+    """The renderings of a dump, from its manifest; none of a dump of an earlier version."""
+    return _renderings(manifest.get("values", {"renderings": []}))
 
 
-def before(workspace: Workspace, dump: str | None = None) -> list[str]:
-    """Dumps whose numbers mean the same in a further one: those of the current head come first."""
-    trained = [str(name) for name in (workspace.current_or_none() or {}).get("dumps", [])]
+def _renderings(values: Document) -> tuple[Rendering, ...]:
+    return tuple(Rendering.from_document(document) for document in values["renderings"])
+
+
+def earlier_dumps(workspace: Workspace, dump: str | None = None) -> list[str]:
+    """Dumps whose meaning of numbers a new one takes over: those of the current head first."""
+    trained = [str(name) for name in (workspace.last_run_or_none() or {}).get("dumps", [])]
     others = [name for name in workspace.dumps() if name not in trained]
     return [name for name in [*trained, *others] if name != dump]
 
@@ -100,86 +105,89 @@ def renderer_of(manifests: Sequence[Document]) -> Renderer:
     Args:
         manifests: of dumps, those that a head was trained on first.
     """
-    made = tuple(each for manifest in manifests for each in renderings(manifest))
-    return Renderer(made, bands_of(manifests))
+    known = tuple(rendering for manifest in manifests for rendering in renderings(manifest))
+    return Renderer(known, bands_of(manifests))
 
 
 def bands_of(manifests: Sequence[Document]) -> tuple[int, ...] | None:
-    """The bands that the first of some dumps shows, where some were asked for."""
-    held = next((m["values"]["bands"] for m in manifests if "values" in m), None)
-    return None if held is None else tuple(held)
+    """The option `--bands` of the first of some dumps; None without."""
+    bands = next((m["values"]["bands"] for m in manifests if "values" in m), None)
+    return None if bands is None else tuple(bands)
 
 
-def loose_picture(made: Renderer, content: bytes, max_pixels: int) -> Picture:
-    """A file that belongs to no dump as RGB; numbers of an unknown form mean what they mean alone.
+def loose_picture(known: Renderer, content: bytes, max_pixels: int) -> Picture:
+    """A file that belongs to no dump as RGB; an unknown form is decided from the file alone.
 
     Raises:
         ImageError: it cannot be read, or none of its pixels holds data.
     """
-    with opened(content, max_pixels, made.bands) as source:
-        known = made.of(source.form)
-        return shown(source, known or _rendering(Tally.of(source), "auto"))
+    with opened(content, max_pixels, known.bands) as source:
+        rendering = known.of(source.form) or _decide(NumberCounts.of(source), "auto")
+        return render(source, rendering)
 
 
-def decided(
-    found: Sequence[Tally], options: ReadOptions, earlier: Sequence[Rendering] = ()
+def decide(
+    counts: Sequence[NumberCounts], options: ReadOptions, earlier: Sequence[Rendering] = ()
 ) -> NumberMeaning:
     """How the files of a corpus are rendered.
 
     Args:
-        found: tallies of its files.
+        counts: of the numbers of its files.
         options: `bands` and `value_range`.
         earlier: renderings of the dumps that a head was trained on. Files of the same form become
             the same colours as there, unless a range is given: else one scene would look different.
     """
-    kinds = number_counts.by_form(found)
-    made, told, warnings = [], [], []
-    for each in kinds:
-        known = next((old for old in earlier if old.form == each.form), None)
-        taken = known if options.value_range == "auto" else None
-        chosen = taken or _rendering(each, options.value_range)
-        made.append(chosen)
-        told.append(_line(each, chosen, taken is not None))
-        if taken and (outside := clipped(each.values(taken.alpha), taken.ranges)) > MUCH:
-            warnings.append(
-                f"{100 * outside:.1f} % of the values of {described(each.form)} lie outside of "
-                "the range of the images that the head was trained on"
-            )
-    pairs = list(zip(kinds, made, strict=True))
-    blank = sum(each.blank + each.clear * how.alpha for each, how in pairs)
-    files = sum(each.clear_files if how.alpha else each.blank_files for each, how in pairs)
-    levels = summed([each.level_counts(how) for each, how in pairs])
-    if (odd := remark(levels)) is not None:
-        warnings.append(odd)
-    share = blank / max(sum(each.pixels for each in kinds), 1)
+    forms = number_counts.by_form(counts)
+    known = Renderer(tuple(earlier) if options.value_range == "auto" else ())
+    chosen = [known.of(c.form) or _decide(c, options.value_range) for c in forms]
+    pairs = list(zip(forms, chosen, strict=True))
+    lines = [_line(c, how, known.of(c.form) is not None) for c, how in pairs]
+    warnings = [_clipping(c, how) for c, how in pairs if known.of(c.form)]
+    warnings.append(remark(summed([c.level_counts(how) for c, how in pairs])))
+    blank = sum(c.blank + c.clear * how.alpha for c, how in pairs)
+    share = blank / max(sum(c.pixels for c in forms), 1)
+    files = sum(c.clear_files if how.alpha else c.blank_files for c, how in pairs)
     if files:
         images = "1 image" if files == 1 else f"{files} images"
-        told.append(f"no data: {_percent(share)} of the pixels, in {images}")
+        lines.append(f"no data: {_percent(share)} of the pixels, in {images}")
     bands = parsed_bands(options.bands)
-    return NumberMeaning(tuple(made), bands, share, files, tuple(told), tuple(warnings))
+    return NumberMeaning(
+        tuple(chosen), bands, share, files, tuple(lines), tuple(filter(None, warnings))
+    )
 
 
-def _rendering(tally: Tally, option: str) -> Rendering:
-    """Of a form that no head has seen yet."""
-    form = tally.form
-    alpha = bool(form.alpha) and (form.certain or is_transparency(tally.alpha, ALPHA_STEPS))
-    counts: Sequence[Counts] = tally.values(alpha)
-    spans, how = ranges(counts, form, tally.stated, option, tally.one_unit)
+def _decide(counts: NumberCounts, option: str) -> Rendering:
+    """The rendering of a form that no head has seen yet."""
+    form = counts.form
+    alpha = bool(form.alpha) and (form.certain or is_transparency(counts.alpha, ALPHA_STEPS))
+    bands = counts.with_data(alpha)
+    spans, how = ranges(bands, form, counts.stated, option, counts.one_unit)
     return Rendering(form, spans, alpha, how)
 
 
-def _line(tally: Tally, made: Rendering, taken: bool) -> str:
+def _clipping(counts: NumberCounts, rendering: Rendering) -> str | None:
+    """A warning where many values lie outside of the range of the training images."""
+    share = clipped(counts.with_data(rendering.alpha), rendering.ranges)
+    if share <= CLIPPED_SHARE:
+        return None
+    return (
+        f"{100 * share:.1f} % of the values of {describe(counts.form)} lie outside of "
+        "the range of the images that the head was trained on"
+    )
+
+
+def _line(counts: NumberCounts, rendering: Rendering, as_in_training: bool) -> str:
     """One form's files and what becomes of them, in one line."""
-    form: Form = made.form
-    files = f"{tally.files} file{'s' * (tally.files != 1)}"
-    if form == ORDINARY and made.identity:
+    form = rendering.form
+    files = f"{counts.files} file{'s' * (counts.files != 1)}"
+    if form == ORDINARY and rendering.identity:
         return f"{files} of 8 bits a channel, as they are"
-    parts = [f"{files} of {described(form)}", _shown(form)]
+    parts = [f"{files} of {describe(form)}", _colours(form)]
     if form.alpha:
-        meaning = "transparency" if made.alpha else "not transparency, whatever its tag says"
+        meaning = "transparency" if rendering.alpha else "not transparency, whatever its tag says"
         parts.append(f"band {form.alpha} is {meaning}")
-    spans = dict.fromkeys(f"{low:g} to {high:g}" for low, high in made.ranges)
-    parts.append(f"range {' and '.join(spans)} ({made.how}{', as in training' * taken})")
+    spans = " and ".join(dict.fromkeys(f"{low:g} to {high:g}" for low, high in rendering.ranges))
+    parts.append(f"range {spans} ({rendering.how}{', as in training' * as_in_training})")
     if form.inverted:
         parts.append("the least value is white")
     if form.dtype.startswith("complex"):
@@ -187,7 +195,7 @@ def _line(tally: Tally, made: Rendering, taken: bool) -> str:
     return ", ".join(parts)
 
 
-def _shown(form: Form) -> str:
+def _colours(form: Form) -> str:
     if len(form.shown) == 1:
         return f"band {form.shown[0]} as grey" if form.bands > 1 else "grey"
     return f"bands {', '.join(map(str, form.shown))} as red, green, blue"

@@ -13,8 +13,13 @@ from stego_core.images.rendering import ORDINARY, Block, Form
 from tasks.images import image_codecs
 
 TIFFS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-PNG, JPEG2000 = b"\x89PNG\r\n\x1a\n", (b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")
-ORIENTATION = 274
+"""First bytes of TIFFs."""
+PNG = b"\x89PNG\r\n\x1a\n"
+"""First bytes of PNGs."""
+JPEG2000 = (b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")
+"""First bytes of JPEG 2000 files."""
+HUGE = 1e20
+"""No measured value is as large; writers put such numbers where there is no data."""
 DEEP = {
     "I;16": "uint16",
     "I;16L": "uint16",
@@ -56,41 +61,45 @@ def decoded(
         image.load()
         if upright:
             ImageOps.exif_transpose(image, in_place=True)  # a copy less of a large image
-        shown = image
-        if shown.mode in DEEP:
+        if image.mode in DEEP:
             require_bands(1, bands)
-            values = np.asarray(shown)[None]
-            valid = np.abs(values[0]) < 1e20 if shown.mode == "F" else None
-            dtype = DEEP[shown.mode]
-            wide = values if dtype == "float32" else values.clip(0, 65535).astype(np.uint16)
-            form = Form(dtype, 16 if dtype == "uint16" else 32, 1, (1,))
-            return Photo(form, Block(0, values.shape[1], wide, valid))
-        pixels, valid = np.asarray(image_codecs.to_rgb(shown)), opaque(shown)
-        if bands is None:
-            return Photo(ORDINARY, Block(0, len(pixels), pixels.transpose(2, 0, 1), valid))
-        count = 1 if shown.mode in {"1", "L", "LA", "La"} else 3
-        require_bands(count, bands)
-        chosen = pixels[..., [band - 1 for band in bands]].transpose(2, 0, 1)
-        return Photo(Form("uint8", 8, count, tuple(bands)), Block(0, len(pixels), chosen, valid))
+            return _deep_photo(image)
+        pixels, valid = np.asarray(image_codecs.to_rgb(image)), opaque(image)
+        form = ORDINARY
+        if bands is not None:
+            count = 1 if image.mode in {"1", "L", "LA", "La"} else 3
+            require_bands(count, bands)
+            pixels = pixels[..., [band - 1 for band in bands]]
+            form = Form("uint8", 8, count, tuple(bands))
+        return Photo(form, Block(0, len(pixels), pixels.transpose(2, 0, 1), valid))
+
+
+def _deep_photo(image: Image.Image) -> Photo:
+    values, dtype = np.asarray(image)[None], DEEP[image.mode]
+    if dtype == "float32":
+        block = Block(0, values.shape[1], values, np.abs(values[0]) < HUGE)
+        return Photo(Form(dtype, 32, 1, (1,)), block)
+    block = Block(0, values.shape[1], values.clip(0, 65535).astype(np.uint16), None)
+    return Photo(Form(dtype, 16, 1, (1,)), block)
 
 
 def opaque(image: Image.Image) -> NDArray[np.bool_] | None:
-    """(H, W) which pixels are not wholly transparent; None where all are not."""
+    """Which pixels (H, W) are not wholly transparent; None if none is."""
     if not image.has_transparency_data:
         return None
     alpha = np.asarray(image.convert("RGBA").getchannel("A"))
     return None if alpha.all() else alpha > 0
 
 
-def require_bands(count: int, wanted: Sequence[int] | None) -> None:
-    """Refuse a file that lacks bands that were asked for.
+def require_bands(count: int, requested: Sequence[int] | None) -> None:
+    """Refuse a file that lacks requested bands.
 
     Raises:
         ImageError: it does.
     """
-    if wanted and max(wanted) > count:
+    if requested and max(requested) > count:
         has = "1 band" if count == 1 else f"{count} bands"
-        raise ImageError(f"it has {has}; --bands {','.join(map(str, wanted))} asks for more")
+        raise ImageError(f"it has {has}; --bands {','.join(map(str, requested))} asks for more")
 
 
 def is_raster(content: bytes) -> bool:
@@ -109,11 +118,11 @@ def tiff_tags(content: bytes) -> dict[int, Any]:
         file.seek(directory.next)
         directory.load(file)
         return {number: directory[number] for number in directory}
-    except Exception:  # whatever it is, GDAL has read it: it is laid out as no other program does
+    except Exception:  # GDAL reads files whose layout is unusual
         return {}
 
 
 def tiff_orientation(tags: dict[int, Any]) -> int:
     """EXIF's orientation, 1 to 8."""
-    stated = tags.get(ORIENTATION, 1)
+    stated = tags.get(image_codecs.ORIENTATION_TAG, 1)
     return int(stated) if stated in range(1, 9) else 1

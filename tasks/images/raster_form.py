@@ -1,4 +1,4 @@
-"""What the metadata of a raster file say of its numbers: bands, bits, transparency, ranges."""
+"""The form of a raster file's numbers, from its metadata: bands, bits, transparency, ranges."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -17,55 +17,64 @@ NAMES = {
     "green": ("green", "g", "b03", "b3"),
     "blue": ("blue", "b", "b02", "b2"),
 }
-"""What bands are called that become red, green and blue: by name, or as Sentinel-2 and Landsat 8
-number them."""
-PHOTOMETRIC, EXTRA_SAMPLES = 262, 338
+"""Names of bands that become red, green and blue; Sentinel-2 and Landsat 8 number them."""
+PHOTOMETRIC = 262
+"""Tag of the meaning of a TIFF's colours."""
+EXTRA_SAMPLES = 338
+"""Tag of the meaning of bands beyond the colours."""
+COMPRESSION = 259
+"""Tag of a TIFF's compression."""
 RANGE_TAGS = ((340, 341), (280, 281))
 """SMinSampleValue and SMaxSampleValue, MinSampleValue and MaxSampleValue."""
-COMPRESSION = 259
 COMMON = {1, 2, 3, 4, 5, 6, 7, 8, 32771, 32773, 32946}
 """Compressions that Pillow's own library always has; it complains on the terminal of others."""
-WHITE_IS_ZERO, SEPARATED, YCBCR, LAB = 0, 5, 6, (8, 9, 10)
-ASSOCIATED = 1
-"""Of ExtraSamples: colours were multiplied by the transparency."""
+WHITE_IS_ZERO = 0
+"""PHOTOMETRIC of grey files whose least number is white."""
+COLOUR_SPACES = {5, 6, 8, 9, 10}
+"""PHOTOMETRIC of CMYK, YCbCr and three kinds of L*a*b*."""
+PREMULTIPLIED = 1
+"""EXTRA_SAMPLES of files whose colours were multiplied by the transparency."""
+PRIMARY = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
+UNSCALED = (1.0, 0.0)
+"""Scale and offset of bands that hold values as they are."""
 
 
 class RasterForm:
-    """What an open raster file says of itself.
+    """The metadata of an open raster file.
 
     Attributes:
         dataset: the file.
         tags: of a TIFF's first directory, by number; none of other files.
-        is_tiff: whether it is one.
-        wanted: bands that were asked for, from 1; None: as the file says.
+        bands: the requested ones, from 1; None: as the file says.
     """
 
     def __init__(
         self,
         dataset: DatasetReader,
         tags: dict[int, Any],
-        is_tiff: bool,
-        wanted: Sequence[int] | None,
+        bands: Sequence[int] | None,
     ) -> None:
         """Of an open file.
 
         Raises:
             ImageError: it has no such bands.
         """
-        self.dataset, self.tags, self.is_tiff, self.wanted = dataset, tags, is_tiff, wanted
-        require_bands(dataset.count, wanted)
+        self.dataset, self.tags, self.bands = dataset, tags, bands
+        require_bands(dataset.count, bands)
 
     @cached_property
     def alpha(self) -> int:
         """The band, from 1, that is called transparency; 0 without one, or where it is shown."""
-        called = [i for i, c in enumerate(self.dataset.colorinterp, 1) if c == ColorInterp.alpha]
-        band = called[0] if called and self.dataset.count > 1 else 0
-        return 0 if self.wanted and band in self.wanted else band
+        colours = list(self.dataset.colorinterp)
+        if ColorInterp.alpha not in colours or self.dataset.count == 1:
+            return 0
+        band = colours.index(ColorInterp.alpha) + 1
+        return 0 if self.bands and band in self.bands else band
 
     @cached_property
     def palette(self) -> NDArray[np.uint8] | None:
         """(n, 4) colours of the numbers that the one band holds; None without."""
-        if self.wanted or self.dataset.colorinterp[0] != ColorInterp.palette:
+        if self.bands or self.dataset.colorinterp[0] != ColorInterp.palette:
             return None
         stated = self.dataset.colormap(1)
         table = np.zeros((max(stated) + 1, 4), np.uint8)
@@ -76,21 +85,20 @@ class RasterForm:
     @cached_property
     def shown(self) -> tuple[int, ...]:
         """The bands that become red, green and blue, or the one that becomes grey."""
-        if self.wanted:
-            return tuple(self.wanted)
+        if self.bands:
+            return tuple(self.bands)
         colours = list(self.dataset.colorinterp)
-        primary = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
-        called = [(name or "").strip().lower() for name in self.dataset.descriptions]
-        named = [
-            next((called.index(name) + 1 for name in names if name in called), 0)
+        descriptions = [(name or "").strip().lower() for name in self.dataset.descriptions]
+        by_name = [
+            next((descriptions.index(name) + 1 for name in names if name in descriptions), 0)
             for names in NAMES.values()
         ]
-        if all(named):
-            return tuple(named)
-        if all(colour in colours for colour in primary):
-            return tuple(colours.index(colour) + 1 for colour in primary)
-        left = [band for band in range(1, self.dataset.count + 1) if band != self.alpha]
-        return tuple(left[:3]) if len(left) >= 3 else (left[0],)
+        if all(by_name):
+            return tuple(by_name)
+        if all(colour in colours for colour in PRIMARY):
+            return tuple(colours.index(colour) + 1 for colour in PRIMARY)
+        others = [band for band in range(1, self.dataset.count + 1) if band != self.alpha]
+        return tuple(others[:3]) if len(others) >= 3 else (others[0],)
 
     @cached_property
     def scales(self) -> list[tuple[float, float]]:
@@ -99,7 +107,7 @@ class RasterForm:
 
     @cached_property
     def form(self) -> Form:
-        """What it has in common with others."""
+        """The form of its numbers, which other files may share."""
         if self.palette is not None:
             return ORDINARY
         dtype = str(np.result_type(*(np.dtype(self.dataset.dtypes[b - 1]) for b in self.shown)))
@@ -112,25 +120,25 @@ class RasterForm:
             self.dataset.count,
             self.shown,
             self.alpha,
-            certain=bool(self.alpha) and not self.is_tiff,
-            premultiplied=bool(self.alpha) and ASSOCIATED in extra,
+            certain=bool(self.alpha) and self.dataset.driver != "GTiff",
+            premultiplied=bool(self.alpha) and PREMULTIPLIED in extra,
             inverted=self.tags.get(PHOTOMETRIC) == WHITE_IS_ZERO and len(self.shown) == 1,
-            scaled=any(pair != (1.0, 0.0) for pair in self.scales),
+            scaled=any(pair != UNSCALED for pair in self.scales),
         )
 
     @property
     def is_ordinary(self) -> bool:
         """Whether every viewer shows it as it is meant: at most eight bits, all of it data."""
         meaning = self.tags.get(PHOTOMETRIC)
-        if self.wanted or self.tags.get(COMPRESSION, 1) not in COMMON:
+        if self.bands or self.tags.get(COMPRESSION, 1) not in COMMON:
             return False
-        if meaning in {SEPARATED, YCBCR, *LAB}:
+        if meaning in COLOUR_SPACES:
             return True
         return (
             self.dataset.dtypes[0] == "uint8"
             and self.dataset.count in {1, 3}
             and not self.alpha
-            and all(pair == (1.0, 0.0) for pair in self.scales)
+            and all(pair == UNSCALED for pair in self.scales)
             and all(MaskFlags.all_valid in flags for flags in self.dataset.mask_flag_enums)
             and self.shown in {(1,), (1, 2, 3)}
         )
@@ -138,9 +146,10 @@ class RasterForm:
     @property
     def stated(self) -> ValueRange | None:
         """Least and greatest value as its tags state them; None where they do not."""
-        own = self.dataset.tags(self.shown[0])
+        band_tags = self.dataset.tags(self.shown[0])
         pairs = [tuple(map(self.tags.get, numbers)) for numbers in RANGE_TAGS]
-        pairs.append((own.get("STATISTICS_MINIMUM"), own.get("STATISTICS_MAXIMUM")))
+        names = ("STATISTICS_MINIMUM", "STATISTICS_MAXIMUM")
+        pairs.append(tuple(map(band_tags.get, names)))
         scale, offset = self.scales[0]
         for low, high in pairs:
             if low is None or high is None:

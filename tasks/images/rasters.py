@@ -17,7 +17,7 @@ from rasterio.windows import Window
 
 from stego_core.errors import ImageError
 from stego_core.images.rendering import Block
-from tasks.images.photos import PNG, TIFFS, tiff_orientation, tiff_tags
+from tasks.images.photos import HUGE, PNG, TIFFS, tiff_orientation, tiff_tags
 from tasks.images.raster_form import RasterForm
 
 Bands = NDArray[Any]
@@ -27,17 +27,15 @@ SETTINGS: dict[str, Any] = {
     "GDAL_PAM_ENABLED": "NO",
     "GDAL_CACHEMAX": 64,
 }
-"""No file beside the bytes is looked for or written, and little memory is kept."""
+"""GDAL looks for no file beside the bytes, writes none, and keeps little memory."""
 BLOCK_VALUES = 4 * 2**20
-"""Values that are held at once while a file is read."""
+"""Values that are in memory at once while a file is read."""
 BLOCK_BYTES = 2**31
-"""Of one of a file's own blocks, at most."""
-HUGE = 1e20
-"""No measured value is as large; writers put such numbers where there is no data."""
+"""Bytes of one of a file's own blocks, at most."""
 SENTINELS = (-9999.0, -99999.0, -999.0, -32768.0, -32767.0, -2147483648.0, -2147483647.0)
 """Numbers that writers put where there is no data, often without saying so."""
-APART = 0.1
-"""A sentinel is one where no other value of the file lies within this share of it."""
+SENTINEL_DISTANCE = 0.1
+"""They stand for no data where no other value of the file lies within this share of them."""
 
 
 @contextmanager
@@ -63,8 +61,6 @@ def opened(content: bytes, bands: Sequence[int] | None = None) -> Iterator["Rast
         except Exception as error:
             if not is_gdal_error(error):
                 raise
-            dataset = None
-        if dataset is None:
             yield None
             return
         with dataset:
@@ -93,7 +89,7 @@ class Raster(RasterForm):
         Raises:
             ImageError: it has no such bands.
         """
-        super().__init__(dataset, tags, dataset.driver == "GTiff", bands)
+        super().__init__(dataset, tags, bands)
         self.height, self.width = int(dataset.height), int(dataset.width)
 
     @property
@@ -109,7 +105,7 @@ class Raster(RasterForm):
         """
         for top, bottom in self._spans():
             window = Window(0, top, self.width, bottom - top)
-            stored = self.dataset.read(list(self.shown), window=window)
+            stored = self._read(window)
             if stored.dtype.kind == "c":
                 stored = np.abs(stored)
             valid = self._valid(stored, window)
@@ -118,6 +114,9 @@ class Raster(RasterForm):
                 yield self._coloured(top, bottom, stored[0], valid)
             else:
                 yield Block(top, bottom, self._scaled(stored), valid, alpha)
+
+    def _read(self, window: Window) -> Bands:
+        return np.asarray(self.dataset.read(list(self.shown), window=window))
 
     def _spans(self) -> list[tuple[int, int]]:
         """First and past-the-last rows of blocks, whole blocks of the file."""
@@ -128,10 +127,9 @@ class Raster(RasterForm):
                 f"its blocks of {down}×{across} pixels and {self.dataset.count} bands are larger "
                 f"than {BLOCK_BYTES >> 30} GiB; store it in tiles"
             )
-        held = self.width * (len(self.shown) + bool(self.alpha))
-        step = max(BLOCK_VALUES // held // down, 1) * down
-        edges = [*range(0, self.height, step), self.height]
-        return list(pairwise(edges))
+        row_values = self.width * (len(self.shown) + bool(self.alpha))
+        step = max(BLOCK_VALUES // row_values // down, 1) * down
+        return list(pairwise([*range(0, self.height, step), self.height]))
 
     def _scaled(self, stored: Bands) -> Bands:
         if not self.form.scaled:
@@ -146,9 +144,10 @@ class Raster(RasterForm):
         assert table is not None
         known = stored < len(table)
         colours = table[np.where(known, stored, 0)]
-        seen = known & (colours[..., 3] > 0)
-        both = seen if valid is None else seen & valid
-        return Block(top, bottom, colours[..., :3].transpose(2, 0, 1), both)
+        known &= colours[..., 3] > 0
+        if valid is not None:
+            known &= valid
+        return Block(top, bottom, colours[..., :3].transpose(2, 0, 1), known)
 
     def _valid(self, stored: Bands, window: Window) -> Mask | None:
         """Which pixels (h, W) hold data: by masks, by the stated number, and by sentinels."""
@@ -158,10 +157,12 @@ class Raster(RasterForm):
             parts.append(np.asarray((masks > 0).all(axis=0)))
         if stored.dtype.kind == "f":
             parts.append(np.asarray((np.abs(stored) < HUGE).all(axis=0)))  # not-a-number is not
-        if missing := self._equal(stored, self.stated_missing):
+        if any(number is not None for number in self.stated_missing):
+            missing = np.stack([*map(_equal, stored, self.stated_missing)])
             # Of unsigned numbers 0 or the greatest one also occur in single bands as values.
-            found = missing[0].all(axis=0) if stored.dtype.kind == "u" else missing[0].any(axis=0)
-            parts.append(np.asarray(~found))
+            unsigned = stored.dtype.kind == "u"
+            absent = missing.all(axis=0) if unsigned else missing.any(axis=0)
+            parts.append(np.asarray(~absent))
         for number in self.sentinels:
             parts.append(np.asarray((stored != number).all(axis=0)))
         return np.asarray(np.logical_and.reduce(parts)) if parts else None
@@ -179,19 +180,6 @@ class Raster(RasterForm):
         """The number that stands for no data in each band shown."""
         return [self.dataset.nodatavals[band - 1] for band in self.shown]
 
-    @staticmethod
-    def _equal(stored: Bands, numbers: Sequence[float | None]) -> list[Mask]:
-        """Where bands have their number, as a list of one (bands, h, W); empty without numbers."""
-        if all(number is None for number in numbers):
-            return []
-        found = np.zeros(stored.shape, np.bool_)
-        for place, (band, number) in enumerate(zip(stored, numbers, strict=True)):
-            if number is not None and np.isfinite(number):
-                with np.errstate(over="ignore"):
-                    own = number if band.dtype.kind in "iu" else band.dtype.type(number)
-                found[place] = band == own
-        return [found]
-
     @cached_property
     def sentinels(self) -> list[float]:
         """Numbers that stand for no data although the file does not say so.
@@ -203,17 +191,25 @@ class Raster(RasterForm):
         if kind not in "if" or self.palette is not None:
             return []
         stated = {number for number in self.stated_missing if number is not None}
-        odd = [number for number in SENTINELS if number not in stated]
-        there, near = set[float](), set[float]()
+        candidates = [number for number in SENTINELS if number not in stated]
+        present, near = set[float](), set[float]()
         for top, bottom in self._spans():
-            window = Window(0, top, self.width, bottom - top)
-            stored = self.dataset.read(list(self.shown), window=window)
+            stored = self._read(Window(0, top, self.width, bottom - top))
             if not np.fmin.reduce(stored, axis=None) <= max(SENTINELS):
                 continue
-            own = stored[~np.isin(stored, [*SENTINELS, *stated])]
-            for number in odd:
+            others = stored[~np.isin(stored, [*SENTINELS, *stated])]
+            for number in candidates:
+                low, high = number * (1 + SENTINEL_DISTANCE), number * (1 - SENTINEL_DISTANCE)
                 if (stored == number).any():
-                    there.add(number)
-                if ((own >= number * (1 + APART)) & (own <= number * (1 - APART))).any():
+                    present.add(number)
+                if ((others >= low) & (others <= high)).any():
                     near.add(number)
-        return [number for number in odd if number in there - near]
+        return [number for number in candidates if number in present - near]
+
+
+def _equal(band: NDArray[Any], number: float | None) -> Mask:
+    """Where a band (h, W) has the number that stands for no data."""
+    if number is None or not np.isfinite(number):
+        return np.zeros(band.shape, np.bool_)
+    with np.errstate(over="ignore"):
+        return np.asarray(band == (number if band.dtype.kind in "iu" else band.dtype.type(number)))

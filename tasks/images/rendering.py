@@ -1,4 +1,4 @@
-"""The one place that decides how the numbers of an image file become an RGB picture."""
+"""How the numbers of an image file become an RGB picture: decided here alone."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ from stego_core.images.rendering import (
 from tasks.images import image_codecs, photos
 
 PIXELS_AT_ONCE = 2**20
-"""Of a decoded picture whose numbers are looked at."""
+"""Pixels of a block of a decoded picture."""
 
 
 class Source(NamedTuple):
@@ -35,8 +35,8 @@ class Source(NamedTuple):
         stated: least and greatest value, as its metadata state them; None where they do not.
         one_unit: whether its bands are of one unit.
         blocks: makes its numbers, from the top.
-        ordinary: of a file whose numbers are levels already, all of it, decoded, its orientation
-            applied; transparent pixels are no data.
+        ordinary: the decoded picture of a file whose numbers are levels already, its orientation
+            applied; transparent pixels are no data. None of other files.
     """
 
     form: Form
@@ -51,10 +51,8 @@ class Source(NamedTuple):
     @property
     def displayed(self) -> image_codecs.Size:
         """Height and width with its orientation applied."""
-        turned = self.orientation in image_codecs.ON_SIDE
-        return image_codecs.Size(
-            *((self.width, self.height) if turned else (self.height, self.width))
-        )
+        size = image_codecs.Size(self.height, self.width)
+        return image_codecs.Size(*size[::-1]) if self.orientation in image_codecs.ON_SIDE else size
 
 
 @contextmanager
@@ -63,8 +61,8 @@ def opened(
 ) -> Iterator[Source]:
     """An image file of any kind.
 
-    Ordinary pictures are read by Pillow, whose pixels are those that people see elsewhere; what it
-    would misread (more than eight bits, further bands, no data) or cannot read is GDAL's.
+    Pillow reads ordinary pictures, so that they look as in other programs. GDAL reads files that
+    Pillow would misread (more than eight bits, more bands, no data) or cannot read.
 
     Args:
         content: of the file.
@@ -132,7 +130,7 @@ class Renderer:
 
     Attributes:
         renderings: of each form of its files.
-        bands: that were asked for; None: as the files say.
+        bands: the option `--bands`; None: as the files say.
     """
 
     renderings: tuple[Rendering, ...]
@@ -140,7 +138,7 @@ class Renderer:
 
     def of(self, form: Form) -> Rendering | None:
         """How files of a form are rendered; None of an unknown one."""
-        return next((each for each in self.renderings if each.form == form), None)
+        return next((r for r in self.renderings if r.form == form), None)
 
     def picture(self, content: bytes, max_pixels: int, upright: bool = True) -> Picture:
         """An image file as RGB, as displayed.
@@ -153,13 +151,13 @@ class Renderer:
             rendering = self.of(source.form)
             if rendering is None:
                 raise ImageError(
-                    f"its numbers ({described(source.form)}) are of a kind that the corpus does "
+                    f"its numbers ({describe(source.form)}) are of a kind that the corpus does "
                     "not have; index such images as a dump"
                 )
-            return shown(source, rendering)
+            return render(source, rendering)
 
 
-def shown(source: Source, rendering: Rendering) -> Picture:
+def render(source: Source, rendering: Rendering) -> Picture:
     """An open file as RGB.
 
     Raises:
@@ -172,13 +170,13 @@ def shown(source: Source, rendering: Rendering) -> Picture:
     pixels = np.empty((source.height, source.width, 3), np.uint8)
     valid = np.ones((source.height, source.width), np.bool_)
     for block in source.blocks():
-        opacity = None
+        rows, shares = slice(block.top, block.bottom), None
         if block.alpha is not None and rendering.alpha:
-            opacity = shares(block.alpha)
-            valid[block.top : block.bottom] &= opacity > 0
+            shares = opacity(block.alpha)
+            valid[rows] &= shares > 0
         if block.valid is not None:
-            valid[block.top : block.bottom] &= block.valid
-        pixels[block.top : block.bottom] = rendered(block.values, rendering, opacity)
+            valid[rows] &= block.valid
+        pixels[rows] = rendered(block.values, rendering, shares)
     if not valid.any():
         raise ImageError("none of its pixels holds data")
     return filled(
@@ -187,13 +185,13 @@ def shown(source: Source, rendering: Rendering) -> Picture:
     )
 
 
-def shares(alpha: NDArray[Any]) -> NDArray[np.float32]:
+def opacity(alpha: NDArray[Any]) -> NDArray[np.float32]:
     """Transparency as stored, as opacity in [0, 1]."""
     full = np.iinfo(alpha.dtype).max if alpha.dtype.kind in "iu" else 1.0
     return (alpha / np.float64(full)).astype(np.float32)
 
 
-def described(form: Form) -> str:
+def describe(form: Form) -> str:
     """A form in a few words."""
     bits = "" if form.bits == 8 * np.dtype(form.dtype).itemsize else f" of {form.bits} bits"
     return f"{form.dtype}{bits}, {form.bands} band{'s' * (form.bands != 1)}"

@@ -1,6 +1,7 @@
-"""Label files to class ids: ids of one channel, colours that a taxonomy knows, COCO's areas."""
+"""Label files to class ids: ids of one channel, or colours that a taxonomy knows."""
 
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,11 +15,12 @@ from tasks.images import image_codecs
 
 MOST_LABELS = 255
 """Ids of labels that come without a taxonomy: below this."""
-COLOURED = {"RGB", "RGBA", "P", "PA", "L", "LA", "1"}
+COLOUR_MODES = {"RGB", "RGBA", "P", "PA", "L", "LA", "1"}
+"""Pillow's modes whose pixels are colours of eight bits."""
 
 
-class Tally(NamedTuple):
-    """What the labels of some images hold.
+class LabelCounts(NamedTuple):
+    """Pixels of the labels of some images.
 
     Attributes:
         pixels: of each class.
@@ -29,35 +31,33 @@ class Tally(NamedTuple):
     unnamed: int
 
     @classmethod
-    def total(cls, parts: Sequence[Mapping[str, Any]]) -> "Tally":
-        """All parts together, as they are in records."""
-        unnamed = sum(part.get("unnamed_void", 0) for part in parts)
-        return cls(summed([part.get("label_pixels", []) for part in parts]), unnamed)
+    def total(cls, results: Sequence[Mapping[str, Any]]) -> "LabelCounts":
+        """The sum over the results of records."""
+        pixels = sum_pixels([result.get("label_pixels", []) for result in results])
+        return cls(pixels, sum(result.get("unnamed_void", 0) for result in results))
 
 
-def counted(ids: NDArray[np.int16]) -> list[int]:
+def pixels_of_classes(ids: NDArray[np.int16]) -> list[int]:
     """Pixels of each class id, void left out."""
     counts: list[int] = np.bincount(ids[ids >= 0].ravel()).tolist()
     return counts
 
 
-def summed(counts: Sequence[Sequence[int]]) -> list[int]:
-    """Counts of classes added up; shorter ones end in zeros."""
-    longest = max(map(len, counts), default=0)
-    padded = ([*each, *[0] * (longest - len(each))] for each in counts)
-    return [sum(column) for column in zip(*padded, strict=True)]
+def sum_pixels(counts: Sequence[Sequence[int]]) -> list[int]:
+    """Pixels of each class added up; a shorter list lacks the last classes."""
+    return [sum(column) for column in zip_longest(*counts, fillvalue=0)]
 
 
-def misfit(found: tuple[int, ...], wanted: tuple[int, int], image: bytes) -> str:
+def size_mismatch(size: tuple[int, ...], expected: tuple[int, int], image: bytes) -> str:
     """Why a label of one size does not fit an image of another."""
-    text = "is {}×{}, its image {}×{}".format(*found, *wanted)
-    turned = image_codecs.stored(image, wanted[0] * wanted[1]).orientation != 1
-    if turned and found == wanted[::-1]:
+    text = "is {}×{}, its image {}×{}".format(*size, *expected)
+    turned = image_codecs.stored(image, expected[0] * expected[1]).orientation != 1
+    if turned and size == expected[::-1]:
         text += ", as its EXIF orientation shows it; turn the label the same way"
     return text
 
 
-def expected(taxonomy: Taxonomy | None) -> Taxonomy:
+def taxonomy_or_numbers(taxonomy: Taxonomy | None) -> Taxonomy:
     """The taxonomy, or one of numbered classes where there is none."""
     return taxonomy or Taxonomy.numbered(MOST_LABELS)
 
@@ -68,10 +68,10 @@ def label_page(content: bytes, page: int | None) -> bytes:
     Raises:
         ImageError: it has one page only, its image several.
     """
-    if not page or tiff_pages.counted(content) == 1:
-        if page:
-            raise ImageError(f"label has one page, its image has a page {page + 1}")
-        return content if page is None else tiff_pages.page_file(content, 0)
+    if page is None:
+        return content
+    if page and tiff_pages.count(content) == 1:
+        raise ImageError(f"label has one page, its image has a page {page + 1}")
     try:
         return tiff_pages.page_file(content, page)
     except IndexError:
@@ -98,54 +98,54 @@ def ids_and_unnamed(
     Raises:
         ImageError, InputError: as `class_ids` does.
     """
-    meaning, content = expected(taxonomy), label_page(content, page)
+    meaning, content = taxonomy_or_numbers(taxonomy), label_page(content, page)
     if meaning.colours is None:
-        stored = image_codecs.decode_labels(content, max_pixels)
-        unnamed = int((stored == VOID_BYTE).sum()) if meaning.byte_is_void else 0
-        return meaning.apply(stored), unnamed
-    pixels, empty = _coloured(content, max_pixels)
-    ids = np.full(empty.shape, VOID, np.int16)
-    if not empty.all():
-        pixels[empty] = pixels[~empty][0]  # transparent pixels have no class, whatever their colour
-        ids = np.where(empty, ids, meaning.apply(meaning.stored_of(pixels))).astype(np.int16)
+        values = image_codecs.decode_labels(content, max_pixels)
+        unnamed = int((values == VOID_BYTE).sum()) if meaning.byte_is_void else 0
+        return meaning.apply(values), unnamed
+    pixels, transparent = _colours(content, max_pixels)
+    ids = np.full(transparent.shape, VOID, np.int16)
+    if not transparent.all():
+        pixels[transparent] = pixels[~transparent][0]  # whatever their colour, they have no class
+        ids = meaning.apply(meaning.stored_of(pixels)).astype(np.int16)
+        ids[transparent] = VOID
     return ids, 0
 
 
-def require_every_class(tally: Tally, taxonomy: Taxonomy | None) -> None:
+def require_every_class(counts: LabelCounts, taxonomy: Taxonomy | None) -> None:
     """Refuse labels in which a class never occurs while 255 does: it may stand for that class.
 
     Raises:
         InputError: it does; says both counts.
     """
-    if not tally.unnamed:
+    if not counts.unnamed:
         return
     remedy = (
         'if 255 is that class, give a taxonomy with "colours" such as ["#000000", "#ffffff"], or '
         'mend the labels; if it is void, write "void": 255 into the taxonomy'
     )
     if taxonomy is None:
-        present = [cls for cls, count in enumerate(tally.pixels) if count]
+        present = [cls for cls, pixels in enumerate(counts.pixels) if pixels]
         if len(present) == 1:
             raise InputError(
-                f"the labels hold one value, {present[0]} ({tally.pixels[present[0]]:,} pixels), "
-                f"besides 255 ({tally.unnamed:,} pixels), which counts as void without a taxonomy "
+                f"the labels hold one value, {present[0]} ({counts.pixels[present[0]]:,} pixels), "
+                f"besides 255 ({counts.unnamed:,} pixels), which counts as void without a taxonomy "
                 f"of its class; {remedy}"
             )
         return
-    counts = [*tally.pixels, *[0] * (len(taxonomy.classes) - len(tally.pixels))]
-    absent = next((cls for cls, count in enumerate(counts) if not count), None)
-    if absent is not None:
-        raise InputError(
-            f"class {absent}, {taxonomy.classes[absent]!r}, occurs in 0 pixels of the labels, and "
-            f"255, which counts as void, in {tally.unnamed:,}; {remedy}"
-        )
+    for cls, name in enumerate(taxonomy.classes):
+        if not any(counts.pixels[cls : cls + 1]):
+            raise InputError(
+                f"class {cls}, {name!r}, occurs in 0 pixels of the labels, and "
+                f"255, which counts as void, in {counts.unnamed:,}; {remedy}"
+            )
 
 
-def _coloured(content: bytes, max_pixels: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+def _colours(content: bytes, max_pixels: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """RGB pixels (H, W, 3) uint8 of a label file as stored, and which are transparent (H, W)."""
     with image_codecs.opened(content, max_pixels) as image:
         image.load()
-        if image.mode not in COLOURED:
+        if image.mode not in COLOUR_MODES:
             raise ImageError(f"label has mode {image.mode}; expected colours of eight bits")
         pixels = np.array(image.convert("RGBA"))
     return np.ascontiguousarray(pixels[..., :3]), pixels[..., 3] == 0

@@ -2,15 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 
 from stego_core.errors import InputError
 from tasks.files import left_out, video_files
-from tasks.files.image_names import stem
+from tasks.files.image_names import ending, stem
 from tasks.labels import pairing
 from tasks.storage.storage import File, Storage
-
-JSON = ".json"
 
 
 @dataclass(frozen=True)
@@ -20,21 +17,21 @@ class LabelFiles:
     Attributes:
         root: the folder that their paths are relative to.
         files: those that may be labels.
-        serving: paths, below the images' folder, of files that are labels and hence no images.
+        among_images: paths, below the images' folder, of files that are labels and hence no images.
         unread: paths of files whose endings are not read.
         coco: path of a COCO file that holds all labels; None where each image has a file.
-        single: whether the place is one file.
+        single: whether --labels is one file.
     """
 
     root: Storage
     files: list[File]
-    serving: set[str] = field(default_factory=set)
+    among_images: set[str] = field(default_factory=set)
     unread: list[str] = field(default_factory=list)
     coco: str | None = None
     single: bool = False
 
 
-def found_labels(
+def find_labels(
     images: Storage, paths: Sequence[str], labels: Storage | None, suffix: str
 ) -> LabelFiles | None:
     """The labels of images.
@@ -54,23 +51,21 @@ def found_labels(
     suffix = pairing.bare(suffix)
     if labels is None and not suffix:
         return None
-    root, present = video_files.found(labels or images)
+    root, present = video_files.root_and_files(labels or images)
     single = labels is not None and root.uri != labels.uri
-    kinds: dict[str, list[File]] = {}
-    for file in present:
-        kinds.setdefault(left_out.kind_of(file.path), []).append(file)
-    files = kinds.get(left_out.IMAGE, [])
-    others = [*kinds.get("other ending", []), *kinds.get("no ending", [])]
-    if root.uri == images.uri and not single:
-        serving = _among(paths, suffix)
-        files = [file for file in files if file.path in serving]
-    else:
-        serving = _overlapping(images, root, paths, files if single else None)
+    same_folder = root.uri == images.uri
+    if not same_folder:  # images below the labels' folder are no labels
         above = f"{images.uri}/".removeprefix(f"{root.uri}/")
-        files, others = (
-            [file for file in each if not file.path.startswith(above)] for each in (files, others)
-        )
-    documents = [file.path for file in others if _ending(file.path) == JSON]
+        present = [file for file in present if not file.path.startswith(above)]
+    kinds = left_out.by_kind(file.path for file in present)
+    readable = set(kinds.get(left_out.IMAGE, []))
+    if same_folder and not single:
+        readable = among_images = _labels_among(paths, suffix)
+    else:
+        among_images = _image_files_in(images, root, paths, readable if single else None)
+    unread = [*kinds.get("other ending", []), *kinds.get("no ending", [])]
+    files = [file for file in present if file.path in readable]
+    documents = [path for path in unread if ending(path) == ".json"]
     if documents and not files:
         if len(documents) > 1:
             raise InputError(
@@ -78,27 +73,22 @@ def found_labels(
                 f"{', …' if len(documents) > 2 else ''}); give one of them with --labels"
             )
         return LabelFiles(root, [], coco=documents[0], single=single)
-    unread = [] if root.uri == images.uri else [file.path for file in others]
-    return LabelFiles(root, files, serving, unread, single=single)
+    return LabelFiles(root, files, among_images, [] if same_folder else unread, single=single)
 
 
-def _overlapping(
-    images: Storage, root: Storage, paths: Sequence[str], only: Sequence[File] | None
+def _image_files_in(
+    images: Storage, root: Storage, paths: Sequence[str], only: set[str] | None
 ) -> set[str]:
-    """Which image files lie below the labels' folder, or are the only label."""
+    """Image files that lie below the labels' folder, or are the only label."""
     if not f"{root.uri}/".startswith(f"{images.uri}/"):
         return set()
     below = f"{root.uri}/".removeprefix(f"{images.uri}/")
-    wanted = None if only is None else {f"{below}{file.path}" for file in only}
-    return {p for p in paths if (p.startswith(below) if wanted is None else p in wanted)}
+    inside = {path for path in paths if path.startswith(below)}
+    return inside if only is None else inside & {below + path for path in only}
 
 
-def _among(paths: Sequence[str], suffix: str) -> set[str]:
-    """Which of the image files in one folder are labels of others there."""
+def _labels_among(paths: Sequence[str], suffix: str) -> set[str]:
+    """Image files of one folder that are labels of others there."""
     if suffix:
         return {path for path in paths if stem(path).endswith(suffix)}
     return set(pairing.beside(paths))
-
-
-def _ending(path: str) -> str:
-    return PurePosixPath(path).suffix.lower()

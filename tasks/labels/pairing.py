@@ -1,41 +1,42 @@
 """Which label belongs to which image: by relative path and stem, whatever the form of the name."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 
 import numpy as np
 
 from stego_core.errors import ImageError
 from tasks.files import formats
-from tasks.files.image_names import composed, folded, stem
+from tasks.files.image_names import composed, ending, folded, stem
 from tasks.images import image_codecs
 from tasks.storage.storage import File, Storage
 
-MANY = 64
-"""Distinct values from which on a grey picture is more likely a photo than a label."""
-LOOKED_INTO = 8
+PHOTO_VALUES = 64
+"""A grey picture of more distinct values is more likely a photo than a label."""
+SAMPLED_FILES = 8
 """Files of a folder that are looked into, to find out whether they are labels."""
-MOST_PIXELS = 128_000_000
+SAMPLE_PIXELS = 128_000_000
+"""Pixels of such a file, at most."""
 SEPARATORS = "_-. "
+"""Characters that a suggested suffix begins with, where the name has one there."""
 
 
 @dataclass
 class Pairs:
-    """What belongs together.
+    """Images and their labels.
 
     Attributes:
         labels: of each image, in the order of the images; None without.
         orphans: paths of labels that belong to no image.
         seconds: paths of further labels of an image that has one.
-        loosely: images whose label has the same name in another case or Unicode form.
+        inexact: images whose label has the same name in another case or Unicode form.
         others: paths of files under the labels without their suffix.
     """
 
     labels: list[File | None]
     orphans: list[str] = field(default_factory=list)
     seconds: list[str] = field(default_factory=list)
-    loosely: list[str] = field(default_factory=list)
+    inexact: list[str] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
 
     @property
@@ -47,12 +48,12 @@ class Pairs:
 def bare(suffix: str | None) -> str:
     """A suffix without the ending of a file, should it have been given with one."""
     text = suffix or ""
-    ending = PurePosixPath(f"x{text}").suffix.lower()
-    return text[: -len(ending)] if ending and formats.is_read(ending) else text
+    extension = ending(f"x{text}")
+    return text[: -len(extension)] if extension and formats.is_read(extension) else text
 
 
-def paired(
-    names: Sequence[str], labels: Sequence[File], image_suffix: str = "", label_suffix: str = ""
+def pair(
+    images: Sequence[str], labels: Sequence[File], image_suffix: str = "", label_suffix: str = ""
 ) -> Pairs:
     """Find each image's label.
 
@@ -60,59 +61,68 @@ def paired(
     regardless of case where that leaves no doubt.
 
     Args:
-        names: relative paths of the images without endings.
+        images: relative paths of the images without endings.
         labels: files that may be labels; of several with one name the one that is likeliest to
             hold ids is taken.
-        image_suffix: what an image's stem has beyond the common part.
-        label_suffix: what a label's stem has beyond it.
+        image_suffix: the end of an image's stem that is left out of the comparison.
+        label_suffix: the end of a label's stem that is left out of it.
     """
-    wanted = [_without(name, image_suffix) for name in names]
-    by_name: dict[str, list[File]] = {}
-    others = []
-    for file in sorted(labels, key=_likelihood):
+    names = [_without(image, image_suffix) for image in images]
+    files: dict[str, list[File]] = {}
+    pairs = Pairs([None] * len(images))
+    for file in sorted(labels, key=_likeliest_first):
         name = _without(stem(file.path), label_suffix)
         if name is None:
-            others.append(file.path)
+            pairs.others.append(file.path)
         else:
-            by_name.setdefault(name, []).append(file)
-    pairs = Pairs([None] * len(wanted), others=sorted(others))
-    chosen: dict[str, str] = {name: name for name in wanted if name in by_name}
+            files.setdefault(name, []).append(file)
+    label_of = {name: name for name in names if name and name in files}
     for form in (composed, folded):
-        _match(wanted, by_name, chosen, form)
-    for place, name in enumerate(wanted):
-        if name in chosen:
-            pairs.labels[place] = by_name[chosen[name]][0]
-            if chosen[name] != name:
-                pairs.loosely.append(names[place])
-    used = set(chosen.values())
-    pairs.orphans = sorted(f.path for n, files in by_name.items() if n not in used for f in files)
-    pairs.seconds = sorted(f.path for name in used for f in by_name[name][1:])
+        images_left = {name for name in names if name and name not in label_of}
+        label_of |= _matches(form, images_left, files.keys() - label_of.values())
+    for number, name in enumerate(names):
+        if name in label_of:
+            pairs.labels[number] = files[label_of[name]][0]
+            if label_of[name] != name:
+                pairs.inexact.append(images[number])
+    used = set(label_of.values())
+    pairs.orphans = sorted(f.path for name in files.keys() - used for f in files[name])
+    pairs.seconds = sorted(f.path for name in used for f in files[name][1:])
+    pairs.others.sort()
     return pairs
 
 
-def suggested(stems: Sequence[str], labels: Sequence[str]) -> tuple[str, str] | None:
+def _matches(
+    form: Callable[[str], str], images: Iterable[str], labels: Iterable[str]
+) -> dict[str, str]:
+    """The label of each image where one image and one label only are equal in a form."""
+    groups: dict[str, tuple[list[str], list[str]]] = {}
+    for side, names in enumerate((images, labels)):
+        for name in names:
+            groups.setdefault(form(name), ([], []))[side].append(name)
+    return {a[0]: b[0] for a, b in groups.values() if len(a) == len(b) == 1}
+
+
+def suggested_suffixes(images: Sequence[str], labels: Sequence[str]) -> tuple[str, str] | None:
     """Suffixes of images and labels with which most of them would match, where there are such.
 
     Args:
-        stems: of images.
+        images: stems of images.
         labels: stems of labels; none of them is an image's.
     """
-    if not stems or not labels:
-        return None
-    named = {label: label for label in labels}
-    for image in stems[:8]:
-        near = max(labels, key=lambda label: _shared(image, label))
-        length = _shared(image, near)
-        while length > len(image.rpartition("/")[0]) + 1:
-            ends = image[length:], near[length:]
-            matched = sum(
-                image.endswith(ends[0]) and image.removesuffix(ends[0]) + ends[1] in named
-                for image in stems
+    known = set(labels)
+    for image in images[:SAMPLED_FILES] if labels else ():
+        label = max(labels, key=lambda other: _shared(image, other))
+        folder = len(image.rpartition("/")[0]) + 1
+        for length in range(_shared(image, label), folder, -1):
+            image_end, label_end = image[length:], label[length:]
+            matches = sum(
+                other.endswith(image_end) and other.removesuffix(image_end) + label_end in known
+                for other in images
             )
-            if matched * 2 > min(len(stems), len(labels)):
+            if matches * 2 > min(len(images), len(labels)):
                 length -= image[length - 1] in SEPARATORS
-                return image[length:], near[length:]
-            length -= 1
+                return image[length:], label[length:]
     return None
 
 
@@ -125,14 +135,13 @@ def beside(paths: Sequence[str]) -> dict[str, str]:
     groups: dict[str, list[str]] = {}
     for path in paths:
         groups.setdefault(composed(stem(path)), []).append(path)
-    found = {}
+    image_of = {}
     for group in groups.values():
-        holding = [path for path in group if _ending(path) in formats.LOSSLESS]
-        label = min(holding, key=lambda path: formats.LOSSLESS.index(_ending(path)), default=None)
-        rest = [path for path in group if label and _ending(path) != _ending(label)]
-        if label and rest:
-            found[label] = rest[0]
-    return found
+        label = min(group, key=_id_rank)
+        images = [path for path in group if ending(path) != ending(label)]
+        if images and ending(label) in formats.LOSSLESS:
+            image_of[label] = images[0]
+    return image_of
 
 
 def label_like(root: Storage, paths: Sequence[str]) -> set[str]:
@@ -140,44 +149,23 @@ def label_like(root: Storage, paths: Sequence[str]) -> set[str]:
 
     A few of them are looked into; unless all of those are such, none counts as a label.
     """
-    found = beside(paths)
-    some = sorted(found)[:: max(len(found) // LOOKED_INTO, 1)][:LOOKED_INTO]
-    alike = bool(some) and all(_labels(root, path, found[path]) for path in some)
-    return set(found) if alike else set()
+    image_of = beside(paths)
+    step = max(len(image_of) // SAMPLED_FILES, 1)
+    sample = sorted(image_of)[::step][:SAMPLED_FILES]
+    return set(image_of) if all(_is_label(root, path, image_of[path]) for path in sample) else set()
 
 
-def _labels(root: Storage, label: str, image: str) -> bool:
+def _is_label(root: Storage, label: str, image: str) -> bool:
     try:
-        with image_codecs.opened(root.read(label), MOST_PIXELS) as opened:
+        with image_codecs.opened(root.read(label), SAMPLE_PIXELS) as opened:
             if opened.mode not in ("P", "L", "1"):
                 return False
             size, values = opened.size, len(np.unique(np.asarray(opened)))
-        with image_codecs.opened(root.read(image), MOST_PIXELS) as opened:
+        with image_codecs.opened(root.read(image), SAMPLE_PIXELS) as opened:
             shades = len(np.unique(np.asarray(opened.convert("L"))))
-            return opened.size == size and values <= MANY < shades
+            return opened.size == size and values <= PHOTO_VALUES < shades
     except (ImageError, OSError):
         return False
-
-
-def _match(
-    wanted: Sequence[str | None],
-    by_name: Mapping[str, Sequence[File]],
-    chosen: dict[str, str],
-    form: Callable[[str], str],
-) -> None:
-    """Match what is equal in a form, where one image and one label are."""
-    used = set(chosen.values())
-    free: dict[str, set[str]] = {}
-    for name in by_name:
-        if name not in used:
-            free.setdefault(form(name), set()).add(name)
-    waiting: dict[str, set[str]] = {}
-    for image in wanted:
-        if image is not None and image not in chosen:
-            waiting.setdefault(form(image), set()).add(image)
-    for key, names in waiting.items():
-        if len(names) == 1 and len(free.get(key, ())) == 1:
-            chosen[next(iter(names))] = next(iter(free[key]))
 
 
 def _without(name: str, suffix: str) -> str | None:
@@ -185,14 +173,14 @@ def _without(name: str, suffix: str) -> str | None:
     return name.removesuffix(suffix) if name.endswith(suffix) and name != suffix else None
 
 
-def _likelihood(file: File) -> tuple[str, int, str]:
-    ending = _ending(file.path)
-    known = formats.LOSSLESS.index(ending) if ending in formats.LOSSLESS else len(formats.LOSSLESS)
-    return stem(file.path), known, file.path
+def _id_rank(path: str) -> int:
+    """0 for the ending that most likely holds ids, more for others."""
+    lossless = formats.LOSSLESS
+    return lossless.index(ending(path)) if ending(path) in lossless else len(lossless)
 
 
-def _ending(path: str) -> str:
-    return PurePosixPath(path).suffix.lower()
+def _likeliest_first(file: File) -> tuple[str, int, str]:
+    return stem(file.path), _id_rank(file.path), file.path
 
 
 def _shared(first: str, second: str) -> int:

@@ -1,4 +1,4 @@
-"""How sure each image's mask is: a table per dump beside its masks, and a map per image."""
+"""How certain each image's mask is: a table per dump beside its masks."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -14,8 +14,7 @@ from tasks.workspace import layout, tables
 from tasks.workspace.ledger import Folder
 from tasks.workspace.summary import Summary
 
-TABLE = layout.CONFIDENCE_FILE
-SINCE = 5
+SINCE_VERSION = 5
 """The version of masks since which the table has all these columns."""
 IMAGE_COLUMNS = {
     "row": "int64",
@@ -27,23 +26,25 @@ IMAGE_COLUMNS = {
     "margin": "float",
     "doubtful": "float",
 }
+"""Columns of an image, and their types; "doubt" is its uncertainty."""
 CLASS_COLUMNS = ("share", "margin", "doubtful")
-"""Of each class c, as share_c, …: of the image's pixels; mean of its pixels' margins; share of its
-pixels that are doubtful. The last two are null where the image has none of it."""
+"""Columns of each class c, as share_c, …: the share of the image's pixels, the mean of its pixels'
+margins, the share of its pixels that are uncertain. The last two are null where the image has none
+of it."""
 
 
-class Row(NamedTuple):
+class ConfidenceRow(NamedTuple):
     """One image of a dump.
 
     Attributes:
         row: in the dump's index.
         entry: of the index.
-        sure: what its mask's margins add up to.
+        sums: of its mask's margins.
     """
 
     row: int
     entry: Entry
-    sure: MarginSums
+    sums: MarginSums
 
 
 class UncertainImage(NamedTuple):
@@ -51,9 +52,9 @@ class UncertainImage(NamedTuple):
 
     Attributes:
         dump, row, image_id, path: which image.
-        doubt: of its pixels and of its classes (`stego_core.masks.margins.uncertainty`).
+        doubt: uncertainty of its pixels and of its classes (`stego_core.masks.margins`).
         margin: mean margin of its pixels.
-        doubtful: share of its pixels that are doubtful.
+        doubtful: share of its pixels that are uncertain.
     """
 
     dump: str
@@ -65,11 +66,6 @@ class UncertainImage(NamedTuple):
     doubtful: float
 
 
-def map_path(masks_path: str, image_id: str) -> str:
-    """The file that holds an image's margins."""
-    return layout.margins(masks_path, image_id)
-
-
 def columns(classes: int) -> dict[str, str]:
     """Names and types of the table's columns."""
     per_class = {f"{name}_{c}": "float" for c in range(classes) for name in CLASS_COLUMNS}
@@ -77,76 +73,81 @@ def columns(classes: int) -> dict[str, str]:
 
 
 def write_part(
-    storage: Storage, masks_path: str, shard: int, rows: Sequence[Row], classes: int
+    storage: Storage, masks_path: str, shard: int, rows: Sequence[ConfidenceRow], classes: int
 ) -> None:
-    """Write one shard's rows, `doubt` being their own only: the others are not known yet."""
+    """Write one shard's rows; `doubt` is of the image alone: other shards are not known yet."""
     entries = [_values(row, classes) for row in rows]
     values = {name: [entry[name] for entry in entries] for name in columns(classes)}
     tables.write_table(storage, _part(masks_path, shard), values, columns(classes))
 
 
-def _values(row: Row, classes: int) -> dict[str, Any]:
-    sure, total = row.sure, max(int(row.sure.pixels.sum()), 1)
+def _values(row: ConfidenceRow, classes: int) -> dict[str, Any]:
+    sums, total = row.sums, max(int(row.sums.pixels.sum()), 1)
     values: dict[str, Any] = {
         "row": row.row,
         **{name: row.entry[name] for name in ("image_id", "path", "height", "width")},
-        "doubt": sure.own_doubt,
-        "margin": sure.margin,
-        "doubtful": sure.doubtful_share,
+        "doubt": sums.own_uncertainty,
+        "margin": sums.margin,
+        "doubtful": sums.uncertain_share,
     }
     for c in range(classes):
-        pixels = int(sure.pixels[c])
+        pixels = int(sums.pixels[c])
         values[f"share_{c}"] = pixels / total
-        values[f"margin_{c}"] = sure.margins[c] / pixels if pixels else None
-        values[f"doubtful_{c}"] = sure.doubtful[c] / pixels if pixels else None
+        values[f"margin_{c}"] = sums.margins[c] / pixels if pixels else None
+        values[f"doubtful_{c}"] = sums.doubtful[c] / pixels if pixels else None
     return values
 
 
-def join(folder: Folder, shards: int, dump: MarginSums) -> None:
-    """Join the shards' parts into the dump's table; `dump` is what all its margins add up to."""
+def join_parts(folder: Folder, shards: int, dump_sums: MarginSums) -> None:
+    """Join the shards' parts into the dump's table, given the sums of all its margins."""
     parts = [_part(folder.path, shard) for shard in range(shards)]
-    names = columns(len(dump.pixels))
+    names = columns(len(dump_sums.pixels))
 
-    def doubts(column: tables.Column) -> NDArray[np.float64]:
+    def doubt(column: tables.Column) -> NDArray[np.float64]:
         shares = [column(name) for name in names if name.startswith("share_")]
-        return uncertainty(column("doubt"), np.stack(shares, axis=-1), dump)
+        return uncertainty(column("doubt"), np.stack(shares, axis=-1), dump_sums)
 
-    tables.join_tables(folder.storage, parts, f"{folder.path}/{TABLE}", names, {"doubt": doubts})
-
-
-def complete(folder: Folder) -> bool:
-    """Whether masks came with all that is told of their confidence; earlier versions told less."""
-    return bool(folder.manifest()["version"] >= SINCE)
+    tables.join_tables(folder.storage, parts, _table(folder), names, {"doubt": doubt})
 
 
-def kept(summary: Summary) -> list[tuple[str, Folder]]:
+def has_confidence(folder: Folder) -> bool:
+    """Whether masks came with the whole table; earlier versions stored less of it."""
+    return bool(folder.manifest()["version"] >= SINCE_VERSION)
+
+
+def dumps_with_confidence(summary: Summary) -> list[tuple[str, Folder]]:
     """Dumps whose masks came with their confidence, and the folders of these masks."""
     folders = {dump: summary.folder("masks", dump) for dump in summary.dumps}
-    return [(dump, folder) for dump, folder in folders.items() if folder and complete(folder)]
+    return [(dump, folder) for dump, folder in folders.items() if folder and has_confidence(folder)]
 
 
 def least_certain(summary: Summary, most: int) -> list[UncertainImage]:
-    """The images of most doubt, over all dumps, least certain first.
+    """The most uncertain images over all dumps, least certain first.
 
     Raises:
         WorkspaceError: there are no masks, or an earlier version made them.
     """
-    folders = kept(summary)
+    folders = dumps_with_confidence(summary)
     if not folders:
         raise WorkspaceError(
             f"{summary.workspace.storage.uri} has no masks with their confidence; make them with "
             "`stego masks`"
         )
-    found: list[UncertainImage] = []
+    images: list[UncertainImage] = []
     for dump, folder in folders:
-        found += [UncertainImage(dump, **row) for row in stream(folder, UncertainImage._fields[1:])]
-        found = sorted(found, key=lambda each: -each.doubt)[:most]
-    return found
+        rows = stream_rows(folder, UncertainImage._fields[1:])
+        images += [UncertainImage(dump, **row) for row in rows]
+        images = sorted(images, key=lambda image: -image.doubt)[:most]
+    return images
 
 
-def stream(folder: Folder, names: Sequence[str]) -> Iterator[dict[str, Any]]:
+def stream_rows(folder: Folder, names: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Rows of a dump's table, some columns of them, a row group at a time."""
-    yield from tables.stream_rows(folder.storage, f"{folder.path}/{TABLE}", names)
+    return tables.stream_rows(folder.storage, _table(folder), names)
+
+
+def _table(folder: Folder) -> str:
+    return f"{folder.path}/{layout.CONFIDENCE_FILE}"
 
 
 def _part(masks_path: str, shard: int) -> str:

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from stego_core.masks.crf import Crf, Refiner
 from stego_core.masks.densecrf import DenseCrf
 from stego_core.masks.segmenter import Segmenter, Windows
-from tasks.features import models
+from tasks.features import backbones
+from tasks.head import heads
 from tasks.images.decoding_memory import reading_memory
 from tasks.options import MasksOptions
 from tasks.storage.storage import Storage
@@ -37,7 +38,7 @@ class SegmenterSpec:
     """
 
     storage: Storage
-    backbone: models.BackboneSpec
+    backbone: backbones.BackboneSpec
     head_key: str
     clusters_key: str
     options: MasksOptions
@@ -53,8 +54,8 @@ class SegmenterSpec:
     def build(self, device: str) -> Segmenter:
         """The segmenter; backbone and head are built once per process."""
         return Segmenter(
-            models.backbone(self.storage, self.backbone, device),
-            models.head(self.storage, self.head_key, device),
+            backbones.load_backbone(self.storage, self.backbone, device),
+            heads.load_head(self.storage, self.head_key, device),
             self.centroids(),
             self.crf(),
             self.view(),
@@ -86,7 +87,7 @@ def segmenter_spec(workspace: Workspace, clusters_key: str, options: MasksOption
     clusters = workspace.folder(layout.clusters(clusters_key)).manifest()
     return SegmenterSpec(
         workspace.storage,
-        models.BackboneSpec(**clusters["backbone"]),
+        backbones.BackboneSpec(**clusters["backbone"]),
         clusters["inputs"]["head"],
         clusters_key,
         options,

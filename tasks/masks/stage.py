@@ -19,7 +19,8 @@ from stego_core.video.smoothing import Frame, smoothed
 from tasks.corpus.index import Entry, IndexReader
 from tasks.engine.stage import Stage, Stopwatch
 from tasks.engine.steps import Step
-from tasks.features import models
+from tasks.features import backbones
+from tasks.head import heads
 from tasks.images import image_codecs as images
 from tasks.masks import confidence_table
 from tasks.masks.segmenter import (
@@ -117,7 +118,7 @@ class MasksWork:
         watch = Stopwatch()
         centroids, crf, view = self.spec.centroids(), self.spec.crf(), self.spec.view()
         colours = palette(len(centroids))
-        rows: list[confidence_table.Row] = []
+        rows: list[confidence_table.ConfidenceRow] = []
         restless = Flickering(self.index, [] if self.baseline else self._entries(shard)[0])
         written: list[str] = []
         size = 0
@@ -135,12 +136,12 @@ class MasksWork:
                 with watch("flicker"):
                     restless.add(row, image.pixels, found.classes)
                 sure = MarginSums.of(found.classes, found.margins, len(centroids))
-                rows.append(confidence_table.Row(row, entry, sure))
+                rows.append(confidence_table.ConfidenceRow(row, entry, sure))
                 written.append(keys.digest(content))
                 size += len(content)
         if not self.baseline:
             confidence_table.write_part(self.spec.storage, self.path, shard, rows, len(centroids))
-        sure = MarginSums.total((each.sure for each in rows), len(centroids))
+        sure = MarginSums.total((row.sums for row in rows), len(centroids))
         record = Record(
             shard,
             self.rows(shard),
@@ -169,7 +170,7 @@ class MasksWork:
         content = images.encode_mask(found.classes, colours)
         uploads.write(f"{self.path}/{image_id}.png", content)
         if not self.baseline:
-            path = confidence_table.map_path(self.path, image_id)
+            path = layout.margins(self.path, image_id)
             uploads.write(path, images.encode_margins(found.margins))
         if self.overlays:
             shown, covered = coloured(found.classes, colours), found.classes != VOID_BYTE
@@ -191,7 +192,7 @@ def plan(
         OptionError: the CRF's package is not installed.
     """
     spec = segmenter_spec(workspace, clusters_key, options)
-    baseline = spec.head_key == models.IDENTITY
+    baseline = spec.head_key == heads.IDENTITY
     corpus = workspace.corpus(dump).manifest()
     folder = Folder(workspace.storage, masks_path(clusters_key, options, dump))
     folder.plan({"index": corpus["index"], "dump": dump})
@@ -217,7 +218,9 @@ def plan(
     title = f"masks {dump}" + (" (raw features)" if baseline else "")
     shards = -(-corpus["images"] // shard_images(options))
     refining = predicted_memory(corpus["largest"], len(spec.centroids()), options)
-    memory = models.memory(spec.backbone, tokens_at_once(options, spec.backbone.patch), refining)
+    memory = backbones.backbone_memory(
+        spec.backbone, tokens_at_once(options, spec.backbone.patch), refining
+    )
     count = corpus["images"]
     return Stage(folder, title, "images", count, shards, work, manifest, memory)
 
@@ -241,8 +244,8 @@ def finish(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
     masks = sum(record.results["masks"] for record in records)
     pairs = [Flicker(*record.results.get("flicker", ())) for record in records]
     restless = sum(pairs, Flicker())
-    if stage.manifest["inputs"]["head"] != models.IDENTITY:
-        confidence_table.join(stage.folder, stage.shards, sure)
+    if stage.manifest["inputs"]["head"] != heads.IDENTITY:
+        confidence_table.join_parts(stage.folder, stage.shards, sure)
     return stage.finish(
         seconds,
         computed,

@@ -9,7 +9,8 @@ from tasks.paper.protocol import DIFFERENCES
 from tasks.report import charts
 from tasks.report.confusion import confusion
 from tasks.workspace import layout
-from tasks.workspace.summary import PREPARED, Summary
+from tasks.workspace.layout import PREPARED
+from tasks.workspace.summary import Summary
 from tasks.workspace.workspace import Workspace
 
 DOCUMENT, FIGURE = layout.BENCHMARK_FILE, layout.CONFUSION_FILE
@@ -59,7 +60,7 @@ def write(
             row(RAW, backbone["name"], figures, "baseline_"),
             *(each._asdict() for each in benchmark.published),
         ],
-        "spread": summary.current.get("spread", {}).get(val),
+        "spread": summary.last_run.get("spread", {}).get(val),
         "per_class": figures["per_class"],
         "classes": list(benchmark.classes),
         "confusion": {
@@ -70,9 +71,7 @@ def write(
         "matching": scored["matching"]["stego"],
     }
     content = json.dumps(document, indent=1, ensure_ascii=False).encode()
-    png = charts.confusion_png(
-        matrix.counts, matrix.true_names, matrix.predicted_names, matrix.ious
-    )
+    png = charts.confusion_png(matrix)
     workspace.storage.write(f"{folder}/{DOCUMENT}", content)
     workspace.storage.write(f"{folder}/{FIGURE}", png)
     return {

@@ -19,8 +19,7 @@ from stego_core.labels.void import VOID_BYTE
 from stego_core.paper import cropping
 from stego_core.paper.cropping import Resampling
 from stego_core.paper.published_protocol import Benchmark, Split
-from tasks.corpus.columns import QUARANTINE_COLUMNS
-from tasks.corpus.index import QUARANTINE
+from tasks.corpus.listing import QUARANTINE_COLUMNS
 from tasks.engine.stage import Stage, Stopwatch
 from tasks.engine.steps import Step
 from tasks.images import image_codecs
@@ -29,8 +28,8 @@ from tasks.options import CorpusOptions
 from tasks.paper.datasets import DataSet, Pair
 from tasks.storage.uploads import Uploads
 from tasks.workspace import keys, layout, tables
+from tasks.workspace.layout import PREPARED, QUARANTINE_FILE
 from tasks.workspace.ledger import Folder, Record
-from tasks.workspace.summary import PREPARED
 from tasks.workspace.workspace import Workspace
 
 VERSION = 1
@@ -205,7 +204,7 @@ def finish(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
             "same command again"
         )
     tables.write_table(
-        folder.storage, f"{folder.path}/{QUARANTINE}", quarantine, QUARANTINE_COLUMNS
+        folder.storage, f"{folder.path}/{QUARANTINE_FILE}", quarantine, QUARANTINE_COLUMNS
     )
     return stage.finish(
         seconds,

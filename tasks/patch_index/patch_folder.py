@@ -19,7 +19,7 @@ def trained_rows(workspace: Workspace) -> FeatureRows:
         WorkspaceError: there are none.
     """
     summary = Summary(workspace)
-    key, dumps = summary.keys.get("features"), summary.current.get("dumps", [])
+    key, dumps = summary.keys.get("features"), summary.last_run.get("dumps", [])
     if key is None or not dumps:
         raise WorkspaceError(
             f"{workspace.storage.uri} has no stored features, so its patches cannot be searched; "

@@ -21,7 +21,7 @@ from stego_core.search.patch_map import QUARTERS
 from tasks.engine import machine
 from tasks.features.rows import FeatureRows
 from tasks.patch_index import patch_folder
-from tasks.storage.run_cache import current, remembered
+from tasks.storage.run_cache import current_run, remembered
 from tasks.storage.storage import Storage
 from tasks.workspace import arrays, keys, layout, tables
 from tasks.workspace.ledger import Folder
@@ -218,7 +218,7 @@ class PatchSearch:
         ]
 
     def _patch(self, row: int, token: int, similarity: float) -> PatchHit:
-        number, image, crop = self.patches.rows.place(row)
+        number, image, crop = self.patches.rows.location(row)
         return PatchHit(self.patches.rows.dumps[number], image, crop, token, float(similarity))
 
     def _features(self, rows: NDArray[np.int64]) -> NDArray[np.float16]:
@@ -242,7 +242,7 @@ _kept: LRUCache[Any, faiss.IndexIVFPQ] = LRUCache(1)
 _turn = Condition()
 
 
-@cached(_kept, lambda patches: (current(), patches), condition=_turn)
+@cached(_kept, lambda patches: (current_run(), patches), condition=_turn)
 def index_of(patches: PatchRows) -> faiss.IndexIVFPQ:
     """The finished codes of some dumps in memory; the last ones asked for stay there.
 

@@ -18,7 +18,7 @@ from tasks.engine import checkpoints, machine
 from tasks.engine.stage import Stage, Stopwatch
 from tasks.engine.steps import Step
 from tasks.engine.training_loop import TrainingLoop
-from tasks.features.models import BackboneSpec
+from tasks.features.backbones import BackboneSpec
 from tasks.options import ComputeOptions, PretrainOptions
 from tasks.pretrain.collapse_alarm import ALARM_STEPS, Alarm
 from tasks.pretrain.image_cache import ImageCache

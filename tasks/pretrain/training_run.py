@@ -15,7 +15,7 @@ from stego_core.pretrain.dino import DinoRecipe
 from stego_core.pretrain.distillation import DinoCurve, DinoState, ViewBatch
 from stego_core.pretrain.quality import Quality, quality
 from tasks.engine import checkpoints
-from tasks.features.models import BackboneSpec
+from tasks.features.backbones import BackboneSpec
 from tasks.options import PretrainOptions
 from tasks.pretrain.collapse_alarm import Alarm
 from tasks.pretrain.image_cache import ImageCache

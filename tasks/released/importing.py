@@ -8,14 +8,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stego_core.backbone import vit as backbones
+from stego_core.backbone import vit
 from stego_core.errors import OptionError, WeightsError
 from stego_core.labels.taxonomy import Taxonomy
 from stego_core.paper import released_parts
 from stego_core.paper.released_parts import ReleasedModel
-from tasks.clusters.stage import CENTROIDS_FILE
-from tasks.features import checkpoint_file, models
-from tasks.features.models import HEAD_FILE, BackboneSpec
+from tasks.features import backbones, checkpoint_file
+from tasks.features.backbones import BackboneSpec
 from tasks.labels.taxonomies import load_taxonomy
 from tasks.scores.quick_probe import PROBE_FILE
 from tasks.workspace import keys, layout, tables
@@ -78,7 +77,7 @@ def read(
         WeightsError: it is no STEGO checkpoint, is damaged, or names what it has no need of.
         OptionError: the taxonomy does not fit the checkpoint.
     """
-    name, content = models.read_whole(location, location)
+    name, content = backbones.read_whole(location, location)
     try:
         state = parameters(checkpoint_file.load(content), len(content))
         parts = released_parts.released_model(state)
@@ -176,13 +175,15 @@ def keep(workspace: Workspace, checkpoint: Checkpoint) -> Imported:
         WeightsError: the checkpoint's does not fit it.
     """
     parts, source = checkpoint.parts, checkpoint.source
-    transformer = backbones.bare_model(checkpoint.backbone)
+    transformer = vit.bare_model(checkpoint.backbone)
     weights = {name: torch.from_numpy(value) for name, value in parts.backbone.items()}
     try:
-        backbones.load_weights(transformer, weights)
+        vit.load_weights(transformer, weights)
     except WeightsError as error:
         raise WeightsError(f"{source['file']} cannot be imported: {error}") from None
-    spec = models.keep(workspace, checkpoint.backbone, transformer, source["file"], imagenet=True)
+    spec = backbones.store_backbone(
+        workspace, checkpoint.backbone, transformer, source["file"], imagenet=True
+    )
     common = {"version": VERSION, "imported": source, "backbone": spec.document()}
     head = _keep_head(workspace, parts, common)
     clusters = _keep_clusters(workspace, checkpoint, head, common)
@@ -196,11 +197,11 @@ def keep(workspace: Workspace, checkpoint: Checkpoint) -> Imported:
 
 
 def _keep_head(workspace: Workspace, parts: ReleasedModel, common: Mapping[str, Any]) -> str:
-    inputs = {"backbone": common["backbone"]["digest"], "head": models.digests(parts.head)}
+    inputs = {"backbone": common["backbone"]["digest"], "head": backbones.digests(parts.head)}
     key = keys.key("imported head", VERSION, None, inputs)
     folder = workspace.folder(layout.head(key))
     if not folder.finished:
-        tables.write_tensors(workspace.storage, f"{folder.path}/{HEAD_FILE}", parts.head)
+        tables.write_tensors(workspace.storage, f"{folder.path}/{layout.HEAD_FILE}", parts.head)
         folder.finish({**common, "stage": "head", "inputs": inputs})
     return key
 
@@ -215,13 +216,13 @@ def _keep_clusters(
     if parts.probe is not None:
         classes = None if taxonomy is None else list(taxonomy.classes)
         probe = {"classes": len(parts.probe.weight), "names": classes}
-    pins = {"head": head, "tensors": models.digests(tensors), "names": checkpoint.names}
+    pins = {"head": head, "tensors": backbones.digests(tensors), "names": checkpoint.names}
     key = keys.key("imported clusters", VERSION, None, {**pins, "probe": probe})
     folder = workspace.folder(layout.clusters(key))
     if not folder.finished:
         storage = workspace.storage
         tables.write_tensors(
-            storage, f"{folder.path}/{CENTROIDS_FILE}", {"centroids": parts.centroids}
+            storage, f"{folder.path}/{layout.CENTROIDS_FILE}", {"centroids": parts.centroids}
         )
         if parts.probe is not None:
             tables.write_tensors(storage, f"{folder.path}/{PROBE_FILE}", parts.probe._asdict())

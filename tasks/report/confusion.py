@@ -2,22 +2,20 @@
 
 import numpy as np
 
-from tasks.report import page
+from tasks.report.contents import Confusion
 from tasks.workspace.summary import Summary
 
 
-def confusion(summary: Summary, dump: str) -> page.Confusion | None:
-    """A dump's confusion matrix, columns in the order of the matched classes."""
+def confusion(summary: Summary, dump: str) -> Confusion | None:
+    """A dump's confusion matrix, columns in the order of the matched classes; None without one."""
     scored = summary.scores(dump)
     if scored is None:
         return None
-    matching = np.asarray(scored["matching"]["stego"])
-    names = scored["classes"]
-    order = [*np.argsort(np.where(matching < 0, len(names), matching), kind="stable")]
-    matrix = np.asarray(scored["confusion"]["stego"])[:, order]
+    matching, names = np.asarray(scored["matching"]["stego"]), scored["classes"]
+    order = np.argsort(np.where(matching < 0, len(names), matching), kind="stable")
     predicted = [
         names[matching[c]] if matching[c] >= 0 else f"cluster {c} (unmatched)" for c in order
     ]
-    per_class = [scored["scores"]["per_class"][name] for name in names]
-    ious = np.array([np.nan if iou is None else iou for iou in per_class])
-    return page.Confusion(dump, matrix, names, predicted, ious)
+    counts = np.asarray(scored["confusion"]["stego"])[:, order]
+    ious = np.array([scored["scores"]["per_class"][name] for name in names], np.float64)
+    return Confusion(dump, counts, names, predicted, ious)

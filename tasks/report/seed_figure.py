@@ -8,79 +8,87 @@ from stego_core.head.correspondence import correspondence
 from stego_core.images.geometry import crop_windows, square
 from tasks.corpus.index import IndexReader
 from tasks.features.rows import FeatureRows
-from tasks.report import page
+from tasks.report.contents import SeedFigure
 from tasks.workspace import arrays, layout
 from tasks.workspace.summary import Summary
 
 QUERY_POINTS = ((0.82, 0.5), (0.25, 0.5), (0.55, 0.15))
-"""Where the seed figure asks, as shares of height and width."""
+"""The query points, as shares of height and width."""
 SEED_NEIGHBOURS = 3
 """Images beside the query's own."""
 
 
-def seed_figure(summary: Summary) -> page.SeedFigure | None:
+def seed_figure(summary: Summary) -> SeedFigure | None:
     """Three query points and what corresponds to them, in the image and its neighbours."""
-    keys = summary.keys
-    ready = [d for d in summary.current.get("dumps", []) if summary.folder("neighbors", d)]
-    if not ready or "features" not in keys:
+    keys, dumps = summary.keys, summary.last_run.get("dumps", [])
+    if "features" not in keys or not any(summary.folder("neighbors", dump) for dump in dumps):
         return None
-    rows = FeatureRows(summary.workspace, keys["features"], tuple(summary.current["dumps"]))
-    crops = int(rows.manifest(rows.dumps[0])["crops"])
-    query = crops - 1 if rows.total >= crops else 0  # the centre crop of the first image
-    valid = np.flatnonzero(rows.valid())
-    if not len(valid):
+    rows = FeatureRows(summary.workspace, keys["features"], tuple(dumps))
+    query = _query_row(rows)
+    if query is None:
         return None
-    query = int(valid[np.argmin(np.abs(valid - query))])
-    table = arrays.read_rows(
-        summary.workspace.storage,
-        layout.neighbors(keys["neighbors"], rows.dumps[0]),
-        "ids",
-        slice(query, query + 1),
-    )[0]
-    targets = [query, *others(table, query, crops)]
-    pictures = [crop_picture(rows, row) for row in targets]
+    path = layout.neighbors(keys["neighbors"], dumps[0])
+    storage, crops = summary.workspace.storage, int(rows.manifest(dumps[0])["crops"])
+    (nearest,) = arrays.read_rows(storage, path, "ids", slice(query, query + 1))
+    targets = [query, *other_images(nearest, query, crops)]
+    pictures = [_crop_picture(rows, row) for row in targets]
     patches = rows.read("patches", np.array(targets)).astype(np.float32)
-    height, width, channels = patches.shape[1:]
+    height, width = patches.shape[1:3]
     cells = [(int(y * height), int(x * width)) for y, x in QUERY_POINTS]
-    asked = torch.from_numpy(np.stack([patches[0][cell] for cell in cells]))
-    answered = torch.from_numpy(patches.reshape(len(targets), -1, channels))
-    heats = correspondence(asked.expand(len(targets), -1, -1), answered)
-    usual = heats[0].mean(dim=-1, keepdim=True)  # what any patch of the query's picture has
-    heats = ((heats - usual) / (1 - usual).clamp(min=1e-6)).clamp(min=-1)
     side = pictures[0][0].shape[0] / height
-    points = [((y + 0.5) * side, (x + 0.5) * side) for y, x in cells]
-    return page.SeedFigure(
-        image=pictures[0][0],
-        points=points,
+    return SeedFigure(
+        points=[((y + 0.5) * side, (x + 0.5) * side) for y, x in cells],
         heats=[
-            (picture, heat.reshape(3, height, width).numpy())
-            for (picture, _), heat in zip(pictures, heats, strict=True)
+            (picture, heat)
+            for (picture, _), heat in zip(pictures, _heats(patches, cells), strict=True)
         ],
         captions=["the image itself", *(caption for _, caption in pictures[1:])],
     )
 
 
-def others(table: NDArray[np.int64], query: int, crops: int) -> list[int]:
-    """The nearest rows of the table that show other images than the query's."""
-    seen, chosen = {query // crops}, []
-    for row in table.tolist():
-        if row >= 0 and row // crops not in seen:
-            seen.add(row // crops)
-            chosen.append(row)
-    return chosen[:SEED_NEIGHBOURS]
+def _query_row(rows: FeatureRows) -> int | None:
+    """The valid feature row nearest to the first image's last crop, its centre; None without."""
+    crops = int(rows.manifest(rows.dumps[0])["crops"])
+    valid = np.flatnonzero(rows.valid())
+    if not len(valid):
+        return None
+    target = crops - 1 if rows.total >= crops else 0
+    return int(valid[np.argmin(np.abs(valid - target))])
 
 
-def crop_picture(rows: FeatureRows, row: int) -> tuple[NDArray[np.uint8], str]:
-    """The pixels of a feature row and the name of its image."""
-    number, place, crop = rows.place(row)
+def _heats(patches: NDArray[np.float32], cells: list[tuple[int, int]]) -> NDArray[np.float32]:
+    """Cosines (n, queries, h, w) of patches (n, h, w, C) with those of the first image at cells.
+
+    They are scaled so that 0 is the mean of the query's own image, and 1 stays 1.
+    """
+    images, height, width, channels = patches.shape
+    queries = torch.from_numpy(np.stack([patches[0][cell] for cell in cells]))
+    flat = torch.from_numpy(patches.reshape(images, -1, channels))
+    cosines = correspondence(queries.expand(images, -1, -1), flat)
+    mean = cosines[0].mean(dim=-1, keepdim=True)
+    scaled = ((cosines - mean) / (1 - mean).clamp(min=1e-6)).clamp(min=-1)
+    return np.asarray(scaled.reshape(images, len(cells), height, width).numpy())
+
+
+def other_images(nearest: NDArray[np.int64], query: int, crops: int) -> list[int]:
+    """The nearest rows that show other images than the query's, one of each image."""
+    first_rows: dict[int, int] = {}
+    for row in nearest[nearest >= 0].tolist():
+        first_rows.setdefault(row // crops, row)
+    first_rows.pop(query // crops, None)
+    return list(first_rows.values())[:SEED_NEIGHBOURS]
+
+
+def _crop_picture(rows: FeatureRows, row: int) -> tuple[NDArray[np.uint8], str]:
+    """The pixels of a feature row, and a caption with its image's name."""
+    number, sampled, crop = rows.location(row)
     dump = rows.dumps[number]
     manifest = rows.manifest(dump)
     crops, side = int(manifest["crops"]), int(manifest["options"]["crop_size"])
-    drawn = arrays.read_rows(
-        rows.workspace.storage, rows.path(dump), "images", slice(place, place + 1)
-    )
+    sampled_rows = slice(sampled, sampled + 1)
+    index_row = arrays.read_rows(rows.workspace.storage, rows.path(dump), "images", sampled_rows)
     index = IndexReader(rows.workspace, dump)
-    (entry,) = index.entries(drawn)
+    (entry,) = index.entries(index_row)
     image = index.image(entry).pixels
     window = crop_windows(image.shape[0], image.shape[1], crops == 5)[crop]
     return square(image[window.slices], side), f"neighbour: {dump} / {entry['image_id']}"

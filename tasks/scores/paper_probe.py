@@ -21,8 +21,8 @@ from tasks.engine import checkpoints, machine
 from tasks.engine.stage import Stage, Stopwatch
 from tasks.engine.steps import Step
 from tasks.engine.training_loop import TrainingLoop
-from tasks.features import models
 from tasks.features.rows import FeatureRows, PatchCache
+from tasks.head import heads
 from tasks.options import ComputeOptions
 from tasks.scores.quick_probe import PROBE_FILE
 from tasks.workspace import arrays, keys, layout, tables
@@ -96,7 +96,7 @@ class LabelledRows:
 
     def of(self, row: int) -> NDArray[np.int64]:
         """Class ids (side, side) int64 of a row's crop, void −1."""
-        number, place, crop = self.rows.place(row)
+        number, place, crop = self.rows.location(row)
         (entry,) = self.readers[number].entries(self.drawn[number][[place]])
         ids = self.readers[number].labels(entry)
         assert ids is not None  # only labelled rows are asked for
@@ -124,7 +124,7 @@ class PixelProbeWork:
     def fit(self, shard: int) -> Record:
         """Fit to the end from the newest checkpoint, then store the probe."""
         watch, device = Stopwatch(), machine.device(self.device)
-        head = models.head(self.rows.workspace.storage, self.head_key, device)
+        head = heads.load_head(self.rows.workspace.storage, self.head_key, device)
         trained: Any = head.head if isinstance(head, MeanShiftHead) else head
         with watch("read"):
             labelled = LabelledRows(self.rows)
@@ -182,7 +182,7 @@ def tensors_of(fit: PixelFit) -> dict[str, Tensor]:
     }
 
 
-def folder(rows: FeatureRows, head_key: str, seed: int) -> Folder:
+def probe_folder(rows: FeatureRows, head_key: str, seed: int) -> Folder:
     """Where a head's probe lies."""
     inputs = {**rows.inputs(), "head": head_key, "seed": seed}
     key = keys.key("pixelprobe", VERSION, None, inputs)
@@ -194,7 +194,7 @@ def plan(rows: FeatureRows, head_key: str, seed: int, options: ComputeOptions) -
 
     None if it is fitted.
     """
-    place = folder(rows, head_key, seed)
+    place = probe_folder(rows, head_key, seed)
     if place.finished:
         return None
     trained: dict[str, Any] = rows.workspace.folder(layout.head(head_key)).manifest()["options"]

@@ -13,8 +13,8 @@ from tasks.corpus.index import IndexReader
 from tasks.engine import machine
 from tasks.engine.stage import Stage, Stopwatch
 from tasks.engine.steps import Step
-from tasks.features import models
 from tasks.features.rows import FeatureRows
+from tasks.head import heads
 from tasks.workspace import arrays, keys, layout, tables
 from tasks.workspace.ledger import Folder, Record
 from tasks.workspace.workspace import Workspace
@@ -95,7 +95,7 @@ class ProbeWork:
         first = int(self.rows.offsets()[number]) + place * crops
         patches = self.rows.read("patches", np.arange(first, first + crops))
         grid = (patches.shape[1], patches.shape[2])
-        head = models.head(self.rows.workspace.storage, self.head_key, self.device)
+        head = heads.load_head(self.rows.workspace.storage, self.head_key, self.device)
         with torch.inference_mode():
             features = torch.from_numpy(patches.astype(np.float32)).to(machine.device(self.device))
             codes = head(features).flatten(0, 2).cpu().numpy()
@@ -113,7 +113,7 @@ def probe_key(rows: FeatureRows, head_key: str, seed: int) -> str:
     return keys.key("probe", VERSION, None, inputs)
 
 
-def folder(rows: FeatureRows, head_key: str, seed: int) -> Folder:
+def probe_folder(rows: FeatureRows, head_key: str, seed: int) -> Folder:
     """Where a head's probe lies."""
     return rows.workspace.folder(layout.SCORES, "probes", probe_key(rows, head_key, seed))
 
@@ -127,7 +127,7 @@ def can_fit(rows: FeatureRows, dump: str) -> bool:
     return all(r.taxonomy().classes == wanted for r in readers if r.manifest["labelled"])
 
 
-def imported(workspace: Workspace, dump: str, clusters_key: str) -> str | None:
+def imported_probe(workspace: Workspace, dump: str, clusters_key: str) -> str | None:
     """File of the probe that came with imported clusters; None where it does not know the
     classes of the dump's labels.
     """
@@ -142,7 +142,7 @@ def imported(workspace: Workspace, dump: str, clusters_key: str) -> str | None:
 
 def plan(rows: FeatureRows, head_key: str, seed: int, device: str) -> Stage | None:
     """The probe of a head; None if it is fitted."""
-    place = folder(rows, head_key, seed)
+    place = probe_folder(rows, head_key, seed)
     if place.finished:
         return None
     work = ProbeWork(rows, head_key, place.path, seed, device)

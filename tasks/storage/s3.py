@@ -45,7 +45,7 @@ def connected(service: Service) -> Iterator[None]:
         _service.reset(token)
 
 
-def current() -> Service:
+def current_service() -> Service:
     """The service in use."""
     return _service.get() or Service()
 

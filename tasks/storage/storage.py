@@ -274,7 +274,7 @@ def _file(path: str, info: dict[str, Any]) -> File:
 
 def _filesystem(uri: str) -> Any:
     if s3.is_s3(uri):
-        return s3.filesystem(s3.current())
+        return s3.filesystem(s3.current_service())
     return _other_filesystem(uri)
 
 

@@ -1,6 +1,7 @@
 """Writing videos: frames with their masks blended over them, one file per clip."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -30,31 +31,29 @@ class OverlayVideo:
     one are resized to it; odd sides get one more row or column, as players want even ones.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """Make the files in a local folder."""
-        self.folder = folder
-        self.files: dict[str, Path] = {}
-        self.clip: str | None = None
-        self.last = 0
-        self.container: Any = None
-
-    def begin(self, classes: ClassNames, rate: float) -> None:
-        """Before the first frame.
+    def __init__(self, folder: Path, classes: ClassNames, rate: float) -> None:
+        """Prepare to write.
 
         Args:
+            folder: a local one, where the files are made.
             classes: whose colours are blended.
             rate: frames per second, for the time that a clip's last frame stays.
         """
+        self.folder = folder
         self.colours, self.rate = classes.colours(), Fraction(str(rate))
+        self.files: dict[str, Path] = {}
+        self.clip: str | None = None
+        self.last_pts = 0
+        self.container: Any = None
 
     def add(
-        self, image: NDArray[np.uint8], shown: NDArray[np.uint8], clip: str, seconds: float
+        self, image: NDArray[np.uint8], ids: NDArray[np.uint8], clip: str, seconds: float
     ) -> None:
         """Encode a frame; the frames of a clip come together and in order of time.
 
         Args:
             image: (H, W, 3) uint8.
-            shown: (H, W) uint8 ids of the classes as they are shown; VOID is none.
+            ids: (H, W) uint8 class ids; VOID_BYTE is none.
             clip: relative path of the clip, which names the file.
             seconds: moment in the clip.
 
@@ -62,16 +61,16 @@ class OverlayVideo:
             InputError: the frame comes out of order.
             CapacityError: the disk is full.
         """
-        blended = overlay(image, self.colours[shown])
-        blended[shown == VOID_BYTE] = image[shown == VOID_BYTE]
+        blended = overlay(image, self.colours[ids])
+        blended[ids == VOID_BYTE] = image[ids == VOID_BYTE]
         pts = round(Fraction(seconds) / CLOCK)
         with write_errors(str(self.folder)):
             if clip != self.clip:
                 self._close()
                 self._open(clip, blended)
-            elif pts <= self.last:
+            elif pts <= self.last_pts:
                 raise InputError(f"frames of {clip} come out of order, at {seconds:.3f} s")
-            self.last = pts
+            self.last_pts = pts
             self._encode(blended, pts)
 
     def end(self) -> Mapping[str, Path]:
@@ -83,6 +82,13 @@ class OverlayVideo:
         with write_errors(str(self.folder)):
             self._close()
         return {f"{clip}.mp4": file for clip, file in self.files.items()}
+
+    def abort(self) -> None:
+        """Close the encoder and its unfinished file, if one is open: an error ended the export."""
+        if self.container is not None:
+            with suppress(OSError):  # the error that ended the export is the one to raise
+                self.container.close()
+        self.clip, self.container = None, None
 
     def _open(self, clip: str, first: NDArray[np.uint8]) -> None:
         if clip in self.files:

@@ -9,9 +9,7 @@ import numpy as np
 
 from stego_core.errors import ImageError, InputError
 from tasks.corpus.changed_files import begin, refuse_changed
-from tasks.corpus.columns import QUARANTINE_COLUMNS
-from tasks.corpus.index import QUARANTINE
-from tasks.corpus.listing import LISTING
+from tasks.corpus.listing import QUARANTINE_COLUMNS
 from tasks.engine.stage import Stage, Stopwatch
 from tasks.engine.steps import Step
 from tasks.files import video_files
@@ -22,7 +20,7 @@ from tasks.storage.storage import Storage
 from tasks.storage.uploads import Uploads
 from tasks.video import stretches
 from tasks.video.decoding import Facts, Sampled
-from tasks.workspace import keys, tables
+from tasks.workspace import keys, layout, tables
 from tasks.workspace.ledger import Folder, Record
 from tasks.workspace.workspace import Workspace
 
@@ -94,7 +92,7 @@ class FramesWork:
         seconds = sampled.moment / self.rate
         name = f"{stretch['folder']}/{frame_name(seconds)}"
         content = image_codecs.encode_photo(sampled.pixels)
-        uploads.write(f"{self.folder.path}/{video_files.IMAGES}/{name}", content)
+        uploads.write(f"{self.folder.path}/{layout.IMAGES}/{name}", content)
         values = (name, stretch["clip"], float(seconds), sampled.pts, len(content))
         for column, value in zip(video_files.FRAME_COLUMNS, values, strict=True):
             rows[column].append(value)
@@ -115,12 +113,12 @@ def wanted(workspace: Workspace, dump: str, options: CorpusOptions) -> bool:
     Raises:
         InputError: there is no such place.
     """
-    if video_files.listed(workspace, dump) is not None:
+    if video_files.clip_columns(workspace, dump) is not None:
         return True
     corpus = workspace.corpus(dump)
-    if corpus.storage.exists(f"{corpus.path}/{LISTING}"):
+    if corpus.storage.exists(f"{corpus.path}/{layout.LISTING_FILE}"):
         return False
-    _, files = video_files.found(Storage.at(options.images))
+    _, files = video_files.root_and_files(Storage.at(options.images))
     return any(is_clip(file.path) for file in files)
 
 
@@ -131,7 +129,7 @@ def plan(workspace: Workspace, dump: str, options: CorpusOptions) -> Stage | Non
         WorkspaceError: the dump was begun from somewhere else or at another rate.
         InputError: clips changed since the dump was begun.
     """
-    folder = video_files.folder_of(workspace, dump)
+    folder = workspace.folder(layout.FRAMES, dump)
     place = Storage.at(options.images)
     pins = {
         "images_uri": place.uri,
@@ -142,15 +140,15 @@ def plan(workspace: Workspace, dump: str, options: CorpusOptions) -> Stage | Non
     begin(folder, dump, pins)
     if folder.finished:
         return None
-    source, files = video_files.found(place)
-    if video_files.listed(workspace, dump) is None:
+    source, files = video_files.root_and_files(place)
+    if video_files.clip_columns(workspace, dump) is None:
         stretches.freeze(folder, source, files, rate(options), options.max_pixels)
-    pixels = tables.read_table(folder.storage, f"{folder.path}/{video_files.CLIPS}").column(
+    pixels = tables.read_table(folder.storage, f"{folder.path}/{layout.CLIPS_FILE}").column(
         "pixels"
     )
     memory = PIXEL_BYTES * max(pixels.to_pylist())
     present = {file.path: file for file in files}
-    refuse_changed(dump, video_files.changed(workspace, dump, source, present))
+    refuse_changed(dump, video_files.changed_clips(workspace, dump, source, present))
     count = tables.row_count(folder.storage, f"{folder.path}/{stretches.STRETCHES}")
     work = FramesWork(source, folder, rate(options), options.max_pixels)
     manifest = {"stage": "frames", "dump": dump, **pins}
@@ -170,15 +168,15 @@ def finish(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
     """
     folder, records = stage.folder, stage.folder.records(stage.shards)
     parts = [part_file(folder, shard) for shard in range(stage.shards)]
-    path = f"{folder.path}/{video_files.FRAMES}"
+    path = f"{folder.path}/{layout.FRAMES_FILE}"
     tables.join_tables(folder.storage, parts, path, video_files.FRAME_COLUMNS)
     broken = _broken(folder, records)
     quarantine = {"path": list(broken), "reason": list(broken.values())}
     tables.write_table(
-        folder.storage, f"{folder.path}/{QUARANTINE}", quarantine, QUARANTINE_COLUMNS
+        folder.storage, f"{folder.path}/{layout.QUARANTINE_FILE}", quarantine, QUARANTINE_COLUMNS
     )
     count = sum(record.results["frames"] for record in records)
-    listed = tables.row_count(folder.storage, f"{folder.path}/{video_files.CLIPS}")
+    listed = tables.row_count(folder.storage, f"{folder.path}/{layout.CLIPS_FILE}")
     if not count and not _images_beside(stage):
         raise InputError(
             f"none of the {listed} clips under {stage.manifest['images_uri']} can be used; the "
@@ -196,13 +194,13 @@ def finish(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
 
 
 def _images_beside(stage: Stage) -> bool:
-    _, files = video_files.found(Storage(stage.manifest["images_uri"]))
+    _, files = video_files.root_and_files(Storage(stage.manifest["images_uri"]))
     return any(is_image(file.path) for file in files)
 
 
 def _broken(folder: Folder, records: Sequence[Record]) -> dict[str, str]:
     """The reason of each clip that cannot be used, or not to its end."""
-    table = tables.read_table(folder.storage, f"{folder.path}/{video_files.CLIPS}").to_pylist()
+    table = tables.read_table(folder.storage, f"{folder.path}/{layout.CLIPS_FILE}").to_pylist()
     cut = tables.read_table(folder.storage, f"{folder.path}/{stretches.STRETCHES}").column("clip")
     frames: dict[str, int] = {}
     ends: dict[str, float] = {}

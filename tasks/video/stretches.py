@@ -52,7 +52,7 @@ def freeze(
         known = list(pool.map(lambda file: _probed(source, file, max_pixels), found))
     columns: dict[str, list[Any]] = {name: [] for name in video_files.CLIP_COLUMNS}
     stretches: dict[str, list[Any]] = {name: [] for name in STRETCH_COLUMNS}
-    names = video_files.folders(paths, beside)
+    names = video_files.frame_folders(paths, beside)
     for file, path, name, probed in zip(found, paths, names, known, strict=True):
         facts = probed.facts
         stated = (facts.pixels, facts.seconds, facts.exact) if facts else (0, None, False)
@@ -68,7 +68,7 @@ def freeze(
                 stretches[column].append(value)
     tables.write_table(folder.storage, f"{folder.path}/{STRETCHES}", stretches, STRETCH_COLUMNS)
     tables.write_table(
-        folder.storage, f"{folder.path}/{video_files.CLIPS}", columns, video_files.CLIP_COLUMNS
+        folder.storage, f"{folder.path}/{layout.CLIPS_FILE}", columns, video_files.CLIP_COLUMNS
     )
 
 

@@ -46,12 +46,17 @@ class Layout:
 
     def rows(self, shard: int) -> tuple[int, int]:
         """First and past-the-last row of a shard."""
-        return shard * self.shard_rows, min((shard + 1) * self.shard_rows, self.shape[0])
+        return shard_span(shard, self.shard_rows, self.shape[0])
 
 
 def shard_count(rows: int, shard_rows: int) -> int:
     """Shards that hold so many rows."""
     return -(-rows // shard_rows)
+
+
+def shard_span(shard: int, shard_rows: int, rows: int) -> tuple[int, int]:
+    """First and past-the-last row of a shard; the last shard of all may be shorter."""
+    return shard * shard_rows, min((shard + 1) * shard_rows, rows)
 
 
 def create(storage: Storage, path: str, layouts: Mapping[str, Layout]) -> None:
@@ -95,8 +100,7 @@ def write_shard(
     """
     with _damage(storage, f"{path}/{name}"):
         array = open_array(storage, path, name, mode="r+")
-    rows = shard_rows(array)
-    first, last = shard * rows, min((shard + 1) * rows, array.shape[0])
+    first, last = shard_span(shard, shard_rows(array), array.shape[0])
     if shard < 0 or values.shape != (last - first, *array.shape[1:]) or values.dtype != array.dtype:
         raise ValueError(
             f"shard {shard} of {path}/{name} is {(last - first, *array.shape[1:])} {array.dtype}, "
@@ -240,7 +244,7 @@ def _store(storage: Storage, path: str) -> LocalStore | FsspecStore:
     if storage.is_local:
         return LocalStore(full)
     if s3.is_s3(full):
-        filesystem = s3.filesystem(s3.current(), asynchronous=True)
+        filesystem = s3.filesystem(s3.current_service(), asynchronous=True)
         return FsspecStore(filesystem, path=full.split("://", 1)[1])
     return FsspecStore.from_url(full)
 

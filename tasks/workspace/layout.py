@@ -6,7 +6,7 @@
 | pretrain/KEY | a backbone's own training: weights, curve, quality, checkpoints |
 | frames/DUMP | images of a dump's videos, and tables of clips and frames |
 | prepared/DUMP | squares and labels of a published data set |
-| corpus/DUMP | a dump's frozen index, its quarantine, labels drawn from a COCO file |
+| corpus/DUMP | a dump's frozen index, its quarantine, labels rasterised from a COCO file |
 | features/KEY/DUMP.zarr | patches, pooled, valid, images |
 | neighbors/KEY/DUMP.zarr | ids, similarities; in lists the inverted lists of a large corpus |
 | heads/KEY | the head, its curve, checkpoints |
@@ -25,20 +25,14 @@ A folder that a stage finishes holds PLAN, RECORDS and MANIFEST besides (see `le
 """
 
 # Files beside the folders.
-ROOT_FILE = "workspace.json"
-"""The workspace's format."""
-CURRENT_FILE = "current.json"
-"""Keys and options of the last run."""
-CLASSES_FILE = "classes.toml"
-"""Names, colours, merged and ignored classes, for people to edit."""
+ROOT_FILE = "workspace.json"  # the workspace's format
+CURRENT_FILE = "current.json"  # keys and options of the last run
+CLASSES_FILE = "classes.toml"  # names, colours, merged and ignored classes, for people to edit
 
 # In the folder of any stage.
-PLAN = "plan.json"
-"""What the folder is made from; written first."""
-RECORDS = "records"
-"""A folder of one file per finished shard."""
-MANIFEST = "manifest.json"
-"""What the folder holds; written last."""
+PLAN = "plan.json"  # what the folder is made from; written first
+RECORDS = "records"  # a folder of one file per finished shard
+MANIFEST = "manifest.json"  # what the folder holds; written last
 
 # In the folders that stand behind them.
 BENCHMARK_FILE = "benchmark.json"  # reports/NAME of a benchmark
@@ -63,86 +57,54 @@ STRETCHES_FILE = "stretches.parquet"  # frames/DUMP
 TAXONOMY_FILE = "taxonomy.json"  # prepared/DUMP
 WEIGHTS_FILE = "weights.safetensors"  # backbones/DIGEST, pretrain/KEY
 
-# Folders.
-BACKBONES, PRETRAIN, FRAMES, PREPARED = "backbones", "pretrain", "frames", "prepared"
-CORPUS, FEATURES, NEIGHBORS, HEADS = "corpus", "features", "neighbors", "heads"
-CLUSTERS, MASKS, OVERLAYS, CONFIDENCE = "clusters", "masks", "overlays", "confidence"
-CLASSES, SCORES, DRIFT, PATCHES = "classes", "scores", "drift", "patches"
-REPORTS, EXPORTS, WRITERS = "reports", "exports", "writers"
+# Folders of the workspace, and IMAGES in frames/DUMP.
+BACKBONES = "backbones"
+PRETRAIN = "pretrain"
+FRAMES = "frames"
+PREPARED = "prepared"
+CORPUS = "corpus"
+FEATURES = "features"
+NEIGHBORS = "neighbors"
+HEADS = "heads"
+CLUSTERS = "clusters"
+MASKS = "masks"
+OVERLAYS = "overlays"
+CONFIDENCE = "confidence"
+CLASSES = "classes"
+SCORES = "scores"
+DRIFT = "drift"
+PATCHES = "patches"
+REPORTS = "reports"
+EXPORTS = "exports"
+WRITERS = "writers"
 IMAGES = "images"
-"""In frames/DUMP: the frames."""
+
 MAKERS = {HEADS: "head", BACKBONES: "features"}
 """The stage that makes a folder, where it has another name."""
 
-
-def zarr(dump: str) -> str:
-    """A dump's Zarr group, in the folder of a stage."""
-    return f"{dump}.zarr"
-
-
-def backbone(digest: str) -> str:
-    """A backbone."""
-    return f"{BACKBONES}/{digest}"
-
-
-def corpus(dump: str) -> str:
-    """A dump's frozen index."""
-    return f"{CORPUS}/{dump}"
-
-
-def label(dump: str, image_id: str) -> str:
-    """The file of an image's label that was drawn from a COCO file."""
-    return f"{CORPUS}/{dump}/labels/{image_id}.png"
-
-
-def frame(dump: str, path: str) -> str:
-    """The file of a video's frame."""
-    return f"{FRAMES}/{dump}/{IMAGES}/{path}"
+# Paths, from a key, the name of a dump, an image's id, or the path of a stage's folder.
+zarr = "{}.zarr".format  # dump
+backbone = (BACKBONES + "/{}").format  # digest
+corpus = (CORPUS + "/{}").format  # dump
+label = (CORPUS + "/{}/labels/{}.png").format  # dump, image id: rasterised from a COCO file
+frame = (FRAMES + "/{}/" + IMAGES + "/{}").format  # dump, path in the index
+features = (FEATURES + "/{}/{}.zarr").format  # key, dump
+neighbors = (NEIGHBORS + "/{}/{}.zarr").format  # key, dump
+neighbor_lists = (NEIGHBORS + "/{}/lists").format  # key
+head = (HEADS + "/{}").format  # key
+clusters = (CLUSTERS + "/{}").format  # key
+codes = "{}/codes.zarr".format  # path of clusters: the sampled codes
+restarts = "{}/restarts".format  # path of clusters: restarts of k-means
+class_counts = "{}/classes".format  # path of clusters: how many classes are stable
+masks = (MASKS + "/{}/{}").format  # key, dump
+class_revisions = (CLASSES + "/{}").format  # key of clusters
+patches = (PATCHES + "/{}").format  # key
+report = (REPORTS + "/{}").format  # name
 
 
-def features(key: str, dump: str) -> str:
-    """The Zarr group of a dump's features."""
-    return f"{FEATURES}/{key}/{zarr(dump)}"
-
-
-def neighbors(key: str, dump: str) -> str:
-    """The Zarr group of a dump's neighbours."""
-    return f"{NEIGHBORS}/{key}/{zarr(dump)}"
-
-
-def neighbor_lists(key: str) -> str:
-    """The inverted lists of a large corpus."""
-    return f"{NEIGHBORS}/{key}/lists"
-
-
-def head(key: str) -> str:
-    """A head."""
-    return f"{HEADS}/{key}"
-
-
-def clusters(key: str) -> str:
-    """Centroids and their linear probe."""
-    return f"{CLUSTERS}/{key}"
-
-
-def codes(path: str) -> str:
-    """The Zarr group of the sampled codes, in the folder of clusters."""
-    return f"{path}/codes.zarr"
-
-
-def restarts(path: str) -> str:
-    """The restarts of k-means, in the folder of clusters."""
-    return f"{path}/restarts"
-
-
-def class_counts(path: str) -> str:
-    """How many classes are stable, in the folder of clusters."""
-    return f"{path}/classes"
-
-
-def masks(key: str, dump: str) -> str:
-    """A dump's masks."""
-    return f"{MASKS}/{key}/{dump}"
+def mask(masks_path: str, image_id: str) -> str:
+    """The file of an image's mask."""
+    return f"{masks_path}/{image_id}.png"
 
 
 def overlay(masks_path: str, image_id: str) -> str:
@@ -153,18 +115,3 @@ def overlay(masks_path: str, image_id: str) -> str:
 def margins(masks_path: str, image_id: str) -> str:
     """The file of an image's margins, beside its mask."""
     return f"{masks_path.replace(MASKS, CONFIDENCE, 1)}/{image_id}.png"
-
-
-def class_revisions(clusters_key: str) -> str:
-    """Every revision of the names of a clustering's classes."""
-    return f"{CLASSES}/{clusters_key}"
-
-
-def patches(key: str) -> str:
-    """The index of all patches."""
-    return f"{PATCHES}/{key}"
-
-
-def report(name: str) -> str:
-    """A report's folder."""
-    return f"{REPORTS}/{name}"

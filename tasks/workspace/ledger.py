@@ -96,10 +96,11 @@ class Folder:
         """Shards without a record, in order."""
         return sorted(set(range(shards)) - self.recorded())
 
-    def record(self, record: Record) -> None:
-        """Put a shard on record; call after its data are written."""
+    def record(self, record: Record) -> Record:
+        """Put a shard on record, after its data are written; returns the record."""
         name = f"{self.path}/{RECORDS}/{record.shard:06d}.json"
         self.storage.write(name, _encode(asdict(record)))
+        return record
 
     def records(self, shards: int) -> list[Record]:
         """All records, in order of their shards.

@@ -10,19 +10,24 @@ import numpy as np
 from stego_core.errors import WorkspaceError
 from stego_core.masks.margins import MarginSums
 from tasks.workspace import layout
-from tasks.workspace.layout import WEIGHTS_FILE
 from tasks.workspace.ledger import Folder
 from tasks.workspace.workspace import Workspace
 
-PREPARED = layout.PREPARED
-"""Where the squares of published data sets lie, by dump."""
 METHODS = {
     "STEGO": "",
     "STEGO, many-to-one": "many_",
     "k-means on raw features": "baseline_",
     "linear probe (uses labels)": "linear_",
 }
-"""What is scored, for people, and how the names of its figures begin."""
+"""The methods that are scored, for people, and how the names of their figures begin."""
+STAGE_FOLDERS = {
+    "head": layout.HEADS,
+    "baseline_clusters": layout.CLUSTERS,
+    "baseline_masks": layout.MASKS,
+}
+"""The folder of a stage's outcome, where it has another name than the stage."""
+ZARR_STAGES = {"features", "neighbors"}
+"""Stages whose outcome for a dump is a Zarr group."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +41,14 @@ class Summary:
     workspace: Workspace
 
     @cached_property
-    def current(self) -> dict[str, Any]:
-        """What the last run settled on; empty before the first."""
-        return self.workspace.current_or_none() or {}
+    def last_run(self) -> dict[str, Any]:
+        """Keys and options of the last run; empty before the first."""
+        return self.workspace.last_run_or_none() or {}
 
     @property
     def keys(self) -> dict[str, str]:
         """Current key of each stage."""
-        return dict(self.current.get("keys", {}))
+        return dict(self.last_run.get("keys", {}))
 
     def require(self, stage: str) -> str:
         """Current key of a stage.
@@ -67,12 +72,8 @@ class Summary:
         """The current folder of a stage and dump, if it is finished."""
         key = self.keys.get(stage)
         if stage == "neighbors":
-            key = self.current.get("neighbors", {}).get(dump)
-        if key is None:
-            return None
-        zarr = ".zarr" if stage in {"features", "neighbors"} else ""
-        folder = self.workspace.folder(stage.split("_")[-1], key, f"{dump}{zarr}")
-        return folder if folder.finished else None
+            key = self.last_run.get("neighbors", {}).get(dump)
+        return self._finished(stage, key, layout.zarr(dump) if stage in ZARR_STAGES else dump)
 
     def manifest(self, stage: str, dump: str) -> dict[str, Any] | None:
         """The current manifest of a stage and dump, if it is finished."""
@@ -81,25 +82,30 @@ class Summary:
 
     def whole(self, stage: str) -> dict[str, Any] | None:
         """The current manifest of a stage that has no dumps: head or clusters."""
-        key = self.keys.get(stage)
-        folders = {"head": "heads"}
-        folder = self.workspace.folder(folders.get(stage, stage.split("_")[-1]), key or "none")
-        return folder.manifest() if key and folder.finished else None
+        folder = self._finished(stage, self.keys.get(stage))
+        return folder.manifest() if folder else None
 
     def scores(self, dump: str) -> dict[str, Any] | None:
         """The scores' manifest of a dump's current masks, if there is one."""
-        key = self.current.get("scores", {}).get(dump)
-        folder = self.workspace.folder(layout.SCORES, key or "none", dump)
-        return folder.manifest() if key and folder.finished else None
+        folder = self._finished("scores", self.last_run.get("scores", {}).get(dump), dump)
+        return folder.manifest() if folder else None
 
-    def sure(self) -> MarginSums:
-        """How sure the pixels of each cluster are, in all masks; not a number what an earlier
-        version, which made some, did not keep.
+    def _finished(self, stage: str, key: str | None, *dump: str) -> Folder | None:
+        """The folder of a stage's outcome; None where it has no key or is not finished."""
+        if not key:
+            return None
+        folder = self.workspace.folder(STAGE_FOLDERS.get(stage, stage), key, *dump)
+        return folder if folder.finished else None
+
+    def margin_sums(self) -> MarginSums:
+        """Sums of the confidence margins of each cluster's pixels, over all masks.
+
+        They are NaN where masks come from an earlier version that did not keep them.
         """
         clusters = self.whole("clusters")
-        found = [self.manifest("masks", dump) for dump in self.dumps]
-        parts = (MarginSums.from_document(manifest) for manifest in found if manifest)
-        return MarginSums.total(parts, class_count(clusters) if clusters else 0)
+        manifests = [self.manifest("masks", dump) for dump in self.dumps]
+        sums = (MarginSums.from_document(manifest) for manifest in manifests if manifest)
+        return MarginSums.total(sums, class_count(clusters) if clusters else 0)
 
     def pretrained(self) -> list[dict[str, Any]]:
         """Every backbone that was trained here: name, where its weights are, figures."""
@@ -108,34 +114,30 @@ class Summary:
         return [
             {
                 "backbone": manifest["start"]["name"],
-                "weights": self.workspace.storage.full(f"{folder.path}/{WEIGHTS_FILE}"),
+                "weights": self.workspace.storage.full(f"{folder.path}/{layout.WEIGHTS_FILE}"),
                 "dump": manifest["inputs"]["dump"],
                 **{name: manifest[name] for name in ("loss", "collapsed", "quality")},
             }
             for folder in folders
-            if folder.finished and (manifest := folder.manifest())
+            if (manifest := folder.manifest_or_none())
         ]
 
-    def found_names(self) -> list[str]:
+    def automatic_names(self) -> list[str]:
         """Name of each cluster before people named any: its matched class, from the first scored
         dump, else the name that it was imported with, else a number.
 
         The training dumps come first in order of arrival, so later dumps never rename a class.
         """
         clusters = self.whole("clusters")
-        count = class_count(clusters) if clusters else 0
-        numbers = [f"cluster {i}" for i in range(count)]
-        names = list((clusters or {}).get("names") or numbers)
+        numbers = [f"cluster {i}" for i in range(class_count(clusters) if clusters else 0)]
         for dump in self.dumps:
-            scored = self.scores(dump)
-            if scored:
-                overlap = np.asarray(scored["confusion"]["stego"])
-                matched = enumerate(scored["matching"]["stego"])
+            if scores := self.scores(dump):
+                overlap = np.asarray(scores["confusion"]["stego"])
                 return [
-                    scored["classes"][cls] if cls >= 0 and overlap[cls, i] else numbers[i]
-                    for i, cls in matched
+                    scores["classes"][cls] if cls >= 0 and overlap[cls, i] else numbers[i]
+                    for i, cls in enumerate(scores["matching"]["stego"])
                 ]
-        return names
+        return list((clusters or {}).get("names") or numbers)
 
 
 def class_count(clusters: Mapping[str, Any]) -> int:

@@ -1,4 +1,4 @@
-"""A workspace: where each stage's folders lie, its dumps, and what is current."""
+"""A workspace: where each stage's folders lie, its dumps, and what the last run used."""
 
 import json
 import re
@@ -14,6 +14,7 @@ from tasks.workspace.ledger import Folder
 FORMAT = 1
 """Raised when an older workspace can no longer be read."""
 DUMP_NAME = re.compile(r"\w[\w.-]{0,99}")
+"""Names of dumps, which are also names of folders."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Workspace:
             WorkspaceError: it was made by another version.
         """
         workspace = cls(Storage.at(location))
-        if workspace._root() is None:
+        if workspace._document(layout.ROOT_FILE) is None:
             workspace.storage.write(layout.ROOT_FILE, json.dumps({"format": FORMAT}).encode())
         return workspace.checked()
 
@@ -49,7 +50,7 @@ class Workspace:
 
     def checked(self) -> "Workspace":
         """Itself, if this version can read it."""
-        root = self._root()
+        root = self._document(layout.ROOT_FILE)
         if root is None:
             raise WorkspaceError(
                 f"{self.storage.uri} is not a workspace (it has no {layout.ROOT_FILE}); "
@@ -66,9 +67,6 @@ class Workspace:
     def exports(self) -> Storage:
         """Where exports go that are given no other place, each into a folder of its own."""
         return Storage(self.storage.full(layout.EXPORTS))
-
-    def _root(self) -> dict[str, Any] | None:
-        return self._document(layout.ROOT_FILE)
 
     def _document(self, name: str) -> dict[str, Any] | None:
         try:
@@ -98,37 +96,36 @@ class Workspace:
 
     def dumps(self) -> list[str]:
         """Names of the finished dumps, in the order in which they arrived."""
-        folders = {
-            name: self.folder(layout.corpus(name)) for name in self.storage.names(layout.CORPUS)
-        }
-        read = {name: folder.manifest_or_none() for name, folder in folders.items()}
-        manifests = {name: manifest for name, manifest in read.items() if manifest is not None}
-        return sorted(manifests, key=lambda name: (manifests[name]["sequence"], name))
+        names = self.storage.names(layout.CORPUS)
+        manifests = {name: self.folder(layout.corpus(name)).manifest_or_none() for name in names}
+        order = [(stored["sequence"], name) for name, stored in manifests.items() if stored]
+        return [name for _, name in sorted(order)]
 
-    def current(self) -> dict[str, Any]:
-        """What the last run settled on: {"keys": ..., "options": ..., "dumps": ...}.
+    def last_run(self) -> dict[str, Any]:
+        """Keys and options of the last run: {"keys": ..., "options": ..., "dumps": ...}.
 
         Raises:
             WorkspaceError: nothing has been run yet.
         """
-        current = self.current_or_none()
-        if current is None:
+        stored = self.last_run_or_none()
+        if stored is None:
             raise WorkspaceError(
                 f"{self.storage.uri} has no head and clusters yet; run `stego run` first"
             )
-        return current
+        return stored
 
-    def current_or_none(self) -> dict[str, Any] | None:
-        """What is current; None before the first run."""
+    def last_run_or_none(self) -> dict[str, Any] | None:
+        """Keys and options of the last run; None before the first."""
         return self._document(layout.CURRENT_FILE)
 
-    def settle(self, **entries: Any) -> None:
-        """Replace entries of what is current.
+    def update_last_run(self, **entries: Any) -> None:
+        """Replace entries of the last run's keys and options.
 
         Raises:
             WorkspaceError: another run took the workspace over.
         """
         lease.check(self.storage)
-        current = self.current_or_none() or {}
-        content = json.dumps({**current, **entries}, indent=1, sort_keys=True)
+        content = json.dumps(
+            {**(self.last_run_or_none() or {}), **entries}, indent=1, sort_keys=True
+        )
         self.storage.write(layout.CURRENT_FILE, content.encode())

@@ -11,18 +11,18 @@ from stego_core.head.head import Head
 from tasks.corpus import stage as corpus
 from tasks.engine.stage import Finish, Stage
 from tasks.engine.steps import LoopExecutor
-from tasks.features import models
+from tasks.features import backbones
 from tasks.features import stage as features
 from tasks.features.rows import FeatureRows
 from tasks.masks import stage as masks
 from tasks.neighbors import stage as neighbors
 from tasks.options import CorpusOptions, FeaturesOptions, MasksOptions, NeighborsOptions
-from tasks.workspace import tables
+from tasks.workspace import layout, tables
 from tasks.workspace.workspace import Workspace
 
 CLASSES, GRID, SIDE = 5, 4, 32
 FEATURES = FeaturesOptions(
-    backbone=models.BUNDLED_BACKBONE, weights=models.BUNDLED, crop_size=SIDE, crops="five"
+    backbone=backbones.BUNDLED_BACKBONE, weights=backbones.BUNDLED, crop_size=SIDE, crops="five"
 )
 NEIGHBORS = NeighborsOptions(k=4)
 MASKS = MasksOptions(resolution=64, crf_iterations=2, overlays=False)
@@ -53,7 +53,7 @@ def finished(location: str, folder: Path, make_corpus: Callable[..., Path]) -> W
     workspace = Workspace.create(location)
     indexed(workspace, "first", make_corpus(folder / "a", 6, size=SQUARE), labelled=True)
     indexed(workspace, "later", make_corpus(folder / "b", 3, first=9, size=WIDE), labelled=False)
-    spec = models.bring(workspace, FEATURES.backbone, models.BUNDLED)
+    spec = backbones.fetch_backbone(workspace, FEATURES.backbone, backbones.BUNDLED)
     key = features.features_key(FEATURES, spec)
     tables_of = {}
     for dumps in (("first",), ("first", "later")):
@@ -65,7 +65,7 @@ def finished(location: str, folder: Path, make_corpus: Callable[..., Path]) -> W
     clustered(workspace, spec)
     for dump in ("first", "later"):
         compute(masks.plan(workspace, dump, CLUSTERS, MASKS, "cpu"), masks.finish)
-    workspace.settle(
+    workspace.update_last_run(
         keys={
             "features": key,
             "clusters": CLUSTERS,
@@ -78,11 +78,11 @@ def finished(location: str, folder: Path, make_corpus: Callable[..., Path]) -> W
     return workspace
 
 
-def clustered(workspace: Workspace, spec: models.BackboneSpec) -> None:
+def clustered(workspace: Workspace, spec: backbones.BackboneSpec) -> None:
     """A head and centroids, drawn."""
     head = Head.create(spec.channels, 8, torch.Generator().manual_seed(0))
     tensors = {name: value.numpy() for name, value in head.state_dict().items()}
-    tables.write_tensors(workspace.storage, f"heads/{HEAD}/{models.HEAD_FILE}", tensors)
+    tables.write_tensors(workspace.storage, f"heads/{HEAD}/{layout.HEAD_FILE}", tensors)
     workspace.folder("heads", HEAD).finish({})
     centroids = unit(np.random.default_rng(0).normal(size=(CLASSES, 8))).astype(np.float32)
     path = f"clusters/{CLUSTERS}/centroids.safetensors"

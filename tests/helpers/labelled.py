@@ -16,6 +16,7 @@ from tasks.images import image_codecs
 from tasks.masks import confidence_table
 from tasks.masks.segmenter import MASKS_VERSION
 from tasks.options import CorpusOptions
+from tasks.workspace import layout
 from tasks.workspace.workspace import Workspace
 
 NAMES = ("building", "road", "sky", "tree", "car")
@@ -74,12 +75,12 @@ def add_dump(workspace: Workspace, dump: str, folder: Path, masks: Masks) -> Non
         content = image_codecs.encode_mask(ids, palette(len(NAMES)))
         place.storage.write(f"{place.path}/{entry['image_id']}.png", content)
         margins = margins_of(ids)
-        path = confidence_table.map_path(place.path, entry["image_id"])
+        path = layout.margins(place.path, entry["image_id"])
         place.storage.write(path, image_codecs.encode_margins(margins))
         sure = MarginSums.of(ids, margins, len(NAMES))
-        rows.append(confidence_table.Row(row, entry, sure))
+        rows.append(confidence_table.ConfidenceRow(row, entry, sure))
     confidence_table.write_part(place.storage, place.path, 0, rows, len(NAMES))
-    total = MarginSums.total((row.sure for row in rows), len(NAMES))
-    confidence_table.join(place, 1, total)
+    total = MarginSums.total((row.sums for row in rows), len(NAMES))
+    confidence_table.join_parts(place, 1, total)
     told = {"stage": "masks", "version": MASKS_VERSION, "invalid": invalid, "masks": len(rows)}
     place.finish({**told, **total.document()})

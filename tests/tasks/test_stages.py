@@ -14,16 +14,17 @@ from stego_core.errors import CapacityError, WorkspaceError
 from stego_core.head.head import IdentityHead, MeanShiftHead
 from stego_core.head.mean_shift import TRAINING, mean_shift, sampling_weights
 from tasks.clusters import stage as clusters
-from tasks.clusters.code_sample import codes_drawn
+from tasks.clusters.code_sample import sample_codes
 from tasks.corpus import listing
 from tasks.corpus import stage as corpus
 from tasks.corpus.index import IndexReader
 from tasks.engine.progress import Event, listening
 from tasks.engine.stage import Stage
 from tasks.engine.steps import LoopExecutor
-from tasks.features import image_sample, models
+from tasks.features import backbones, image_sample
 from tasks.features import stage as features
 from tasks.features.rows import FeatureRows, PatchCache
+from tasks.head import heads
 from tasks.head import stage as head
 from tasks.head.mean_shift_reader import ShiftedImages
 from tasks.neighbors import stage as neighbors
@@ -67,7 +68,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory, make_corpus: Callable[..., Pa
     workspace = Workspace.create(str(folder / "ws"))
     index(workspace, "first", make_corpus(folder / "a", IMAGES, size=(64, 80)))
     index(workspace, "second", make_corpus(folder / "b", NEW, first=50, size=(64, 80)))
-    spec = models.bring(workspace, OPTIONS.backbone, OPTIONS.weights or models.TIMM, OPTIONS.layer)
+    spec = backbones.fetch_backbone(workspace, OPTIONS.backbone, "untrained", OPTIONS.layer)
     for dump in ("first", "second"):
         compute(features.plan(workspace, dump, OPTIONS, spec, "cpu")).finish(0.0, 1)
     return FeatureRows(workspace, features.features_key(OPTIONS, spec), ("first", "second"))
@@ -100,8 +101,8 @@ class TestFeatures:
     def test_streamed_and_held_patches_are_equal(self, rows: FeatureRows) -> None:
         wanted = np.array([3, 60, 3, 20])
         held, streamed = PatchCache(rows, 1024), PatchCache(rows, 0)
-        assert held.held is not None
-        assert streamed.held is None
+        assert held.patches is not None
+        assert streamed.patches is None
         np.testing.assert_array_equal(held(wanted), streamed(wanted))
 
     def test_shifted_patches_are_the_mean_shift_of_the_stored_ones(self, rows: FeatureRows) -> None:
@@ -127,9 +128,9 @@ class TestFeatures:
 class TestDraw:
     def test_a_dump_never_changes_the_draw_before_it(self, rows: FeatureRows) -> None:
         workspace = rows.workspace
-        assert len(image_sample.drawn_rows(workspace, "first", 100)) == IMAGES
-        assert len(image_sample.drawn_rows(workspace, "first", 5)) == 5
-        of_second = image_sample.drawn_rows(workspace, "second", 5)
+        assert len(image_sample.sampled_rows(workspace, "first", 100)) == IMAGES
+        assert len(image_sample.sampled_rows(workspace, "first", 5)) == 5
+        of_second = image_sample.sampled_rows(workspace, "second", 5)
         hashes = {
             (dump, row): value
             for dump in ("first", "second")
@@ -200,15 +201,15 @@ class TestHead:
 
 def finished(rows: FeatureRows, options: ClustersOptions) -> dict[str, Any]:
     """The manifest of clusters made from the codes that are there."""
-    restarts = compute(clusters.plan_restarts(rows, models.IDENTITY, options))
+    restarts = compute(clusters.plan_restarts(rows, heads.IDENTITY, options))
     clusters.finish_restarts(restarts, 0.0, options.restarts)
-    return clusters.finish(compute(clusters.plan(rows, models.IDENTITY, options)), 0.0, 1)
+    return compute(clusters.plan(rows, heads.IDENTITY, options)).finish_single(0.0, 1)
 
 
 class TestClusters:
     def test_lowest_inertia_wins(self, rows: FeatureRows) -> None:
         options = ClustersOptions(classes=3, restarts=4)
-        compute(clusters.plan_codes(rows, models.IDENTITY, options, "cpu")).finish(0.0, 1)
+        compute(clusters.plan_codes(rows, heads.IDENTITY, options, "cpu")).finish(0.0, 1)
         manifest = finished(rows, options)
         assert len(manifest["inertias"]) == 4
         assert manifest["inertias"][manifest["best"]] == min(manifest["inertias"])
@@ -216,19 +217,19 @@ class TestClusters:
 
     def test_the_codes_say_how_many_classes(self, rows: FeatureRows) -> None:
         options = ClustersOptions(classes="auto", max_classes=5, restarts=2)
-        compute(clusters.plan_codes(rows, models.IDENTITY, options, "cpu")).finish(0.0, 1)
-        planned = clusters.plan_stability(rows, models.IDENTITY, options)
+        compute(clusters.plan_codes(rows, heads.IDENTITY, options, "cpu")).finish(0.0, 1)
+        planned = clusters.plan_stability(rows, heads.IDENTITY, options)
         found = clusters.finish_stability(compute(planned), 0.0, 4)
         curve = dict(found["curve"])
         assert list(curve) == [2, 3, 4, 5]
         assert found["classes"] == stability.proposed(curve)
-        assert clusters.plan_stability(rows, models.IDENTITY, options) is None
+        assert clusters.plan_stability(rows, heads.IDENTITY, options) is None
         manifest = finished(rows, options)
         assert manifest["classes"] == found["classes"]
         assert manifest["stability"] == found["curve"]
-        key = clusters.clusters_key(rows, models.IDENTITY, options)
+        key = clusters.clusters_key(rows, heads.IDENTITY, options)
         stored = tables.read_tensors(
-            rows.workspace.storage, f"clusters/{key}/{clusters.CENTROIDS_FILE}"
+            rows.workspace.storage, f"clusters/{key}/centroids.safetensors"
         )
         assert len(stored["centroids"]) == found["classes"]
 
@@ -238,11 +239,11 @@ class TestClusters:
 
     def test_a_number_of_classes_asks_nothing(self, rows: FeatureRows) -> None:
         options = ClustersOptions(classes=3)
-        assert clusters.plan_stability(rows, models.IDENTITY, options) is None
+        assert clusters.plan_stability(rows, heads.IDENTITY, options) is None
 
     def test_codes_are_drawn_per_row(self, rows: FeatureRows) -> None:
         options = ClustersOptions(classes=3, max_tokens=256)
-        stage = compute(clusters.plan_codes(rows, models.IDENTITY, options, "cpu"))
+        stage = compute(clusters.plan_codes(rows, heads.IDENTITY, options, "cpu"))
         codes = arrays.read_rows(rows.workspace.storage, stage.folder.path, "codes", slice(None))
         assert codes.shape == (rows.total * (256 // rows.total), 192)
         np.testing.assert_allclose(np.linalg.norm(codes, axis=1), 1, atol=1e-5)
@@ -253,7 +254,7 @@ class TestClusters:
         patches = torch.eye(2)[(torch.arange(90) < 81).long()].reshape(9, 10, 2)
         head = MeanShiftHead(IdentityHead()) if shifted else IdentityHead()
         tokens = 4000 if shifted else 60
-        codes = codes_drawn(head, patches, tokens, np.random.default_rng(0))
+        codes = sample_codes(head, patches, tokens, np.random.default_rng(0))
         assert codes.shape == (tokens, 2)
         share = (codes[:, 1] > 0.5).mean()
         assert share == pytest.approx(0.5 if shifted else 0.9, abs=0.03 if shifted else 0.08)
@@ -266,7 +267,7 @@ class TestListing:
         for name in ("a.jpg", "a.png", "b/a.jpg", "B.png", "notes.txt", ".hidden.jpg"):
             (tmp_path / name).parent.mkdir(exist_ok=True)
             (tmp_path / name).touch()
-        found = listing.listed(Storage.at(str(tmp_path)), None).columns
+        found = listing.list_images(Storage.at(str(tmp_path)), None).columns
         assert dict(zip(found["path"], found["image_id"], strict=True)) == {
             "B.png": "B", "a.jpg": "a.jpg", "a.png": "a.png", "b/a.jpg": "b/a",
         }  # fmt: skip

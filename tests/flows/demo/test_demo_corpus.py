@@ -13,8 +13,8 @@ import torch
 from flows.cli.main import main
 from flows.demo import demo_corpus
 from flows.runs.settings import built
-from stego_core.backbone import vit as backbones
-from tasks.features import models
+from stego_core.backbone.vit import bare_model, freeze, load_weights
+from tasks.features import backbones
 from tasks.pretrain import stage as pretrain
 from tasks.storage.storage import Storage
 
@@ -24,13 +24,13 @@ MEGABYTES = 10
 
 class TestBundledBackbone:
     def test_is_small(self) -> None:
-        file = ROOT / "tasks" / "weights" / models.BUNDLED_FILE
+        file = ROOT / "tasks" / "features" / "weights" / backbones.BUNDLED_FILE
         assert file.stat().st_size <= MEGABYTES * 10**6
 
     def test_fits_its_architecture_and_is_trained(self) -> None:
-        vit = backbones.bare_model(models.BUNDLED_BACKBONE)
+        vit = bare_model(backbones.BUNDLED_BACKBONE)
         before = {name: value.clone() for name, value in vit.state_dict().items()}
-        backbones.load_weights(vit, models.bundled())
+        load_weights(vit, backbones.bundled_weights())
         moved = [not torch.equal(before[name], value) for name, value in vit.state_dict().items()]
         assert sum(moved) > 0.9 * len(moved)
         assert all(value.isfinite().all() for value in vit.state_dict().values())
@@ -39,8 +39,8 @@ class TestBundledBackbone:
         """What docs/notes/pretraining.md says was run is still what the command takes."""
         document = tomllib.loads((ROOT / "infra/backbone/scenes.toml").read_text())
         options = built("pretrain", document["pretrain"])
-        assert options.backbone == models.BUNDLED_BACKBONE
-        options.check(backbones.freeze(backbones.bare_model(options.backbone), None, "cpu").patch)
+        assert options.backbone == backbones.BUNDLED_BACKBONE
+        options.check(freeze(bare_model(options.backbone), None, "cpu").patch)
         assert pretrain.recipe_of(options, "cpu").steps == options.steps
 
     @pytest.mark.parametrize("weights", ["bundled", "untrained"])
@@ -48,10 +48,10 @@ class TestBundledBackbone:
         from tasks.workspace.workspace import Workspace
 
         place = Workspace.create(str(tmp_path / "ws"))
-        spec = models.bring(place, models.BUNDLED_BACKBONE, weights)
-        frozen = models.backbone(place.storage, spec, "cpu")
+        spec = backbones.fetch_backbone(place, backbones.BUNDLED_BACKBONE, weights)
+        frozen = backbones.load_backbone(place.storage, spec, "cpu")
         stored = frozen.model.state_dict()["blocks.0.attn.qkv.weight"]
-        trained = models.bundled()["blocks.0.attn.qkv.weight"]
+        trained = backbones.bundled_weights()["blocks.0.attn.qkv.weight"]
         assert torch.equal(stored, trained) == (weights == "bundled")
         assert weights in spec.note
 

@@ -34,11 +34,11 @@ class TestClasses:
         page.open()
         page.see("#legend li")
         before = page.names()
-        start = classes_file.current(copied).revision
+        start = classes_file.current_names(copied).revision
         self.rename(page, 0, "heaven")
         self.revision(page, start + 1)
         assert page.names()[0] == "heaven"
-        assert classes_file.current(copied).classes.entries[0].name == "heaven"
+        assert classes_file.current_names(copied).classes.entries[0].name == "heaven"
         page.until("return document.querySelectorAll('.tile canvas.painted').length == 6")
         page.browser.execute_script(
             "const s = document.querySelector('#legend .swatch'); s.value = '#123456';"
@@ -60,7 +60,7 @@ class TestClasses:
         page.click("#merge")
         self.revision(page, start + 3)
         assert len(page.names()) == len(before) - 1
-        assert classes_file.current(copied).classes.shown()[1] == into
+        assert classes_file.current_names(copied).classes.display_table()[1] == into
         page.click(".parts .apart")
         self.revision(page, start + 4)
         page.browser.execute_script("document.querySelectorAll('#legend .tick')[3].click()")
@@ -87,7 +87,7 @@ class TestClasses:
     ) -> None:
         page.open()
         page.see("#legend li")
-        now = classes_file.current(copied)
+        now = classes_file.current_names(copied)
         classes_file.edit(copied, now.classes.edited(1, name="theirs"), "by hand")
         self.rename(page, 0, "mine")
         assert "changed meanwhile" in page.toast()

@@ -209,7 +209,7 @@ class TestChanging:
         assert change(asked, "classes/recolour", id=0, colour="#A0B0C0").status_code == 200
         merged = change(asked, "classes/merge", ids=[second["id"]], into=first["id"])
         assert merged.json()["classes"][second["id"]]["merged_into"] == first["id"]
-        assert classes_file.current(own).classes.shown()[second["id"]] == first["id"]
+        assert classes_file.current_names(own).classes.display_table()[second["id"]] == first["id"]
         apart = change(asked, "classes/merge", ids=[second["id"]], into=None).json()
         assert apart["classes"][second["id"]]["merged_into"] is None
         assert change(asked, "classes/ignore", ids=[3], ignored=True).json()["classes"][3][
@@ -230,7 +230,7 @@ class TestChanging:
             answer = change(asked, f"classes/{path}", stamp=stale, **body)
             assert answer.status_code == 409
             assert "changed meanwhile" in answer.json()["error"]
-        assert classes_file.current(own).classes.entries[0].name == "mine"
+        assert classes_file.current_names(own).classes.entries[0].name == "mine"
 
     @pytest.mark.parametrize(
         ("path", "body"),
@@ -280,9 +280,9 @@ class TestIndex:
 
     def test_without_stored_features_an_image_is_still_asked(self, own: Workspace) -> None:
         """As with an imported head, which has neither features nor neighbours."""
-        current = own.current()
+        current = own.last_run()
         keys = {n: k for n, k in current["keys"].items() if n not in {"features", "neighbors"}}
-        own.settle(keys=keys, neighbors={})
+        own.update_last_run(keys=keys, neighbors={})
         explorer = Explorer(own)
         explorer.searching.start()
         told = self.until(explorer, "none")

@@ -78,5 +78,5 @@ class Opened:
     def open(cls, workspace: str) -> "Opened":
         return cls()
 
-    def current(self) -> dict[str, Any]:
+    def last_run(self) -> dict[str, Any]:
         return {"options": {}}

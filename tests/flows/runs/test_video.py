@@ -12,7 +12,7 @@ import pytest
 from flags import QUICK, TINY
 from PIL import Image
 
-import tasks.masks
+import tasks.masks.stage
 from flows.cli.main import main
 from flows.demo.scenes import scene, scene_generator
 from tasks.engine.steps import LoopExecutor
@@ -112,7 +112,7 @@ def test_neighbours_outside_the_shard_count(
     shutil.copytree(finished / "ws", tmp_path / "ws")
     shutil.rmtree(tmp_path / "ws/masks")
     workspace = Workspace.open(str(tmp_path / "ws"))
-    clusters = workspace.current()["keys"]["clusters"]
+    clusters = workspace.last_run()["keys"]["clusters"]
     options = MasksOptions(resolution=64, smooth_frames=2)
     found = []
     for size in (3, 8):

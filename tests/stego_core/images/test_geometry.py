@@ -16,12 +16,11 @@ from stego_core.images.geometry import (
     central_square,
     cores,
     crop_windows,
-    five_crop_windows,
+    cuts,
     inference_size,
     ramp,
     resize,
     resize_labels,
-    spans,
     square,
     square_labels,
     training_crops,
@@ -62,8 +61,7 @@ class TestFiveCrop:
     def test_corners_and_centre(
         self, size: tuple[int, int], expected: list[tuple[int, ...]]
     ) -> None:
-        assert five_crop_windows(*size) == expected
-        assert crop_windows(*size, five=True) == expected
+        assert crop_windows(*size, True) == expected
 
     def test_without_it_the_whole_image(self) -> None:
         assert crop_windows(5, 7, five=False) == [(0, 0, 5, 7)]
@@ -72,7 +70,7 @@ class TestFiveCrop:
         image = smooth(40, 64)
         crops = training_crops(image, 16, five=True)
         assert (crops.shape, crops.dtype) == ((5, 16, 16, 3), np.uint8)
-        for crop, (top, left, bottom, right) in zip(crops, five_crop_windows(40, 64), strict=True):
+        for crop, (top, left, bottom, right) in zip(crops, crop_windows(40, 64, True), strict=True):
             np.testing.assert_array_equal(crop, square(image[top:bottom, left:right], 16))
 
     @pytest.mark.parametrize("size", [(1, 1), (1, 2000), (37, 53)])
@@ -193,7 +191,7 @@ class TestSpans:
     def test_hand_computed(
         self, length: int, tile: int, overlap: int, expected: list[tuple[int, int]]
     ) -> None:
-        assert spans(length, tile, overlap) == expected
+        assert cuts(length, tile, overlap) == expected
 
     @settings(max_examples=100, deadline=None)
     @given(tilings())
@@ -201,7 +199,7 @@ class TestSpans:
         self, tiling: tuple[int, int, int]
     ) -> None:
         length, tile, overlap = tiling
-        found = spans(*tiling)
+        found = cuts(*tiling)
         assert found[0][0] == 0
         assert found[-1][1] == length
         assert all(stop - start == min(tile, length) for start, stop in found)
@@ -213,19 +211,19 @@ class TestSpans:
     @pytest.mark.parametrize("overlap", [-1, 8, 9])
     def test_overlap_must_fit(self, overlap: int) -> None:
         with pytest.raises(OptionError, match=f"overlap {overlap} must .* tile 8"):
-            spans(20, 8, overlap)
+            cuts(20, 8, overlap)
 
 
 class TestCores:
     def test_neighbours_meet_in_the_middle(self) -> None:
-        assert cores(18, 10, 3) == [(0, 7), (7, 11), (11, 18)]  # spans from 0, 4 and 8
+        assert cores(18, 10, 3) == [(0, 7), (7, 11), (11, 18)]  # cuts from 0, 4 and 8
 
     @settings(max_examples=100, deadline=None)
     @given(tilings())
     def test_partition_the_length_within_their_spans(self, tiling: tuple[int, int, int]) -> None:
         owner = np.zeros(tiling[0], int)
         overlap = tiling[2]
-        parts = spans(*tiling)
+        parts = cuts(*tiling)
         for index, ((low, high), (start, stop)) in enumerate(
             zip(cores(*tiling), parts, strict=True)
         ):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from stego_core.errors import OptionError
-from stego_core.images.palette import palette
-from stego_core.labels.class_names import ClassEntry, ClassNames, Proposal, accepted, proposals, rgb
+from stego_core.images.palette import palette, rgb
+from stego_core.labels.class_names import ClassEntry, ClassNames, Proposal, accepted, proposals
 from stego_core.labels.void import VOID_BYTE
 
 
@@ -48,7 +48,7 @@ class TestEdits:
 
     def test_merged_classes_count_as_the_last_one(self, classes: ClassNames) -> None:
         merged = classes.merged([3], 2).merged([2], 0)
-        assert merged.shown()[:4].tolist() == [0, 1, 0, 0]
+        assert merged.display_table()[:4].tolist() == [0, 1, 0, 0]
         assert merged.names() == ["road", "sky", "road", "road"]
         assert merged.kept() == [0, 1]
         np.testing.assert_array_equal(merged.colours()[3], merged.colours()[0])
@@ -65,8 +65,8 @@ class TestEdits:
 
     def test_ignored_classes_are_void(self, classes: ClassNames) -> None:
         ignoring = classes.merged([3], 2).ignoring([2])
-        assert ignoring.shown()[:4].tolist() == [0, 1, VOID_BYTE, VOID_BYTE]
-        assert (ignoring.shown()[4:] == VOID_BYTE).all()
+        assert ignoring.display_table()[:4].tolist() == [0, 1, VOID_BYTE, VOID_BYTE]
+        assert (ignoring.display_table()[4:] == VOID_BYTE).all()
         assert ignoring.names() == ["road", "sky", "ignored", "ignored"]
         assert not ignoring.colours()[2:4].any()
         assert ignoring.ignoring([2], False) == classes.merged([3], 2)
@@ -106,7 +106,7 @@ class TestProposals:
             Proposal(3, "sky", 0.3, 10),
         ]
         named = accepted(classes, proposed, support=0.5)
-        assert named.shown()[:4].tolist() == [2, 1, 2, 3]
+        assert named.display_table()[:4].tolist() == [2, 1, 2, 3]
         assert named.names() == ["grass", "sky", "grass", "car"]
 
     def test_a_name_that_moves_leaves_a_number_behind(self, classes: ClassNames) -> None:

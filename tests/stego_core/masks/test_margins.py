@@ -31,7 +31,7 @@ def test_confidence_adds_up_by_class() -> None:
         assert sure.doubtful[number] == (own < SURE).sum()
         np.testing.assert_allclose(sure.margins[number], (own / 255).sum())
     np.testing.assert_allclose(sure.margin, (certain / 255).mean())
-    np.testing.assert_allclose(sure.doubtful_share, (certain < SURE).mean())
+    np.testing.assert_allclose(sure.uncertain_share, (certain < SURE).mean())
     np.testing.assert_allclose(sure.shares().sum(), 1)
 
 
@@ -55,9 +55,9 @@ def test_an_images_own_doubt_is_the_geometric_mean_of_what_margins_miss() -> Non
     product = 1.0
     for value in certain.ravel().tolist():
         product *= (255.5 - value) / 255.5
-    np.testing.assert_allclose(own_doubt(certain), product ** (1 / certain.size))
-    assert own_doubt(np.zeros((2, 2), np.uint8)) == 1
-    assert 0 < own_doubt(np.full((2, 2), 255, np.uint8)) < 0.002
+    np.testing.assert_allclose(own_uncertainty(certain), product ** (1 / certain.size))
+    assert own_uncertainty(np.zeros((2, 2), np.uint8)) == 1
+    assert 0 < own_uncertainty(np.full((2, 2), 255, np.uint8)) < 0.002
 
 
 def test_a_half_sure_region_is_more_doubtful_than_an_outline() -> None:
@@ -65,12 +65,12 @@ def test_a_half_sure_region_is_more_doubtful_than_an_outline() -> None:
     outline[0] = 0
     region[:5] = 240
     assert outline.mean() < region.mean()
-    assert own_doubt(outline) < own_doubt(region)
+    assert own_uncertainty(outline) < own_uncertainty(region)
 
 
-def own_doubt(certain: NDArray[np.uint8]) -> float:
+def own_uncertainty(certain: NDArray[np.uint8]) -> float:
     """Of an image that is of one class."""
-    return MarginSums.of(np.zeros_like(certain), certain, 1).own_doubt
+    return MarginSums.of(np.zeros_like(certain), certain, 1).own_uncertainty
 
 
 def test_doubt_weighs_an_image_and_its_classes_pixel_by_pixel() -> None:
@@ -81,7 +81,7 @@ def test_doubt_weighs_an_image_and_its_classes_pixel_by_pixel() -> None:
     parts = [MarginSums.of(ids, sure, 5) for ids, sure in zip(classes, certain, strict=True)]
     dump = MarginSums.total(parts, 5)
     found = uncertainty(
-        np.array([part.own_doubt for part in parts]),
+        np.array([part.own_uncertainty for part in parts]),
         np.stack([part.shares() for part in parts]),
         dump,
     )
@@ -98,10 +98,10 @@ def test_of_two_images_as_sure_the_one_of_a_doubtful_class_is_more_doubtful() ->
     steady, shaky = (MarginSums.of(np.full((4, 4), k, np.uint8), sure, 2) for k in range(2))
     elsewhere = MarginSums.of(np.ones((4, 4), np.uint8), np.full((4, 4), 100, np.uint8), 2)
     dump = MarginSums.total([steady, shaky, elsewhere], 2)
-    assert steady.own_doubt == shaky.own_doubt
-    assert uncertainty(steady.own_doubt, steady.shares(), dump) < uncertainty(
-        shaky.own_doubt, shaky.shares(), dump
+    assert steady.own_uncertainty == shaky.own_uncertainty
+    assert uncertainty(steady.own_uncertainty, steady.shares(), dump) < uncertainty(
+        shaky.own_uncertainty, shaky.shares(), dump
     )
     np.testing.assert_allclose(
-        uncertainty(steady.own_doubt, steady.shares(), dump), steady.own_doubt
+        uncertainty(steady.own_uncertainty, steady.shares(), dump), steady.own_uncertainty
     )

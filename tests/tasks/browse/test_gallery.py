@@ -14,6 +14,7 @@ from tasks.browse import gallery
 from tasks.class_names import classes_file
 from tasks.masks import confidence_table
 from tasks.storage import run_cache
+from tasks.workspace import layout
 from tasks.workspace.summary import Summary
 from tasks.workspace.workspace import Workspace
 
@@ -32,7 +33,7 @@ def workspace(made: Workspace) -> Iterator[Workspace]:
     """With the classes as found."""
     yield made
     root = Path(made.storage.uri)
-    (root / classes_file.FILE).unlink(missing_ok=True)
+    (root / layout.CLASSES_FILE).unlink(missing_ok=True)
     for path in root.glob(f"classes/{CLUSTERS}/*.toml"):
         path.unlink()
 
@@ -67,7 +68,7 @@ class TestPage:
         for item in page.items:
             sure = counted(workspace, item.dump, item.row)
             assert item.margin == pytest.approx(sure.margin, abs=1e-5)
-            assert item.doubtful == pytest.approx(sure.doubtful_share, abs=1e-5)
+            assert item.doubtful == pytest.approx(sure.uncertain_share, abs=1e-5)
             assert (item.height, item.width) == gallery.mask(workspace, item.dump, item.row).shape
             assert item.share is None
             assert gallery.item(workspace, item.dump, item.row) == item
@@ -101,7 +102,7 @@ class TestPage:
 
     def test_a_class_has_what_is_merged_into_it(self, workspace: Workspace) -> None:
         alone = shares(workspace, 0), shares(workspace, 1)
-        named = classes_file.current(workspace)
+        named = classes_file.current_names(workspace)
         classes_file.edit(workspace, named.classes.merged([1], 0), "1 into 0")
         page = gallery.page(workspace, cls=0, order="class", limit=1)
         (item,) = page.items
@@ -189,7 +190,7 @@ class TestOverview:
             assert cls["shown"] == cls["id"]
 
     def test_follows_an_edit(self, workspace: Workspace) -> None:
-        named = classes_file.current(workspace)
+        named = classes_file.current_names(workspace)
         edited = named.classes.merged([1], 0).ignoring([2])
         classes_file.edit(workspace, edited, "tidied")
         found = gallery.overview(workspace)

@@ -7,6 +7,7 @@ import pytest
 from stego_core.errors import InputError, OptionError, WorkspaceError
 from stego_core.labels.class_names import ClassNames
 from tasks.class_names import classes_file
+from tasks.workspace import layout
 from tasks.workspace.workspace import Workspace
 
 KEY, OTHER = "0123456789abcdef", "fedcba9876543210"
@@ -26,16 +27,18 @@ def place(tmp_path: Path) -> Workspace:
 
 
 def file_of(place: Workspace) -> Path:
-    return Path(place.storage.uri) / classes_file.FILE
+    return Path(place.storage.uri) / layout.CLASSES_FILE
 
 
-def named(place: Workspace, number: int, name: str, stamp: str | None = None) -> classes_file.Named:
-    now = classes_file.current(place)
+def named(
+    place: Workspace, number: int, name: str, stamp: str | None = None
+) -> classes_file.NamedClasses:
+    now = classes_file.current_names(place)
     return classes_file.edit(place, now.classes.edited(number, name), f"{number} {name}", stamp)
 
 
 def test_before_any_edit_clusters_have_numbers_and_nothing_is_written(place: Workspace) -> None:
-    now = classes_file.current(place)
+    now = classes_file.current_names(place)
     assert (now.revision, now.classes.names()) == (0, ["cluster 0", "cluster 1", "cluster 2"])
     assert not file_of(place).exists()
     assert classes_file.history(place) == []
@@ -43,16 +46,16 @@ def test_before_any_edit_clusters_have_numbers_and_nothing_is_written(place: Wor
 
 def test_without_clusters_there_is_nothing_to_name(tmp_path: Path) -> None:
     empty = Workspace.create(str(tmp_path / "empty"))
-    assert classes_file.shown(empty) is None
+    assert classes_file.names_for_display(empty) is None
     with pytest.raises(WorkspaceError, match="no current clusters"):
-        classes_file.current(empty)
+        classes_file.current_names(empty)
 
 
 def test_every_revision_is_kept(place: Workspace) -> None:
     named(place, 1, "road")
-    merged = classes_file.current(place).classes.merged([2], 1).ignoring([0])
+    merged = classes_file.current_names(place).classes.merged([2], 1).ignoring([0])
     classes_file.edit(place, merged, "merged")
-    now = classes_file.current(place)
+    now = classes_file.current_names(place)
     assert (now.revision, now.note, now.classes) == (2, "merged", merged)
     notes = [each.note for each in classes_file.history(place)]
     assert notes == ["as found", "1 road", "merged"]
@@ -66,7 +69,7 @@ def test_undo_goes_on_backwards_and_is_a_revision_too(place: Workspace) -> None:
     assert classes_file.undo(place).classes.names() == ["a", "cluster 1", "cluster 2"]
     named(place, 2, "d")
     assert classes_file.undo(place).classes.names() == ["a", "cluster 1", "cluster 2"]
-    assert classes_file.current(place).revision == 7
+    assert classes_file.current_names(place).revision == 7
     assert len(classes_file.history(place)) == 8
 
 
@@ -77,7 +80,7 @@ def test_undo_reads_a_number_and_no_note(place: Workspace) -> None:
     file = file_of(place)
     assert "undoes = 1" in file.read_text()
     file.write_text(file.read_text().replace("undo to revision 1", "Schritt zurück"))
-    assert classes_file.current(place).undoes == 1
+    assert classes_file.current_names(place).undoes == 1
     assert classes_file.undo(place).classes.names() == ["cluster 0", "cluster 1", "cluster 2"]
 
 
@@ -106,9 +109,9 @@ def test_nothing_to_undo(place: Workspace) -> None:
 def test_an_edit_by_hand_counts_and_is_kept_when_the_next_one_comes(place: Workspace) -> None:
     named(place, 1, "road")
     file_of(place).write_text(file_of(place).read_text().replace('"road"', '"street"'))
-    assert classes_file.current(place).classes.names()[1] == "street"
+    assert classes_file.current_names(place).classes.names()[1] == "street"
     named(place, 0, "sky")
-    assert classes_file.current(place).classes.names() == ["sky", "street", "cluster 2"]
+    assert classes_file.current_names(place).classes.names() == ["sky", "street", "cluster 2"]
     kept = [each.classes.names()[1] for each in classes_file.history(place)]
     assert sorted(kept) == ["cluster 1", "road", "street", "street"]
 
@@ -137,22 +140,23 @@ def test_an_edit_by_hand_that_makes_no_sense(
     assert old in text
     file_of(place).write_text(text.replace(old, new))
     with pytest.raises(InputError, match=told) as raised:
-        classes_file.current(place)
+        classes_file.current_names(place)
     assert "mend it, or remove it" in str(raised.value)
-    shown = classes_file.shown(place)  # a report goes on with what is on record, and says so
+    # A report goes on with what is stored, and says so.
+    shown = classes_file.names_for_display(place)
     assert shown is not None
     assert shown.classes.names()[1] == "road"
     assert told in caplog.text
     file_of(place).unlink()
-    assert classes_file.current(place).classes.names()[1] == "road"
+    assert classes_file.current_names(place).classes.names()[1] == "road"
 
 
 def test_of_two_people_the_second_is_told(place: Workspace) -> None:
-    stamp = classes_file.current(place).stamp
+    stamp = classes_file.current_names(place).stamp
     named(place, 0, "sky", stamp)
     with pytest.raises(WorkspaceError, match=r"changed meanwhile \(revision 1: 0 sky\)"):
         named(place, 1, "road", stamp)
-    assert classes_file.current(place).classes.names()[1] == "cluster 1"
+    assert classes_file.current_names(place).classes.names()[1] == "cluster 1"
 
 
 def test_an_edit_that_was_killed_half_way_counts(place: Workspace) -> None:
@@ -160,19 +164,19 @@ def test_an_edit_that_was_killed_half_way_counts(place: Workspace) -> None:
     before = file_of(place).read_text()
     named(place, 1, "road")
     file_of(place).write_text(before)  # the revision is on record, the file is of the one before
-    assert classes_file.current(place).classes.names() == ["sky", "road", "cluster 2"]
+    assert classes_file.current_names(place).classes.names() == ["sky", "road", "cluster 2"]
 
 
 def test_new_clusters_have_classes_of_their_own_and_old_names_are_kept(place: Workspace) -> None:
     named(place, 0, "sky")
     file_of(place).write_text(file_of(place).read_text().replace('"sky"', '"heaven"'))
     clustered(place, OTHER, 2)
-    assert classes_file.current(place).classes.names() == ["cluster 0", "cluster 1"]
+    assert classes_file.current_names(place).classes.names() == ["cluster 0", "cluster 1"]
     named(place, 1, "road")
     clustered(place, KEY)
-    assert classes_file.current(place).classes.names()[0] == "heaven"
+    assert classes_file.current_names(place).classes.names()[0] == "heaven"
     clustered(place, OTHER, 2)
-    assert classes_file.current(place).classes.names() == ["cluster 0", "road"]
+    assert classes_file.current_names(place).classes.names() == ["cluster 0", "road"]
 
 
 def test_classes_of_other_clusters_are_refused(place: Workspace) -> None:

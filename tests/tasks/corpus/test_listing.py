@@ -13,7 +13,7 @@ from PIL import Image
 from stego_core.errors import InputError, OutageError
 from tasks.corpus import stage as corpus
 from tasks.corpus.changed_files import NAMED_FILES, arrived_later, check_unchanged
-from tasks.corpus.listing import LISTING_COLUMNS, listed
+from tasks.corpus.listing import LISTING_COLUMNS, list_images
 from tasks.engine.steps import LoopExecutor
 from tasks.options import CorpusOptions
 from tasks.storage.storage import Storage
@@ -214,7 +214,7 @@ def source() -> Callable[..., Storage]:
 
 class TestListed:
     def test_columns_are_those_of_the_table(self, source: Callable[..., Storage]) -> None:
-        found = listed(source("b.png", "a/c.jpg", "notes.txt"), None).columns
+        found = list_images(source("b.png", "a/c.jpg", "notes.txt"), None).columns
         assert list(found) == list(LISTING_COLUMNS)
         assert found["path"] == ["a/c.jpg", "b.png"]
         assert found["image_id"] == ["a/c", "b"]
@@ -226,7 +226,7 @@ class TestListed:
         self, source: Callable[..., Storage]
     ) -> None:
         """Also where a disk would not tell their masks apart."""
-        found = listed(source("a.png", "a.jpg", "B.png", "b.PNG", "c.png"), None).columns
+        found = list_images(source("a.png", "a.jpg", "B.png", "b.PNG", "c.png"), None).columns
         ids = dict(zip(found["path"], found["image_id"], strict=True))
         assert ids == {
             "a.png": "a.png",
@@ -238,7 +238,7 @@ class TestListed:
 
     def test_labels_belong_by_path_and_stem(self, source: Callable[..., Storage]) -> None:
         labels = source("x/a.png", "b.tif", "c.txt")
-        found = listed(source("x/a.jpg", "a.jpg", "b.jpg", "c.jpg"), labels).columns
+        found = list_images(source("x/a.jpg", "a.jpg", "b.jpg", "c.jpg"), labels).columns
         belonging = dict(zip(found["path"], found["label"], strict=True))
         assert belonging == {"x/a.jpg": "x/a.png", "a.jpg": None, "b.jpg": "b.tif", "c.jpg": None}
         versions = dict(zip(found["label"], found["label_version"], strict=True))
@@ -250,8 +250,8 @@ class TestListed:
 
     def test_no_image_is_refused(self, source: Callable[..., Storage]) -> None:
         with pytest.raises(InputError, match=r"no images under memory://.*expected files ending"):
-            listed(source("notes.txt"), None)
+            list_images(source("notes.txt"), None)
 
     def test_labels_of_none_of_the_images_are_refused(self, source: Callable[..., Storage]) -> None:
         with pytest.raises(InputError, match=r"none of the 1 images.*same relative path and stem"):
-            listed(source("a.png"), source("b.png"))
+            list_images(source("a.png"), source("b.png"))

@@ -16,9 +16,10 @@ from tasks.corpus import stage as corpus
 from tasks.drift import stage as drift
 from tasks.engine.stage import Stage
 from tasks.engine.steps import LoopExecutor
-from tasks.features import models
+from tasks.features import backbones
 from tasks.features import stage as features
 from tasks.features.rows import FeatureRows
+from tasks.head import heads
 from tasks.masks import stage as masks
 from tasks.masks.segmenter import masks_key
 from tasks.options import ClustersOptions, CorpusOptions, FeaturesOptions, MasksOptions
@@ -219,7 +220,7 @@ def test_after_the_real_stages(tmp_path: Path, make_corpus: Callable[..., Path])
     options = FeaturesOptions(
         backbone="vit_tiny_patch16_224", weights="untrained", layer=0, crop_size=32
     )
-    spec = models.bring(workspace, options.backbone, options.weights or models.TIMM, options.layer)
+    spec = backbones.fetch_backbone(workspace, options.backbone, "untrained", options.layer)
 
     def compute(stage: Stage | None) -> Stage:
         assert stage is not None
@@ -238,11 +239,11 @@ def test_after_the_real_stages(tmp_path: Path, make_corpus: Callable[..., Path])
     key = features.features_key(options, spec)
     rows = FeatureRows(workspace, key, ("day",))
     chosen = ClustersOptions(classes=3, restarts=1, max_tokens=500)
-    compute(clusters.plan_codes(rows, models.IDENTITY, chosen, "cpu")).finish(0.0, 1)
-    restarts = compute(clusters.plan_restarts(rows, models.IDENTITY, chosen))
+    compute(clusters.plan_codes(rows, heads.IDENTITY, chosen, "cpu")).finish(0.0, 1)
+    restarts = compute(clusters.plan_restarts(rows, heads.IDENTITY, chosen))
     clusters.finish_restarts(restarts, 0.0, 1)
-    clusters.finish(compute(clusters.plan(rows, models.IDENTITY, chosen)), 0.0, 1)
-    clusters_key = clusters.clusters_key(rows, models.IDENTITY, chosen)
+    compute(clusters.plan(rows, heads.IDENTITY, chosen)).finish_single(0.0, 1)
+    clusters_key = clusters.clusters_key(rows, heads.IDENTITY, chosen)
     mask_options = MasksOptions(resolution=64, crf_iterations=0)
     for dump in ("day", "night"):
         stage = compute(masks.plan(workspace, dump, clusters_key, mask_options, "cpu"))

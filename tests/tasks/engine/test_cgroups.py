@@ -160,7 +160,7 @@ class TestMachine:
 
 SEEN = """
 import json
-from tasks import machine
+from tasks.engine import machine
 from tasks.options import ComputeOptions
 print(json.dumps([machine.cores(), machine.free_memory(), machine.workers(ComputeOptions())]))
 """

@@ -44,7 +44,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
         for name, ids in masks.items():
             save_photo(folder / dump / f"{name}.png", ids.shape)
         add_dump(workspace, dump, folder / dump, masks)
-    now = classes_file.current(workspace).classes
+    now = classes_file.current_names(workspace).classes
     edited = now.merged([3], 2).ignoring([4]).edited(0, LABELS[0], "#0080ff")
     classes_file.edit(workspace, edited, "for a test")
     return workspace
@@ -201,7 +201,7 @@ class TestVoc:
     def test_a_class_called_background_is_index_zero(
         self, workspace: Workspace, tmp_path: Path
     ) -> None:
-        now = classes_file.current(workspace)
+        now = classes_file.current_names(workspace)
         classes_file.edit(workspace, now.classes.edited(1, "Background"), "for a test")
         try:
             out = tmp_path / "out"
@@ -225,7 +225,7 @@ class TestVoc:
     def test_what_readers_would_mistake_is_refused(
         self, workspace: Workspace, tmp_path: Path, name: str, colour: str, message: str
     ) -> None:
-        now = classes_file.current(workspace)
+        now = classes_file.current_names(workspace)
         classes_file.edit(workspace, now.classes.edited(1, name, colour), "for a test")
         try:
             with pytest.raises(OptionError, match=message):
@@ -278,7 +278,7 @@ class TestLabelStudio:
         doubts = {
             f"{dump}/{row['image_id']}": row["doubt"]
             for dump in MASKS
-            for row in confidence_table.stream(
+            for row in confidence_table.stream_rows(
                 workspace.folder("masks", MASKS_KEY, dump), ("image_id", "doubt")
             )
         }
@@ -389,7 +389,7 @@ class TestFiles:
 
 def test_every_class_may_be_ignored(workspace: Workspace, tmp_path: Path) -> None:
     """Files of no class and no annotation are still files that readers read."""
-    now = classes_file.current(workspace)
+    now = classes_file.current_names(workspace)
     classes_file.edit(workspace, now.classes.ignoring(range(len(NAMES))), "for a test")
     try:
         for kind in ("masks", "coco", "voc", "cvat", "labelstudio"):

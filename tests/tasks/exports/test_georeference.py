@@ -88,7 +88,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     Image.fromarray(np.zeros((*OTHERS["photo"], 3), np.uint8)).save(survey / "photo.png")
     workspace = workspace_at(str(folder / "ws"))
     add_dump(workspace, "survey", survey, displayed())
-    now = classes_file.current(workspace).classes
+    now = classes_file.current_names(workspace).classes
     edited = now.merged([3], 2).ignoring([4]).edited(1, "road & path", "#0080ff")
     classes_file.edit(workspace, edited, "for a test")
     return workspace

@@ -14,7 +14,7 @@ from stego_core.errors import InputError, WorkspaceError
 from tasks.corpus import stage as corpus
 from tasks.corpus.changed_files import arrived_later
 from tasks.corpus.index import IndexReader
-from tasks.corpus.listing import ListingRequest, listed
+from tasks.corpus.listing import ListingRequest, list_images
 from tasks.engine.steps import LoopExecutor
 from tasks.files import formats, left_out, tiff_pages
 from tasks.files.left_out import LeftOutCounts
@@ -86,7 +86,7 @@ class TestKinds:
     ) -> None:
         monkeypatch.setattr(formats, "installed", lambda module: False)
         put(tmp_path, a__png=photo(), phone__HEIC=b"\0\0\0\x18ftypheic", b__jxl=b"\xff\x0a")
-        told = listed(Storage.at(str(tmp_path)), None).told
+        told = list_images(Storage.at(str(tmp_path)), None).left_out
         assert kinds(told) == {"HEIC": (1, "phone.HEIC"), "JPEG XL": (1, "b.jxl")}
         assert "pip install 'stego-flows[heic]'" in told.lines()[1] + told.lines()[0]
         assert "it is HEIC" in formats.refusal(b"\0\0\0\x18ftypheic")
@@ -124,8 +124,8 @@ class TestTold:
             a__tif=label(1),
             m__mat=b"1",
         )
-        found = listed(Storage.at(str(tmp_path / "in")), Storage.at(str(tmp_path / "labels")))
-        assert kinds(found.told) == {
+        found = list_images(Storage.at(str(tmp_path / "in")), Storage.at(str(tmp_path / "labels")))
+        assert kinds(found.left_out) == {
             "tool folder": (1, ".ipynb_checkpoints/p.png"),
             "other ending": (3, "x.npy"),
             "no ending": (1, "thumb"),
@@ -135,19 +135,19 @@ class TestTold:
         }
         assert found.columns["label"] == ["a.png"]
         line = "left out: 3 files whose endings are not read (for example x.npy); .npy 2, .csv 1"
-        assert line in found.told.lines()
+        assert line in found.left_out.lines()
 
     def test_only_things_that_are_left_out(self, tmp_path: Path) -> None:
         put(tmp_path, a__npy=b"x")
         with pytest.raises(InputError, match=r"left out: 1 file .*a\.npy.*expected files ending"):
-            listed(Storage.at(str(tmp_path)), None)
+            list_images(Storage.at(str(tmp_path)), None)
 
     def test_a_workspace_among_the_images(self, tmp_path: Path) -> None:
         put(tmp_path, a__png=photo(), ws___masks___k___d___a__png=label(1))
         wish = ListingRequest(workspace=str(tmp_path / "ws"))
-        found = listed(Storage.at(str(tmp_path)), None, None, wish)
+        found = list_images(Storage.at(str(tmp_path)), None, None, wish)
         assert found.columns["path"] == ["a.png"]
-        assert kinds(found.told) == {"workspace": (1, "ws/masks/k/d/a.png")}
+        assert kinds(found.left_out) == {"workspace": (1, "ws/masks/k/d/a.png")}
 
     def test_images_that_are_alike(self, tmp_path: Path) -> None:
         same = photo()
@@ -163,10 +163,10 @@ class TestLabelsAmongImages:
     def test_a_file_that_serves_as_a_label_is_no_image(self, tmp_path: Path) -> None:
         put(tmp_path, a__jpg=photo(), a__png=label(0, 1), b__jpg=photo(), b__png=label(1))
         place = Storage.at(str(tmp_path))
-        found = listed(place, place)
+        found = list_images(place, place)
         assert found.columns["path"] == ["a.jpg", "b.jpg"]
         assert found.columns["label"] == ["a.png", "b.png"]
-        assert kinds(found.told) == {"label": (2, "a.png")}
+        assert kinds(found.left_out) == {"label": (2, "a.png")}
 
     @pytest.mark.parametrize("labelled", [True, False])
     def test_they_did_not_come_later(self, tmp_path: Path, labelled: bool) -> None:
@@ -179,23 +179,23 @@ class TestLabelsAmongImages:
 
     def test_files_that_look_like_labels(self, tmp_path: Path) -> None:
         put(tmp_path, a__jpg=photo(), a__png=label(0, 1), b__jpg=photo(), b__png=label(1))
-        found = listed(Storage.at(str(tmp_path)), None)
+        found = list_images(Storage.at(str(tmp_path)), None)
         assert found.columns["path"] == ["a.jpg", "b.jpg"]
-        assert kinds(found.told) == {"label-like": (2, "a.png")}
+        assert kinds(found.left_out) == {"label-like": (2, "a.png")}
 
     def test_photos_of_one_name_are_images(self, tmp_path: Path) -> None:
         put(tmp_path, a__jpg=photo(), a__png=photo())
-        assert listed(Storage.at(str(tmp_path)), None).columns["path"] == ["a.jpg", "a.png"]
+        assert list_images(Storage.at(str(tmp_path)), None).columns["path"] == ["a.jpg", "a.png"]
 
     def test_a_folder_of_labels_inside(self, tmp_path: Path) -> None:
         put(tmp_path, a__png=photo(), labels___a__png=label(1), labels___o__png=label(1))
-        found = listed(Storage.at(str(tmp_path)), Storage.at(str(tmp_path / "labels")))
+        found = list_images(Storage.at(str(tmp_path)), Storage.at(str(tmp_path / "labels")))
         assert found.columns["path"] == ["a.png"]
-        assert kinds(found.told) == {"label": (2, "labels/a.png"), "orphan label": (1, "o.png")}
+        assert kinds(found.left_out) == {"label": (2, "labels/a.png"), "orphan label": (1, "o.png")}
 
     def test_a_suffix(self, tmp_path: Path) -> None:
         put(tmp_path, a__jpg=photo(), a_mask__png=label(1), b__jpg=photo())
-        found = listed(Storage.at(str(tmp_path)), None, None, ListingRequest("", "_mask.png"))
+        found = list_images(Storage.at(str(tmp_path)), None, None, ListingRequest("", "_mask.png"))
         assert found.columns["path"] == ["a.jpg", "b.jpg"]
         assert found.columns["label"] == ["a_mask.png", None]
 
@@ -208,16 +208,16 @@ class TestPairs:
             (tmp_path / folder).mkdir()
             for name in names:
                 (tmp_path / folder / name).write_bytes(b"x")
-        self.told = listed(
+        self.left_out = list_images(
             Storage.at(str(tmp_path / "i")), Storage.at(str(tmp_path / "l")), None, wish
         )
-        return self.told.columns["label"]
+        return self.left_out.columns["label"]
 
     def test_names_in_another_form_or_case(self, tmp_path: Path) -> None:
         mac = unicodedata.normalize("NFD", "münchen.png")
         images, labels = ["DSC_1.JPG", mac], ["dsc_1.png", "münchen.png"]
         assert self.pairs(tmp_path, images, labels, ListingRequest()) == labels
-        assert self.told.told.remarks[0].startswith("labels: 2 were found under a name")
+        assert self.left_out.left_out.remarks[0].startswith("labels: 2 were found under a name")
 
     def test_case_that_leaves_a_doubt(self, tmp_path: Path) -> None:
         pairs = self.pairs(
@@ -230,7 +230,7 @@ class TestPairs:
         labels = [f"aachen_{n}_gtFine_{k}.png" for n in range(3) for k in ("color", "labelIds")]
         wish = ListingRequest("_leftImg8bit", "_gtFine_labelIds")
         assert self.pairs(tmp_path, images, labels, wish) == labels[1::2]
-        assert kinds(self.told.told) == {"other label": (3, labels[0])}
+        assert kinds(self.left_out.left_out) == {"other label": (3, labels[0])}
 
     def test_what_would_match_is_told(self, tmp_path: Path) -> None:
         images = [f"aachen_{n}_leftImg8bit.png" for n in range(3)]
@@ -266,14 +266,14 @@ class TestPages:
 
     @pytest.mark.parametrize("damage", [b"II*\0", b"II*\0\x08\0\0\0", b"MM\0+\0\x08\0\0", b""])
     def test_damage(self, damage: bytes) -> None:
-        assert tiff_pages.counted(damage + b"\xff" * 20) == 1
+        assert tiff_pages.count(damage + b"\xff" * 20) == 1
 
     def test_a_chain_that_is_a_circle(self) -> None:
         content = bytearray(self.stack(1, 2))
         first = int.from_bytes(content[4:8], "little")
         link = first + 2 + 12 * int.from_bytes(content[first : first + 2], "little")
         content[link : link + 4] = first.to_bytes(4, "little")
-        assert tiff_pages.counted(bytes(content)) == 1
+        assert tiff_pages.count(bytes(content)) == 1
 
     def test_an_animation_is_told(self, tmp_path: Path) -> None:
         (tmp_path / "in").mkdir()

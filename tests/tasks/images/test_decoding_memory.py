@@ -45,9 +45,9 @@ class TestHeader:
 
 class TestRoom:
     def test_who_needs_more_than_is_free_waits(self) -> None:
-        shared, order = decoding_memory.Room(100), list[str]()
+        shared, order = decoding_memory.MemoryBudget(100), list[str]()
         content = blank(side=4)  # 288 bytes to decode
-        shared = decoding_memory.Room(400)
+        shared = decoding_memory.MemoryBudget(400)
         begun, release = threading.Event(), threading.Event()
 
         def first() -> None:
@@ -77,16 +77,16 @@ class TestRoom:
             pytest.raises(
                 CapacityError, match=r"a\.png: .*1000×1000 .* 0\.0 GiB.*--max-pixels 999999$"
             ),
-            decoding_memory.Room(1).for_decoding("a.png", content, 10**9),
+            decoding_memory.MemoryBudget(1).for_decoding("a.png", content, 10**9),
         ):
             pytest.fail("was decoded")
 
     def test_what_will_be_quarantined_needs_none(self) -> None:
-        with decoding_memory.Room(0).for_decoding("a.png", blank(side=1000), 999_999):
+        with decoding_memory.MemoryBudget(0).for_decoding("a.png", blank(side=1000), 999_999):
             pass
 
     def test_room_is_given_back_after_an_error(self) -> None:
-        shared = decoding_memory.Room(10)
+        shared = decoding_memory.MemoryBudget(10)
         with pytest.raises(KeyError), shared.taken(10):
             raise KeyError
         assert shared.free == 10
@@ -94,7 +94,9 @@ class TestRoom:
 
 MEASURE = """
 import json, sys
-from tasks import corpus, images, machine
+from tasks.corpus import stage as corpus
+from tasks.engine import machine
+from tasks.images import decoding_memory, image_codecs
 from tasks.options import ComputeOptions
 from tasks.workspace.workspace import Workspace
 
@@ -135,12 +137,11 @@ def test_decoding_takes_no_more_than_was_predicted(tmp_path: Path) -> None:
         (tmp_path / mode.replace(";", "")).write_bytes(blank(mode, kind=kind))
     code = """
 from pathlib import Path
-from tasks import room
 worst = 0
 for path in sorted(Path(sys.argv[1]).iterdir()):
     content = path.read_bytes()
-    found = room.header(content)
-    taken = peak(lambda: images.decode(content, 10**9))
+    found = decoding_memory.header(content)
+    taken = peak(lambda: image_codecs.decode(content, 10**9))
     worst = max(worst, round(1000 * taken / found.decoding))
 print(json.dumps(worst))
 """

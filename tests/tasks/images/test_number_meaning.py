@@ -21,6 +21,7 @@ from tasks.engine.stage import Stage
 from tasks.engine.steps import LoopExecutor
 from tasks.images import image_codecs, number_counts, number_meaning
 from tasks.options import CorpusOptions
+from tasks.storage import run_cache
 from tasks.workspace.workspace import Workspace
 
 SIZE = (40, 56)
@@ -151,16 +152,14 @@ def test_a_dump_of_an_earlier_version_is_read_as_it_was(
     del manifest["values"]
     path.write_text(json.dumps(manifest))
     older = Workspace.open(workspace.storage.uri)
-    from tasks.storage import run_cache
-
-    run_cache.renew("another run")
     index = IndexReader(older, "a")
-    for entry in index.entries(np.arange(2)):
-        picture = index.image(entry)
-        assert picture.valid is None
-        expected = image_codecs.decode((folder / entry["path"]).read_bytes(), 10**6)
-        np.testing.assert_array_equal(picture.pixels, expected)
-    assert number_meaning.told(index.manifest)["told"] == [number_meaning.EARLIER]
+    with run_cache.during("another run"):
+        for entry in index.entries(np.arange(2)):
+            picture = index.image(entry)
+            assert picture.valid is None
+            expected = image_codecs.decode((folder / entry["path"]).read_bytes(), 10**6)
+            np.testing.assert_array_equal(picture.pixels, expected)
+        assert number_meaning.remarks(index.manifest)["told"] == [number_meaning.EARLIER_VERSION]
 
 
 def test_a_dump_that_an_earlier_version_began(workspace: Workspace, tmp_path: Path) -> None:
@@ -181,11 +180,11 @@ def test_an_ordinary_picture_is_counted_on_some_of_its_pixels(
     made = make_corpus(tmp_path / "made", 1)
     content = next((made / "images").iterdir()).read_bytes()
     with rendering.opened(content, 10**6) as source:
-        whole = number_counts.Tally.of(source)
+        whole = number_counts.NumberCounts.of(source)
         monkeypatch.setattr(number_counts, "SAMPLE_PIXELS", 1000)
-        some = number_counts.Tally.of(source)
-    assert whole.seen[0].total == whole.pixels == some.pixels == 96 * 128
-    assert 500 < some.seen[0].total <= 1000
+        some = number_counts.NumberCounts.of(source)
+    assert whole.opaque[0].total == whole.pixels == some.pixels == 96 * 128
+    assert 500 < some.opaque[0].total <= 1000
 
 
 def test_pixels_without_data_count_in_no_confusion() -> None:

@@ -17,7 +17,7 @@ from flows.demo.scenes import scene, scene_generator
 from stego_core.errors import ImageError
 from stego_core.images.rendering import Picture
 from tasks.images import image_codecs, number_meaning, rendering
-from tasks.images.number_counts import Tally
+from tasks.images.number_counts import NumberCounts
 from tasks.options import CorpusOptions
 
 LIMIT = 1_000_000
@@ -67,8 +67,8 @@ def corpus(*contents: bytes, **options: Any) -> tuple[list[Picture], number_mean
     tallies = []
     for content in contents:
         with rendering.opened(content, LIMIT, bands) as source:
-            tallies.append(Tally.of(source))
-    decided = number_meaning.decided(tallies, chosen)
+            tallies.append(NumberCounts.of(source))
+    decided = number_meaning.decide(tallies, chosen)
     made = number_meaning.renderer(decided.document())
     return [made.picture(content, LIMIT) for content in contents], decided
 
@@ -202,7 +202,7 @@ def test_ordinary_files_are_what_they_were(mode: str) -> None:
         np.testing.assert_array_equal(found[0].pixels, image_codecs.decode(content, LIMIT))
         assert found[0].valid is None
         assert decided.pins() is None
-        assert decided.told == ("1 file of 8 bits a channel, as they are",)
+        assert decided.lines == ("1 file of 8 bits a channel, as they are",)
 
 
 def test_lab() -> None:
@@ -394,7 +394,7 @@ class TestCorpus:
         found, decided = corpus(tiff(dark), tiff(bright))
         np.testing.assert_array_equal(found[1].pixels, RGB)
         np.testing.assert_allclose(found[0].pixels, RGB / 3, atol=0.51)
-        assert decided.told == (
+        assert decided.lines == (
             "2 files of uint16, 3 bands, bands 1, 2, 3 as red, green, blue, range 0 to 3060 (least "
             "to greatest value of the corpus)",
         )
@@ -404,16 +404,16 @@ class TestCorpus:
         found, decided = corpus(*contents, tiff(BANDS.astype(np.float32) / 255))
         for each in found:
             np.testing.assert_array_equal(each.pixels, RGB)
-        assert len(decided.told) == 3
+        assert len(decided.lines) == 3
 
     def test_a_later_corpus_has_the_range_of_the_first(self) -> None:
         first, later = tiff(BANDS.astype(np.uint16) * 12), tiff(BANDS.astype(np.uint16) * 24)
         _, decided = corpus(first)
         chosen = CorpusOptions(images="anywhere")
         with rendering.opened(later, LIMIT) as source:
-            found = number_meaning.decided([Tally.of(source)], chosen, decided.renderings)
+            found = number_meaning.decide([NumberCounts.of(source)], chosen, decided.renderings)
         assert found.renderings == decided.renderings
-        assert "as in training" in found.told[0]
+        assert "as in training" in found.lines[0]
         assert "outside of the range" in found.warnings[0]
 
     def test_given_ranges_also_of_eight_bits(self) -> None:
@@ -422,7 +422,7 @@ class TestCorpus:
 
     def test_no_data_is_told(self) -> None:
         _, decided = corpus(tiff(hole(np.nan)), tiff(UNIT))
-        assert decided.told[-1] == "no data: 3.1 % of the pixels, in 1 image"
+        assert decided.lines[-1] == "no data: 3.1 % of the pixels, in 1 image"
         assert decided.pins() is not None
 
     def test_what_has_no_data_at_all_is_refused(self) -> None:
@@ -450,7 +450,7 @@ class TestCorpus:
 
     def test_near_infrared_is_no_transparency_and_that_is_told(self) -> None:
         _, decided = corpus(tiff(np.concatenate([BANDS, 60 - GREY // 9])))
-        assert "band 4 is not transparency, whatever its tag says" in decided.told[0]
+        assert "band 4 is not transparency, whatever its tag says" in decided.lines[0]
 
 
 class TestBroken:

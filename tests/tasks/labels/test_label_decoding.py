@@ -17,7 +17,7 @@ from tasks.corpus.changed_files import check_unchanged
 from tasks.corpus.index import IndexReader
 from tasks.engine.steps import LoopExecutor
 from tasks.files.left_out import LeftOutCounts
-from tasks.labels.coco_labels import CocoFile, Meaning, draw
+from tasks.labels.coco_labels import CategoryMeaning, CocoFile, rasterise
 from tasks.labels.label_decoding import class_ids
 from tasks.options import CorpusOptions
 from tasks.workspace.workspace import Workspace
@@ -188,8 +188,8 @@ def packed(rows: slice) -> dict[str, Any]:
 
 
 class TestCoco:
-    def meaning(self, file: CocoFile, given: Taxonomy | None = None) -> Meaning:
-        return Meaning.of(file, given, LeftOutCounts())
+    def meaning(self, file: CocoFile, given: Taxonomy | None = None) -> CategoryMeaning:
+        return CategoryMeaning.of(file, given, LeftOutCounts())
 
     def test_polygons_run_lengths_and_crowds(self, tmp_path: Path) -> None:
         crowd = {"category_id": 2, "iscrowd": 1, "segmentation": packed(slice(0, 4))}
@@ -223,7 +223,7 @@ class TestCoco:
         assert meaning.classes == {2: 2, 5: 1}
         areas = meaning.areas(file.images[0], file)
         assert areas is not None
-        assert np.unique(draw(areas, (H, W))).tolist() == [0, 1]
+        assert np.unique(rasterise(areas, (H, W))).tolist() == [0, 1]
 
     def test_a_category_that_the_taxonomy_lacks(self) -> None:
         file = CocoFile.parse(json.dumps(document(BOX)).encode(), "i.json")
@@ -262,7 +262,7 @@ class TestCoco:
     def test_broken_segmentations(self, segmentation: Any) -> None:
         areas = json.dumps({"size": [H, W], "fill": -1, "drawn": [[0, False, segmentation]]})
         with pytest.raises(ImageError, match="label: "):
-            draw(areas, (H, W))
+            rasterise(areas, (H, W))
 
     def test_several_files_are_refused(self, tmp_path: Path) -> None:
         content = json.dumps(document(BOX)).encode()

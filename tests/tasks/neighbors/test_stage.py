@@ -527,7 +527,7 @@ class TestApproximate:
         assert (search["ranks"], search["sample"]) == (7, 60)
         assert search["probes"] < search["lists"] / 4
         assert 0.985 <= search["recall"] <= 1
-        exact = self.table(all_stages(rows, "a", NeighborsOptions(k=9))[1])
+        exact = self.table(all_stages(rows, "a", NeighborsOptions(k=9, search="exact"))[1])
         found, valid = self.table(stage), rows.valid()[120:]
         pairs = zip(found.ids[valid, 1:8], exact.ids[valid, 1:8], strict=True)
         hits = [len(np.intersect1d(one, other)) for one, other in pairs]
@@ -556,7 +556,7 @@ class TestApproximate:
             _, stage = all_stages(rows, "train", self.options)
         assert "searching exactly" in caplog.text
         assert stage.folder.manifest()["search"] == {"mode": "exact", "lists": None}
-        exact = self.table(all_stages(rows, "train", NeighborsOptions(k=9))[1])
+        exact = self.table(all_stages(rows, "train", NeighborsOptions(k=9, search="exact"))[1])
         assert self.table(stage).ids.tolist() == exact.ids.tolist()
 
     def test_lists_must_be_there(self, workspace: Workspace) -> None:
@@ -566,7 +566,7 @@ class TestApproximate:
 
     def test_begins_with_a_base_of_its_own_kind(self, workspace: Workspace) -> None:
         rows = grouped(workspace)
-        make(among(workspace, "train"), "train", NeighborsOptions(k=9))
+        make(among(workspace, "train"), "train", NeighborsOptions(k=9, search="exact"))
         assert neighbors.base_of(rows, "train", self.options) is None
         all_stages(among(workspace, "train"), "train", self.options)
         _, stage = all_stages(rows, "train", self.options)
@@ -578,7 +578,7 @@ class TestApproximate:
 
     def test_both_kinds_of_table_have_a_key_of_their_own(self, workspace: Workspace) -> None:
         rows = grouped(workspace)
-        exact = neighbors.neighbors_key(rows, NeighborsOptions(k=9))
+        exact = neighbors.neighbors_key(rows, NeighborsOptions(k=9, search="exact"))
         assert exact != neighbors.neighbors_key(rows, self.options)
 
     def test_only_keys_of_tables_that_lists_may_serve_have_changed(
@@ -586,14 +586,12 @@ class TestApproximate:
     ) -> None:
         rows = grouped(workspace)
 
-        def old(options: NeighborsOptions) -> bool:
-            key = keys.key("neighbors", 1, options, rows.inputs())
-            return neighbors.neighbors_key(rows, options) == key
-
-        assert old(NeighborsOptions(k=9))
-        assert not old(self.options)
+        exact = NeighborsOptions(k=9, search="exact")
+        old_key = keys.key("neighbors", 1, exact, rows.inputs())
+        assert neighbors.neighbors_key(rows, exact) == old_key
+        assert neighbors.neighbors_key(rows, self.options) != old_key
         monkeypatch.setattr(neighbors, "LEAST_ROWS", 241)
-        assert old(self.options)
+        assert neighbors.neighbors_key(rows, self.options) == old_key
 
 
 @pytest.mark.usefixtures("by_list")
@@ -622,7 +620,7 @@ def test_a_base_that_cannot_be_read_is_as_good_as_none(
     with caplog.at_level(logging.WARNING):
         computed(stage)
     assert stage is not None
-    assert f"neighbors/{key}/train.zarr is not used" in caplog.text
+    assert f"base=neighbors/{key}/train.zarr" in caplog.text
     assert int(rows.valid().sum()) in compared(stage)
     assert files(stage) == from_scratch(rows, "train")
 
@@ -664,8 +662,8 @@ class TestRows:
     def test_spans(self, workspace: Workspace) -> None:
         fill(workspace, originals=45, invalid=0.0)
         rows = among(workspace, *COUNTS)
-        assert np.concatenate(rows.spans(6)).tolist() == list(range(45))
-        some = rows.spans(6, ("b", "train"))
+        assert np.concatenate(rows.row_blocks(6)).tolist() == list(range(45))
+        some = rows.row_blocks(6, ("b", "train"))
         assert [len(span) for span in some] == [6, 6, 6, 6, 6, 1]
         assert np.concatenate(some).tolist() == [*range(20), *range(29, 40)]
-        assert rows.spans(6, ()) == []
+        assert rows.row_blocks(6, ()) == []

@@ -67,7 +67,7 @@ def filled(location: str, crops: int = 5, dumps: tuple[str, ...] = ("first", "la
     workspace = Workspace.create(location)
     for dump in dumps:
         store(workspace, dump, crops, invalid=(3,) if dump == "first" else ())
-    workspace.settle(keys={"features": FEATURES}, dumps=["first"])
+    workspace.update_last_run(keys={"features": FEATURES}, dumps=["first"])
     return workspace
 
 
@@ -85,7 +85,7 @@ def brute(rows: PatchRows, query: NDArray[np.float32], without: int | None) -> l
     """The best patch of every image, by a loop over all stored patches."""
     best: dict[tuple[str, int], PatchHit] = {}
     for row in range(rows.rows.total):
-        number, place, crop = rows.rows.place(row)
+        number, place, crop = rows.rows.location(row)
         first = int(rows.rows.offsets()[number]) // rows.crops()
         if crop >= rows.tiles() or first + place == without:
             continue
@@ -251,7 +251,7 @@ def test_what_cannot_be_searched_says_why(tmp_path: Path) -> None:
     workspace = filled(str(tmp_path / "ws"))
     with pytest.raises(WorkspaceError, match="not indexed yet"):
         patches.search(workspace)
-    workspace.settle(keys={}, dumps=[])
+    workspace.update_last_run(keys={}, dumps=[])
     assert patch_folder.searchable(workspace) == []
     with pytest.raises(WorkspaceError, match="no stored features"):
         patches.search(workspace)

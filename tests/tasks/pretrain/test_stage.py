@@ -25,8 +25,8 @@ from tasks.corpus.index import IndexReader
 from tasks.engine.progress import Event, listening
 from tasks.engine.stage import Stage
 from tasks.engine.steps import LoopExecutor
-from tasks.features import models
-from tasks.features.models import BackboneSpec
+from tasks.features import backbones
+from tasks.features.backbones import BackboneSpec
 from tasks.images.image_codecs import shrunk
 from tasks.options import ComputeOptions, CorpusOptions, PretrainOptions
 from tasks.pretrain import collapse_alarm
@@ -70,10 +70,10 @@ def indexed(workspace: Workspace, dump: str, images: Path) -> IndexReader:
 class Place:
     """A workspace with one dump and the backbone that training starts from."""
 
-    def __init__(self, folder: Path, images: Path, start: str = models.UNTRAINED) -> None:
+    def __init__(self, folder: Path, images: Path, start: str = backbones.UNTRAINED) -> None:
         self.workspace = Workspace.create(str(folder / "ws"))
         self.index = indexed(self.workspace, "dump", images)
-        self.spec = models.bring(self.workspace, PICO, start)
+        self.spec = backbones.fetch_backbone(self.workspace, PICO, start)
 
     def plan(self, options: PretrainOptions, spec: BackboneSpec | None = None) -> Stage | None:
         return pretrain.plan(self.workspace, "dump", spec or self.spec, options, LOOP)
@@ -294,7 +294,7 @@ class TestKey:
     def test_depends_on_the_start_weights_wherever_they_lie(self, shared: Place) -> None:
         assert self.key(shared, digest="0" * 32) != self.key(shared)
         assert self.key(shared, note="a copy") == self.key(shared)
-        seeded = models.bring(shared.workspace, PICO, models.UNTRAINED, seed=1)
+        seeded = backbones.fetch_backbone(shared.workspace, PICO, backbones.UNTRAINED, seed=1)
         assert self.key(shared, **seeded.document()) != self.key(shared)
 
     def test_depends_on_the_images(
@@ -314,7 +314,7 @@ class TestOutcome:
         content = (path / WEIGHTS_FILE).read_bytes()
         assert manifest["digest"] == keys.digest(content)
         built = vit.bare_model(PICO)
-        vit.load_weights(built, models.from_file(str(path / WEIGHTS_FILE)))
+        vit.load_weights(built, backbones.weights_from_file(str(path / WEIGHTS_FILE)))
         loaded = {name: value.numpy() for name, value in built.state_dict().items()}
         assert distance(loaded, weights_in(path)) == 0
         assert distance(loaded, start_of(shared)) > 1e-5

@@ -12,14 +12,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks.report import charts, page
+from tasks.report import contents, page
+from tasks.report.data_uris import Picture
+from tasks.report.status import SCORE_NAMES
 
 HOSTILE = "<script>alert('x')</script>\"><img src=x onerror=alert(1)>\x00\udc80$\\frac{"
 SHIFTS = {"self": 0.6, "knn": 0.35, "rand": 0.1}
 COLOURS = np.array([[0, 114, 178], [213, 94, 0], [0, 158, 115], [240, 228, 66]], dtype=np.uint8)
 
 
-def scene(seed: int, height: int = 240, width: int = 320) -> tuple[charts.Picture, charts.Picture]:
+def scene(seed: int, height: int = 240, width: int = 320) -> tuple[Picture, Picture]:
     """A noisy picture and the coloured mask of its four smooth regions."""
     generator = np.random.default_rng(seed)
     rows, cols = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
@@ -29,30 +31,29 @@ def scene(seed: int, height: int = 240, width: int = 320) -> tuple[charts.Pictur
     return tones.clip(0, 255).astype(np.uint8), COLOURS[labels]
 
 
-def gallery_item(seed: int, labelled: bool = True) -> page.GalleryItem:
+def example(seed: int, labelled: bool = True) -> contents.ExampleImage:
     image, mask = scene(seed)
     overlay = (0.5 * image + 0.5 * mask).astype(np.uint8)
-    return page.GalleryItem(
+    return contents.ExampleImage(
         "day-1", seed, f"{seed:08x}", image, mask, overlay, mask if labelled else None
     )
 
 
-def seed_figure() -> page.SeedFigure:
+def seed_figure() -> contents.SeedFigure:
     rows, cols = np.mgrid[0:20, 0:28]
     points = [(40.0, 60.0), (120.0, 200.0), (200.0, 280.0)]
     heat = np.stack(
         [1.2 * np.exp(-np.hypot(rows - y / 12, cols - x / 11.4) / 5) - 0.2 for y, x in points]
     )
     pictures = [scene(seed)[0] for seed in (1, 2, 3)]
-    return page.SeedFigure(
-        pictures[0],
+    return contents.SeedFigure(
         points,
         [(each, heat) for each in pictures],
         ["query image", "nearest neighbour 1", "nearest neighbour 2"],
     )
 
 
-def training(steps: int = 400) -> page.TrainingCurves:
+def training(steps: int = 400) -> contents.TrainingCurves:
     generator = np.random.default_rng(0)
     step = np.arange(steps) * 10.0
     columns = {"step": step}
@@ -61,10 +62,10 @@ def training(steps: int = 400) -> page.TrainingCurves:
         columns[f"loss_{name}"] = 0.1 * place + fall + generator.normal(0, 0.04, steps)
         columns[f"mean_{name}"] = 0.6 - 0.25 * place - 0.2 * fall
     columns["loss"] = columns["loss_self"] + columns["loss_knn"] + columns["loss_rand"]
-    return page.TrainingCurves(columns, SHIFTS)
+    return contents.TrainingCurves(columns, SHIFTS)
 
 
-def confusion(dump: str, classes: int, extra: int = 2) -> page.Confusion:
+def confusion(dump: str, classes: int, extra: int = 2) -> contents.Confusion:
     counts = np.random.default_rng(classes).integers(0, 400, (classes, classes + extra))
     counts[np.arange(classes), np.arange(classes)] += 3000
     counts[-1] = 0
@@ -72,47 +73,62 @@ def confusion(dump: str, classes: int, extra: int = 2) -> page.Confusion:
     ious[-1] = np.nan
     names = [f"class {place}" for place in range(classes)]
     extras = [f"cluster {place}" for place in range(extra)]
-    return page.Confusion(dump, counts, names, names + extras, ious)
+    return contents.Confusion(dump, counts, names, names + extras, ious)
 
 
-def empty_report() -> page.Report:
-    return page.Report(
+def quarantined(dump: str, path: str, stage: str, reason: str) -> dict[str, str]:
+    return {"dump": dump, "path": path, "stage": stage, "reason": reason}
+
+
+def scores(dump: str, **figures: float) -> dict[str, Any]:
+    return {"dump": dump, **dict.fromkeys(SCORE_NAMES), **figures}
+
+
+def empty_report() -> contents.Report:
+    return contents.Report(
         "Nothing yet",
         "/tmp/ws",
         "stego-flows 0.1.0",
-        page.Backbone("dino_vits8", "last layer", "untrained: expect noise"),
+        {"name": "dino_vits8", "layer": "last layer", "note": "untrained: expect noise"},
         {},
     )
 
 
-def full_report() -> page.Report:
+def full_report() -> contents.Report:
     return replace(
         empty_report(),
         title="Street scenes, week 31",
         keys={stage: f"{place:x}" * 32 for place, stage in enumerate(("features", "head"), 10)},
         dumps=[
-            page.DumpCounts("day-1", 12345, 500, 2, 9876.5, 3.25),
-            page.DumpCounts("day-2", 800, 0, 0, 640.0),
+            contents.DumpCounts("day-1", 12345, 500, 2, 9876.5, 3.25),
+            contents.DumpCounts("day-2", 800, 0, 0, 640.0),
         ],
-        quarantine=[page.Quarantined("day-1", "a/b.jpg", "corpus", "truncated after 12 bytes")],
+        quarantine=[quarantined("day-1", "a/b.jpg", "corpus", "truncated after 12 bytes")],
         quarantine_total=1234,
         classes=[
-            page.ClassShare(place, f"class {place}", (40, 90, 20 * place), 20 / (place + 1))
+            contents.ClassShare(place, f"class {place}", (40, 90, 20 * place), 20 / (place + 1))
             for place in range(9)
         ],
         scores=[
-            page.Scores("day-1", 56.71, 28.25, 41.0, 15.5, 75.9, None),
-            page.Scores("day-2", 50.0, 20.0),
+            scores(
+                "day-1",
+                accuracy=56.71,
+                miou=28.25,
+                baseline_accuracy=41.0,
+                baseline_miou=15.5,
+                linear_accuracy=75.9,
+            ),
+            scores("day-2", accuracy=50.0, miou=20.0),
         ],
-        gallery=[gallery_item(1), gallery_item(2), gallery_item(3, labelled=False)],
-        doubtful=[replace(gallery_item(4), doubt=61.25)],
+        examples=[example(1), example(2), example(3, labelled=False)],
+        uncertain=[replace(example(4), uncertainty=61.25)],
         curves=training(),
         inertias=[10.5, 10.2, 10.9, 10.31],
         confusions=[confusion("day-1", 27), confusion("day-2", 5)],
         seed=seed_figure(),
         timings=[
-            page.Timing("features", "day-1", 49, 12345, "images", 612.0),
-            page.Timing("head", None, 1, 4000, "rows", 0.0),
+            contents.Timing("features", "day-1", 49, 12345, "images", 612.0),
+            contents.Timing("head", None, 1, 4000, "rows", 0.0),
         ],
     )
 
@@ -150,13 +166,13 @@ class TestContent:
         row = full.split(">day-2</th>")[1].split("</tr>")[0]
         assert re.findall(r">([^<]+)</td>", row) == ["50.0", "20.0", *"––––––"]
 
-    def test_flicker_is_told_where_a_dump_is_a_sequence(self, full: str) -> None:
+    def test_temporal_inconsistency_is_shown_where_a_dump_is_a_sequence(self, full: str) -> None:
         corpus = full.split('id="corpus"')[1]
         for dump, flicker in (("day-1", "3.2"), ("day-2", "–")):
             row = corpus.split(f">{dump}</th>")[1].split("</tr>")[0]
             assert re.findall(r">([^<]+)</td>", row)[-1] == flicker
-        still = replace(full_report(), dumps=[page.DumpCounts("day-2", 800, 0, 0, 640.0)])
-        assert "flicker" not in page.render(still)
+        still = replace(full_report(), dumps=[contents.DumpCounts("day-2", 800, 0, 0, 640.0)])
+        assert "temporal inconsistency" not in page.render(still)
 
     def test_cut_off_quarantine_names_the_total(self, full: str) -> None:
         assert "The first 1 of 1,234 quarantined images are listed." in full
@@ -191,11 +207,11 @@ class TestSafety:
             title=HOSTILE,
             workspace=HOSTILE,
             keys={HOSTILE: HOSTILE},
-            dumps=[page.DumpCounts(HOSTILE, 1, 1, 1, 1.0)],
-            quarantine=[page.Quarantined(HOSTILE, HOSTILE, HOSTILE, HOSTILE)],
-            classes=[page.ClassShare(0, HOSTILE, (1, 2, 3), 100.0)],
-            scores=[page.Scores(HOSTILE)],
-            gallery=[replace(gallery_item(1), dump=HOSTILE, image_id=HOSTILE)],
+            dumps=[contents.DumpCounts(HOSTILE, 1, 1, 1, 1.0)],
+            quarantine=[quarantined(HOSTILE, HOSTILE, HOSTILE, HOSTILE)],
+            classes=[contents.ClassShare(0, HOSTILE, (1, 2, 3), 100.0)],
+            scores=[scores(HOSTILE)],
+            examples=[replace(example(1), dump=HOSTILE, image_id=HOSTILE)],
             confusions=[
                 replace(
                     confusion(HOSTILE, 2, 0),
@@ -204,7 +220,7 @@ class TestSafety:
                 )
             ],
             seed=replace(seed_figure(), captions=[HOSTILE] * 3),
-            timings=[page.Timing(HOSTILE, HOSTILE, 1, 1, HOSTILE, 1.0)],
+            timings=[contents.Timing(HOSTILE, HOSTILE, 1, 1, HOSTILE, 1.0)],
         )
         html = page.render(hostile)
         assert "<script" not in html
@@ -236,7 +252,7 @@ class TestEdges:
         assert len(sources(html)) == 2
 
     def test_missing_columns_are_left_out(self) -> None:
-        curves = page.TrainingCurves({"step": np.arange(3.0), "loss": np.ones(3)}, SHIFTS)
+        curves = contents.TrainingCurves({"step": np.arange(3.0), "loss": np.ones(3)}, SHIFTS)
         html = page.render(replace(empty_report(), curves=curves))
         assert len(sources(html)) == 1
         assert "shift b (self 0.60, knn 0.35, rand 0.10)" in html
@@ -257,7 +273,12 @@ class TestEdges:
         assert len(sources(page.render(report))) == 1
 
     def test_one_scored_dump_is_in_the_summary(self) -> None:
-        html = page.render(replace(empty_report(), scores=[page.Scores("d", 50.0, 20.0, 41.0)]))
+        html = page.render(
+            replace(
+                empty_report(),
+                scores=[scores("d", accuracy=50.0, miou=20.0, baseline_accuracy=41.0)],
+            )
+        )
         assert "k-means on features: 41.0" in html
         assert html.count("k-means on features:") == 1
 
@@ -265,36 +286,6 @@ class TestEdges:
         report = replace(empty_report(), seed=replace(seed_figure(), points=[(1.0, 1.0)]))
         with pytest.raises(ValueError):
             page.render(report)
-
-
-class TestPictures:
-    def test_wide_pictures_shrink_and_small_ones_stay(self) -> None:
-        wide = charts.photo(np.zeros((600, 960, 3), dtype=np.uint8), "wide")
-        small = charts.mask(np.zeros((6, 9, 3), dtype=np.uint8), "small")
-        assert (wide.width, wide.height, small.width, small.height) == (480, 300, 9, 6)
-
-    def test_masks_keep_their_colours(self) -> None:
-        _, mask = scene(0, 500, 1000)
-        shown = np.asarray(Image.open(io.BytesIO(decode(charts.mask(mask, "mask").uri))))
-        assert {tuple(c) for c in shown.reshape(-1, 3)} <= {tuple(c) for c in COLOURS}
-
-    def test_heat_colours_positive_and_leaves_negative_grey(self) -> None:
-        values = np.array([[1.0, -1.0]])
-        embedded = charts.heat(np.full((64, 128, 3), 100, np.uint8), values, (255, 0, 0), "heat")
-        shown = np.asarray(Image.open(io.BytesIO(decode(embedded.uri))).convert("RGB")).astype(int)
-        assert np.abs(shown[:, :16] - [255, 0, 0]).max() < 12
-        assert np.abs(shown[:, -16:] - 70).max() < 12
-
-    def test_wrong_shape_is_refused(self) -> None:
-        with pytest.raises(ValueError, match=r"expected uint8 \(height, width, 3\)"):
-            charts.photo(np.zeros((4, 4), dtype=np.uint8), "grey")
-
-    def test_running_mean_is_the_mean_of_the_last_records(self) -> None:
-        values = np.arange(150, dtype=np.float64)
-        smooth = charts._running_mean(values)
-        assert smooth is not None
-        expected = [values[max(0, end - 3) : end].mean() for end in range(1, 151)]
-        np.testing.assert_allclose(smooth, expected)
 
 
 class TestBrowser:

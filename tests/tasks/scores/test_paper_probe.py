@@ -12,7 +12,7 @@ from stego_core.images.geometry import square_labels, training_crops
 from tasks.corpus import stage as corpus
 from tasks.engine.stage import Stage
 from tasks.engine.steps import LoopExecutor
-from tasks.features import models
+from tasks.features import backbones
 from tasks.features import stage as features
 from tasks.features.rows import FeatureRows
 from tasks.head import stage as head
@@ -58,7 +58,7 @@ def rows(folder: Path) -> FeatureRows:
         taxonomy=str(folder / "taxonomy.json"),
     )
     corpus.finish(workspace, compute(corpus.plan(workspace, "train", options)), 0.0, 1)
-    spec = models.bring(workspace, OPTIONS.backbone, "untrained", OPTIONS.layer)
+    spec = backbones.fetch_backbone(workspace, OPTIONS.backbone, "untrained", OPTIONS.layer)
     compute(features.plan(workspace, "train", OPTIONS, spec, "cpu")).finish(0.0, 1)
     return FeatureRows(workspace, features.features_key(OPTIONS, spec), ("train",))
 
@@ -105,7 +105,7 @@ def test_a_resumed_fit_ends_with_the_same_bytes(
     compute(planned).finish(0.0, 1)
     assert (place / "probe.safetensors").read_bytes() == first
     assert paper_probe.plan(rows, head_key, 0, LOOP) is None
-    assert paper_probe.folder(rows, head_key, 1).path != planned.folder.path
+    assert paper_probe.probe_folder(rows, head_key, 1).path != planned.folder.path
 
 
 def test_labels_that_nobody_trains_on(rows: FeatureRows, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,15 +74,15 @@ class TestThreads:
             with s3.connected(s3.Service("http://second")), run_cache.during("second"):
                 begun.set()
                 ended.wait()
-                seen.append((s3.current().endpoint, run_cache.current()))
-            seen.append((s3.current().endpoint, run_cache.current()))
+                seen.append((s3.current_service().endpoint, run_cache.current_run()))
+            seen.append((s3.current_service().endpoint, run_cache.current_run()))
 
         with s3.connected(s3.Service("http://first")), run_cache.during("first"):
             thread = threading.Thread(target=second)
             thread.start()
             begun.wait()
-            seen.append((s3.current().endpoint, run_cache.current()))
-        seen.append((s3.current().endpoint, run_cache.current()))
+            seen.append((s3.current_service().endpoint, run_cache.current_run()))
+        seen.append((s3.current_service().endpoint, run_cache.current_run()))
         ended.set()
         thread.join()
         assert seen == [
@@ -96,7 +96,7 @@ class TestThreads:
         seen: list[str] = []
 
         def look(_: int = 0) -> None:
-            seen.append(run_cache.current())
+            seen.append(run_cache.current_run())
 
         with run_cache.during("first"), ContextThreadPool(2) as pool:
             list(pool.map(look, range(3)))
@@ -109,5 +109,18 @@ class TestThreads:
     def test_a_renewed_run_is_another_one_in_all_of_its_threads(self) -> None:
         with run_cache.during("before"), ContextThreadPool(1) as pool:
             pool.submit(run_cache.renew, "after").result()
-            assert run_cache.current() == "after"
-        assert run_cache.current() == ""
+            assert run_cache.current_run() == "after"
+        assert run_cache.current_run() == ""
+
+
+def test_what_one_stage_needs_is_let_go_when_another_one_begins() -> None:
+    reads: list[int] = []
+
+    @run_cache.remembered(1, stage_only=True)
+    def read(number: int) -> int:
+        reads.append(number)
+        return number
+
+    for title in ("k-means", "k-means", "masks", "k-means"):
+        Remote(read, s3.Service(), "run", stage=title)(1)
+    assert reads == [1, 1, 1]

@@ -170,7 +170,7 @@ class TestOnEveryStore:
 
 def test_an_empty_file_of_a_folder_s_name_is_no_folder(storage: Storage) -> None:
     """Some clients of object stores leave such markers."""
-    client = services.filesystem(services.current())
+    client = services.filesystem(services.current_service())
     for path in ("inbox/", "inbox/day-1/"):
         client.call_s3("put_object", Bucket=storage.uri.split("/")[2], Key=f"ws/{path}")
     storage.write("inbox/day-1/a.png", b"1")
@@ -550,18 +550,18 @@ class TestService:
             assert storage.read("a") == BODY
             assert _filesystem(storage.uri).s3.meta.region_name == REGION
             with connected(StorageOptions()):  # a flow inside another leaves it as it is
-                assert services.current() == Service(s3.endpoint, REGION)
+                assert services.current_service() == Service(s3.endpoint, REGION)
                 assert storage.read("a") == BODY
             with connected(StorageOptions(region="venus")):
-                assert services.current() == Service(s3.endpoint, "venus")
-        assert services.current() == Service()
+                assert services.current_service() == Service(s3.endpoint, "venus")
+        assert services.current_service() == Service()
         with pytest.raises(OutageError):
             storage.read("a")
 
     def test_a_service_is_left_where_its_block_fails(self) -> None:
         with pytest.raises(ZeroDivisionError), connected(StorageOptions(region="mars")):
             _ = 1 / 0
-        assert services.current() == Service()
+        assert services.current_service() == Service()
 
     def test_a_profile_of_a_credentials_file(
         self, storage: Storage, s3: SwiftServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -617,7 +617,13 @@ class TestSecrets:
             storage.write("b", BODY)
         filesystem = _filesystem(storage.uri)
         shown += ["".join(traceback.format_exception(raised.value)), caplog.text]
-        for thing in (storage, services.current(), StorageOptions(), filesystem, filesystem.s3):
+        for thing in (
+            storage,
+            services.current_service(),
+            StorageOptions(),
+            filesystem,
+            filesystem.s3,
+        ):
             shown += [repr(thing), str(thing), repr(getattr(thing, "__dict__", {}))]
         shown += [filesystem.to_json(), repr(pickle.dumps(storage)), repr(pickle.dumps(filesystem))]
         assert len(caplog.records) > 20

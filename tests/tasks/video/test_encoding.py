@@ -33,11 +33,10 @@ def classes() -> ClassNames:
 
 
 def test_colours_times_and_files(tmp_path: Path, classes: ClassNames) -> None:
-    writer = OverlayVideo(tmp_path)
-    writer.begin(classes, rate=2)
+    writer = OverlayVideo(tmp_path, classes, rate=2)
     times = [0.0, 0.5, 1.0, 4.5]
     for seconds in times:
-        writer.add(IMAGE, classes.shown()[halves(2, VOID_BYTE)], "day/a", seconds)
+        writer.add(IMAGE, classes.display_table()[halves(2, VOID_BYTE)], "day/a", seconds)
     writer.add(IMAGE[:20, :30], halves(1, 1)[:20, :30], "day/b", 0.0)
     writer.add(IMAGE, halves(1, 1), "day/b", 0.5)
     files = writer.end()
@@ -60,15 +59,13 @@ def test_an_encoder_that_every_build_has(
     tmp_path: Path, classes: ClassNames, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(av, "codecs_available", {"mpeg4"})
-    writer = OverlayVideo(tmp_path)
-    writer.begin(classes, rate=1)
+    writer = OverlayVideo(tmp_path, classes, rate=1)
     writer.add(IMAGE, halves(0, 1), "a", 0.0)
     assert len(decoded(writer.end()["a.mp4"])) == 1
 
 
 def test_order_is_checked(tmp_path: Path, classes: ClassNames) -> None:
-    writer = OverlayVideo(tmp_path)
-    writer.begin(classes, rate=1)
+    writer = OverlayVideo(tmp_path, classes, rate=1)
     writer.add(IMAGE, halves(0, 1), "a", 1.0)
     with pytest.raises(InputError, match=r"come out of order, at 1\.000 s"):
         writer.add(IMAGE, halves(0, 1), "a", 1.0)
@@ -78,6 +75,15 @@ def test_order_is_checked(tmp_path: Path, classes: ClassNames) -> None:
 
 
 def test_nothing_makes_no_file(tmp_path: Path, classes: ClassNames) -> None:
-    writer = OverlayVideo(tmp_path)
-    writer.begin(classes, rate=1)
+    writer = OverlayVideo(tmp_path, classes, rate=1)
     assert writer.end() == {}
+
+
+def test_a_video_that_is_broken_off_is_closed(tmp_path: Path, classes: ClassNames) -> None:
+    writer = OverlayVideo(tmp_path, classes, rate=1)
+    writer.add(IMAGE, halves(0, 1), "a", 0.0)
+    container = writer.container
+    writer.abort()
+    with pytest.raises((OSError, ValueError, AssertionError, RuntimeError)):
+        container.add_stream("mpeg4")
+    writer.abort()  # nothing is open any more

@@ -401,7 +401,7 @@ def test_on_s3(s3_environment: str, tmp_path: Path) -> None:
     stage = corpus.plan(workspace, "clips", options)
     assert corpus.finish(workspace, compute(stage), 0.0, 1)["images"] == 4
     assert corpus.plan(workspace, "clips", options) is None
-    source, (file,) = video_files.found(Storage(f"{s3_environment}/clips/day/drive.mkv"))
+    source, (file,) = video_files.root_and_files(Storage(f"{s3_environment}/clips/day/drive.mkv"))
     assert (source.uri, file.path) == (f"{s3_environment}/clips/day", "drive.mkv")
     (bad,) = quarantined(Summary(workspace))
     assert (bad["dump"], bad["path"], bad["stage"]) == ("clips", "broken.mp4", "frames")

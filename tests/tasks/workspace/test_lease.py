@@ -339,7 +339,7 @@ class TestRenewal:
             monkeypatch.setattr(Storage, "write", fail_once)
             assert failed.wait(5)
             until(lambda: leases(storage)[name]["beat"] > first["beat"])
-            Workspace(storage).settle(dumps=[])
+            Workspace(storage).update_last_run(dumps=[])
         [line] = [line for line in caplog.messages if line.startswith("writer lease not renewed")]
         assert 'cause="the store is away"' in line
 
@@ -348,16 +348,16 @@ class TestTakenOver:
     def test_nothing_is_settled_after_another_run_took_over(self, storage: Storage) -> None:
         workspace = Workspace(storage)
         with lease.writing(storage):
-            workspace.settle(dumps=["mine"])
+            workspace.update_last_run(dumps=["mine"])
             [name] = leases(storage)
             storage.remove(f"{WRITERS}/{name}")
             put(storage, {**FOREIGN, "beat": 1})
             for _ in range(2):
                 with pytest.raises(WorkspaceError, match=r"another run took .* over while"):
-                    workspace.settle(dumps=["late"])
+                    workspace.update_last_run(dumps=["late"])
             time.sleep(3 * lease.RENEWAL_SECONDS)
             assert set(leases(storage)) == {"other.json"}  # it is not renewed either
-        assert workspace.current() == {"dumps": ["mine"]}
+        assert workspace.last_run() == {"dumps": ["mine"]}
         assert set(leases(storage)) == {"other.json"}
 
     def test_a_process_that_slept_too_long_notices(
@@ -368,20 +368,20 @@ class TestTakenOver:
 
         def take() -> None:
             with lease.writing(storage, 20):
-                workspace.settle(dumps=["theirs"])
+                workspace.update_last_run(dumps=["theirs"])
 
         with lease.writing(storage):
             other = threading.Thread(target=take)
             other.start()
             other.join()
             with pytest.raises(WorkspaceError, match="let it end, then run the same command"):
-                workspace.settle(dumps=["late"])
-        assert workspace.current() == {"dumps": ["theirs"]}
+                workspace.update_last_run(dumps=["late"])
+        assert workspace.last_run() == {"dumps": ["theirs"]}
 
     def test_who_holds_nothing_is_not_asked(self, storage: Storage) -> None:
         put(storage, FOREIGN)
-        Workspace(storage).settle(dumps=[])
-        assert Workspace(storage).current() == {"dumps": []}
+        Workspace(storage).update_last_run(dumps=[])
+        assert Workspace(storage).last_run() == {"dumps": []}
 
 
 CONTEND = """

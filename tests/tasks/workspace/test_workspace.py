@@ -24,8 +24,8 @@ class TestCreateAndOpen:
         assert storage.names("") == ["workspace.json"]
 
     def test_creating_again_keeps_everything(self, workspace: Workspace) -> None:
-        workspace.settle(keys={"head": "k"})
-        assert Workspace.create(workspace.storage.uri).current() == {"keys": {"head": "k"}}
+        workspace.update_last_run(keys={"head": "k"})
+        assert Workspace.create(workspace.storage.uri).last_run() == {"keys": {"head": "k"}}
 
     def test_none_there(self, storage: Storage) -> None:
         with pytest.raises(WorkspaceError, match="is not a workspace") as caught:
@@ -120,22 +120,22 @@ class TestFolders:
 
 class TestCurrent:
     def test_before_the_first_run(self, workspace: Workspace) -> None:
-        assert workspace.current_or_none() is None
+        assert workspace.last_run_or_none() is None
         with pytest.raises(WorkspaceError, match="`stego run` first"):
-            workspace.current()
+            workspace.last_run()
 
     def test_settling_replaces_entries_and_keeps_the_others(self, workspace: Workspace) -> None:
-        workspace.settle(keys={"head": "a"}, dumps=["x"])
-        workspace.settle(keys={"clusters": "b"})
-        assert workspace.current() == {"keys": {"clusters": "b"}, "dumps": ["x"]}
+        workspace.update_last_run(keys={"head": "a"}, dumps=["x"])
+        workspace.update_last_run(keys={"clusters": "b"})
+        assert workspace.last_run() == {"keys": {"clusters": "b"}, "dumps": ["x"]}
         again = Workspace.open(workspace.storage.uri)
-        assert again.current() == workspace.current()
+        assert again.last_run() == workspace.last_run()
 
     @pytest.mark.parametrize("content", [b"", b"{", b"[1]"])
     def test_damaged(self, workspace: Workspace, content: bytes) -> None:
         workspace.storage.write("current.json", content)
         with pytest.raises(DamageError, match=r"current\.json"):
-            workspace.current()
+            workspace.last_run()
         with pytest.raises(DamageError, match=r"current\.json"):
-            workspace.settle(keys={})
+            workspace.update_last_run(keys={})
         assert workspace.storage.read("current.json") == content

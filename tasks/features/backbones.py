@@ -1,4 +1,4 @@
-"""Backbones and heads: fetched once, kept in the workspace, built once per worker."""
+"""Backbones: weights are fetched once and kept in the workspace; workers build them once each."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -13,28 +13,31 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from stego_core.backbone import vit as backbones
+from stego_core.backbone import vit
 from stego_core.errors import OptionError, WeightsError
-from stego_core.head import mean_shift
-from stego_core.head.head import Head, IdentityHead, MeanShiftHead
 from tasks.engine import machine
 from tasks.features import checkpoint_file, hub
 from tasks.storage.storage import Storage
 from tasks.workspace import keys, layout, tables
 from tasks.workspace.layout import WEIGHTS_FILE
-from tasks.workspace.ledger import Folder
 from tasks.workspace.workspace import Workspace
 
-UNTRAINED, BUNDLED, TIMM = "untrained", "bundled", "timm"
-"""Values of `--weights` that are not files."""
+UNTRAINED = "untrained"
+"""The value of `--weights` for random weights."""
+BUNDLED = "bundled"
+"""The value of `--weights` for those that come with this package."""
+TIMM = "timm"
+"""The value of `--weights` for those that timm knows by the backbone's name."""
 BUNDLED_BACKBONE = "vit_pico_patch8_conv_64"
-IDENTITY = "identity"
-"""The head of the baseline: codes are the raw features."""
+"""timm's name of the backbone that comes with this package."""
+BUNDLED_FILE = "scenes.safetensors"
+"""The file of its weights, in the folder `weights`."""
 LOADING = 3
-"""So many times its weights a backbone takes while it is loaded: stored, as tensors, built."""
+"""A backbone takes this many times its weights while it is loaded: stored, as tensors, built."""
 NESTS = ("state_dict", "model", "teacher", "student")
-HUB_FILE, BUNDLED_FILE = "model.safetensors", "scenes.safetensors"
-HEAD_FILE = layout.HEAD_FILE
+"""Entries under which checkpoints keep their parameters."""
+HUB_FILE = "model.safetensors"
+"""The file of a model's weights in its repository at the hub."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ class BackboneSpec:
         return asdict(self)
 
 
-def bring(
+def fetch_backbone(
     workspace: Workspace, name: str, weights: str, layer: int | None = None, seed: int = 0
 ) -> BackboneSpec:
     """Fetch a backbone's weights into the workspace, so that nobody needs them again.
@@ -83,23 +86,23 @@ def bring(
         WeightsError: the weights cannot be had or do not fit.
         CapacityError: the backbone does not fit this machine's memory.
     """
-    machine.require_free(f"backbone {name}", LOADING * backbones.weight_bytes(name))
-    model = backbones.bare_model(name, seed)
+    machine.require_free(f"backbone {name}", LOADING * vit.weight_bytes(name))
+    model = vit.bare_model(name, seed)
     if weights == UNTRAINED:
         note = f"untrained, drawn from seed {seed}"
     elif weights == TIMM:
-        backbones.load_weights(model, from_hub(name))
+        vit.load_weights(model, weights_from_hub(name))
         note = f"timm's {name}"
     elif weights == BUNDLED:
-        backbones.load_weights(model, bundled())
+        vit.load_weights(model, bundled_weights())
         note = "bundled, trained on generated scenes"
     else:
-        backbones.load_weights(model, from_file(weights))
+        vit.load_weights(model, weights_from_file(weights))
         note = Storage.at(weights).uri.rpartition("/")[2]
-    return keep(workspace, name, model, note, layer)
+    return store_backbone(workspace, name, model, note, layer)
 
 
-def keep(
+def store_backbone(
     workspace: Workspace,
     name: str,
     model: nn.Module,
@@ -120,12 +123,12 @@ def keep(
     Raises:
         OptionError: there is no such layer.
     """
-    own = backbones.freeze(model, layer, "cpu")
-    differs = imagenet and (own.mean, own.std) != (backbones.IMAGENET_MEAN, backbones.IMAGENET_STD)
-    tensors = {each: value.numpy() for each, value in model.state_dict().items()}
+    frozen = vit.freeze(model, layer, "cpu")
+    differs = imagenet and (frozen.mean, frozen.std) != (vit.IMAGENET_MEAN, vit.IMAGENET_STD)
+    tensors = {key: value.numpy() for key, value in model.state_dict().items()}
     content = [name.split(".")[0], digests(tensors), *(["imagenet"] if differs else [])]
     digest = keys.digest(keys.canonical(content))
-    spec = BackboneSpec(name, own.layer, digest, own.patch, own.channels, note, differs)
+    spec = BackboneSpec(name, frozen.layer, digest, frozen.patch, frozen.channels, note, differs)
     folder = workspace.folder(layout.backbone(digest))
     if not folder.finished:
         tables.write_tensors(workspace.storage, f"{folder.path}/{WEIGHTS_FILE}", tensors)
@@ -141,7 +144,7 @@ def digests(tensors: Mapping[str, NDArray[Any]]) -> list[list[str]]:
     ]
 
 
-def from_hub(name: str) -> dict[str, Tensor]:
+def weights_from_hub(name: str) -> dict[str, Tensor]:
     """timm's own weights of a model, from the local cache or the hub.
 
     Raises:
@@ -165,13 +168,13 @@ def from_hub(name: str) -> dict[str, Tensor]:
     return dict(safetensors.torch.load_file(path))
 
 
-def bundled() -> dict[str, Tensor]:
+def bundled_weights() -> dict[str, Tensor]:
     """Parameters of the backbone that comes with this package."""
     content = resources.files("tasks.features").joinpath("weights", BUNDLED_FILE).read_bytes()
     return {name: value.float() for name, value in safetensors.torch.load(content).items()}
 
 
-def from_file(location: str) -> dict[str, Tensor]:
+def weights_from_file(location: str) -> dict[str, Tensor]:
     """Parameters of a .pth or .safetensors file; nothing in it is executed.
 
     Raises:
@@ -195,7 +198,7 @@ def from_file(location: str) -> dict[str, Tensor]:
     return stored
 
 
-def memory(spec: BackboneSpec, tokens: int, beside: int = 0) -> int:
+def backbone_memory(spec: BackboneSpec, tokens: int, beside: int = 0) -> int:
     """Bytes that a process holds at once that loads a backbone, then works with it.
 
     A pass of 2,000 to 13,000 tokens was measured to hold 6 to 28 floats for each token and channel
@@ -207,7 +210,7 @@ def memory(spec: BackboneSpec, tokens: int, beside: int = 0) -> int:
         tokens: patches that go through it in one pass.
         beside: bytes that are held before or after a pass.
     """
-    weights = backbones.weight_bytes(spec.name)
+    weights = vit.weight_bytes(spec.name)
     activations = 4 * tokens * (28 * spec.channels + 4 * 3 * spec.patch**2)
     return max(LOADING * weights, weights + max(activations, beside))
 
@@ -226,7 +229,7 @@ def read_whole(location: str, title: str) -> tuple[str, bytes]:
 
 
 @lru_cache(maxsize=2)
-def backbone(storage: Storage, spec: BackboneSpec, device: str) -> backbones.Backbone:
+def load_backbone(storage: Storage, spec: BackboneSpec, device: str) -> vit.Backbone:
     """The backbone, built once per process.
 
     Raises:
@@ -235,30 +238,7 @@ def backbone(storage: Storage, spec: BackboneSpec, device: str) -> backbones.Bac
     path = f"{layout.backbone(spec.digest)}/{WEIGHTS_FILE}"
     if not storage.exists(path):
         raise OptionError(f"{storage.uri} lacks the backbone's weights ({path}); run `stego run`")
-    model = backbones.bare_model(spec.name)
+    model = vit.bare_model(spec.name)
     weights = tables.read_tensors(storage, path)
-    backbones.load_weights(
-        model, {name: torch.from_numpy(value) for name, value in weights.items()}
-    )
-    place = machine.device(device)
-    return backbones.freeze(model, spec.layer, place, spec.imagenet, spec.precision)
-
-
-@lru_cache(maxsize=4)
-def head(storage: Storage, key: str, device: str) -> nn.Module:
-    """A trained head in eval mode, or the identity, built once per process."""
-    if key == IDENTITY:
-        return IdentityHead()
-    tensors = tables.read_tensors(storage, f"{layout.head(key)}/{HEAD_FILE}")
-    code_size, channels = tensors["linear.weight"].shape
-    with torch.random.fork_rng(devices=[]):
-        built = Head(channels, code_size)
-    built.load_state_dict({name: torch.from_numpy(value) for name, value in tensors.items()})
-    whole = MeanShiftHead(built) if _recipe(storage, key) == mean_shift.RECIPE else built
-    return whole.eval().requires_grad_(False).to(machine.device(device))
-
-
-def _recipe(storage: Storage, key: str) -> str:
-    """How a head was trained; imported ones are STEGO's."""
-    options = Folder(storage, layout.head(key)).manifest().get("options", {})
-    return str(options.get("recipe", "stego"))
+    vit.load_weights(model, {name: torch.from_numpy(value) for name, value in weights.items()})
+    return vit.freeze(model, spec.layer, machine.device(device), spec.imagenet, spec.precision)

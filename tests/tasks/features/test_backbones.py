@@ -11,10 +11,10 @@ from torch import Tensor
 
 from stego_core.backbone.vit import bare_model
 from stego_core.errors import CapacityError, WeightsError
-from tasks.features import models
+from tasks.features import backbones
 from tasks.workspace.workspace import Workspace
 
-PICO = models.BUNDLED_BACKBONE
+PICO = backbones.BUNDLED_BACKBONE
 MIB = 2**20
 Free = namedtuple("Free", "available")
 
@@ -43,9 +43,12 @@ class TestFiles:
             "args": argparse.Namespace(arch="vit_small", patch_size=8),
         }
         torch.save(content, tmp_path / "checkpoint.pth")
-        found = models.bring(workspace, PICO, str(tmp_path / "checkpoint.pth"))
+        found = backbones.fetch_backbone(workspace, PICO, str(tmp_path / "checkpoint.pth"))
         torch.save(weights, tmp_path / "plain.pth")
-        assert found.digest == models.bring(workspace, PICO, str(tmp_path / "plain.pth")).digest
+        assert (
+            found.digest
+            == backbones.fetch_backbone(workspace, PICO, str(tmp_path / "plain.pth")).digest
+        )
         assert found.note == "checkpoint.pth"
 
     def test_code_is_not_executed(self, tmp_path: Path) -> None:
@@ -55,7 +58,7 @@ class TestFiles:
 
         torch.save({"teacher": {}, "args": Evil()}, tmp_path / "evil.pth")
         with pytest.raises(WeightsError, match="does not hold plain tensors"):
-            models.from_file(str(tmp_path / "evil.pth"))
+            backbones.weights_from_file(str(tmp_path / "evil.pth"))
         assert not (tmp_path / "executed").exists()
 
 
@@ -64,14 +67,14 @@ class TestMemory:
         self, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(psutil, "virtual_memory", lambda: Free(64 * 2**30))
-        monkeypatch.setattr(models.backbones, "bare_model", lambda *_: pytest.fail("was built"))
+        monkeypatch.setattr(backbones.vit, "bare_model", lambda *_: pytest.fail("was built"))
         with pytest.raises(CapacityError, match=r"dinov3 needs about 75\.1 GiB .* 64\.0 GiB are"):
-            models.bring(workspace, "vit_7b_patch16_dinov3", "untrained")
+            backbones.fetch_backbone(workspace, "vit_7b_patch16_dinov3", "untrained")
 
     def test_grows_with_weights_and_with_tokens(self) -> None:
-        small = models.BackboneSpec("vit_tiny_patch16_224", 0, "", 16, 192, "")
+        small = backbones.BackboneSpec("vit_tiny_patch16_224", 0, "", 16, 192, "")
         held = sum(4 * value.numel() for value in bare_model(small.name).state_dict().values())
-        assert models.memory(small, tokens=1) == 3 * held
-        many = models.memory(small, tokens=10_000)
+        assert backbones.backbone_memory(small, tokens=1) == 3 * held
+        many = backbones.backbone_memory(small, tokens=10_000)
         assert many - held == 4 * 10_000 * (28 * 192 + 12 * 16**2)
-        assert models.memory(small, tokens=1, beside=many) == held + many
+        assert backbones.backbone_memory(small, tokens=1, beside=many) == held + many

@@ -1,0 +1,36 @@
+"""Heads: read from the workspace, built once per process."""
+
+from functools import lru_cache
+
+import torch
+from torch import nn
+
+from stego_core.head import mean_shift
+from stego_core.head.head import Head, IdentityHead, MeanShiftHead
+from tasks.engine import machine
+from tasks.storage.storage import Storage
+from tasks.workspace import layout, tables
+from tasks.workspace.ledger import Folder
+
+IDENTITY = "identity"
+"""Key of the baseline's head: codes are the raw features."""
+
+
+@lru_cache(maxsize=4)
+def load_head(storage: Storage, key: str, device: str) -> nn.Module:
+    """A trained head in eval mode, or the identity, built once per process."""
+    if key == IDENTITY:
+        return IdentityHead()
+    tensors = tables.read_tensors(storage, f"{layout.head(key)}/{layout.HEAD_FILE}")
+    code_size, channels = tensors["linear.weight"].shape
+    with torch.random.fork_rng(devices=[]):
+        built = Head(channels, code_size)
+    built.load_state_dict({name: torch.from_numpy(value) for name, value in tensors.items()})
+    whole = MeanShiftHead(built) if _recipe(storage, key) == mean_shift.RECIPE else built
+    return whole.eval().requires_grad_(False).to(machine.device(device))
+
+
+def _recipe(storage: Storage, key: str) -> str:
+    """How a head was trained; imported ones are STEGO's."""
+    options = Folder(storage, layout.head(key)).manifest().get("options", {})
+    return str(options.get("recipe", "stego"))

@@ -1,0 +1,164 @@
+"""What the report shows, as data classes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.report.data_uris import Colour, Floats, Picture
+
+
+@dataclass(frozen=True)
+class DumpCounts:
+    """How many images one dump holds, and how consistent their masks are in time.
+
+    `flicker` is the share of the still pixels whose class changes between neighbouring frames,
+    in %, None of dumps that are no sequence. `values` says how the numbers of its files became
+    colours, and what counts as no data.
+    """
+
+    dump: str
+    images: int
+    labelled: int
+    quarantined: int
+    megapixels: float
+    flicker: float | None = None
+    values: str = ""
+
+
+@dataclass(frozen=True)
+class ExampleImage:
+    """One image and its mask.
+
+    `row` is its row in the dump's index; pictures are RGB (H, W, 3) uint8, labels None if not
+    given; `uncertainty` is in %, None where it is not shown.
+    """
+
+    dump: str
+    row: int
+    image_id: str
+    image: Picture
+    mask: Picture
+    overlay: Picture
+    labels: Picture | None = None
+    uncertainty: float | None = None
+
+
+@dataclass(frozen=True)
+class ClassShare:
+    """One class of the legend: its colour (RGB, 0 to 255), name, share of all pixels in %, and
+    the mean margin of its pixels in % (None where there are none).
+    """
+
+    id: int
+    name: str
+    colour: Colour
+    share: float
+    margin: float | None = None
+
+
+@dataclass(frozen=True)
+class TrainingCurves:
+    """The head's training, one value per recorded step.
+
+    Attributes:
+        columns: name to (T,) array. Names: step, loss, and loss_ and mean_ followed by
+            self, knn or rand; a missing column is not drawn.
+        shifts: "self", "knn" or "rand" to the shift b of their term in the loss.
+    """
+
+    columns: Mapping[str, Floats]
+    shifts: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Confusion matrix of one labelled dump.
+
+    Attributes:
+        dump: name of the dump.
+        counts: (R, C) integer pixels of true class r that were predicted as c.
+        true_names: R names.
+        predicted_names: C names, matched classes first, in the order of the rows, then extra
+            clusters.
+        ious: (R,) IoU of every true class in %, nan where the class does not occur.
+    """
+
+    dump: str
+    counts: NDArray[np.integer]
+    true_names: Sequence[str]
+    predicted_names: Sequence[str]
+    ious: Floats
+
+
+@dataclass(frozen=True)
+class SeedFigure:
+    """STEGO's seed figure: three query points, and what resembles them.
+
+    Attributes:
+        points: three (row, col) in pixels of the first picture: the blue, red and green query.
+        heats: (picture (H, W, 3) uint8, heat (3, h, w) in [-1, 1]) per target: the query image
+            itself first, then its nearest neighbours. Heat is cosine similarity per patch.
+        captions: one per target.
+    """
+
+    points: Sequence[tuple[float, float]]
+    heats: Sequence[tuple[Picture, Floats]]
+    captions: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How long one stage took; `items` counts `unit` ("images" or "rows"), dump None if all."""
+
+    stage: str
+    dump: str | None
+    shards: int
+    items: int
+    unit: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that the page shows; a section without data says so in one sentence.
+
+    Attributes:
+        title, workspace, version: texts.
+        backbone: its `name`, the `layer` that is read, and a `note` on its weights.
+        keys: the key of each stage's folder.
+        dumps: in order of arrival.
+        left_out: dump, and a sentence on its files that became no image.
+        quarantine: `dump`, `path`, `stage` and `reason` of images that could not be used.
+        quarantine_total: their true number, where `quarantine` is cut off.
+        classes: of the legend.
+        scores: figures of each labelled `dump` in %, None where not measured.
+        examples: images spread evenly over the dumps.
+        uncertain: the most uncertain images.
+        inertias: one value per k-means restart.
+        stability: how stable K clusters are, by K, where several were tried.
+        classes_chosen: the K that was chosen.
+    """
+
+    title: str
+    workspace: str
+    version: str
+    backbone: Mapping[str, str]
+    keys: Mapping[str, str]
+    dumps: Sequence[DumpCounts] = ()
+    left_out: Sequence[tuple[str, str]] = ()
+    quarantine: Sequence[Mapping[str, str]] = ()
+    quarantine_total: int = 0
+    classes: Sequence[ClassShare] = ()
+    scores: Sequence[Mapping[str, Any]] = ()
+    examples: Sequence[ExampleImage] = ()
+    uncertain: Sequence[ExampleImage] = ()
+    curves: TrainingCurves | None = None
+    inertias: Sequence[float] = ()
+    stability: Mapping[int, float] = field(default_factory=dict)
+    classes_chosen: int = 0
+    confusions: Sequence[Confusion] = ()
+    seed: SeedFigure | None = None
+    timings: Sequence[Timing] = ()
