@@ -143,9 +143,9 @@ def line(text: str, style: str = "") -> None:
     results.print(Text(text, style=style), soft_wrap=True)
 
 
-def show_place(kind: str, place: str) -> None:
+def show_place(kind: str, location: str) -> None:
     """Where a result lies."""
-    line(f"{kind}: {place}")
+    line(f"{kind}: {location}")
 
 
 def show_scores(document: dict[str, Any]) -> None:
@@ -283,7 +283,7 @@ def show_status(document: dict[str, Any]) -> None:
     show_scores(document)
 
 
-def show_export(kind: str, place: str, outcome: dict[str, Any]) -> None:
+def show_export(kind: str, location: str, outcome: dict[str, Any]) -> None:
     """What was written, and the first images that were left out."""
     left_out = sum(counts["skipped"] for counts in outcome["dumps"].values())
     for row in outcome["skipped"][:LEFT_OUT]:
@@ -291,4 +291,4 @@ def show_export(kind: str, place: str, outcome: dict[str, Any]) -> None:
     if left_out > LEFT_OUT:
         say(f"… and {left_out - LEFT_OUT} more; export.json names all of them")
     more = f", {left_out} left out" if left_out else ""
-    line(f"{kind}: {outcome['images']} images in {place}{more}")
+    line(f"{kind}: {outcome['images']} images in {location}{more}")

@@ -112,18 +112,17 @@ def update(
     if now is None:
         if last:
             return last, f"was deleted by hand and stays so; {RESET}"
-        made = call(url, "/automations/", {**document, "enabled": True})
-        return {"file": mark(document), "server": mark(served(made))}, "created"
+        created = call(url, "/automations/", {**document, "enabled": True})
+        return {"file": mark(document), "server": mark(served(created))}, "created"
     switch = "on" if now["enabled"] else "off"
     edited = not last or last["server"] != mark(served(now))
     if last and last["file"] == mark(document):
         return last, f"unchanged ({switch}{', kept as edited on the server' if edited else ''})"
     if edited:
         return last, f"kept as it is on the server ({switch}); {RESET}"
-    place = f"/automations/{now['id']}"
-    call(url, place, {**document, "enabled": now["enabled"]}, method="PUT")
-    made = call(url, place)
-    return {"file": mark(document), "server": mark(served(made))}, f"updated ({switch})"
+    path = f"/automations/{now['id']}"
+    call(url, path, {**document, "enabled": now["enabled"]}, method="PUT")
+    return {"file": mark(document), "server": mark(served(call(url, path)))}, f"updated ({switch})"
 
 
 def served(automation: dict[str, Any]) -> dict[str, Any]:

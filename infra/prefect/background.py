@@ -110,7 +110,7 @@ class Service:
     def stop(self) -> bool:
         """End the process and what it started, by force after a while; False: none ran.
 
-        The whole group is asked, so that a run can still tell the server that it ends.
+        The whole group gets the signal, so that a run can still report its end to the server.
         """
         process = self.running()
         if process is None:

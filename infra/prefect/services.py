@@ -134,7 +134,7 @@ def start_server(service: Service, url: str, database_url: SplitResult | None) -
 
 
 def worker() -> None:
-    """Start a worker of the pool and wait until the server has heard of it.
+    """Start a worker of the pool and wait until it has registered with the server.
 
     What an earlier worker of this machine left behind is closed first, at once.
     """
