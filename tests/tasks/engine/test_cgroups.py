@@ -160,7 +160,7 @@ class TestMachine:
 
 SEEN = """
 import json
-from tasks import machine
+from tasks.engine import machine
 from tasks.options import ComputeOptions
 print(json.dumps([machine.cores(), machine.free_memory(), machine.workers(ComputeOptions())]))
 """
@@ -186,7 +186,7 @@ LIMITS = {
 
 def limited(controller: str) -> Path:
     """A group of this kernel below a new one that has the limit."""
-    for top in reversed(list(cgroups.groups(controller))):
+    for _, top in reversed(list(cgroups.groups(controller))):
         outer = top / f"stego-test-{os.getpid()}"
         outer.mkdir()
         (outer / "inner").mkdir()

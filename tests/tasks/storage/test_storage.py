@@ -334,7 +334,8 @@ class TestObjectStores:
 def test_local_work_imports_no_client_of_s3() -> None:
     """They take a second."""
     code = (
-        "import sys; from tasks.workspace import storage, arrays, workspace; "
+        "import sys; from tasks.storage import storage; "
+        "from tasks.workspace import arrays, workspace; "
         "storage.Storage.at('/tmp').names(''); "
         "print(sorted({'s3fs', 'botocore', 'aiobotocore', 'aiohttp'} & set(sys.modules)))"
     )
