@@ -94,7 +94,7 @@ image: ## build stego-flows:cpu with Docker (TORCH_INDEX= or VARIANT=gpu; see in
 		--build-arg CREATED=$(shell date -u +%Y-%m-%dT%H:%M:%SZ) .
 
 image-try: $(INSTALLED) ## build an image without Docker or a registry, and run the demo in it
-	$(BIN)/python infra/docker/build_and_try.py $(if $(SECONDS_LEFT),--seconds $(SECONDS_LEFT))
+	$(BIN)/python tests/image/build_and_try.py $(if $(SECONDS_LEFT),--seconds $(SECONDS_LEFT))
 
 format: $(INSTALLED) ## format the code
 	$(BIN)/ruff check --fix .

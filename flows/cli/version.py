@@ -9,7 +9,7 @@ from pathlib import Path
 
 NAME = "stego-flows"
 BESIDE = ("torch", "prefect", "dask", "zarr")
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 GIT_SECONDS = 5
 
 

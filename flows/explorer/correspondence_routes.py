@@ -9,7 +9,7 @@ from flows.explorer.parameters import Document, Image, Open, Point, described
 from tasks.browse import pictures
 from tasks.workspace.workspace import Workspace
 
-# tasks.browse.correspondences imports torch, which takes seconds: it waits for the first click.
+# The modules of tasks.browse import torch, which takes seconds: they wait for the first click.
 router = APIRouter()
 SAMPLE = 2000
 """Patches in the picture of the codes."""
@@ -18,9 +18,9 @@ SAMPLE = 2000
 @router.get("/prepare/{dump}/{row}")
 def prepare(explorer: Open, image: Image) -> Document:
     """Have an image's features ready before somebody clicks on it."""
-    from tasks.browse import correspondences
+    from tasks.browse import patch_maps
 
-    correspondences.prepare(explorer.workspace, *image)
+    patch_maps.display_map(explorer.workspace, *image)
     return {}
 
 
@@ -30,7 +30,7 @@ def heat(explorer: Open, point: Point) -> Document:
     from tasks.browse import correspondences
 
     cosines = correspondences.heat(explorer.workspace, *point)
-    return {**pictures.cosines(cosines.values), "patch": cosines.asked._asdict()}
+    return {**pictures.cosines(cosines.values), "patch": cosines.clicked._asdict()}
 
 
 @router.get("/neighbours")
@@ -67,9 +67,9 @@ def _items(workspace: Workspace, similar: Sequence[Any], more: Sequence[Document
 @router.get("/codes")
 def codes(explorer: Open) -> Document:
     """A sample of the patches and the centroids in the plane of codes."""
-    from tasks.browse import correspondences
+    from tasks.browse.code_plane import code_plane
 
-    space = correspondences.code_space(explorer.workspace, SAMPLE)
-    points = [{**each._asdict(), "patch": each.patch._asdict()} for each in space.points]
-    centroids = space.centroids.tolist()
-    return {"points": points, "centroids": centroids, "explained": space.explained}
+    plane = code_plane(explorer.workspace, SAMPLE)
+    points = [{**point._asdict(), "patch": point.patch._asdict()} for point in plane.points]
+    centroids = plane.centroids.tolist()
+    return {"points": points, "centroids": centroids, "explained": plane.explained}

@@ -72,7 +72,8 @@ def backfill(
         if dumps:
             place = Workspace.open(workspace)
             current = place.last_run()  # before a lease is taken on it
-            refiner(built("masks", current["options"].get("masks", {})))  # a package may be missing
+            masks = current.get("options", {}).get("masks", {})
+            refiner(built("masks", masks))  # a package may be missing
             with session(workspace, storage, run):
                 for options in dumps:
                     name = dump or default_dump(options.images)

@@ -13,7 +13,7 @@ from stego_core.errors import OptionError, StegoError
 from tasks.options import InboxOptions, PretrainOptions
 from tasks.storage.storage import Storage
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "infra" / "deployment.toml"
 VARIABLE = "STEGO_DEPLOYMENT"
 """The environment variable that names another file."""

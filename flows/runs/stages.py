@@ -168,13 +168,8 @@ def clusters_flow(
     settled = with_classes(place, dumps, options)
     device = machine.worker_device(compute_options)
     key = clusters.clusters_key(rows, head_key, settled)
-    if not place.folder(layout.clusters(key)).finished:
-        run_stage(clusters.plan_codes(rows, head_key, settled, device), compute_options)
-        counts = clusters.plan_stability(rows, head_key, settled)
-        run_stage(counts, compute_options, clusters.finish_stability)
-        restarts = clusters.plan_restarts(rows, head_key, settled)
-        run_stage(restarts, compute_options, clusters.finish_restarts)
-        run_stage(clusters.plan(rows, head_key, settled), compute_options, clusters.finish)
+    for stage, finish in clusters.stages(rows, head_key, settled, device):
+        run_stage(stage, compute_options, finish)
     return key
 
 

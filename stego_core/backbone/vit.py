@@ -17,7 +17,7 @@ from stego_core.errors import OptionError, WeightsError
 
 HEAD_PREFIXES = ("head.", "head_dist.", "fc_norm.", "dino_head.", "ibot_head.")
 """Parameters behind the features: of a classifier, or of self-distillation's projections."""
-PLAIN = ["vision_transformer", "deit", "eva", "architectures"]
+PLAIN = ["vision_transformer", "deit", "eva", "pico"]
 """Modules of timm's registry, and ours, whose models are plain vision transformers."""
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Normalisation of RGB in [0, 1] that DINO and STEGO train with."""

@@ -130,8 +130,7 @@ class PatchMap:
 
     def patch(self, row: int, column: int) -> Patch:
         """Where one of the patches lies."""
-        y, x = float(self.rows.starts[row]), float(self.columns.starts[column])
-        return Patch(y, x, self.rows.size, self.columns.size)
+        return _patch(self.rows, self.columns, row, column)
 
     def answer(self, query: NDArray[np.float32]) -> Answer:
         """Cosines of a query (C,) of norm 1 with the patches."""
@@ -140,6 +139,24 @@ class PatchMap:
         places = np.ix_(rows, columns)
         seen = self.seen & (self.unit != 0).any(axis=-1, keepdims=True)[places][..., 0]
         return Answer(np.ascontiguousarray(cosines[places]), seen)
+
+
+def crop_patch(height: int, width: int, grid: int, five: bool, crop: int, token: int) -> Patch:
+    """Where a patch of a crop lies in the image.
+
+    Args:
+        height, width, grid, five: as `crop_axes`.
+        crop: the whole image, 0, or one of its quarters, row by row.
+        token: number of the patch in the crop, row by row.
+    """
+    rows, columns = crop_axes(height, width, grid, five)
+    row, column = grid * (crop // 2) + token // grid, grid * (crop % 2) + token % grid
+    return _patch(rows, columns, row, column)
+
+
+def _patch(rows: Axis, columns: Axis, row: int, column: int) -> Patch:
+    y, x = float(rows.starts[row]), float(columns.starts[column])
+    return Patch(y, x, rows.size, columns.size)
 
 
 def crop_axes(height: int, width: int, grid: int, five: bool) -> tuple[Axis, Axis]:

@@ -1,4 +1,4 @@
-"""What people browse: the dumps and classes of a workspace, its images by class and by doubt."""
+"""The dumps and classes of a workspace, and pages of its images by class and by uncertainty."""
 
 from collections.abc import Callable
 from dataclasses import asdict
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stego_core.errors import InputError, OptionError, WorkspaceError
+from stego_core.labels.class_names import ClassNames
 from stego_core.labels.void import VOID_BYTE
 from tasks.browse.image_table import ImageTable, Item
 from tasks.class_names import classes_file
@@ -56,22 +57,10 @@ def overview(workspace: Workspace) -> dict[str, Any]:
     summary, named = Summary(workspace), classes_file.current_names(workspace)
     clusters = summary.whole("clusters") or {}
     searchable = patch_folder.searchable(workspace)
-    dumps, total = [], np.zeros(len(named.classes.entries), np.int64)
-    for dump in summary.dumps:
-        corpus, index = workspace.corpus(dump).manifest(), IndexReader(workspace, dump)
-        masked = summary.manifest("masks", dump) or {}
-        total += np.asarray(masked.get("pixels", 0 * total), np.int64)
-        counts = {name: corpus[name] for name in ("images", "labelled", "quarantined")}
-        dumps.append(
-            {
-                "name": dump,
-                **counts,
-                "masks": masked.get("masks", 0),
-                "taxonomy": list(index.taxonomy().classes) if corpus["labelled"] else None,
-                "matches": dump in searchable,
-            }
-        )
-    shown = named.classes.display_table()
+    masks = {dump: summary.manifest("masks", dump) or {} for dump in summary.dumps}
+    pixels = np.zeros(len(named.classes.entries), np.int64)
+    for manifest in masks.values():
+        pixels += np.asarray(manifest.get("pixels", 0), np.int64)
     return {
         "workspace": workspace.storage.uri,
         "backbone": clusters.get("backbone", {}).get("name"),
@@ -80,17 +69,35 @@ def overview(workspace: Workspace) -> dict[str, Any]:
         "stamp": named.stamp,
         "note": named.note,
         "undo": classes_file.names_before_edit(workspace) is not None,
-        "dumps": dumps,
-        "classes": [
-            {
-                "id": number,
-                **asdict(entry),
-                "shown": None if shown[number] == VOID_BYTE else int(shown[number]),
-                "share": float(total[number] / max(int(total.sum()), 1)),
-            }
-            for number, entry in enumerate(named.classes.entries)
+        "dumps": [
+            {**_dump(workspace, dump), "masks": count, "matches": dump in searchable}
+            for dump, count in ((dump, masks[dump].get("masks", 0)) for dump in masks)
         ],
+        "classes": _classes(named.classes, pixels / max(int(pixels.sum()), 1)),
     }
+
+
+def _dump(workspace: Workspace, dump: str) -> dict[str, Any]:
+    corpus = workspace.corpus(dump).manifest()
+    taxonomy = IndexReader(workspace, dump).taxonomy() if corpus["labelled"] else None
+    return {
+        "name": dump,
+        **{name: corpus[name] for name in ("images", "labelled", "quarantined")},
+        "taxonomy": None if taxonomy is None else list(taxonomy.classes),
+    }
+
+
+def _classes(classes: ClassNames, shares: NDArray[np.float64]) -> list[dict[str, Any]]:
+    class_of = classes.display_table().tolist()
+    return [
+        {
+            "id": number,
+            **asdict(entry),
+            "shown": None if class_of[number] == VOID_BYTE else class_of[number],
+            "share": float(shares[number]),
+        }
+        for number, entry in enumerate(classes.entries)
+    ]
 
 
 def page(
@@ -107,45 +114,44 @@ def page(
     Args:
         workspace: whose images.
         dump: of which dump; None: of all, in order of arrival.
-        cls: id of a class as shown; only images that show it, with what is merged into it.
+        cls: id of a class that is shown: only images of it, and of what is merged into it.
         labelled: only images with a true label, or only those without.
-        order: "doubtful": the most doubtful first; "index": as they were indexed; "class": the
+        order: "doubtful": the most uncertain first; "index": as they were indexed; "class": the
             largest share of `cls` first.
-        offset: images to pass over.
+        offset: images to skip.
         limit: images at most.
 
     Raises:
         InputError: there is no such dump.
-        OptionError: there is no such class, or "class" was asked for without one.
+        OptionError: there is no such class, or the order "class" comes without one.
         WorkspaceError: no dump has masks, or they were made without confidence.
     """
     if order == "class" and cls is None:
         raise OptionError("images are ordered by class where one is given; choose a class")
-    tables = _tables(workspace, dump)
-    members = _members(workspace, cls)
-    found = [table.found(members, labelled) for table in tables]
-    owners = np.repeat(np.arange(len(tables)), [len(places) for places in found])
-    places = np.concatenate(found)
+    tables, members = _tables(workspace, dump), _members(workspace, cls)
+    matching = [table.matching(members, labelled) for table in tables]
+    owners = np.repeat(np.arange(len(tables)), [len(numbers) for numbers in matching])
+    numbers = np.concatenate(matching)
     if order != "index":
         keys = [
-            table.share(members)[own] if order == "class" else table.doubt[own]
-            for table, own in zip(tables, found, strict=True)
+            (table.share(members) if order == "class" else table.columns["doubt"])[selected]
+            for table, selected in zip(tables, matching, strict=True)
         ]
-        by = np.argsort(-np.concatenate(keys), kind="stable")
-        owners, places = owners[by], places[by]
+        ranking = np.argsort(-np.concatenate(keys), kind="stable")
+        owners, numbers = owners[ranking], numbers[ranking]
     part = slice(offset, offset + limit)
-    chosen = zip(owners[part].tolist(), places[part].tolist(), strict=True)
-    return Page(len(places), [tables[owner].item(place, members) for owner, place in chosen])
+    entries = zip(owners[part].tolist(), numbers[part].tolist(), strict=True)
+    return Page(len(numbers), [tables[owner].item(number, members) for owner, number in entries])
 
 
 def item(workspace: Workspace, dump: str, row: int) -> Item | None:
-    """One image of a dump, and how sure its mask is; None where that is not known."""
+    """One image of a dump, and how certain its mask is; None where that is not known."""
     folder = Summary(workspace).folder("masks", dump)
     if folder is None or not confidence_table.has_confidence(folder):
         return None
     table = _table(workspace, dump, folder)
-    (places,) = np.nonzero(table.rows == row)
-    return table.item(int(places[0]), None) if len(places) else None
+    numbers = np.flatnonzero(table.columns["row"] == row).tolist()
+    return table.item(numbers[0], None) if numbers else None
 
 
 def image(workspace: Workspace, dump: str, row: int) -> NDArray[np.uint8]:
@@ -160,25 +166,24 @@ def image(workspace: Workspace, dump: str, row: int) -> NDArray[np.uint8]:
 
 
 def mask(workspace: Workspace, dump: str, row: int) -> NDArray[np.uint8]:
-    """Stored cluster ids (H, W) uint8 of an image; `ClassNames.display_table` maps them.
+    """Stored cluster ids (H, W) uint8 of an image; `ClassNames.display_table` maps them to classes.
 
     Raises:
         InputError: there is no such image, or it has no mask.
     """
-    image_id = IndexReader(workspace, dump).entry(row)["image_id"]
-    return _stored(workspace, dump, lambda masks: f"{masks}/{image_id}.png")
+    return _stored(workspace, dump, row, layout.mask)
 
 
 def margins(workspace: Workspace, dump: str, row: int) -> NDArray[np.uint8]:
-    """Margins (H, W) uint8 of an image's pixels: 255 where its class is sure, or where there is no
-    data and so nothing to be unsure of.
+    """Confidence margins (H, W) uint8 of an image's pixels, 255 where the class is certain.
+
+    Pixels without data have 255, too.
 
     Raises:
         InputError: there is no such image, or it has no mask.
     """
-    image_id = IndexReader(workspace, dump).entry(row)["image_id"]
-    found = _stored(workspace, dump, lambda masks: layout.margins(masks, image_id))
-    return np.where(mask(workspace, dump, row) == VOID_BYTE, np.uint8(255), found)
+    stored = _stored(workspace, dump, row, layout.margins)
+    return np.where(mask(workspace, dump, row) == VOID_BYTE, np.uint8(255), stored)
 
 
 def labels(workspace: Workspace, dump: str, row: int) -> NDArray[np.int16] | None:
@@ -199,27 +204,30 @@ def browsable(workspace: Workspace) -> list[tuple[str, int]]:
         WorkspaceError: as `page`.
     """
     tables = _tables(workspace, None)
-    return [(table.dump, row) for table in tables for row in table.rows.tolist()]
+    return [(table.dump, row) for table in tables for row in table.columns["row"].tolist()]
 
 
-def _stored(workspace: Workspace, dump: str, path: Callable[[str], str]) -> NDArray[np.uint8]:
-    """A stored map of an image, given where it lies from where its dump's masks lie."""
+def _stored(
+    workspace: Workspace, dump: str, row: int, path_of: Callable[[str, str], str]
+) -> NDArray[np.uint8]:
+    """A stored map of an image; `path_of` gives its path from the masks' folder and the id."""
+    image_id = IndexReader(workspace, dump).entry(row)["image_id"]
     folder = Summary(workspace).folder("masks", dump)
     try:
         if folder is not None:
-            return image_codecs.decode_mask(folder.storage.read(path(folder.path)))
+            return image_codecs.decode_mask(folder.storage.read(path_of(folder.path, image_id)))
     except FileNotFoundError:
         pass  # the image could not be read when the masks were made: it is in quarantine
     raise InputError(f"this image of dump {dump} has no mask; `stego masks` makes what is missing")
 
 
 def _tables(workspace: Workspace, dump: str | None) -> list[ImageTable]:
-    """Of one dump, or of all that have masks."""
+    """The table of one dump, or those of all that have masks."""
     summary = Summary(workspace)
     if dump is not None and dump not in summary.dumps:
         raise InputError(f"there is no dump {dump!r}; there are {', '.join(summary.dumps)}")
-    wanted = summary.dumps if dump is None else [dump]
-    folders = [(name, folder) for name in wanted if (folder := summary.folder("masks", name))]
+    dumps = summary.dumps if dump is None else [dump]
+    folders = [(name, folder) for name in dumps if (folder := summary.folder("masks", name))]
     if not folders:
         raise WorkspaceError(
             f"{'no dump' if dump is None else f'dump {dump}'} has masks yet; run `stego masks`"
@@ -231,8 +239,8 @@ def _tables(workspace: Workspace, dump: str | None) -> list[ImageTable]:
 def _table(workspace: Workspace, dump: str, folder: Folder) -> ImageTable:
     if not confidence_table.has_confidence(folder):
         raise WorkspaceError(
-            f"the masks of dump {dump} were made by an earlier version, which kept less of how "
-            "sure they are; run `stego masks` again"
+            f"the masks of dump {dump} were made by an earlier version, which stored less about "
+            "their confidence; run `stego masks` again"
         )
     return ImageTable.read(folder, IndexReader(workspace, dump))
 
@@ -241,13 +249,12 @@ def _members(workspace: Workspace, cls: int | None) -> list[int] | None:
     """The clusters that count as a class."""
     if cls is None:
         return None
-    now = classes_file.current_names(workspace).classes
-    shown = now.display_table()
-    members = [number for number in range(len(now.entries)) if shown[number] == cls]
+    classes = classes_file.current_names(workspace).classes
+    members = [int(number) for number in np.flatnonzero(classes.display_table() == cls)]
     if not members:
-        now.existing(cls)
+        classes.existing(cls)
         raise OptionError(
             f"class {cls} is merged into another or ignored; those shown are "
-            f"{', '.join(map(str, now.kept()))}"
+            f"{', '.join(map(str, classes.kept()))}"
         )
     return members

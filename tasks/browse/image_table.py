@@ -1,7 +1,8 @@
-"""What is known of a dump's images that have masks, column by column in memory."""
+"""A table of a dump's images that have masks, column by column in memory."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from tasks.workspace import layout, tables
 from tasks.workspace.ledger import Folder
 
 LEAST_SHARE = 0.005
-"""An image shows a class if more than this share of its pixels is of it."""
+"""An image shows a class if more than this share of its pixels belongs to it."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +28,11 @@ class Item:
         path: of the image's file, below the dump's folder.
         height: pixels, as displayed.
         width: pixels, as displayed.
-        doubt: of its pixels and of its classes.
-        margin: mean margin of its pixels, 1 where all are sure.
-        doubtful: share of its pixels that are doubtful.
+        doubt: uncertainty of its pixels and of its classes.
+        margin: mean confidence margin of its pixels, 1 where all are certain.
+        doubtful: share of its pixels that are uncertain.
         labelled: whether it has a true label.
-        share: of its pixels that are of the class asked for; None where none was.
+        share: of its pixels that are of the requested class; None without one.
     """
 
     dump: str
@@ -53,66 +54,47 @@ class ImageTable:
 
     Attributes:
         dump: which one.
-        rows: (n,) int64 in its index.
+        columns: (n,) arrays of the table of confidence, by its column names.
         labelled: (n,) bool.
-        doubt, margin, doubtful: (n,) float32.
         shares: (K, n) float32, of each cluster of the pixels of each image.
-        texts: the columns of strings and sizes.
     """
 
     dump: str
-    rows: NDArray[np.int64]
+    columns: dict[str, NDArray[Any]]
     labelled: NDArray[np.bool_]
-    doubt: NDArray[np.float32]
-    margin: NDArray[np.float32]
-    doubtful: NDArray[np.float32]
     shares: NDArray[np.float32]
-    texts: dict[str, list[Any]]
 
     @classmethod
     def read(cls, folder: Folder, index: IndexReader) -> "ImageTable":
         """From the table of confidence and the index."""
-        count = len(folder.manifest()["pixels"])
-        shares = [f"share_{c}" for c in range(count)]
+        shares = [f"share_{c}" for c in range(len(folder.manifest()["pixels"]))]
         names = [*confidence_table.IMAGE_COLUMNS, *shares]
-        columns = tables.read_columns(
-            folder.storage, f"{folder.path}/{layout.CONFIDENCE_FILE}", names
-        )
-        digests = [one for part in index.column("label_digest") for one in part]
+        path = f"{folder.path}/{layout.CONFIDENCE_FILE}"
+        columns = tables.read_columns(folder.storage, path, names)
+        digests = chain.from_iterable(index.column("label_digest"))
         labelled = np.array([digest is not None for digest in digests], np.bool_)
-        return cls(
-            index.dump,
-            columns["row"],
-            labelled[columns["row"]],
-            columns["doubt"],
-            columns["margin"],
-            columns["doubtful"],
-            np.stack([columns[name] for name in shares]),
-            {name: columns[name].tolist() for name in ("image_id", "path", "height", "width")},
-        )
+        stacked = np.stack([columns.pop(name) for name in shares])
+        return cls(index.dump, columns, labelled[columns["row"]], stacked)
 
     def share(self, members: Sequence[int] | None) -> NDArray[np.float32]:
         """(n,) share of some clusters together."""
         return np.asarray(self.shares[list(members or [])].sum(axis=0))
 
-    def found(self, members: Sequence[int] | None, labelled: bool | None) -> NDArray[np.int64]:
-        """Places of the images that show some clusters, and that are labelled or not."""
-        wanted = np.ones(len(self.rows), np.bool_)
+    def matching(self, members: Sequence[int] | None, labelled: bool | None) -> NDArray[np.int64]:
+        """Numbers of the images that show some clusters, and that are labelled or not."""
+        matches = np.ones(len(self.labelled), np.bool_)
         if members is not None:
-            wanted &= self.share(members) > LEAST_SHARE
+            matches &= self.share(members) > LEAST_SHARE
         if labelled is not None:
-            wanted &= self.labelled == labelled
-        return np.flatnonzero(wanted)
+            matches &= self.labelled == labelled
+        return np.flatnonzero(matches)
 
-    def item(self, place: int, members: Sequence[int] | None) -> Item:
-        """One image."""
+    def item(self, number: int, members: Sequence[int] | None) -> Item:
+        """One image, by its number in the table."""
+        one = slice(number, number + 1)
         return Item(
             dump=self.dump,
-            row=int(self.rows[place]),
-            **{name: values[place] for name, values in self.texts.items()},
-            doubt=float(self.doubt[place]),
-            margin=float(self.margin[place]),
-            doubtful=float(self.doubtful[place]),
-            labelled=bool(self.labelled[place]),
-            share=None if members is None else float(self.shares[list(members), place].sum()),
+            **{name: values[one].tolist()[0] for name, values in self.columns.items()},
+            labelled=bool(self.labelled[number]),
+            share=None if members is None else float(self.shares[list(members), number].sum()),
         )

@@ -1,4 +1,4 @@
-"""Patch features of single images: the stored ones, else computed; the last ones stay in memory."""
+"""Patch features of single images, stored or computed; the last ones stay in memory."""
 
 from threading import Condition, Lock
 
@@ -21,47 +21,50 @@ from tasks.workspace.workspace import Workspace
 KEPT = 24
 """Maps in memory of each kind; one of a photograph takes 3 MiB with 384 channels."""
 COVERED = 0.95
-"""Stored patches stand for an image if they show so much of it; else all of it is computed."""
+"""Stored patches are displayed if they show this share of an image; else all of it is computed."""
 _computing = Lock()
 """One pass through the backbone at a time: torch takes all cores for each."""
 
 
-def shown(workspace: Workspace, dump: str, row: int) -> PatchMap:
-    """Features of a whole image: the stored ones if they show nearly all of it, else computed."""
-    found = stored(workspace, dump, row)
-    if found is not None and found.seen.mean() >= COVERED:
-        return found
-    return computed(workspace, dump, row)
+def display_map(workspace: Workspace, dump: str, row: int) -> PatchMap:
+    """Features of a whole image: the stored ones if they show nearly all of it, else computed.
+
+    Raises:
+        InputError, ImageError, WorkspaceError: as `computed_map`.
+    """
+    stored = stitched_map(workspace, dump, row)
+    if stored is not None and stored.seen.mean() >= COVERED:
+        return stored
+    return computed_map(workspace, dump, row)
 
 
-def quick(workspace: Workspace, dump: str, row: int) -> PatchMap:
-    """Features of an image: the stored ones, whatever they leave out, else computed."""
-    return stored(workspace, dump, row) or computed(workspace, dump, row)
+def fast_map(workspace: Workspace, dump: str, row: int) -> PatchMap:
+    """Features of an image: the stored ones, even if they leave parts out, else computed."""
+    return stitched_map(workspace, dump, row) or computed_map(workspace, dump, row)
 
 
-def stored(workspace: Workspace, dump: str, row: int) -> PatchMap | None:
-    """The crops' features put together; None of an image without.
+def stitched_map(workspace: Workspace, dump: str, row: int) -> PatchMap | None:
+    """The stored features of an image's crops put together; None of an image without.
 
     Raises:
         InputError: there is no such image.
     """
     rows = feature_rows_of(workspace, dump)
-    return None if rows is None else _stitched(rows, row)
+    return None if rows is None else _stitched_map(rows, row)
 
 
 @cached(LRUCache(KEPT), lambda rows, row: (current_run(), rows, row), condition=Condition())
-def _stitched(rows: FeatureRows, row: int) -> PatchMap | None:
+def _stitched_map(rows: FeatureRows, row: int) -> PatchMap | None:
     (dump,) = rows.dumps
     entry = IndexReader(rows.workspace, dump).entry(row)
-    number = drawn_place(rows, row)
+    number = sample_number(rows, row)
     if number is None:
         return None
     crops = int(rows.manifest(dump)["crops"])
-    span = number * crops + np.arange(min(crops, QUARTERS))
-    if not rows.read("valid", span).all():
+    tiles = number * crops + np.arange(min(crops, QUARTERS))
+    if not rows.read("valid", tiles).all():
         return None
-    features = rows.read("patches", span)
-    return PatchMap.stitched(features, int(entry["height"]), int(entry["width"]))
+    return PatchMap.stitched(rows.read("patches", tiles), entry["height"], entry["width"])
 
 
 def feature_rows_of(workspace: Workspace, dump: str) -> FeatureRows | None:
@@ -72,59 +75,58 @@ def feature_rows_of(workspace: Workspace, dump: str) -> FeatureRows | None:
     return FeatureRows(workspace, summary.keys["features"], (dump,))
 
 
-def drawn_place(rows: FeatureRows, row: int) -> int | None:
-    """The place of an image among those that a dump's features were taken from, None if not."""
-    drawn = drawn_images(rows)
-    place = int(np.searchsorted(drawn, row))
-    return place if place < len(drawn) and drawn[place] == row else None
+def sample_number(rows: FeatureRows, row: int) -> int | None:
+    """The number of an image among the sampled ones of a dump, None if it was not sampled."""
+    sampled = sampled_images(rows)
+    number = int(np.searchsorted(sampled, row))
+    return number if number < len(sampled) and sampled[number] == row else None
 
 
 @remembered(16)
-def drawn_images(rows: FeatureRows) -> NDArray[np.int64]:
+def sampled_images(rows: FeatureRows) -> NDArray[np.int64]:
     """(n,) rows in a dump's index of the images that features were taken from, rising."""
     (dump,) = rows.dumps
     return arrays.read_rows(rows.workspace.storage, rows.path(dump), "images", slice(None))
 
 
-def usable_images(rows: FeatureRows) -> NDArray[np.int64]:
-    """Those of a dump's `drawn_images` that could be read."""
-    valid = rows.valid().reshape(len(drawn_images(rows)), -1)
-    return drawn_images(rows)[valid.all(axis=1)]
+def valid_images(rows: FeatureRows) -> NDArray[np.int64]:
+    """Those of a dump's `sampled_images` that could be read."""
+    sampled = sampled_images(rows)
+    return sampled[rows.valid().reshape(len(sampled), -1).all(axis=1)]
 
 
-def computed(workspace: Workspace, dump: str, row: int) -> PatchMap:
+def computed_map(workspace: Workspace, dump: str, row: int) -> PatchMap:
     """Features of an image, in windows of the size that stored features are taken from.
 
-    Patches know their place and their surroundings, so those of larger windows resemble stored ones
-    less than each other. Where nothing is stored, windows are those of the masks.
+    Patch features depend on their surroundings, so those of larger windows resemble stored ones
+    less. Where nothing is stored, windows are those of the masks.
 
     Raises:
         InputError: there is no such image.
         ImageError: the image cannot be read any more.
         WorkspaceError: there are no clusters yet.
     """
-    return _embedded(workspace, Summary(workspace).require("clusters"), dump, row)
+    return _computed_map(workspace, Summary(workspace).require("clusters"), dump, row)
 
 
 @cached(LRUCache(KEPT), lambda *image: (current_run(), *image), condition=Condition())
-def _embedded(workspace: Workspace, clusters: str, dump: str, row: int) -> PatchMap:
-    """`clusters` is there for the cache: other ones may come with another backbone."""
+def _computed_map(workspace: Workspace, clusters: str, dump: str, row: int) -> PatchMap:
+    """`clusters` is part of the cache's key: other ones may come with another backbone."""
     index = IndexReader(workspace, dump)
     image = index.image(index.entry(row))
-    spec, view = _read_as(Summary(workspace))
+    spec, windows = _backbone_and_windows(Summary(workspace))
     with _computing:
         backbone = backbones.load_backbone(workspace.storage, spec, "auto")
-        return PatchMap.whole(image_features(image.pixels, backbone, view, image.valid))
+        return PatchMap.whole(image_features(image.pixels, backbone, windows, image.valid))
 
 
-def _read_as(summary: Summary) -> tuple[backbones.BackboneSpec, Windows]:
-    """The backbone, and how images are looked at."""
-    options = summary.last_run.get("options", {})
+def _backbone_and_windows(summary: Summary) -> tuple[backbones.BackboneSpec, Windows]:
+    """The current backbone, and the windows in which it reads images."""
     for dump in summary.last_run.get("dumps", []):
-        if made := summary.manifest("features", dump):
-            side = int(made["options"]["crop_size"])
-            short = 2 * side if made["crops"] > 1 else side
-            return backbones.BackboneSpec(**made["backbone"]), Windows(short, side, 0)
-    masks = MasksOptions(**options.get("masks", {}))
+        if manifest := summary.manifest("features", dump):
+            side = int(manifest["options"]["crop_size"])
+            short = 2 * side if manifest["crops"] > 1 else side
+            return backbones.BackboneSpec(**manifest["backbone"]), Windows(short, side, 0)
+    masks = MasksOptions(**summary.last_run.get("options", {}).get("masks", {}))
     spec = segmenter_spec(summary.workspace, summary.require("clusters"), masks)
     return spec.backbone, spec.view()

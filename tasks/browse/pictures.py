@@ -1,4 +1,4 @@
-"""Pictures as the explorer's page gets them: JPEGs of images, grey PNGs of ids and cosines."""
+"""Pictures for the explorer's page: JPEGs of images, grey PNGs of ids and cosines."""
 
 import base64
 from typing import Any
@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 from stego_core.labels.void import VOID_BYTE
 from tasks.images import image_codecs
 
-THUMB_SIDE, VIEW_SIDE = 240, 1440
-"""Short sides at most, pixels."""
+THUMB_SIDE = 240
+"""Short side of a thumbnail at most, pixels."""
+VIEW_SIDE = 1440
+"""Short side of a picture at most, pixels."""
 
 
 def photo(pixels: NDArray[np.uint8], side: int) -> bytes:
@@ -21,14 +23,14 @@ def photo(pixels: NDArray[np.uint8], side: int) -> bytes:
 def ids(values: NDArray[np.integer], side: int) -> bytes:
     """A grey PNG of ids (H, W), as large as `photo` makes the image; negative ones become 255.
 
-    A pixel has the id of one pixel below it, never a mixture.
+    Ids are never mixed: a pixel has the id at its centre.
     """
     height, width = values.shape
-    rows, columns = _shrunk_size(height, width, side)
+    rows, columns = image_codecs.shrunk_size(height, width, side)
     ys = (2 * np.arange(rows) + 1) * height // (2 * rows)
     xs = (2 * np.arange(columns) + 1) * width // (2 * columns)
-    drawn = values[np.ix_(ys, xs)]
-    grey = np.where(drawn < 0, VOID_BYTE, drawn).astype(np.uint8)
+    nearest = values[np.ix_(ys, xs)]
+    grey = np.where(nearest < 0, VOID_BYTE, nearest).astype(np.uint8)
     return image_codecs.encode_margins(grey)
 
 
@@ -45,11 +47,3 @@ def cosines(values: NDArray[np.float32]) -> dict[str, Any]:
         "mean": float(values.mean()),
         "values": base64.b64encode(packed.tobytes()).decode(),
     }
-
-
-def _shrunk_size(height: int, width: int, side: int) -> image_codecs.Size:
-    """The size that `images.shrunk` gives."""
-    if min(height, width) <= side:
-        return image_codecs.Size(height, width)
-    scale = side / min(height, width)
-    return image_codecs.Size(max(round(height * scale), side), max(round(width * scale), side))

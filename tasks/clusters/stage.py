@@ -1,17 +1,18 @@
 """Stage clusters: codes, how many classes they hold, k-means restarts, the last iterations."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from stego_core.clustering import kmeans, stability
 from stego_core.errors import CapacityError
-from tasks.clusters.code_sample import SHARD_ROWS, CodesWork, drawn_codes, tokens_per_row
-from tasks.engine.stage import Stage, Stopwatch
-from tasks.engine.steps import Step
+from tasks.clusters.code_sample import SHARD_ROWS, CodesWork, sampled_codes, tokens_per_row
+from tasks.engine.stage import Finish, Stage, Stopwatch
+from tasks.engine.steps import CpuWork
 from tasks.features.enough_images import classes_problem
 from tasks.features.rows import FeatureRows
 from tasks.head import heads
@@ -22,105 +23,88 @@ from tasks.workspace.arrays import Layout
 from tasks.workspace.ledger import Folder, Record
 
 VERSION = 5
-CENTROIDS_FILE = layout.CENTROIDS_FILE
+"""Raised whenever the same options would give other clusters."""
 
 
 @dataclass(frozen=True)
-class StabilityWork:
+class SampleWork(CpuWork):
+    """Work on the sampled codes of a folder of clusters."""
+
+    storage: Storage
+    path: str
+
+    def codes(self, watch: Stopwatch) -> NDArray[np.float32]:
+        """The sampled codes."""
+        with watch("read"):
+            return sampled_codes(self.storage, layout.codes(self.path))
+
+    def store(
+        self, shard: int, folder: str, file: str, run: kmeans.Clustering, watch: Stopwatch
+    ) -> Record:
+        """Write the centroids of a k-means run, then its record."""
+        content = tables.write_tensors(self.storage, file, {"centroids": run.centroids})
+        results = {"inertia": run.inertia, "iterations": run.iterations}
+        size, checksum, span = len(content), keys.digest(content), (shard, shard + 1)
+        record = Record(shard, span, size, checksum, watch.seconds, results=results)
+        return Folder(self.storage, folder).record(record)
+
+
+@dataclass(frozen=True)
+class StabilityWork(SampleWork):
     """How stable each number of clusters is; a shard is a K, the first of them `LEAST`."""
 
-    storage: Storage
-    path: str
     seed: int
 
-    def steps(self) -> Sequence[Step]:
-        """One step on a CPU."""
-        return [Step(self.shard)]
-
     def shard(self, shard: int) -> Record:
-        """Stability of one K on the drawn codes."""
-        watch = Stopwatch()
-        with watch("read"):
-            codes = drawn_codes(self.storage, layout.codes(self.path))
-        clusters = shard + stability.LEAST
+        """Stability of one K on the sampled codes."""
+        watch, classes = Stopwatch(), shard + stability.LEAST
+        codes = self.codes(watch)
         with watch("infer"):
-            generator = np.random.default_rng([self.seed, clusters])
-            found = stability.stability(codes, clusters, generator)
-        results = {"classes": clusters, "stability": found}
-        checksum = keys.digest(keys.canonical(results))
-        span = (shard, shard + 1)
+            generator = np.random.default_rng([self.seed, classes])
+            value = stability.stability(codes, classes, generator)
+        results = {"classes": classes, "stability": value}
+        checksum, span = keys.digest(keys.canonical(results)), (shard, shard + 1)
         record = Record(shard, span, 0, checksum, watch.seconds, results=results)
-        Folder(self.storage, f"{self.path}/classes").record(record)
-        return record
+        return Folder(self.storage, layout.class_counts(self.path)).record(record)
 
 
 @dataclass(frozen=True)
-class RestartWork:
-    """One k-means run on a sample of the drawn codes; a shard is a restart."""
+class RestartWork(SampleWork):
+    """K-means runs on a sample of the codes; a shard is a restart."""
 
-    storage: Storage
-    path: str
     classes: int
     seed: int
-
-    def steps(self) -> Sequence[Step]:
-        """One step on a CPU."""
-        return [Step(self.shard)]
 
     def shard(self, shard: int) -> Record:
         """Centroids of one start, and their inertia on the codes that all are judged on."""
         watch = Stopwatch()
-        with watch("read"):
-            codes = drawn_codes(self.storage, layout.codes(self.path))
+        codes = self.codes(watch)
         with watch("infer"):
             run = kmeans.restart(codes, self.classes, self.seed, shard)
-        path = restart_file(self.path, shard)
-        content = tables.write_tensors(self.storage, path, {"centroids": run.centroids})
-        record = Record(
-            shard,
-            (shard, shard + 1),
-            run.centroids.nbytes,
-            keys.digest(content),
-            watch.seconds,
-            results={"inertia": run.inertia, "iterations": run.iterations},
-        )
-        Folder(self.storage, f"{self.path}/restarts").record(record)
-        return record
+        file = restart_file(self.path, shard)
+        return self.store(shard, layout.restarts(self.path), file, run, watch)
 
 
 @dataclass(frozen=True)
-class ClustersWork:
-    """The best restart, brought to its end on all drawn codes: the only shard."""
+class ClustersWork(SampleWork):
+    """The best restart, continued to its end on all sampled codes: the only shard."""
 
-    storage: Storage
-    path: str
     best: int
-
-    def steps(self) -> Sequence[Step]:
-        """One step on a CPU."""
-        return [Step(self.shard)]
 
     def shard(self, shard: int) -> Record:
         """The centroids that images are labelled with."""
         watch = Stopwatch()
+        codes = self.codes(watch)
         with watch("read"):
-            codes = drawn_codes(self.storage, layout.codes(self.path))
             start = tables.read_tensors(self.storage, restart_file(self.path, self.best))
         with watch("infer"):
             run = kmeans.lloyd(codes, start["centroids"], tolerance=kmeans.FINAL_TOLERANCE)
-        content = tables.write_tensors(
-            self.storage, f"{self.path}/{CENTROIDS_FILE}", {"centroids": run.centroids}
-        )
-        results = {"inertia": run.inertia, "iterations": run.iterations}
-        size, checksum = len(content), keys.digest(content)
-        record = Record(shard, (0, 1), size, checksum, watch.seconds, results=results)
-        Folder(self.storage, self.path).record(record)
-        return record
+        return self.store(shard, self.path, f"{self.path}/{layout.CENTROIDS_FILE}", run, watch)
 
 
 def restart_file(path: str, restart: int) -> str:
     """Where a restart's centroids lie."""
-    return f"{path}/restarts/{restart:03d}.safetensors"
+    return f"{layout.restarts(path)}/{restart:03d}.safetensors"
 
 
 def clusters_key(rows: FeatureRows, head_key: str, options: ClustersOptions) -> str:
@@ -128,48 +112,56 @@ def clusters_key(rows: FeatureRows, head_key: str, options: ClustersOptions) -> 
     return keys.key("clusters", VERSION, options, {**rows.inputs(), "head": head_key})
 
 
+def stages(
+    rows: FeatureRows, head_key: str, options: ClustersOptions, device: str
+) -> Iterator[tuple[Stage | None, Finish]]:
+    """The parts of a clustering, each planned once the one before it is finished."""
+    path = layout.clusters(clusters_key(rows, head_key, options))
+    if not rows.workspace.folder(path).finished:
+        yield plan_codes(rows, head_key, options, device), Stage.finish
+        yield plan_stability(rows, head_key, options), finish_stability
+        yield plan_restarts(rows, head_key, options), finish_restarts
+        yield plan(rows, head_key, options), Stage.finish_single
+
+
 def plan_codes(
     rows: FeatureRows, head_key: str, options: ClustersOptions, device: str
 ) -> Stage | None:
-    """Draw tokens and compute their codes; None if they are there.
+    """Plan to sample tokens and compute their codes; None if they are there.
 
     Raises:
         CapacityError: fewer rows than classes.
     """
-    workspace = rows.workspace
     usable = int(rows.valid().sum())
     least = stability.LEAST if options.classes == "auto" else options.classes
     if least is None or usable < least:
         raise CapacityError(classes_problem(usable, least or 0) or "no number of classes is given")
-    base = layout.clusters(clusters_key(rows, head_key, options))
-    folder = workspace.folder(layout.codes(base))
+    path = layout.clusters(clusters_key(rows, head_key, options))
+    folder = rows.workspace.folder(layout.codes(path))
     if folder.finished:
         return None
-    head = heads.load_head(workspace.storage, head_key, "cpu")
+    head = heads.load_head(rows.storage, head_key, "cpu")
     depth = int(head(torch.zeros(1, 1, rows.shape()[2])).shape[-1])
     tokens = tokens_per_row(rows, depth, options.max_tokens)
-    sampled = Layout((rows.total * tokens, depth), "float32", SHARD_ROWS * tokens, tokens)
-    arrays.create(workspace.storage, folder.path, {"codes": sampled})
+    codes = Layout((rows.total * tokens, depth), "float32", SHARD_ROWS * tokens, tokens)
+    arrays.create(rows.storage, folder.path, {"codes": codes})
     work = CodesWork(rows, head_key, folder.path, tokens, options.seed, device)
     shards = arrays.shard_count(rows.total, SHARD_ROWS)
-    title = "codes" if head_key != heads.IDENTITY else "codes (raw features)"
+    title = _title("codes", head_key)
     return Stage(folder, title, "crops", rows.total, shards, work, {"stage": "codes"})
 
 
 def plan_stability(rows: FeatureRows, head_key: str, options: ClustersOptions) -> Stage | None:
-    """How stable each K is on the drawn codes; None if it is known, or if K is given.
+    """Plan to measure how stable each K is; None if it is known, or if K is given.
 
     Raises:
         CapacityError: too few codes to tell.
     """
-    if options.classes != "auto":
+    path = layout.clusters(clusters_key(rows, head_key, options))
+    folder = rows.workspace.folder(layout.class_counts(path))
+    if options.classes != "auto" or folder.finished:
         return None
-    workspace = rows.workspace
-    base = layout.clusters(clusters_key(rows, head_key, options))
-    folder = workspace.folder(layout.class_counts(base))
-    if folder.finished:
-        return None
-    codes = arrays.open_array(workspace.storage, layout.codes(base), "codes")
+    codes = arrays.open_array(rows.storage, layout.codes(path), "codes")
     usable = int(rows.valid().sum()) * (codes.shape[0] // rows.total)
     most = min(options.max_classes, usable // 3)
     if most <= stability.LEAST:
@@ -177,36 +169,29 @@ def plan_stability(rows: FeatureRows, head_key: str, options: ClustersOptions) -
             f"{usable} codes are too few to find out how many classes there are; give more images "
             "or a number with --classes"
         )
-    work = StabilityWork(workspace.storage, base, options.seed)
-    count = most - stability.LEAST + 1
-    title = "how many classes"
-    memory = 2 * codes.nbytes  # as read, and those of valid rows; what is drawn of them is small
-    return Stage(folder, title, "numbers", count, count, work, {"stage": "classes"}, memory)
+    work, count = StabilityWork(rows.storage, path, options.seed), most - stability.LEAST + 1
+    memory = 2 * codes.nbytes  # as read, and those of valid rows; samples of them are small
+    manifest = {"stage": "classes"}
+    return Stage(folder, "how many classes", "numbers", count, count, work, manifest, memory)
 
 
 def finish_stability(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
     """Propose a K."""
-    found = [record.results for record in stage.folder.records(stage.shards)]
-    curve = {int(each["classes"]): float(each["stability"]) for each in found}
-    chosen = stability.proposed(curve)
-    rows = [[clusters, round(value, 4)] for clusters, value in sorted(curve.items())]
-    return stage.finish(seconds, computed, curve=rows, classes=chosen)
+    results = [record.results for record in stage.folder.records(stage.shards)]
+    curve = {int(result["classes"]): float(result["stability"]) for result in results}
+    rows = [[classes, round(value, 4)] for classes, value in sorted(curve.items())]
+    return stage.finish(seconds, computed, curve=rows, classes=stability.proposed(curve))
 
 
 def plan_restarts(rows: FeatureRows, head_key: str, options: ClustersOptions) -> Stage | None:
-    """All k-means runs; None if they are there."""
-    workspace = rows.workspace
-    base = layout.clusters(clusters_key(rows, head_key, options))
-    folder = workspace.folder(layout.restarts(base))
+    """Plan all k-means runs; None if they are there."""
+    path = layout.clusters(clusters_key(rows, head_key, options))
+    folder = rows.workspace.folder(layout.restarts(path))
     if folder.finished:
         return None
-    classes = choice(rows, base, options)["classes"]
-    work = RestartWork(workspace.storage, base, classes, options.seed)
-    codes = arrays.open_array(workspace.storage, layout.codes(base), "codes")
-    # The codes as read and those of valid rows; a few samples are small beside them.
-    memory = 3 * codes.nbytes
-    title = "k-means" if head_key != heads.IDENTITY else "k-means (raw features)"
-    count = options.restarts
+    classes = _class_count(rows, path, options)["classes"]
+    work, count = RestartWork(rows.storage, path, classes, options.seed), options.restarts
+    title, memory = _title("k-means", head_key), _sample_memory(rows, path)
     return Stage(folder, title, "restarts", count, count, work, {"stage": "restarts"}, memory)
 
 
@@ -217,12 +202,11 @@ def finish_restarts(stage: Stage, seconds: float, computed: int) -> dict[str, An
 
 
 def plan(rows: FeatureRows, head_key: str, options: ClustersOptions) -> Stage | None:
-    """The last iterations of the best restart; None if the clusters are there."""
-    workspace = rows.workspace
-    folder = workspace.folder(layout.clusters(clusters_key(rows, head_key, options)))
+    """Plan the last iterations of the best restart; None if the clusters are there."""
+    folder = rows.workspace.folder(layout.clusters(clusters_key(rows, head_key, options)))
     if folder.finished:
         return None
-    restarts = workspace.folder(layout.restarts(folder.path)).manifest()
+    restarts = rows.workspace.folder(layout.restarts(folder.path)).manifest()
     manifest: dict[str, Any] = {
         "stage": "clusters",
         "version": VERSION,
@@ -231,23 +215,25 @@ def plan(rows: FeatureRows, head_key: str, options: ClustersOptions) -> Stage | 
         "backbone": rows.backbone().document(),
         "inertias": restarts["inertias"],
         "best": restarts["best"],
-        **choice(rows, folder.path, options),
+        **_class_count(rows, folder.path, options),
     }
-    work = ClustersWork(workspace.storage, folder.path, restarts["best"])
-    title = "clusters" if head_key != heads.IDENTITY else "clusters (raw features)"
-    codes = arrays.open_array(workspace.storage, layout.codes(folder.path), "codes")
-    return Stage(folder, title, "clusterings", 1, 1, work, manifest, 3 * codes.nbytes)
+    work = ClustersWork(rows.storage, folder.path, restarts["best"])
+    title, memory = _title("clusters", head_key), _sample_memory(rows, folder.path)
+    return Stage(folder, title, "clusterings", 1, 1, work, manifest, memory)
 
 
-def choice(rows: FeatureRows, base: str, options: ClustersOptions) -> dict[str, Any]:
-    """How many classes: as given, or as found, with the curve."""
+def _title(name: str, head_key: str) -> str:
+    return name if head_key != heads.IDENTITY else f"{name} (raw features)"
+
+
+def _sample_memory(rows: FeatureRows, path: str) -> int:
+    """Bytes of the codes as read and of those of valid rows; smaller samples are a third of it."""
+    return 3 * int(arrays.open_array(rows.storage, layout.codes(path), "codes").nbytes)
+
+
+def _class_count(rows: FeatureRows, path: str, options: ClustersOptions) -> dict[str, Any]:
+    """How many classes: as given, or as measured, with the curve."""
     if options.classes != "auto":
         return {"classes": options.classes}
-    found = rows.workspace.folder(layout.class_counts(base)).manifest()
-    return {"classes": found["classes"], "stability": found["curve"]}
-
-
-def finish(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
-    """Write the manifest of the clusters."""
-    (record,) = stage.folder.records(stage.shards)
-    return stage.finish(seconds, computed, **record.results)
+    measured = rows.workspace.folder(layout.class_counts(path)).manifest()
+    return {"classes": measured["classes"], "stability": measured["curve"]}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from tasks.engine import machine
+from tasks.storage import run_cache
 
 _one_at_a_time = threading.Lock()
 """Torch's thread count belongs to the whole process: loops in several threads take turns."""
@@ -62,6 +63,7 @@ class LoopExecutor:
         self, steps: Sequence[Step], shards: Sequence[int], title: str = "work"
     ) -> Iterator[Any]:
         """Results of the last step, in the shards' order."""
+        run_cache.enter_stage(title)
         for shard in shards:
             with _one_at_a_time, machine.one_thread():
                 result = steps[0].call(shard)

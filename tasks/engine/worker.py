@@ -65,6 +65,7 @@ class Remote:
         with ExitStack() as stack:
             stack.enter_context(s3.connected(self.service))
             stack.enter_context(run_cache.during(self.run))
+            run_cache.enter_stage(self.stage)
             stack.enter_context(progress.within(self.stage))
             if self.send is not None:
                 stack.enter_context(progress.listening(self.send))

@@ -110,7 +110,7 @@ class LabelledImage:
         Raises:
             ImageError: there is no mask.
         """
-        return self._read("mask", f"{self.source.masks}/{self.entry['image_id']}.png")
+        return self._read("mask", layout.mask(self.source.masks, self.entry["image_id"]))
 
     @cached_property
     def margins(self) -> NDArray[np.uint8]:
@@ -119,7 +119,7 @@ class LabelledImage:
         Raises:
             ImageError: there are none.
         """
-        path = layout.margins(self.source.masks, str(self.entry["image_id"]))
+        path = layout.margins(self.source.masks, self.entry["image_id"])
         return self._read("map of confidence", path)
 
     @property

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from stego_core.errors import WorkspaceError
 from tasks.engine.prefetch import ahead
 from tasks.storage.run_cache import remembered
+from tasks.storage.storage import Storage
 from tasks.workspace import arrays, layout
 from tasks.workspace.workspace import Workspace
 
@@ -36,6 +37,11 @@ class FeatureRows:
     workspace: Workspace
     key: str
     dumps: tuple[str, ...]
+
+    @property
+    def storage(self) -> Storage:
+        """The workspace's files."""
+        return self.workspace.storage
 
     def path(self, dump: str) -> str:
         """The Zarr group of one dump."""

@@ -104,12 +104,18 @@ def decode(content: bytes, max_pixels: int, upright: bool = True) -> NDArray[np.
 
 def shrunk(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     """Pixels (H, W, 3) uint8 with a short side of at most `side`, by area; smaller ones as is."""
-    height, width = pixels.shape[:2]
-    if min(height, width) <= side:
+    height, width = shrunk_size(pixels.shape[0], pixels.shape[1], side)
+    if (height, width) == pixels.shape[:2]:
         return pixels
+    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BOX))
+
+
+def shrunk_size(height: int, width: int, side: int) -> Size:
+    """The size that `shrunk` gives."""
+    if min(height, width) <= side:
+        return Size(height, width)
     scale = side / min(height, width)
-    size = max(round(width * scale), side), max(round(height * scale), side)
-    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BOX))
+    return Size(max(round(height * scale), side), max(round(width * scale), side))
 
 
 def decode_labels(content: bytes, max_pixels: int) -> NDArray[np.int32]:

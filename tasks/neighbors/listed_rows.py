@@ -1,9 +1,9 @@
 """Inverted lists of feature rows: their centroids, then indexes of segments of the rows.
 
-Two small stages that come before an approximate table of neighbours where there are enough rows.
+They are two small stages, which come before an approximate table of neighbours.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,14 +14,16 @@ from numpy.typing import NDArray
 from stego_core.errors import DamageError
 from stego_core.search import inverted_lists
 from tasks.engine.stage import Stage, Stopwatch
-from tasks.engine.steps import Step
-from tasks.features.rows import FeatureRows
+from tasks.engine.steps import CpuWork
+from tasks.features.rows import FeatureRows, cuts
 from tasks.storage.run_cache import remembered
 from tasks.storage.storage import Storage
 from tasks.workspace import arrays, keys, tables
+from tasks.workspace.layout import CENTROIDS_FILE
 from tasks.workspace.ledger import Folder, Record
 
 VERSION = 2
+"""Raised whenever the same rows would give other lists."""
 SEGMENT_BYTES = 128 * 2**20
 """Vectors of a segment: what a worker searches at once, and keeps for its next shard."""
 BLOCK_ROWS = 16_384
@@ -29,7 +31,7 @@ BLOCK_ROWS = 16_384
 SCATTERED_ROWS = 4096
 """Rows of the sample that are read at once: Zarr takes ten times their memory."""
 SEED = 0
-"""Draws the sample that centroids are made from, and the first centroids."""
+"""Seed of the sample that centroids are made from, and of the first centroids."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,11 @@ class ListedRows:
     path: str
     segment_rows: int
 
+    @classmethod
+    def create(cls, rows: FeatureRows, path: str) -> "ListedRows":
+        """Rows cut into segments that a worker can hold."""
+        return cls(rows, path, max(SEGMENT_BYTES // (4 * rows.channels()), 1))
+
     @property
     def storage(self) -> Storage:
         """The workspace's files."""
@@ -61,12 +68,7 @@ class ListedRows:
 
     def centroids_file(self) -> str:
         """Where the centroids lie."""
-        return f"{self.path}/centroids/centroids.safetensors"
-
-    @classmethod
-    def create(cls, rows: FeatureRows, path: str) -> "ListedRows":
-        """Cut into segments that a worker can hold."""
-        return cls(rows, path, max(SEGMENT_BYTES // (4 * rows.channels()), 1))
+        return f"{self.path}/centroids/{CENTROIDS_FILE}"
 
     def segment_count(self) -> int:
         """How many segments hold all rows."""
@@ -78,11 +80,10 @@ class ListedRows:
 
     def segment_span(self, number: int) -> tuple[int, int]:
         """First and past-the-last row of a segment."""
-        size = self.segment_rows
-        return number * size, min((number + 1) * size, self.rows.total)
+        return arrays.shard_span(number, self.segment_rows, self.rows.total)
 
     def segments(self, among: FeatureRows) -> Iterator[tuple[Any, NDArray[np.int64]]]:
-        """Each index, with the numbers that its rows have among the rows of more dumps."""
+        """Each index, with the numbers that its rows have among those of these and more dumps."""
         for number in range(self.segment_count()):
             rows = np.arange(*self.segment_span(number))
             ids = among.renumbered(rows[self.rows.read("valid", rows)], self.rows)
@@ -100,15 +101,13 @@ class ListedRows:
         return 4 * self.rows.channels() * rows + self._centroids_memory()
 
     def _centroids_memory(self) -> int:
-        return inverted_lists.list_count(self.rows.total) * (
-            16 * self.rows.channels() + 8 * inverted_lists.BLOCK
-        )
+        bytes_per_list = 16 * self.rows.channels() + 8 * inverted_lists.BLOCK
+        return inverted_lists.list_count(self.rows.total) * bytes_per_list
 
 
 @remembered(1)
 def _centroids(storage: Storage, path: str) -> NDArray[np.float32]:
-    stored: NDArray[np.float32] = tables.read_tensors(storage, path)["centroids"]
-    return stored
+    return tables.read_tensors(storage, path)["centroids"]
 
 
 @remembered(1)
@@ -121,14 +120,10 @@ def _index(listed: ListedRows, number: int) -> faiss.Index:
 
 
 @dataclass(frozen=True)
-class CentroidsWork:
+class CentroidsWork(CpuWork):
     """The centroids, from a sample of the rows: the only shard."""
 
     listed: ListedRows
-
-    def steps(self) -> Sequence[Step]:
-        """One step on a CPU."""
-        return [Step(self.shard)]
 
     def shard(self, shard: int) -> Record:
         """Centroids for as many lists as the rows call for."""
@@ -136,55 +131,46 @@ class CentroidsWork:
         count = inverted_lists.list_count(rows.total)
         generator = np.random.default_rng(SEED)
         with watch("read"):
-            picked = sampled(rows, inverted_lists.SAMPLE_PER_LIST * count, generator)
-            sample = np.empty((len(picked), rows.channels()), np.float32)
-            for first in range(0, len(picked), SCATTERED_ROWS):
-                part = slice(first, first + SCATTERED_ROWS)
-                sample[part] = rows.read("pooled", picked[part])
+            sample = sample_rows(rows, inverted_lists.SAMPLE_PER_LIST * count, generator)
+            blocks = cuts(sample, SCATTERED_ROWS)
+            vectors = np.concatenate([rows.read("pooled", block) for block in blocks])
         with watch("infer"):
-            made = inverted_lists.centroids(sample, count, SEED)
-        path = self.listed.centroids_file()
-        content = tables.write_tensors(self.listed.storage, path, {"centroids": made})
-        outcome = {"lists": len(made)}
-        digest = keys.digest(content)
-        record = Record(shard, (0, 1), len(content), digest, watch.seconds, results=outcome)
-        self.listed.folder("centroids").record(record)
-        return record
+            centroids = inverted_lists.centroids(vectors, count, SEED)
+        path, values = self.listed.centroids_file(), {"centroids": centroids}
+        content = tables.write_tensors(self.listed.storage, path, values)
+        size, checksum, results = len(content), keys.digest(content), {"lists": len(centroids)}
+        record = Record(shard, (0, 1), size, checksum, watch.seconds, results=results)
+        return self.listed.folder("centroids").record(record)
 
 
 @dataclass(frozen=True)
-class SegmentsWork:
+class SegmentsWork(CpuWork):
     """The index of each segment: its rows by list."""
 
     listed: ListedRows
-
-    def steps(self) -> Sequence[Step]:
-        """One step on a CPU."""
-        return [Step(self.shard)]
 
     def shard(self, shard: int) -> Record:
         """The index of one segment; invalid rows are in none."""
         watch, listed = Stopwatch(), self.listed
         first, last = listed.segment_span(shard)
-        spans = np.split(np.arange(first, last), range(BLOCK_ROWS, last - first, BLOCK_ROWS))
-        blocks = watch.each("read", listed.rows.valid_blocks("pooled", spans))
-        index = inverted_lists.segment((block for _, block in blocks), listed.centroids())
+        blocks = listed.rows.valid_blocks("pooled", cuts(np.arange(first, last), BLOCK_ROWS))
+        vectors = (block for _, block in watch.each("read", blocks))
+        index = inverted_lists.segment(vectors, listed.centroids())
         with watch("write"):
             content = faiss.serialize_index(index).tobytes()
             listed.storage.write(listed.segment_file(shard), content)
         record = Record(shard, (first, last), len(content), keys.digest(content), watch.seconds)
-        listed.folder("segments").record(record)
-        return record
+        return listed.folder("segments").record(record)
 
 
-def sampled(rows: FeatureRows, count: int, generator: np.random.Generator) -> NDArray[np.int64]:
-    """As many of the valid rows, in order; all of them if they are no more."""
+def sample_rows(rows: FeatureRows, count: int, generator: np.random.Generator) -> NDArray[np.int64]:
+    """Some of the valid rows, in order: `count` of them, or all where there are fewer."""
     valid = np.flatnonzero(rows.valid())
     return np.sort(generator.choice(valid, min(count, len(valid)), replace=False))
 
 
 def plan_centroids(listed: ListedRows) -> Stage | None:
-    """The centroids; None if they are there."""
+    """Plan the centroids; None if they are there."""
     folder, memory = listed.folder("centroids"), listed.training_memory()
     if folder.finished:
         return None
@@ -193,14 +179,8 @@ def plan_centroids(listed: ListedRows) -> Stage | None:
     return Stage(folder, "lists: centroids", "samples", 1, 1, work, manifest, memory)
 
 
-def finish_centroids(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
-    """Say how many lists there are."""
-    (record,) = stage.folder.records(stage.shards)
-    return stage.finish(seconds, computed, **record.results)
-
-
 def plan_segments(listed: ListedRows) -> Stage | None:
-    """The indexes; None if they are there."""
+    """Plan the indexes; None if they are there."""
     folder, work = listed.folder("segments"), SegmentsWork(listed)
     if folder.finished:
         return None
@@ -211,6 +191,6 @@ def plan_segments(listed: ListedRows) -> Stage | None:
 
 
 def finish_segments(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
-    """Note the checksum of each index."""
+    """Write the manifest with the checksum of each index."""
     checksums = [record.checksum for record in stage.folder.records(stage.shards)]
     return stage.finish(seconds, computed, checksums=checksums)

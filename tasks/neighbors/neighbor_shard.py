@@ -1,6 +1,5 @@
 """Shards of a table of neighbours: queries compared with all rows, or with their nearest lists."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,11 +15,12 @@ from tasks.engine import machine
 from tasks.engine.stage import Stopwatch
 from tasks.engine.steps import Step
 from tasks.features.rows import FeatureRows
+from tasks.log import Log
 from tasks.neighbors.listed_rows import ListedRows
 from tasks.workspace import arrays
 from tasks.workspace.ledger import Folder, Record
 
-logger = logging.getLogger(__name__)
+log = Log(__name__)
 
 Rows: TypeAlias = NDArray[np.int64]
 Vectors: TypeAlias = NDArray[np.float32]
@@ -56,7 +56,7 @@ class NeighborsWork:
         device: option of the torch device.
         base: the table to begin with.
         listed: the rows that the base has not seen, by list; None compares with all rows.
-        probes: lists that a query is compared with.
+        probes: how many lists a query is compared with.
     """
 
     rows: FeatureRows
@@ -77,42 +77,41 @@ class NeighborsWork:
     def shard(self, shard: int) -> Record:
         """The table of one shard; invalid rows have no neighbours and are nobody's."""
         watch = Stopwatch()
-        first, last = shard * self.size, min((shard + 1) * self.size, self.queries)
-        own = self.first_row + np.arange(first, last, dtype=np.int64)
+        span = arrays.shard_span(shard, self.size, self.queries)
+        local_rows = np.arange(*span, dtype=np.int64)
+        rows = self.first_row + local_rows
         with watch("read"):
-            valid = self.rows.read("valid", own)
-            queries = self.rows.read("pooled", own)[valid]
-            table, missing = self._begun(queries, own[valid], np.arange(first, last)[valid])
+            valid = self.rows.read("valid", rows)
+            queries = self.rows.read("pooled", rows)[valid]
+            table, missing = self._start(queries, rows[valid], local_rows[valid])
         if self.listed and self.listed.rows.dumps == missing:
-            table, compared = self._probed(self.listed, table, queries, watch)
+            table, compared = self._add_lists(self.listed, table, queries, watch)
         else:
-            table, compared = self._compared(missing, table, queries, watch)
-        table = table.self_first(own[valid])
-        everyone = Neighbors.create(len(own), self.k)
-        everyone.ids[valid], everyone.similarities[valid] = table.ids, table.similarities
-        storage = self.rows.workspace.storage
+            table, compared = self._add_dumps(missing, table, queries, watch)
+        table = table.self_first(rows[valid])
+        whole = Neighbors.create(len(rows), self.k)
+        whole.ids[valid], whole.similarities[valid] = table.ids, table.similarities
+        storage = self.rows.storage
         with watch("write"):
-            size, checksum = arrays.write_shard(storage, self.path, "ids", shard, everyone.ids)
-            arrays.write_shard(storage, self.path, "similarities", shard, everyone.similarities)
-        record = Record(
-            shard, (first, last), size, checksum, watch.seconds, results={"compared": compared}
-        )
-        Folder(storage, self.path).record(record)
-        return record
+            size, checksum = arrays.write_shard(storage, self.path, "ids", shard, whole.ids)
+            arrays.write_shard(storage, self.path, "similarities", shard, whole.similarities)
+        results = {"compared": compared}
+        record = Record(shard, span, size, checksum, watch.seconds, results=results)
+        return Folder(storage, self.path).record(record)
 
-    def _compared(
+    def _add_dumps(
         self, dumps: Sequence[str], table: Neighbors, queries: Vectors, watch: Stopwatch
     ) -> tuple[Neighbors, int]:
         """The table with all rows of some dumps, and how many they are."""
         device, compared = machine.device(self.device), 0
-        spans = self.rows.row_blocks(BLOCK_ROWS, dumps)
-        for ids, block in watch.each("read", self.rows.valid_blocks("pooled", spans)):
+        blocks = self.rows.row_blocks(BLOCK_ROWS, dumps)
+        for ids, block in watch.each("read", self.rows.valid_blocks("pooled", blocks)):
             with watch("infer"):
                 table = table.add(queries, block, ids, device)
             compared += len(ids)
         return table, compared
 
-    def _probed(
+    def _add_lists(
         self, listed: ListedRows, table: Neighbors, queries: Vectors, watch: Stopwatch
     ) -> tuple[Neighbors, int]:
         """The table with the rows of each query's nearest lists, and how many all lists hold."""
@@ -121,36 +120,33 @@ class NeighborsWork:
             table = inverted_lists.search(table, queries, listed.centroids(), segments, self.probes)
         return table, int(listed.rows.valid().sum())
 
-    def _begun(
-        self, queries: Vectors, own: Rows, places: Rows
+    def _start(
+        self, queries: Vectors, rows: Rows, local_rows: Rows
     ) -> tuple[Neighbors, tuple[str, ...]]:
         """The table of valid rows as far as the base knows it, and the dumps that it lacks.
 
         A base that cannot be read, or that is not about these rows, is not used.
         """
-        empty = Neighbors.create(len(own), self.k), self.rows.dumps
-        if not len(own):
-            return empty[0], ()
-        if self.base is None:
-            return empty
-        storage, base = self.rows.workspace.storage, self.base
+        empty, base, storage = Neighbors.create(len(rows), self.k), self.base, self.rows.storage
+        if not len(rows):
+            return empty, ()
+        if base is None:
+            return empty, self.rows.dumps
         try:
-            ids, similarities = (
-                arrays.read_rows(storage, base.path, name, places)
-                for name in ("ids", "similarities")
-            )
+            ids = arrays.read_rows(storage, base.path, "ids", local_rows)
+            similarities = arrays.read_rows(storage, base.path, "similarities", local_rows)
             table = Neighbors(self.rows.renumbered(ids, base.rows), similarities)
-            if not table.is_of(queries, own):
+            if not table.is_of(queries, rows):
                 raise ValueError("rank 0 does not hold the rows themselves")
         except (DamageError, FileNotFoundError, IndexError, ValueError) as error:
-            logger.warning("%s is not used for %s: %s", base.path, self.path, error)
-            return empty
+            log.warning("a table cannot be begun with another", base=base.path, cause=error)
+            return empty, self.rows.dumps
         return table, tuple(dump for dump in self.rows.dumps if dump not in base.rows.dumps)
 
 
 def search_memory(channels: int, queries: int, k: int, rows: int) -> int:
     """Bytes that a worker holds while it compares queries with so many rows, predicted."""
     # A block that is compared and one that is read, once more while its dumps are put together;
-    # queries, twice as they are read; tables: before, found, merged and its order, 12 bytes each.
+    # queries, twice while they are read; four tables of 12 bytes: before, new, merged, its order.
     block = min(rows, BLOCK_ROWS)
     return 4 * channels * (3 * block + 2 * queries) + 96 * k * queries

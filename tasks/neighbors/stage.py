@@ -18,16 +18,19 @@ from tasks.workspace.arrays import Layout
 from tasks.workspace.ledger import Folder
 
 VERSION = 1
+"""Of exact tables."""
 LISTS_VERSION = 2
 """Of tables that inverted lists may serve."""
 SHARD_ROWS = 2048
 """Queries of a shard, and of a chunk of larger shards."""
 SHARDS = 32
-"""Shards that a table is made in where they can be larger: each of them reads all rows."""
+"""Shards of a large table: more would cost time, since each reads all rows."""
 MOST_SHARD_ROWS = 131_072
 """Queries of a shard at most; bounds memory."""
-LEAST_ROWS, LEAST_QUERIES = 32_768, 8192
-"""Rows to search, and queries, from which on lists save more time than they take."""
+LEAST_ROWS = 32_768
+"""Fewer rows are searched faster without lists."""
+LEAST_QUERIES = 8192
+"""Fewer queries are searched faster without lists."""
 
 
 def neighbors_key(rows: FeatureRows, options: NeighborsOptions) -> str:
@@ -48,10 +51,10 @@ def base_of(rows: FeatureRows, dump: str, options: NeighborsOptions) -> Base | N
 
     Its dumps must come in the same order, because equal similarities are ordered by row. Its key
     tells that it was made from the same features with the same options; of equal ones the first
-    key is taken. Tables that are damaged or unfinished are passed over.
+    key is taken. Tables that are damaged or unfinished are not used.
     """
     bases: list[Base] = []
-    for key in rows.workspace.storage.names("neighbors"):
+    for key in rows.storage.names(layout.NEIGHBORS):
         folder = rows.workspace.folder(layout.neighbors(key, dump))
         try:
             dumps = tuple(str(name) for name, _ in folder.manifest()["inputs"]["dumps"])
@@ -72,7 +75,7 @@ def stages(
     _require_images(rows, options.k)
     listed = _listed(rows, dump, options, base_of(rows, dump, options))
     if listed and not table_folder(rows, dump, options).finished:
-        yield listed_rows.plan_centroids(listed), listed_rows.finish_centroids
+        yield listed_rows.plan_centroids(listed), Stage.finish_single
         yield listed_rows.plan_segments(listed), listed_rows.finish_segments
         yield list_recall.plan(listed, rows, dump), list_recall.finish
     yield plan(rows, dump, options, device), Stage.finish
@@ -83,16 +86,16 @@ def _listed(
 ) -> ListedRows | None:
     """The rows that the base has not seen, by list; None where the search is exact.
 
-    It is so where they or the queries are few. The tables of all dumps among the same rows share
-    their lists.
+    It is exact where these rows or the queries are few. The tables of all dumps among the same rows
+    share their lists.
     """
     if options.search == "exact":
         return None
     seen = base.rows.dumps if base else ()
-    part = replace(rows, dumps=tuple(name for name in rows.dumps if name not in seen))
-    if int(part.valid().sum()) < LEAST_ROWS or _queries(rows, dump) < LEAST_QUERIES:
+    unseen = replace(rows, dumps=tuple(name for name in rows.dumps if name not in seen))
+    if int(unseen.valid().sum()) < LEAST_ROWS or _queries(rows, dump) < LEAST_QUERIES:
         return None
-    return ListedRows.create(part, layout.neighbor_lists(neighbors_key(part, options)))
+    return ListedRows.create(unseen, layout.neighbor_lists(neighbors_key(unseen, options)))
 
 
 def _queries(rows: FeatureRows, dump: str) -> int:
@@ -131,21 +134,11 @@ def plan(
     base = base_of(rows, dump, options) if reuse else None
     listed = _listed(rows, dump, options, base)
     search = _search(listed, dump)
-    if search["mode"] == "exact":
+    probes = search.get("probes", 0)
+    if not probes:
         listed = None
-    size = _create(folder, count, options.k)
-    work = NeighborsWork(
-        rows,
-        folder.path,
-        first_row,
-        count,
-        options.k,
-        size,
-        device,
-        base,
-        listed,
-        search.get("probes", 0),
-    )
+    k, size = options.k, _create(folder, count, options.k)
+    work = NeighborsWork(rows, folder.path, first_row, count, k, size, device, base, listed, probes)
     manifest = {
         "stage": "neighbors",
         "version": VERSION,
@@ -158,9 +151,7 @@ def plan(
         "search": search,
     }
     shards = arrays.shard_count(count, size)
-    memory = neighbor_shard.search_memory(
-        rows.channels(), size, options.k, 0 if listed else rows.total
-    )
+    memory = neighbor_shard.search_memory(rows.channels(), size, k, 0 if listed else rows.total)
     memory += listed.memory(3) if listed else 0  # one segment, and the next as bytes and decoded
     return Stage(folder, f"neighbors {dump}", "crops", count, shards, work, manifest, memory)
 
@@ -168,19 +159,15 @@ def plan(
 def _require_images(rows: FeatureRows, k: int) -> None:
     images = sum(rows.manifest(name)["images"] for name in rows.dumps)
     usable = images - sum(len(rows.manifest(name)["invalid"]) for name in rows.dumps)
-    problem = neighbors_problem(usable, int(rows.manifest(rows.dumps[0])["crops"]), k)
-    if problem:
+    if problem := neighbors_problem(usable, rows.crops(), k):
         raise CapacityError(problem)
 
 
 def _search(listed: ListedRows | None, dump: str) -> dict[str, Any]:
-    """How a table's rows are found, for its manifest; the recall is that among the listed rows."""
-    exact = {"mode": "exact", "lists": None}
-    if listed is None:
-        return exact
-    measured = list_recall.folder(listed, dump).manifest()
-    if measured["probes"] is None:
-        return exact
+    """How a table is searched, for its manifest; the recall is that among the listed rows."""
+    measured = list_recall.recall_folder(listed, dump).manifest() if listed else {"probes": None}
+    if listed is None or measured["probes"] is None:
+        return {"mode": "exact", "lists": None}
     count = listed.folder("centroids").manifest()["lists"]
     figures = {name: measured[name] for name in ("probes", "recall", "ranks", "sample")}
     return {"mode": "approximate", "lists": count, **figures}

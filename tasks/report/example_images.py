@@ -15,6 +15,7 @@ from tasks.corpus.index import IndexReader
 from tasks.images import image_codecs
 from tasks.masks import confidence_table
 from tasks.report.contents import ExampleImage
+from tasks.workspace import layout
 from tasks.workspace.summary import Summary
 
 EXAMPLES = 12
@@ -55,7 +56,7 @@ def _examples(summary: Summary, dump: str, rows: Sequence[int]) -> list[ExampleI
         image_id = entry["image_id"]
         try:
             image = index.image(entry).pixels
-            ids = image_codecs.decode_mask(folder.storage.read(f"{folder.path}/{image_id}.png"))
+            ids = image_codecs.decode_mask(folder.storage.read(layout.mask(folder.path, image_id)))
             labels = index.labels(entry)
         except (ImageError, FileNotFoundError):
             continue  # it is in the quarantine table, with its reason

@@ -49,13 +49,33 @@ def current_run() -> str:
     return _run.get().name
 
 
-def remembered(most: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Call a function once per run and arguments; at most `most` results are kept."""
+_stage = ""
+_stage_caches: list[Callable[[], None]] = []
+"""Clear results that are kept for one stage only."""
+
+
+def enter_stage(title: str) -> None:
+    """Drop the results that this process kept for another stage only."""
+    global _stage
+    if title != _stage:
+        _stage = title
+        for clear in _stage_caches:
+            clear()
+
+
+def remembered(most: int, stage_only: bool = False) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Call a function once per run and arguments; at most `most` results are kept.
+
+    Large results are to be kept for a stage only: the next one's memory does not count them.
+    """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         @lru_cache(most)
         def once(run: str, *arguments: P.args, **named: P.kwargs) -> R:
             return function(*arguments, **named)
+
+        if stage_only:
+            _stage_caches.append(once.cache_clear)
 
         @wraps(function)
         def call(*arguments: P.args, **named: P.kwargs) -> R:

@@ -102,6 +102,11 @@ patches = (PATCHES + "/{}").format  # key
 report = (REPORTS + "/{}").format  # name
 
 
+def mask(masks_path: str, image_id: str) -> str:
+    """The file of an image's mask."""
+    return f"{masks_path}/{image_id}.png"
+
+
 def overlay(masks_path: str, image_id: str) -> str:
     """The file of an image's overlay, beside its mask."""
     return f"{masks_path.replace(MASKS, OVERLAYS, 1)}/{image_id}.jpg"

@@ -14,7 +14,7 @@ from PIL import Image
 
 from flows import open_workspace
 from flows.cli.main import main
-from tasks.browse import correspondences
+from tasks.browse import code_plane
 from tasks.engine import machine
 from tasks.workspace.workspace import Workspace
 
@@ -105,7 +105,7 @@ def test_an_opened_workspace_labels_there(finished: Path) -> None:
 
 
 def test_the_explorer_computes_there(finished: Path) -> None:
-    space = correspondences.code_space(Workspace.open(str(finished / "ws")), 100)
+    space = code_plane.code_plane(Workspace.open(str(finished / "ws")), 100)
     assert len(space.points) >= 100
 
 

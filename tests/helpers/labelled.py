@@ -80,7 +80,7 @@ def add_dump(workspace: Workspace, dump: str, folder: Path, masks: Masks) -> Non
         sure = MarginSums.of(ids, margins, len(NAMES))
         rows.append(confidence_table.ConfidenceRow(row, entry, sure))
     confidence_table.write_part(place.storage, place.path, 0, rows, len(NAMES))
-    total = MarginSums.total((row.sure for row in rows), len(NAMES))
+    total = MarginSums.total((row.sums for row in rows), len(NAMES))
     confidence_table.join_parts(place, 1, total)
     told = {"stage": "masks", "version": MASKS_VERSION, "invalid": invalid, "masks": len(rows)}
     place.finish({**told, **total.document()})

@@ -24,9 +24,10 @@ PLACES = ("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION")
 
 @pytest.fixture(autouse=True, scope="module")
 def scripts() -> Any:
-    sys.path.insert(0, str(DOCKER))
+    sys.path[:0] = folders = [str(DOCKER), str(ROOT / "tests" / "image")]
     yield
-    sys.path.remove(str(DOCKER))
+    for folder in folders:
+        sys.path.remove(folder)
 
 
 class TestDockerfile:
@@ -55,7 +56,9 @@ class TestDockerfile:
 
     def test_every_package_is_copied(self) -> None:
         project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-        rooms = {p.split(".")[0] for p in project["tool"]["setuptools"]["packages"]}
+        rooms = {
+            p.rstrip("*") for p in project["tool"]["setuptools"]["packages"]["find"]["include"]
+        }
         copied = set(re.findall(r"^COPY (\w+) \w+$", RECIPE, re.M))
         allowed = (ROOT / ".dockerignore").read_text().split()
         assert rooms == copied
@@ -178,14 +181,14 @@ class TestPipAccess:
     )
 
     def test_settings_are_joined_and_the_environment_wins(self) -> None:
-        merged = importlib.import_module("pipaccess").merged(self.listed)
+        merged = importlib.import_module("pip_access").merged(self.listed)
         assert merged["find-links"] == "/w"
         assert merged["extra-index-url"] == "file:///p/q/simple https://host/simple"
 
     def test_folders_of_an_index_come_with_what_its_pages_name(self, tmp_path: Path) -> None:
         (tmp_path / "deep" / "index" / "simple").mkdir(parents=True)
         index = f"file://{tmp_path}/deep/index/simple"
-        found = importlib.import_module("pipaccess").folders({"index-url": index})
+        found = importlib.import_module("pip_access").folders({"index-url": index})
         assert found == {tmp_path / "deep" / "index"}
 
 

@@ -39,7 +39,7 @@ class TestEveryFile:
         assert set(hosts) <= {"127.0.0.1"}
 
     def test_holds_no_secret(self, path: Path) -> None:
-        given = r"(?i)(password|secret_access_key|token)[\"']?\s*[:=]\s*[\"']?[\w/+]{8,}"
+        given = r"(?i)(password|secret_access_key|token)[\"']?[ \t]*[:=][ \t]*[\"']?[\w/+]{8,}"
         assert path.suffix == ".py" or not re.search(given, path.read_text())
 
 

@@ -14,7 +14,7 @@ from stego_core.errors import CapacityError, WorkspaceError
 from stego_core.head.head import IdentityHead, MeanShiftHead
 from stego_core.head.mean_shift import TRAINING, mean_shift, sampling_weights
 from tasks.clusters import stage as clusters
-from tasks.clusters.code_sample import codes_drawn
+from tasks.clusters.code_sample import sample_codes
 from tasks.corpus import listing
 from tasks.corpus import stage as corpus
 from tasks.corpus.index import IndexReader
@@ -203,7 +203,7 @@ def finished(rows: FeatureRows, options: ClustersOptions) -> dict[str, Any]:
     """The manifest of clusters made from the codes that are there."""
     restarts = compute(clusters.plan_restarts(rows, heads.IDENTITY, options))
     clusters.finish_restarts(restarts, 0.0, options.restarts)
-    return clusters.finish(compute(clusters.plan(rows, heads.IDENTITY, options)), 0.0, 1)
+    return compute(clusters.plan(rows, heads.IDENTITY, options)).finish_single(0.0, 1)
 
 
 class TestClusters:
@@ -229,7 +229,7 @@ class TestClusters:
         assert manifest["stability"] == found["curve"]
         key = clusters.clusters_key(rows, heads.IDENTITY, options)
         stored = tables.read_tensors(
-            rows.workspace.storage, f"clusters/{key}/{clusters.CENTROIDS_FILE}"
+            rows.workspace.storage, f"clusters/{key}/centroids.safetensors"
         )
         assert len(stored["centroids"]) == found["classes"]
 
@@ -254,7 +254,7 @@ class TestClusters:
         patches = torch.eye(2)[(torch.arange(90) < 81).long()].reshape(9, 10, 2)
         head = MeanShiftHead(IdentityHead()) if shifted else IdentityHead()
         tokens = 4000 if shifted else 60
-        codes = codes_drawn(head, patches, tokens, np.random.default_rng(0))
+        codes = sample_codes(head, patches, tokens, np.random.default_rng(0))
         assert codes.shape == (tokens, 2)
         share = (codes[:, 1] > 0.5).mean()
         assert share == pytest.approx(0.5 if shifted else 0.9, abs=0.03 if shifted else 0.08)

@@ -49,8 +49,8 @@ class TestInbox:
                     raise error
 
             found = [CorpusOptions(images=f"/{name}") for name in dumps]
-            monkeypatch.setattr(backfill, "arrived", lambda *asked: found)
-            monkeypatch.setattr(backfill, "label_dump", label)
+            monkeypatch.setattr(backfill, "new_dumps", lambda *asked: found)
+            monkeypatch.setattr(backfill, "label_new_dump", label)
             monkeypatch.setattr(backfill, "session", lambda *asked: nullcontext())
             monkeypatch.setattr(backfill, "Workspace", Opened)
             monkeypatch.setattr(backfill.stages, "report_flow", lambda workspace: "report")

@@ -16,7 +16,7 @@ import logging, sys
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import Progress
-from flows import streams
+from flows.reporting import streams
 from prefect.logging.handlers import PrefectConsoleHandler
 
 early = PrefectConsoleHandler(sys.stderr)
@@ -142,5 +142,5 @@ class TestAFlowRunOfAWorker:
         from flows.reporting import outage, streams
         from flows.runs import stages
 
-        assert outage.record is stages.record  # importing it is what prepares them
+        assert outage.run_record is stages.run_record  # importing it is what prepares them
         assert Console.on_broken_pipe is streams._be_quiet  # type: ignore[comparison-overlap]

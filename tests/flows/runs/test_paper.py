@@ -154,4 +154,4 @@ class TestRefused:
         assert "benchmark 'coco' is unknown; expected cocostuff27" in said
 
     def test_no_place(self, tmp_path: Path, refused: Callable[..., str]) -> None:
-        assert "Missing option '--data'" in refused("potsdam3", "--workspace", str(tmp_path))
+        assert "--data requires an argument" in refused("potsdam3", "--workspace", str(tmp_path))

@@ -14,7 +14,7 @@ import pytest
 from flags import QUICK, TINY
 from PIL import Image
 
-import tasks.masks
+import tasks.masks.stage
 from flows import open_workspace
 from flows.cli.main import main
 from stego_core.masks.margins import SURE
@@ -363,7 +363,7 @@ class TestNames:
         image = next((finished / "new" / "images").glob("*.png"))
         Image.open(image).convert("RGB").save(named / "a.jpg")
         readme = (Path(__file__).parents[3] / "README.md").read_text()
-        example = readme.split("In Python:\n\n```python\n")[1].split("```")[0]
+        example = readme.split("## In Python\n\n```python\n")[1].split("```")[0]
         monkeypatch.chdir(named)
         exec(compile(example, "README.md", "exec"), {})
         assert capsys.readouterr().out == "['no class']\n"
@@ -448,7 +448,7 @@ class TestNames:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         late = make_corpus(named / "late", 2, first=300)
-        finish = tasks.masks.finish
+        finish = tasks.masks.stage.finish
 
         def renaming(*arguments: Any) -> Any:
             """Another process names a class while this one holds the workspace."""

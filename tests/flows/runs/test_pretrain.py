@@ -165,7 +165,7 @@ class TestMistakes:
             (("--steps", "0"), "--steps"),
             (("--precision", "float16"), "--precision"),
             (("--weights", "/nowhere/w.pth"), "--weights /nowhere/w.pth cannot be read"),
-            (("--layer", "1"), "No such option"),
+            (("--layer", "1"), "Unknown option: --layer"),
         ],
     )
     def test_options(

@@ -12,7 +12,7 @@ import pytest
 from flags import QUICK, TINY
 from PIL import Image
 
-import tasks.masks
+import tasks.masks.stage
 from flows.cli.main import main
 from flows.demo.scenes import scene, scene_generator
 from tasks.engine.steps import LoopExecutor

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from stego_core.images.geometry import training_crops
-from stego_core.search.patch_map import QUARTERS, PatchMap, crop_axes
+from stego_core.search.patch_map import QUARTERS, PatchMap, crop_axes, crop_patch
 
 GRID, PATCH = 4, 8
 SIDE = GRID * PATCH
@@ -95,3 +95,19 @@ def test_a_whole_map_divides_the_image_evenly() -> None:
 def test_an_image_of_one_pixel_has_patches() -> None:
     found = PatchMap.stitched(np.ones((4, GRID, GRID, 2), np.float16), 1, 1)
     assert found.answer(found.unit[0, 0]).values.max() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("five", [True, False])
+@pytest.mark.parametrize(("height", "width"), SIZES)
+def test_patches_of_crops_are_those_of_the_stitched_map(
+    height: int, width: int, five: bool
+) -> None:
+    """Tokens are numbered crop by crop; the map puts the crops side by side."""
+    crops, side = (QUARTERS, 2 * GRID) if five else (1, GRID)
+    tokens = np.arange(crops * GRID * GRID).reshape(crops, GRID, GRID, 1)
+    found = PatchMap.stitched(tokens, height, width)
+    for row in range(side):
+        for column in range(side):
+            crop, token = divmod(int(found.features[row, column, 0]), GRID * GRID)
+            expected = found.patch(row, column)
+            assert crop_patch(height, width, GRID, five, crop, token) == expected

@@ -1,43 +1,25 @@
 """A click and what answers it: on its image, on its neighbours, in all images, in the plane."""
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pytest
-import torch
-from explored_workspace import CLASSES, CLUSTERS, GRID, HEAD, SIDE, compute, finished
+from explored_workspace import GRID, SIDE
 from numpy.typing import NDArray
 
 from stego_core.clustering.kmeans import unit
-from stego_core.errors import ImageError, InputError, OptionError
+from stego_core.errors import InputError, OptionError
 from stego_core.images.geometry import training_crops
 from tasks.browse import correspondences, gallery, patch_maps
 from tasks.corpus.index import IndexReader
 from tasks.features import backbones
-from tasks.features.rows import FeatureRows
-from tasks.head import heads
-from tasks.patch_index import stage as patches
-from tasks.storage import run_cache
-from tasks.storage.threads import ContextThreadPool
-from tasks.workspace import tables
 from tasks.workspace.workspace import Workspace
 
 Clicked = tuple[str, int, float, float]
 CLICK: Clicked = ("first", 2, 0.3, 0.6)
 
 
-@pytest.fixture(scope="module")
-def workspace(
-    tmp_path_factory: pytest.TempPathFactory, make_corpus: Callable[..., Path]
-) -> Iterator[Workspace]:
-    folder = tmp_path_factory.mktemp("explored")
-    with run_cache.during(str(folder)):
-        made = finished(str(folder / "ws"), folder, make_corpus)
-        for stage, finish in patches.stages(made):
-            compute(stage, finish)
-        yield made
+@pytest.fixture
+def workspace(searchable_workspace: Workspace) -> Workspace:
+    return searchable_workspace
 
 
 def crop_features(workspace: Workspace, dump: str, row: int) -> NDArray[np.float32]:
@@ -68,32 +50,16 @@ class TestHeat:
                 assert found.values[y, x] == pytest.approx(slow, abs=1e-4)
         assert found.values[row, column] == pytest.approx(1, abs=1e-5)
         size = 1 / (2 * GRID)
-        assert found.asked == pytest.approx((row * size, column * size, size, size))
+        assert found.clicked == pytest.approx((row * size, column * size, size, size))
 
     def test_of_an_image_with_gaps_is_computed_for_all_of_it(self, workspace: Workspace) -> None:
-        stored = patch_maps.stored(workspace, "later", 1)
+        stored = patch_maps.stitched_map(workspace, "later", 1)
         assert stored is not None
         assert not stored.seen.all()
         found = correspondences.heat(workspace, "later", 1, 0.5, 0.5)
         assert found.seen.all()
         assert found.values.shape == (2 * GRID, 3 * GRID)
         assert found.values.max() == pytest.approx(1, abs=1e-5)
-
-    def test_computed_patches_resemble_the_stored_ones_there(self, workspace: Workspace) -> None:
-        """The middle columns of a wide image are read in a window of their own."""
-        stored, computed = (
-            f(workspace, "later", 0) for f in (patch_maps.stored, patch_maps.computed)
-        )
-        assert stored is not None
-        alike, others = [], []
-        for row in range(2 * GRID):
-            for column in range(2 * GRID):
-                patch = stored.patch(row, column)
-                place = computed.at(patch.y + patch.height / 2, patch.x + patch.width / 2)
-                cosines = stored.unit @ computed.unit[place]
-                alike.append(cosines[row, column])
-                others.append(np.median(cosines))
-        assert np.mean(alike) > np.mean(others) + 0.2
 
     def test_what_is_not_there_is_refused(self, workspace: Workspace) -> None:
         for y, x in ((-0.1, 0.5), (0.5, 1.1), (float("nan"), 0.5)):
@@ -103,39 +69,6 @@ class TestHeat:
             correspondences.heat(workspace, "first", 6, 0.5, 0.5)
         with pytest.raises(InputError, match="no dump"):
             correspondences.heat(workspace, "nothing", 0, 0.5, 0.5)
-
-    def test_features_are_read_once(
-        self, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """Threads that ask at the same time wait for the same pass of the backbone."""
-        passes = []
-        compute_features = patch_maps.image_features
-
-        def counted(*arguments: Any) -> NDArray[np.float32]:
-            passes.append(1)
-            return compute_features(*arguments)
-
-        monkeypatch.setattr(patch_maps, "image_features", counted)
-        patch_maps._embedded.cache_clear()
-        with ContextThreadPool(4) as pool:
-            list(pool.map(lambda _: correspondences.prepare(workspace, "later", 2), range(4)))
-        correspondences.heat(workspace, "later", 2, 0.1, 0.1)
-        assert len(passes) == 1
-
-    def test_a_failure_is_not_kept(
-        self, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        def fail(*_: Any) -> NDArray[np.float32]:
-            raise ImageError("gone")
-
-        patch_maps._embedded.cache_clear()
-        with monkeypatch.context() as broken:
-            broken.setattr(patch_maps, "image_features", fail)
-            with pytest.raises(ImageError):
-                patch_maps.computed(workspace, "later", 2)
-        assert patch_maps.computed(workspace, "later", 2) is patch_maps.computed(
-            workspace, "later", 2
-        )
 
 
 class TestNeighbours:
@@ -154,7 +87,7 @@ class TestNeighbours:
         assert similarities == sorted(similarities, reverse=True)
 
     def test_their_heat_is_that_of_the_clicked_patch(self, workspace: Workspace) -> None:
-        asked = patch_maps.stored(workspace, "first", 2)
+        asked = patch_maps.stitched_map(workspace, "first", 2)
         assert asked is not None
         query = asked.unit[asked.at(*CLICK[2:])]
         for each in correspondences.neighbours(workspace, *CLICK, k=2) or ():
@@ -162,7 +95,7 @@ class TestNeighbours:
             assert each.heat.values[0, 0] == pytest.approx(float(crops[0, 0, 0] @ query), abs=1e-3)
             expected = float(crops[3, -1, -1] @ query)
             assert each.heat.values[-1, -1] == pytest.approx(expected, abs=1e-3)
-            assert each.heat.asked == correspondences.heat(workspace, *CLICK).asked
+            assert each.heat.clicked == correspondences.heat(workspace, *CLICK).clicked
 
     def test_of_a_later_dump_are_sought_in_those_before_it_too(self, workspace: Workspace) -> None:
         found = correspondences.neighbours(workspace, "later", 0, 0.5, 0.5, k=8)
@@ -184,12 +117,12 @@ class TestNeighbours:
 class TestMatches:
     def test_are_the_best_patch_of_every_other_image(self, workspace: Workspace) -> None:
         found = correspondences.matches(workspace, *CLICK, k=100)
-        asked = patch_maps.stored(workspace, "first", 2)
+        asked = patch_maps.stitched_map(workspace, "first", 2)
         assert asked is not None
         query = asked.unit[asked.at(*CLICK[2:])]
         best = {}
         for dump, row in gallery.browsable(workspace):
-            image = patch_maps.stored(workspace, dump, row)
+            image = patch_maps.stitched_map(workspace, dump, row)
             if image is not None and (dump, row) != ("first", 2):
                 cosines = image.unit @ query
                 where = np.unravel_index(cosines.argmax(), cosines.shape)
@@ -202,50 +135,3 @@ class TestMatches:
         similarities = [each.similarity for each in found]
         assert similarities == sorted(similarities, reverse=True)
         assert correspondences.matches(workspace, *CLICK, k=3) == found[:3]
-
-
-class TestCodeSpace:
-    def test_points_are_codes_by_their_nearest_centroid(self, workspace: Workspace) -> None:
-        space = correspondences.code_space(workspace, 90)
-        assert len(space.points) == 90  # ten of each image
-        assert space.centroids.shape == (CLASSES, 2)
-        assert 0 < space.explained <= 1
-        point = space.points[40]
-        image = patch_maps.quick(workspace, point.dump, point.row)
-        head = heads.load_head(workspace.storage, HEAD, "cpu")
-        codes = head(torch.from_numpy(image.features[None].astype(np.float32)))[0].numpy()
-        place = image.at(
-            point.patch.y + point.patch.height / 2, point.patch.x + point.patch.width / 2
-        )
-        centroids = stored_centroids(workspace)
-        assert point.cls == int((centroids @ codes[place]).argmax())
-
-    def test_are_the_same_again(self, workspace: Workspace) -> None:
-        first = correspondences.code_space(workspace, 50)
-        with run_cache.during("another run"):
-            again = correspondences.code_space(workspace, 50)
-        assert again.points == first.points
-
-    def test_without_stored_features_a_few_images_are_read(
-        self, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """As an imported head has none."""
-        monkeypatch.setattr(patch_maps, "feature_rows_of", lambda *_: None)
-        monkeypatch.setattr(correspondences, "COMPUTED_IMAGES", 2)
-        with run_cache.during("an imported head"):
-            space = correspondences.code_space(workspace, 20)
-            assert len({(point.dump, point.row) for point in space.points}) == 2
-            heat = correspondences.heat(workspace, *CLICK)
-            assert heat.values.shape == (2 * GRID, 2 * GRID)
-
-
-def stored_centroids(workspace: Workspace) -> NDArray[np.float32]:
-    path = f"clusters/{CLUSTERS}/centroids.safetensors"
-    return tables.read_tensors(workspace.storage, path)["centroids"]
-
-
-def test_images_that_were_not_drawn_are_computed(workspace: Workspace) -> None:
-    rows = patch_maps.feature_rows_of(workspace, "first")
-    assert isinstance(rows, FeatureRows)
-    assert [patch_maps.drawn_place(rows, row) for row in (0, 5, 6)] == [0, 5, None]
-    assert patch_maps.usable_images(rows).tolist() == list(range(6))

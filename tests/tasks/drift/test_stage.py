@@ -242,7 +242,7 @@ def test_after_the_real_stages(tmp_path: Path, make_corpus: Callable[..., Path])
     compute(clusters.plan_codes(rows, heads.IDENTITY, chosen, "cpu")).finish(0.0, 1)
     restarts = compute(clusters.plan_restarts(rows, heads.IDENTITY, chosen))
     clusters.finish_restarts(restarts, 0.0, 1)
-    clusters.finish(compute(clusters.plan(rows, heads.IDENTITY, chosen)), 0.0, 1)
+    compute(clusters.plan(rows, heads.IDENTITY, chosen)).finish_single(0.0, 1)
     clusters_key = clusters.clusters_key(rows, heads.IDENTITY, chosen)
     mask_options = MasksOptions(resolution=64, crf_iterations=0)
     for dump in ("day", "night"):

@@ -91,7 +91,7 @@ class TestMasks:
     def test_the_classes_are_those_of_now(self, workspace: Workspace, tmp_path: Path) -> None:
         out = tmp_path / "out"
         exports.export(workspace, "masks", Storage.at(str(out)))
-        now = classes.current(workspace).classes
+        now = classes.current_names(workspace).classes
         edited = now.merged([3], 2).ignoring([4]).edited(2, "plants", "#123456")
         classes.edit(workspace, edited, "for a test")
         before = files(Path(workspace.storage.uri))

@@ -21,6 +21,7 @@ from tasks.engine.stage import Stage
 from tasks.engine.steps import LoopExecutor
 from tasks.images import image_codecs, number_counts, number_meaning
 from tasks.options import CorpusOptions
+from tasks.storage import run_cache
 from tasks.workspace.workspace import Workspace
 
 SIZE = (40, 56)
@@ -151,16 +152,14 @@ def test_a_dump_of_an_earlier_version_is_read_as_it_was(
     del manifest["values"]
     path.write_text(json.dumps(manifest))
     older = Workspace.open(workspace.storage.uri)
-    from tasks.storage import run_cache
-
-    run_cache.renew("another run")
     index = IndexReader(older, "a")
-    for entry in index.entries(np.arange(2)):
-        picture = index.image(entry)
-        assert picture.valid is None
-        expected = image_codecs.decode((folder / entry["path"]).read_bytes(), 10**6)
-        np.testing.assert_array_equal(picture.pixels, expected)
-    assert number_meaning.remarks(index.manifest)["told"] == [number_meaning.EARLIER_VERSION]
+    with run_cache.during("another run"):
+        for entry in index.entries(np.arange(2)):
+            picture = index.image(entry)
+            assert picture.valid is None
+            expected = image_codecs.decode((folder / entry["path"]).read_bytes(), 10**6)
+            np.testing.assert_array_equal(picture.pixels, expected)
+        assert number_meaning.remarks(index.manifest)["told"] == [number_meaning.EARLIER_VERSION]
 
 
 def test_a_dump_that_an_earlier_version_began(workspace: Workspace, tmp_path: Path) -> None:

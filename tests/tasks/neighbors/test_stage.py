@@ -620,7 +620,7 @@ def test_a_base_that_cannot_be_read_is_as_good_as_none(
     with caplog.at_level(logging.WARNING):
         computed(stage)
     assert stage is not None
-    assert f"neighbors/{key}/train.zarr is not used" in caplog.text
+    assert f"base=neighbors/{key}/train.zarr" in caplog.text
     assert int(rows.valid().sum()) in compared(stage)
     assert files(stage) == from_scratch(rows, "train")
 

@@ -111,3 +111,16 @@ class TestThreads:
             pool.submit(run_cache.renew, "after").result()
             assert run_cache.current_run() == "after"
         assert run_cache.current_run() == ""
+
+
+def test_what_one_stage_needs_is_let_go_when_another_one_begins() -> None:
+    reads: list[int] = []
+
+    @run_cache.remembered(1, stage_only=True)
+    def read(number: int) -> int:
+        reads.append(number)
+        return number
+
+    for title in ("k-means", "k-means", "masks", "k-means"):
+        Remote(read, s3.Service(), "run", stage=title)(1)
+    assert reads == [1, 1, 1]

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import container
-from pipaccess import pip_volumes
+from pip_access import pip_volumes
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ("buildah", "mmdebstrap", "crun")

@@ -17,7 +17,7 @@ PLAIN_CGROUPS = (
 )
 """Crun takes version 1 or 2 of cgroups, not both; a mount namespace of its own hides the second."""
 LOOK = (
-    "import os, psutil; from pathlib import Path; from tasks import machine; import torch; "
+    "import os, psutil; from pathlib import Path; from tasks.engine import machine; import torch; "
     "print(os.getuid(), machine.cores(), machine.free_memory(), torch.version.cuda, "
     "Path('/proc/1/comm').read_text().strip())"
 )
