@@ -37,7 +37,7 @@ def index_dump(
     `continuing` the workspace's others mean what they mean there.
     """
     workspace.corpus(dump)  # refuses what cannot be a dump's name
-    if frames.wanted(workspace, dump, options):
+    if frames.has_clips(workspace, dump, options):
         frames_flow(workspace, dump, options, compute_options)
     stages.corpus_flow(workspace, dump, options, like, compute_options, continuing)
     report_unused_files(workspace, dump)

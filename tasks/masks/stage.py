@@ -33,7 +33,7 @@ from tasks.masks.segmenter import (
 from tasks.options import MasksOptions
 from tasks.storage.uploads import Uploads
 from tasks.video import frame_order
-from tasks.video.flicker import Flickering
+from tasks.video.flicker import FlickerCounter
 from tasks.workspace import keys, layout
 from tasks.workspace.ledger import Folder, Record
 from tasks.workspace.workspace import Workspace
@@ -119,7 +119,7 @@ class MasksWork:
         centroids, crf, view = self.spec.centroids(), self.spec.crf(), self.spec.view()
         colours = palette(len(centroids))
         rows: list[confidence_table.ConfidenceRow] = []
-        restless = Flickering(self.index, [] if self.baseline else self._entries(shard)[0])
+        restless = FlickerCounter(self.index, [] if self.baseline else self._entries(shard)[0])
         written: list[str] = []
         size = 0
         numbered = zip(*self._entries(shard), coded.codes, strict=True)
