@@ -1,4 +1,4 @@
-"""The demo: a generated corpus of street scenes, and the pipeline on it."""
+"""The demo: a generated corpus of street scenes, and the options of the pipeline on it."""
 
 import json
 import sys
@@ -17,8 +17,10 @@ from tasks.images import image_codecs
 from tasks.options import CorpusOptions, FeaturesOptions, HeadOptions, MasksOptions
 from tasks.storage.storage import Storage
 
-SIDE, STEPS = 240, 300
-"""Pixels that the backbone sees of a scene's short side, in training as in masks; head steps."""
+SIDE = 240
+"""Pixels of a scene's short side, in training as in masks."""
+STEPS = 300
+"""Training steps of the head."""
 NOTE = (
     f"backbone: {BUNDLED_BACKBONE}, bundled, trained by `stego pretrain` on 3,000 generated scenes "
     "and on nothing else. It knows such scenes; for photographs give --backbone and --weights."
@@ -41,20 +43,20 @@ def sections(scenes: Storage) -> dict[str, Any]:
     }
 
 
-def write_corpus(place: Storage, count: int, seed: int) -> None:
+def write_corpus(folder: Storage, count: int, seed: int) -> None:
     """Write scenes as `images/*.png`, labels as `labels/*.png`, and `taxonomy.json`."""
     colours = np.zeros((256, 3), np.uint8)
     colours[: len(SCENE_CLASSES)] = palette(len(SCENE_CLASSES))
     with Progress("scenes", count, "images") as progress:
         for index in range(count):
             name = f"scene-{index:04d}.png"
-            if not place.exists(f"labels/{name}"):
+            if not folder.exists(f"labels/{name}"):
                 image, labels = scene(scene_generator(seed, index))
-                place.write(f"images/{name}", image_codecs.encode_png(Image.fromarray(image)))
-                place.write(f"labels/{name}", image_codecs.encode_mask(labels, colours))
+                folder.write(f"images/{name}", image_codecs.encode_png(Image.fromarray(image)))
+                folder.write(f"labels/{name}", image_codecs.encode_mask(labels, colours))
             progress.advance(1)
     taxonomy = {"name": "scenes", "void": VOID_BYTE, "classes": list(SCENE_CLASSES)}
-    place.write("taxonomy.json", json.dumps(taxonomy, indent=1).encode())
+    folder.write("taxonomy.json", json.dumps(taxonomy, indent=1).encode())
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -88,12 +88,12 @@ def scene(generator: np.random.Generator, size: tuple[int, int] | None = None) -
     """Draw one street.
 
     `size` is (height, width) in pixels, 64 or more; by default it varies around (240, 320), and
-    one scene in ten stands upright. Returns the image (H, W, 3) uint8 RGB and the labels (H, W)
+    one scene in ten is upright. Returns the image (H, W, 3) uint8 RGB and the labels (H, W)
     uint8: indices into `SCENE_CLASSES`, or `VOID`.
     """
     height, width = generator.integers((216, 288), (265, 353)).tolist()
-    drawn = (height, width) if generator.random() < 0.9 else (width, height)
-    street = _plan(generator, size or drawn)
+    usual = (height, width) if generator.random() < 0.9 else (width, height)
+    street = _plan(generator, size or usual)
     haze = _paint_sky(street)
     _paint_ground(street)
     _paint_houses(street)
@@ -175,21 +175,21 @@ def _paint_houses(street: _Street) -> None:
         for near, end in pairwise(stops[stops < far].tolist()):
             gable = row < near  # the wall that looks down the street, met beyond the row
             u = np.where(gable, ahead * near - street.wall, row - near)
-            shown = (row < end) & (~gable | (u < 12))
+            visible = (row < end) & (~gable | (u < 12))
             if street.random.random() < 0.8:
                 z, light = np.where(gable, near, row), np.where(gable, 0.85, lit)
-                _paint_house(street, shown, u, z.astype(np.float32), light.astype(np.float32))
+                _paint_house(street, visible, u, z.astype(np.float32), light.astype(np.float32))
     if street.random.random() < 0.7:
         z = np.full_like(street.right, far)
         _paint_house(street, z > 0, street.right * z, z, np.ones_like(z))
 
 
-def _paint_house(street: _Street, shown: Mask, u: Floats, z: Floats, light: Floats) -> None:
+def _paint_house(street: _Street, visible: Mask, u: Floats, z: Floats, light: Floats) -> None:
     """Paint a house behind those there are; each column (W,) sees it `z` ahead, `u` along it."""
     height = street.random.uniform(5.5, 16.0)
     up = street.eye - street.down * z
-    mask = (up > 0) & (up < height) & shown & (street.labels != BUILDING)
-    u, z, light = (np.broadcast_to(each, mask.shape)[mask] for each in (u, z, light))
+    mask = (up > 0) & (up < height) & visible & (street.labels != BUILDING)
+    u, z, light = (np.broadcast_to(values, mask.shape)[mask] for values in (u, z, light))
     colours = _masonry(street, u, up[mask], height, np.clip(1.3 - z / 20, 0, 1))
     street.rgb[mask], street.depth[mask] = colours * light[:, None], z
     street.labels[mask] = BUILDING

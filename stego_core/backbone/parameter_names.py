@@ -2,8 +2,8 @@
 
 DINO's are timm's. DINOv2 and DINOv3 have their own (facebookresearch/dinov2 and dinov3,
 `models/vision_transformer.py`). timm's checkpoint filters translate them too, and tests compare
-with those; but they also resample patches and positions of another size and drop names that they do
-not know, where such weights must be refused.
+with those; but they also resample patches and positions of another size and drop unknown names,
+where this project has to refuse the weights.
 """
 
 import re
@@ -14,7 +14,7 @@ from torch import Tensor
 from stego_core.errors import WeightsError
 
 SCRIPT_PREFIXES = ("module.", "backbone.")
-"""What training scripts leave before a backbone's names."""
+"""Prefixes that training scripts put before a backbone's names."""
 CHUNK = re.compile(r"^blocks\.\d+\.(?=\d+\.)")
 """DINOv2 and DINOv3 may keep blocks in chunks: blocks.CHUNK.BLOCK., blocks counted through."""
 UNUSED = re.compile(
@@ -66,36 +66,32 @@ def _bare_name(name: str) -> str:
 
 def _dinov2(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """DINOv2's names; with registers, timm keeps the class token's position in the token."""
-    found = {
+    named = {
         name.replace(".mlp.w12.", ".mlp.fc1.").replace(".mlp.w3.", ".mlp.fc2."): value
         for name, value in weights.items()
         if not UNUSED.fullmatch(name)
     }
-    if "register_tokens" in found and {"cls_token", "pos_embed"} <= set(found):
-        found["reg_token"] = found.pop("register_tokens")
-        found["cls_token"] = found["cls_token"] + found["pos_embed"][:, :1]
-        found["pos_embed"] = found["pos_embed"][:, 1:]
-    return found
+    if {"register_tokens", "cls_token", "pos_embed"} <= set(named):
+        named["reg_token"] = named.pop("register_tokens")
+        named["cls_token"] = named["cls_token"] + named["pos_embed"][:, :1]
+        named["pos_embed"] = named["pos_embed"][:, 1:]
+    return named
 
 
 def _dinov3(weights: Mapping[str, Tensor], own: Collection[str]) -> dict[str, Tensor]:
     """DINOv3's names; a mask keeps the bias of keys at zero, and timm has none."""
-    found: dict[str, Tensor] = {}
+    named: dict[str, Tensor] = {}
     for name, value in weights.items():
         if UNUSED.fullmatch(name):
             continue
         if attention := QKV_BIAS.fullmatch(name):
             mask = weights.get(f"{name}_mask")
-            found |= _split_bias(attention[1], value if mask is None else value * mask, own)
+            named |= _split_bias(attention[1], value if mask is None else value * mask, own)
         else:
-            found[_renamed(name)] = value
-    return found
-
-
-def _renamed(name: str) -> str:
-    for published, timms in DINOV3_NAMES:
-        name = name.replace(published, timms)
-    return name
+            for published, timms in DINOV3_NAMES:
+                name = name.replace(published, timms)
+            named[name] = value
+    return named
 
 
 def _split_bias(attention: str, bias: Tensor, own: Collection[str]) -> dict[str, Tensor]:
@@ -104,11 +100,8 @@ def _split_bias(attention: str, bias: Tensor, own: Collection[str]) -> dict[str,
     Raises:
         WeightsError: the backbone has no place for a bias that is not zero.
     """
-    queries, keys, values = bias.chunk(3)
     named = {
-        f"{attention}q_bias": queries,
-        f"{attention}k_bias": keys,
-        f"{attention}v_bias": values,
+        f"{attention}{part}_bias": value for part, value in zip("qkv", bias.chunk(3), strict=True)
     }
     lost = [name for name, part in named.items() if name not in own and part.any()]
     if lost:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stego_core.backbone.parameter_names import timm_names
+from stego_core.clustering.kmeans import unit
 from stego_core.errors import OptionError, WeightsError
 
 HEAD_PREFIXES = ("head.", "head_dist.", "fc_norm.", "dino_head.", "ibot_head.")
@@ -95,7 +96,7 @@ def known_backbones() -> list[str]:
 
 
 def bare_model(name: str, seed: int = 0) -> nn.Module:
-    """A timm vision transformer without classifier, weights drawn from `seed`.
+    """A timm vision transformer without classifier, its initial weights from `seed`.
 
     Its position embeddings follow the size of each image: learned ones are resampled (bicubic,
     antialiased), rotary ones computed.
@@ -135,7 +136,7 @@ def _built(name: str) -> nn.Module:
         model: nn.Module = timm.create_model(
             name, pretrained=False, num_classes=0, dynamic_img_size=True
         )
-    except TypeError:  # only vision transformers know dynamic_img_size
+    except TypeError:  # only vision transformers have dynamic_img_size
         raise not_a_vit(name) from None
     except (RuntimeError, ValueError) as error:
         raise OptionError(f"backbone {name!r} cannot be built: {error}") from None
@@ -159,36 +160,37 @@ def not_a_vit(name: str) -> OptionError:
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Load parameters into the model; every one of the model's own must be there.
+    """Load weights that have all of the model's parameters.
 
-    Names may be timm's or those of the published DINO, DINOv2 and DINOv3, with the prefixes that
-    training scripts leave behind (`module.`, `backbone.`). Classifiers and projection heads are
-    dropped.
+    Names may be timm's or those of the published DINO, DINOv2 and DINOv3, with the prefixes of
+    training scripts (`module.`, `backbone.`). Classifiers and projection heads are dropped.
 
     Raises:
         WeightsError: parameters are missing, unknown or have other shapes.
     """
-    own = model.state_dict()
-    cleaned = timm_names(weights, own)
-    missing = sorted(set(own) - set(cleaned))
-    if missing:
-        raise WeightsError(
-            f"the weights lack {len(missing)} of the backbone's {len(own)} parameters "
-            f"({', '.join(missing[:3])}, …); give weights of this very --backbone"
+    expected = model.state_dict()
+    named = timm_names(weights, expected)
+
+    def mismatch(what: str) -> WeightsError:
+        return WeightsError(f"{what}; give weights of this very --backbone")
+
+    if missing := sorted(set(expected) - set(named)):
+        raise mismatch(
+            f"the weights lack {len(missing)} of the backbone's {len(expected)} parameters "
+            f"({', '.join(missing[:3])}, …)"
         )
-    unknown = [n for n in cleaned if n not in own and not n.startswith(HEAD_PREFIXES)]
-    if unknown:
-        raise WeightsError(
-            f"the weights hold {len(unknown)} parameters that the backbone has not "
-            f"({', '.join(sorted(unknown)[:3])}, …); give weights of this very --backbone"
+    if unknown := sorted(n for n in set(named) - set(expected) if not n.startswith(HEAD_PREFIXES)):
+        raise mismatch(
+            f"the weights hold {len(unknown)} parameters that the backbone does not have "
+            f"({', '.join(unknown[:3])}, …)"
         )
-    for name, value in own.items():
-        if cleaned[name].shape != value.shape:
-            raise WeightsError(
-                f"weights {name} have shape {tuple(cleaned[name].shape)}, the backbone expects "
-                f"{tuple(value.shape)}; give weights of this very --backbone"
+    for name, value in expected.items():
+        if named[name].shape != value.shape:
+            shapes = tuple(named[name].shape), tuple(value.shape)
+            raise mismatch(
+                f"weights {name} have shape {shapes[0]}, the backbone expects {shapes[1]}"
             )
-    model.load_state_dict({name: cleaned[name] for name in own})
+    model.load_state_dict({name: named[name] for name in expected})
 
 
 def freeze(
@@ -236,14 +238,8 @@ def freeze(
 
 
 def pooled(patches: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Image vectors: the mean over patches, L2-normalised.
+    """Image vectors (N, C) float32: the mean over patches (N, h, w, C), scaled to norm 1.
 
-    Args:
-        patches: (N, h, w, C).
-
-    Returns:
-        (N, C) float32 of norm 1; a row of zeros stays zero.
+    A mean of zeros stays zero.
     """
-    mean = patches.astype(np.float32).mean(axis=(1, 2))
-    norm = np.linalg.norm(mean, axis=1, keepdims=True)
-    return np.asarray(mean / np.maximum(norm, np.finfo(np.float32).tiny))
+    return np.asarray(unit(patches.astype(np.float32).mean(axis=(1, 2))), np.float32)

@@ -1,7 +1,8 @@
 """Cosine k-means: k-means++ start, Lloyd iterations on unit vectors, lowest inertia wins.
 
-A restart sees a sample of its own, first a part of it, and all restarts are judged on another one;
-the best goes on with all vectors. Each step begins near its end, so a few iterations do.
+Each restart runs on a sample of its own, first on a part of it; another sample compares the
+restarts, and the best one continues on all vectors. Each step begins close to its end, so a few
+iterations are enough.
 """
 
 from collections.abc import Iterator
@@ -18,13 +19,13 @@ Vectors = NDArray[np.float32]
 BLOCK = 16_384
 """Vectors compared with the centroids at once; bounds memory, not the outcome's meaning."""
 SAMPLE = 16_384
-"""Vectors that a restart sees, or more where there are many clusters."""
+"""Vectors in the sample of a restart, or more if there are many clusters."""
 SAMPLE_PER_CLUSTER = 256
-"""Vectors per cluster that a restart sees at least."""
+"""Vectors per cluster in the sample of a restart at least."""
 PART = 4
-"""A restart begins with every fourth of them, where there are so many."""
+"""A restart begins with every fourth vector of its sample, if that is large enough."""
 JUDGED = 32_768
-"""Vectors by which restarts are compared."""
+"""Vectors in the sample that compares the restarts."""
 RESTART_TOLERANCE = 2e-5
 """A restart ends where an iteration lowers the inertia by no more."""
 FINAL_TOLERANCE = 5e-5
@@ -37,7 +38,7 @@ class Clustering(NamedTuple):
     Attributes:
         centroids: (K, D) float32 of norm 1.
         inertia: mean of 1 − cos(x, its centroid), in [0, 2].
-        iterations: Lloyd iterations until the inertia stood still, or the limit.
+        iterations: Lloyd iterations until the inertia converged, or the limit.
     """
 
     centroids: Vectors
@@ -46,7 +47,7 @@ class Clustering(NamedTuple):
 
 
 class Assignment(NamedTuple):
-    """Vectors sorted to their nearest centroids.
+    """Sums over vectors that are assigned to their nearest centroids.
 
     Attributes:
         means: (K, D) float32 directions of the clusters' means; zeros of a cluster without vectors.
@@ -72,7 +73,7 @@ def blocks(vectors: Vectors) -> Iterator[Vectors]:
 
 
 def assign(vectors: Vectors, centroids: Vectors) -> Assignment:
-    """Sort unit vectors (N, D) to their nearest unit centroids (K, D)."""
+    """Assign unit vectors (N, D) to their nearest unit centroids (K, D)."""
     sums, counts = np.zeros(centroids.shape), np.zeros(len(centroids), np.int64)
     distance = 0.0
     for block in map(torch.from_numpy, blocks(vectors)):
@@ -84,21 +85,21 @@ def assign(vectors: Vectors, centroids: Vectors) -> Assignment:
 
 
 def seeds(vectors: Vectors, clusters: int, generator: np.random.Generator) -> Vectors:
-    """k-means++ start: each next centroid drawn with probability ∝ 1 − cos to the nearest.
+    """k-means++ start: each next centroid is sampled with probability ∝ 1 − cos to the nearest.
 
     For unit vectors 1 − cos is half the squared distance, so this is Arthur & Vassilvitskii
     (2007) on the sphere.
     """
-    chosen = [int(generator.integers(len(vectors)))]
+    rows = [int(generator.integers(len(vectors)))]
     distance = np.full(len(vectors), np.inf)
     tensor = torch.from_numpy(vectors)
-    while len(chosen) < clusters:
-        nearest = 1 - (tensor @ tensor[chosen[-1]]).numpy()
-        distance = np.minimum(distance, np.maximum(nearest, 0))
+    while len(rows) < clusters:
+        to_last = 1 - (tensor @ tensor[rows[-1]]).numpy()
+        distance = np.minimum(distance, np.maximum(to_last, 0))
         total = distance.sum()
         weights = distance / total if total > 0 else None
-        chosen.append(int(generator.choice(len(vectors), p=weights)))
-    return vectors[chosen]
+        rows.append(int(generator.choice(len(vectors), p=weights)))
+    return vectors[rows]
 
 
 def farthest(vectors: Vectors, centroids: Vectors, count: int) -> Vectors:
@@ -139,7 +140,7 @@ def fit(
     iterations: int = 100,
     tolerance: float = 1e-6,
 ) -> Clustering:
-    """`lloyd` from a k-means++ start that the generator draws.
+    """`lloyd` from a k-means++ start.
 
     Raises:
         CapacityError: fewer vectors than clusters.
@@ -168,7 +169,7 @@ def restart(vectors: Vectors, clusters: int, seed: int, number: int) -> Clusteri
 
 
 def sample(vectors: Vectors, count: int, generator: np.random.Generator) -> Vectors:
-    """So many of the vectors, drawn without replacement; all of them if they are no more."""
+    """A sample of `count` vectors without replacement; all of them if there are no more."""
     if len(vectors) <= count:
         return vectors
     return vectors[np.sort(generator.choice(len(vectors), count, replace=False))]

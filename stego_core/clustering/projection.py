@@ -26,7 +26,7 @@ class Plane(NamedTuple):
         values = vectors.astype(np.float64)
         mean = values.mean(axis=0)
         _, spread, axes = np.linalg.svd(values - mean, full_matrices=False)
-        # Rounding leaves of an axis that the vectors lack what differs between processors.
+        # Of an axis along which the vectors do not vary, rounding leaves noise of the processor.
         rounding = np.linalg.norm(values) * max(values.shape) * np.finfo(np.float64).eps
         spread = np.where(spread > rounding, spread, 0)
         plane = np.zeros((2, values.shape[1]))

@@ -1,4 +1,4 @@
-"""How many clusters do the codes hold: stability of k-means over the number of clusters."""
+"""Stability of k-means over the number of clusters: how many clusters the codes hold."""
 
 from collections.abc import Mapping
 
@@ -11,10 +11,11 @@ from stego_core.clustering import kmeans
 Floats = NDArray[np.float64]
 
 LEAST = 2
-"""The smallest K that can be judged."""
+"""The smallest K whose stability is measured."""
 SAMPLE = 10_000
-"""Vectors of each of the three samples that a judgement draws, at most."""
+"""Vectors of each of the three samples of a measurement, at most."""
 RESTARTS = 3
+"""Starts of k-means in a clustering."""
 REPEATS = 2
 """Clusterings of each half."""
 STABLE = 0.75
@@ -41,17 +42,17 @@ def overlaps(first: NDArray[np.integer], second: NDArray[np.integer], clusters: 
 
 
 def stability(vectors: NDArray[np.float32], clusters: int, generator: np.random.Generator) -> float:
-    """How well the least stable of K clusters is found again in other data of the same kind.
+    """How well the least stable of K clusters reappears in other data of the same distribution.
 
-    Two halves are clustered on their own, and both clusterings sort a third part (Lange et al.,
+    Two samples are clustered, and both clusterings are applied to a third one (Lange et al.,
     Stability-Based Validation of Clustering Solutions, 2004). There each cluster is compared with
-    its counterpart (Hennig, Cluster-wise Assessment of Cluster Stability, 2007). One cluster too
-    many is split at another place every time, which agreement over all clusters would hide.
+    its counterpart (Hennig, Cluster-wise Assessment of Cluster Stability, 2007). If K is too
+    large, a cluster splits differently every time; agreement over all clusters would hide that.
 
     Args:
         vectors: (N, D) float32 of norm 1.
         clusters: K.
-        generator: draws the samples and the starts.
+        generator: of the samples and the starts.
 
     Returns:
         the lowest Jaccard index of a cluster, mean over `REPEATS`² pairs of clusterings, in [0, 1].
@@ -60,16 +61,15 @@ def stability(vectors: NDArray[np.float32], clusters: int, generator: np.random.
         CapacityError: a third of the vectors is fewer than K.
     """
     size = min(len(vectors) // 3, SAMPLE)
-    drawn = generator.choice(len(vectors), 3 * size, replace=False).reshape(3, size)
-    judged = vectors[drawn[2]]
+    *halves, third = generator.choice(len(vectors), 3 * size, replace=False).reshape(3, size)
     first, second = (
-        [_sorted(judged, vectors[half], clusters, generator) for _ in range(REPEATS)]
-        for half in drawn[:2]
+        [_ids(vectors[third], vectors[half], clusters, generator) for _ in range(REPEATS)]
+        for half in halves
     )
     return float(np.mean([overlaps(a, b, clusters).min() for a in first for b in second]))
 
 
-def _sorted(
+def _ids(
     vectors: NDArray[np.float32],
     half: NDArray[np.float32],
     clusters: int,
@@ -81,13 +81,10 @@ def _sorted(
 
 
 def proposed(curve: Mapping[int, float]) -> int:
-    """The largest K whose clusters are all stable; where there is none, the most stable one.
+    """The largest K of a curve (stability by K) with stable clusters alone; else the most stable K.
 
-    A few clusters are found again easily, because they join what lies close together; what
-    matters is how many can be told apart before chance decides where the next one goes.
-
-    Args:
-        curve: stability by K.
+    A few clusters are always stable, because each joins many similar codes: the largest number of
+    clusters that do not depend on chance says how many classes the codes separate.
     """
     stable = [clusters for clusters, value in curve.items() if value >= STABLE]
     return max(stable) if stable else max(curve, key=lambda clusters: (curve[clusters], -clusters))

@@ -347,7 +347,7 @@ class TestPublishedWeights:
     @pytest.mark.parametrize(
         ("given", "wanted", "message"),
         [
-            (DINOV2[2], DINOV2[1], "1 parameters that the backbone has not.*reg_token"),
+            (DINOV2[2], DINOV2[1], "1 parameters that the backbone does not have.*reg_token"),
             (DINOV2[1], DINOV2[2], "lack 1 of .*reg_token"),
             (DINOV3[3], DINOV3[0], r"blocks\.0\.attn\.q_bias.*are not zero.*_dinov3_qkvb"),
             (DINOV3[0], DINOV2[0], "lack .*give weights of this very --backbone"),
