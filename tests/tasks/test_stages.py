@@ -175,18 +175,18 @@ class TestHead:
         key = neighbors.neighbors_key(rows, options)
         monkeypatch.setattr(head, "CHECKPOINT_STEPS", 4)
         planned = head.plan(rows, key, HeadOptions(recipe=recipe, steps=10, batch=4), LOOP)
-        digest = head.finish(compute(planned), 0.0, 1)["digest"]
+        digest = compute(planned).finish_single(0.0, 1)["digest"]
         place = Path(rows.workspace.storage.uri) / planned.folder.path
         for name in ("head.safetensors", "manifest.json", "records/000000.json"):
             (place / name).unlink()
         data = head.training_set(rows, key, recipe, 1024)
         state, curve = head.resumed(planned.work, head.recipe_of(planned.work.options), data)
         assert (state.step, len(curve)) == (8, 8)
-        assert head.finish(compute(planned), 0.0, 1)["digest"] == digest
+        assert compute(planned).finish_single(0.0, 1)["digest"] == digest
 
     def test_a_finished_head_is_not_trained_again(self, rows: FeatureRows) -> None:
         key, options = neighbors.neighbors_key(rows, NeighborsOptions(k=6)), HeadOptions(steps=3)
-        head.finish(compute(head.plan(rows, key, options, LOOP)), 0.0, 1)
+        compute(head.plan(rows, key, options, LOOP)).finish_single(0.0, 1)
         assert head.plan(rows, key, options, LOOP) is None
 
     def test_progress_is_reported_while_it_trains_and_at_its_end(self, rows: FeatureRows) -> None:

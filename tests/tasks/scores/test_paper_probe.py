@@ -68,7 +68,7 @@ def head_key(rows: FeatureRows) -> str:
     table = NeighborsOptions(k=4)
     compute(neighbors.plan(rows, "train", table, "cpu")).finish(0.0, 1)
     key, options = neighbors.neighbors_key(rows, table), HeadOptions(steps=10, batch=3)
-    head.finish(compute(head.plan(rows, key, options, LOOP)), 0.0, 1)
+    compute(head.plan(rows, key, options, LOOP)).finish_single(0.0, 1)
     return head.head_key(rows, key, options)
 
 
