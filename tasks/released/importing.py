@@ -16,7 +16,6 @@ from stego_core.paper.released_parts import ReleasedModel
 from tasks.features import backbones, checkpoint_file
 from tasks.features.backbones import BackboneSpec
 from tasks.labels.taxonomies import load_taxonomy
-from tasks.scores.quick_probe import PROBE_FILE
 from tasks.workspace import keys, layout, tables
 from tasks.workspace.workspace import Workspace
 
@@ -225,7 +224,9 @@ def _keep_clusters(
             storage, f"{folder.path}/{layout.CENTROIDS_FILE}", {"centroids": parts.centroids}
         )
         if parts.probe is not None:
-            tables.write_tensors(storage, f"{folder.path}/{PROBE_FILE}", parts.probe._asdict())
+            tables.write_tensors(
+                storage, f"{folder.path}/{layout.PROBE_FILE}", parts.probe._asdict()
+            )
         folder.finish(
             {
                 **common,
