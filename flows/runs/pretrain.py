@@ -11,6 +11,7 @@ from flows.runs.index_dump import index_dump
 from flows.runs.session import session
 from tasks.corpus.listing import default_dump
 from tasks.engine import machine
+from tasks.engine.stage import Stage
 from tasks.features import backbones
 from tasks.options import ComputeOptions, CorpusOptions, PretrainOptions, StorageOptions
 from tasks.pretrain import stage as pretrain
@@ -32,7 +33,7 @@ def pretrain_flow(
         place, options.backbone, options.weights or backbones.UNTRAINED, None, options.seed
     )
     stage = pretrain.plan(place, dump, spec, options, compute_options)
-    stages.run_stage(stage, compute_options, pretrain.finish)
+    stages.run_stage(stage, compute_options, Stage.finish_single)
     outcome = pretrain.outcome(place, dump, spec, options)
     artifacts.pretrained_table(place, outcome)
     return outcome
