@@ -38,7 +38,7 @@ def index_dump(
     """
     workspace.corpus(dump)  # refuses what cannot be a dump's name
     location = workspace.storage.uri
-    if frames.wanted(workspace, dump, options):
+    if frames.has_clips(workspace, dump, options):
         frames_flow(location, dump, options, compute_options)
     stages.corpus_flow(location, dump, options, like, compute_options, continuing)
     report_findings(workspace, dump)

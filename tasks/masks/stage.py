@@ -33,7 +33,7 @@ from tasks.masks.shard_codes import ShardCodes, image_codes
 from tasks.options import MasksOptions
 from tasks.storage.uploads import Uploads
 from tasks.video import frame_order
-from tasks.video.flicker import Flickering
+from tasks.video.flicker import FlickerCounter
 from tasks.workspace import arrays, keys, layout
 from tasks.workspace.ledger import Folder, Record
 from tasks.workspace.workspace import Workspace
@@ -101,7 +101,7 @@ class MasksWork:
         centroids, crf, windows = self.spec.centroids(), self.spec.crf(), self.spec.windows()
         classes, colours = len(centroids), palette(len(centroids))
         rows: list[confidence_table.ConfidenceRow] = []
-        flicker = Flickering(self.index, [] if self.baseline else list(entries))
+        flicker = FlickerCounter(self.index, [] if self.baseline else list(entries))
         digests: list[str] = []
         size = 0
         images = self.index.images(entries[row] for row in shard_codes.codes)

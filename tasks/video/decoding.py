@@ -1,4 +1,4 @@
-"""Reading videos: what a clip is, and the frames that are on display at stated moments.
+"""Reading videos: the facts of a clip, and the frames that are on display at given moments.
 
 Written on PyAV's packets: FFmpeg's filter `fps` and torchcodec read a clip in one pass; here
 workers decode stretches of it with the frames of one pass, whatever a container's clock rounds.
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
@@ -20,27 +20,28 @@ from av.stream import Discard, Disposition
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
-from stego_core.errors import ImageError, StegoError
+from stego_core.errors import ImageError
 from stego_core.video.display import AS_STORED, shown_size, upright
 from stego_core.video.frame_order import sample
+from tasks.video.clip_errors import WatchedFile, image_errors
 
 CONTAINERS = "mov,matroska,webm,avi,mpeg,mpegts,asf,flv,ogg,mxf,dv"
 """Demuxers that may see a user's bytes, whatever the file's name: a playlist would have FFmpeg open
 other files and addresses."""
 UNTIMED = ("avi",)
-"""Demuxers of containers that store no time of display: what stands for it is in the order of
-decoding, wrong wherever frames are predicted from later ones. The decoder's own clock is right."""
+"""Demuxers of containers without times of display. Their timestamps are in the order of decoding,
+which is wrong where frames are predicted from later ones; the decoder's own clock is right."""
 SEEK_BACK = (0, 10, 60)
-"""Seconds before the frame that is sought, until its key frame is found; then from the start."""
+"""Seconds before a frame at which its key frame is sought, in this order; then from the start."""
 SLACK = Fraction(1, 2000)
-"""Seconds by which a frame may come early, at most half a unit of the clip's clock: containers that
-count milliseconds have rounded."""
+"""Seconds by which a frame may come early, at most half a unit of the clip's clock, since
+containers that count milliseconds round."""
 JUMP = Fraction(1)
 """Seconds that timestamps may step back; such frames are left out."""
 
 
 class Facts(NamedTuple):
-    """What is known of a clip before it is decoded.
+    """The facts of a clip that are known before it is decoded.
 
     Attributes:
         origin: timestamp of the first frame, which is the clip's second 0.
@@ -71,51 +72,12 @@ class Sampled(NamedTuple):
     pixels: NDArray[np.uint8]
 
 
-class ClipSummary:
-    """A file that remembers why it could not be read: FFmpeg's own errors look alike."""
+class _Displayed(NamedTuple):
+    """A decoded frame, and the second at which it appears."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        """Watch this file."""
-        self.file = file
-        self.error: BaseException | None = None
-
-    def read(self, size: int) -> bytes:
-        """As of any file."""
-        content: bytes = self._watched(self.file.read, size)
-        return content
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        """As of any file."""
-        return int(self._watched(self.file.seek, offset, whence))
-
-    def tell(self) -> int:
-        """As of any file."""
-        return self.file.tell()
-
-    def _watched(self, call: Any, *arguments: int) -> Any:
-        try:
-            return call(*arguments)
-        except BaseException as error:
-            self.error = error
-            raise
-
-
-@contextmanager
-def _told(source: ClipSummary, what: str) -> Iterator[None]:
-    """Every way in which a clip can be broken as one sentence; why it could not be read, as it is.
-
-    Raises:
-        ImageError: the clip is broken.
-    """
-    try:
-        yield
-    except StegoError:
-        raise
-    except Exception as error:
-        if source.error is not None:
-            raise source.error from None
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise ImageError(f"{what}: {reason or type(error).__name__}") from None
+    start: Fraction
+    pts: int
+    frame: VideoFrame
 
 
 @dataclass
@@ -129,7 +91,7 @@ class Clip:
         aspect: width of a pixel by its height; known once it is opened.
     """
 
-    source: ClipSummary
+    source: WatchedFile
     max_pixels: int
     end: Fraction | None = None
     aspect: Fraction = Fraction(1)
@@ -143,17 +105,14 @@ class Clip:
         """
         options = {"format_whitelist": CONTAINERS, "protocol_whitelist": ""}
         self.source.seek(0)
-        with _told(self.source, "not a video"):
+        with image_errors(self.source, lambda: "not a video"):
             container = av.open(self.source, "r", container_options=options)
         with container:
-            found = [
-                stream
-                for stream in container.streams.video
-                if not stream.disposition & Disposition.attached_pic  # an album's cover
-            ]
-            if not found:
+            cover = Disposition.attached_pic  # of an album
+            streams = [s for s in container.streams.video if not s.disposition & cover]
+            if not streams:
                 raise ImageError("it has no video stream")
-            stream = found[0]
+            stream = streams[0]
             for other in container.streams:
                 if other is not stream:
                     other.discard = Discard.all
@@ -175,7 +134,7 @@ class Clip:
             )
 
     def facts(self) -> Facts:
-        """What its header and its first frame tell.
+        """The facts of its header and its first frame.
 
         Raises:
             ImageError: it is no video, or not one frame can be decoded.
@@ -208,60 +167,68 @@ class Clip:
         Raises:
             ImageError: it breaks on the way; the frames before have been given.
         """
-        held: tuple[Fraction, int, VideoFrame] | None = None
+        last_frame: _Displayed | None = None
         self.end = None
-        for pts, frame in self._from(facts, Fraction(max(first - 1, 0)) / rate):
+        for pts, frame in self._frames_from(facts, Fraction(max(first - 1, 0)) / rate):
             start = (pts - facts.origin) * facts.base - min(facts.base / 2, SLACK)
-            if held is not None:
-                if start < held[0] - JUMP:
+            if last_frame is not None:
+                if start < last_frame.start - JUMP:
                     raise ImageError(
-                        f"its timestamps jump back from {_clock(held[0])} to {_clock(start)}"
+                        f"its timestamps jump back from {_clock(last_frame.start)} to "
+                        f"{_clock(start)}"
                     )
-                if start <= held[0]:
+                if start <= last_frame.start:
                     continue
-                yield from self._shown(held, start, rate, first)
-            held = start, pts, frame
+                yield from self._sampled(last_frame, start, rate, first)
+            last_frame = _Displayed(start, pts, frame)
             self.end = start + max(frame.duration or 1, 1) * facts.base  # if no other comes
             if last is not None and math.ceil(start * rate) >= last:
                 return
-        if held is not None:
-            yield from self._shown(held, self.end or held[0], rate, first)
+        if last_frame is not None:
+            yield from self._sampled(last_frame, self.end or last_frame.start, rate, first)
 
-    def _shown(
-        self, held: tuple[Fraction, int, VideoFrame], end: Fraction, rate: Fraction, first: int
+    def _sampled(
+        self, displayed: _Displayed, end: Fraction, rate: Fraction, first: int
     ) -> Iterator[Sampled]:
-        """The held frame, which stays until `end`, if a moment from `first` on falls into it."""
-        start, pts, frame = held
+        """A frame that stays until `end`, if a moment from `first` on falls into that time."""
+        start, pts, frame = displayed
         moment = sample(start, end, rate)
         if moment is not None and moment >= first:
             height, width = shown_size(frame.height, frame.width, self.aspect)
             self._check(width, height)
-            with _told(self.source, f"the frame at {_clock(start)} has no colours"):
+            with image_errors(self.source, lambda: f"the frame at {_clock(start)} has no colours"):
                 pixels = frame.to_ndarray(format="rgb24", width=width, height=height)
             yield Sampled(moment, pts, upright(np.asarray(pixels), _matrix(frame)))
 
-    def _from(self, facts: Facts, moment: Fraction) -> Iterator[tuple[int, VideoFrame]]:
+    def _frames_from(self, facts: Facts, moment: Fraction) -> Iterator[tuple[int, VideoFrame]]:
         """Timestamps and frames from a key frame on, at the latest that of a moment."""
-        wanted = facts.origin + math.floor(moment / facts.base)
         with self._container() as (container, stream):
-            for back in SEEK_BACK:
-                target = wanted - math.floor(back / facts.base)
-                if target <= facts.origin:
-                    break
-                if not self._sought(container, stream, target):
-                    break
-                frames = self._decoded(container, stream)
-                found = next(frames, None)
-                if found is not None and found[0] <= wanted:
-                    yield from chain([found], frames)
-                    return
+            frames = self._frames_after_seek(container, stream, facts, moment)
+            if frames is not None:
+                yield from frames
+                return
         with self._container() as (container, stream):
             yield from self._decoded(container, stream)
 
-    def _sought(self, container: InputContainer, stream: Any, target: int) -> bool:
-        """Go to the key frame before a timestamp, where the container can."""
+    def _frames_after_seek(
+        self, container: InputContainer, stream: Any, facts: Facts, moment: Fraction
+    ) -> Iterator[tuple[int, VideoFrame]] | None:
+        """As `_frames_from`; None where the clip has to be read from its beginning."""
+        latest = facts.origin + math.floor(moment / facts.base)
+        for seconds in SEEK_BACK:
+            target = latest - math.floor(seconds / facts.base)
+            if target <= facts.origin or not self._seek(container, stream, target):
+                return None
+            frames = self._decoded(container, stream)
+            first = next(frames, None)
+            if first is not None and first[0] <= latest:
+                return chain([first], frames)
+        return None
+
+    def _seek(self, container: InputContainer, stream: Any, target: int) -> bool:
+        """Go to the key frame before a timestamp; False where the container cannot."""
         try:
-            with _told(self.source, "it cannot be sought in"):
+            with image_errors(self.source, lambda: "it has no index"):
                 container.seek(target, stream=stream)
         except ImageError:
             return False
@@ -269,31 +236,35 @@ class Clip:
 
     def _decoded(self, container: InputContainer, stream: Any) -> Iterator[tuple[int, VideoFrame]]:
         """Timestamps and frames in order of display, from the first key frame on."""
-        last, zero = None, stream.start_time or 0
-        frames = container.decode(stream)
-        while True:
-            at = "" if last is None else f" after {_clock((last - zero) * stream.time_base)}"
-            with _told(self.source, f"it cannot be decoded{at}"):
-                frame = next(frames, None)
-            if frame is None:
-                return
-            if last is None and (frame.is_corrupt or not frame.key_frame):
-                continue  # what a seek or a recording begins with
-            if frame.is_corrupt:
-                raise ImageError(f"it is damaged{at}")
-            times = (frame.dts,) if container.format.name in UNTIMED else (frame.pts, frame.dts)
-            pts = next((time for time in times if time is not None), None)
-            if pts is None:
-                pts = 0 if last is None else last + max(frame.duration or 1, 1)
-            last = pts
-            yield pts, frame
+        last: int | None = None
+
+        def position() -> str:
+            zero = stream.start_time or 0
+            return "" if last is None else f" after {_clock((last - zero) * stream.time_base)}"
+
+        with image_errors(self.source, lambda: f"it cannot be decoded{position()}"):
+            for frame in container.decode(stream):
+                if last is None and (frame.is_corrupt or not frame.key_frame):
+                    continue  # the first frames after a seek, or of a recording
+                if frame.is_corrupt:
+                    raise ImageError(f"it is damaged{position()}")
+                last = _timestamp(frame, container.format.name, last)
+                yield last, frame
+
+
+def _timestamp(frame: VideoFrame, container: str, last: int | None) -> int:
+    """A frame's timestamp; one without follows the last one."""
+    for time in (frame.dts,) if container in UNTIMED else (frame.pts, frame.dts):
+        if time is not None:
+            return int(time)
+    return 0 if last is None else last + max(frame.duration or 1, 1)
 
 
 def _matrix(frame: VideoFrame) -> Sequence[int]:
     """The display matrix of a frame: see `upright`."""
     side_data: Any = frame.side_data
-    found = side_data.get(Type.DISPLAYMATRIX)
-    return AS_STORED if found is None else tuple(np.frombuffer(found, np.int32).tolist())
+    matrix = side_data.get(Type.DISPLAYMATRIX)
+    return AS_STORED if matrix is None else tuple(np.frombuffer(matrix, np.int32).tolist())
 
 
 def _clock(seconds: Fraction) -> str:

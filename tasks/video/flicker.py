@@ -1,4 +1,4 @@
-"""Flicker over the images of a shard, counted while their pixels and masks are at hand."""
+"""Temporal inconsistency of a shard's masks, counted while pixels and masks are in memory."""
 
 from collections.abc import Sequence
 
@@ -13,33 +13,32 @@ from tasks.video import frame_order
 Frame = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 
-class Flickering:
-    """Adds up the pairs of neighbouring frames that lie in one shard.
+class FlickerCounter:
+    """Sums over the pairs of neighbouring frames that lie in one shard.
 
-    The pairs across two shards are left out: those inside are many and as good, and nothing has
-    to be read again for them.
+    Pairs across two shards are left out: nothing has to be read again for those inside.
 
     Attributes:
         total: over the pairs so far.
     """
 
     def __init__(self, index: IndexReader, rows: Sequence[int]) -> None:
-        """Of a dump and the rows of a shard, in the order in which they come."""
+        """Count over the rows of a shard, in the order in which they come."""
         self.links = frame_order.links(index)
         self.waiting = set(rows)
-        self.held: dict[int, Frame] = {}
+        self.kept: dict[int, Frame] = {}
         self.total = Flicker()
 
     def add(self, row: int, image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
-        """Count a frame, (H, W, 3) and (H, W) uint8, with those of its neighbours that came."""
+        """Count a frame, (H, W, 3) and (H, W) uint8, with its neighbours that came before."""
         if row not in self.waiting:
             return
         self.waiting.discard(row)
-        for other in self._beside(row) & self.held.keys():
-            images, masks = zip((image, mask), self.held[other], strict=True)
+        for other in self._beside(row) & self.kept.keys():
+            images, masks = zip((image, mask), self.kept[other], strict=True)
             self.total += flicker(images, masks)
-        self.held[row] = (image, mask)
-        self.held = {r: frame for r, frame in self.held.items() if self._beside(r) & self.waiting}
+        self.kept[row] = (image, mask)
+        self.kept = {r: frame for r, frame in self.kept.items() if self._beside(r) & self.waiting}
 
     def _beside(self, row: int) -> set[int]:
         return {int(direction[row]) for direction in self.links} - {NONE}

@@ -1,4 +1,4 @@
-"""Which images of a dump are frames of one sequence: told by their videos, or by their names."""
+"""Which images of a dump are frames of one sequence: by their videos, or by their names."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from tasks.storage.run_cache import remembered
 
 @remembered(2)
 def links(index: IndexReader) -> Links:
-    """What comes before and after each row of a dump."""
+    """The rows before and after each row of a dump."""
     return linked(_places(index))
 
 

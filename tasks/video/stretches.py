@@ -1,6 +1,6 @@
-"""Looking into a dump's clips before their frames are cut: what each is, and its stretches."""
+"""Probing a dump's clips before their frames are extracted: facts and stretches of each."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from typing import Any, NamedTuple
@@ -12,16 +12,17 @@ from tasks.files.image_names import storable
 from tasks.files.left_out import is_clip, is_image
 from tasks.storage.storage import File, Storage
 from tasks.storage.threads import ContextThreadPool
-from tasks.video.decoding import Clip, ClipSummary, Facts
+from tasks.video.clip_errors import WatchedFile
+from tasks.video.decoding import Clip, Facts
 from tasks.workspace import layout, tables
 from tasks.workspace.ledger import Folder
 
 STRETCH_SECONDS = 60
+"""Length of a stretch."""
 STRETCH_BYTES = 16 * 2**10
-"""At least so much of a clip is a stretch: a header may lie about the length."""
+"""Least bytes of a stretch in the mean: a header may state a wrong length."""
 PROBES = 8
 """Clips whose headers are read at the same time."""
-STRETCHES = layout.STRETCHES_FILE
 STRETCH_COLUMNS = {
     "clip": "string",
     "folder": "string",
@@ -31,49 +32,50 @@ STRETCH_COLUMNS = {
     "first": "int64",
     "last": "int64",
 }
+"""A stretch: its clip, the folder of its frames, the clip's clock, and its moments."""
 
 
 def freeze(
     folder: Folder, source: Storage, files: Sequence[File], rate: Fraction, max_pixels: int
 ) -> None:
-    """Write the lists of a dump's stretches and clips; the latter says that both are there.
+    """Write the tables of a dump's stretches and clips; that of clips is last and proves both.
 
     Args:
         folder: where the dump's frames will lie.
-        source: where the clips lie.
-        files: all that lies there, images included.
+        source: the folder of the clips.
+        files: all files in it, images included.
         rate: moments per second.
         max_pixels: clips with larger frames are refused.
     """
-    found = [file for file in files if is_clip(file.path)]
-    beside = [storable(file.path) for file in files if is_image(file.path)]
-    paths = [storable(file.path) for file in found]
+    clips = [file for file in files if is_clip(file.path)]
+    images = [storable(file.path) for file in files if is_image(file.path)]
+    paths = [storable(file.path) for file in clips]
     with ContextThreadPool(PROBES) as pool:
-        known = list(pool.map(lambda file: _probed(source, file, max_pixels), found))
-    columns: dict[str, list[Any]] = {name: [] for name in video_files.CLIP_COLUMNS}
-    stretches: dict[str, list[Any]] = {name: [] for name in STRETCH_COLUMNS}
-    names = video_files.frame_folders(paths, beside)
-    for file, path, name, probed in zip(found, paths, names, known, strict=True):
-        facts = probed.facts
-        stated = (facts.pixels, facts.seconds, facts.exact) if facts else (0, None, False)
-        values = (path, name, file.bytes, file.version, probed.mark, *stated, probed.reason)
-        for column, value in zip(video_files.CLIP_COLUMNS, values, strict=True):
-            columns[column].append(value)
+        probes = list(pool.map(lambda file: _probed(source, file, max_pixels), clips))
+    names = video_files.frame_folders(paths, images)
+    clip_rows, stretch_rows = list[tuple[Any, ...]](), list[tuple[Any, ...]]()
+    for file, path, name, probed in zip(clips, paths, names, probes, strict=True):
+        facts, origin = probed.facts, (path, name, file.bytes, file.version, probed.mark)
         if facts is None:
+            clip_rows.append((*origin, 0, None, False, probed.reason))
             continue
-        base = facts.base
-        for first, last in _cut(facts, file.bytes, rate):
-            row = (path, name, facts.origin, base.numerator, base.denominator, first, last)
-            for column, value in zip(STRETCH_COLUMNS, row, strict=True):
-                stretches[column].append(value)
-    tables.write_table(folder.storage, f"{folder.path}/{STRETCHES}", stretches, STRETCH_COLUMNS)
-    tables.write_table(
-        folder.storage, f"{folder.path}/{layout.CLIPS_FILE}", columns, video_files.CLIP_COLUMNS
-    )
+        clip_rows.append((*origin, facts.pixels, facts.seconds, facts.exact, probed.reason))
+        clock = (facts.origin, facts.base.numerator, facts.base.denominator)
+        stretch_rows += [(path, name, *clock, *span) for span in _spans(facts, file.bytes, rate)]
+    write_rows(folder, layout.STRETCHES_FILE, stretch_rows, STRETCH_COLUMNS)
+    write_rows(folder, layout.CLIPS_FILE, clip_rows, video_files.CLIP_COLUMNS)
+
+
+def write_rows(
+    folder: Folder, name: str, rows: Sequence[Sequence[Any]], types: Mapping[str, str]
+) -> None:
+    """Write a table of a folder row by row; `types` are those of its columns, in order."""
+    columns = {column: [row[i] for row in rows] for i, column in enumerate(types)}
+    tables.write_table(folder.storage, f"{folder.path}/{name}", columns, types)
 
 
 class Probed(NamedTuple):
-    """A clip's fingerprint, what its header tells, and why it cannot be used; each if known."""
+    """A clip's fingerprint, its facts, and why it cannot be used; each None if not known."""
 
     mark: str | None
     facts: Facts | None
@@ -81,7 +83,7 @@ class Probed(NamedTuple):
 
 
 def _probed(source: Storage, file: File, max_pixels: int) -> Probed:
-    """Look into a clip."""
+    """Read a clip's facts and fingerprint."""
     if ESCAPED_NAME in storable(file.path):
         reason = "its file name is not UTF-8; rename it and give it as a new dump"
         return Probed(None, None, reason)
@@ -96,7 +98,7 @@ def _probed(source: Storage, file: File, max_pixels: int) -> Probed:
         return Probed(mark, None, str(error))
 
 
-def _cut(facts: Facts, size: int, rate: Fraction) -> Iterator[tuple[int, int | None]]:
+def _spans(facts: Facts, size: int, rate: Fraction) -> Iterator[tuple[int, int | None]]:
     """Moments of each stretch of a clip; the last one goes on to the clip's end."""
     most = max(size // STRETCH_BYTES, 1)
     count = min(max(int((facts.seconds or 0) // STRETCH_SECONDS), 1), most)
@@ -106,15 +108,15 @@ def _cut(facts: Facts, size: int, rate: Fraction) -> Iterator[tuple[int, int | N
 
 @contextmanager
 def opened(source: Storage, path: str, max_pixels: int) -> Iterator[Clip]:
-    """A clip for reading.
+    """Open a clip.
 
     Raises:
-        ImageError: it is broken, is not there or may not be read. What may be the network's
-            weather is raised as it is.
+        ImageError: it is broken, is not there or may not be read. What may be a transient
+            error of the network is raised as it is.
     """
     with ExitStack() as stack:
         try:
-            clip = Clip(ClipSummary(stack.enter_context(source.opened(path))), max_pixels)
+            clip = Clip(WatchedFile(stack.enter_context(source.opened(path))), max_pixels)
         except OSError as error:
             raise _unreadable(source, error) from None
         try:
@@ -124,7 +126,7 @@ def opened(source: Storage, path: str, max_pixels: int) -> Iterator[Clip]:
 
 
 def _unreadable(source: Storage, error: OSError) -> Exception:
-    """What to raise for a clip that cannot be read."""
+    """The error to raise for a clip that cannot be read."""
     if source.is_local or isinstance(error, FileNotFoundError | PermissionError):
         return ImageError(f"cannot be read: {error.strerror or error}")
     return error

@@ -46,7 +46,7 @@ def compute(stage: Stage | None) -> Stage:
 def cut(workspace: Workspace, images: object, fps: float = 1.0) -> Path:
     """Frames of a dump `d`; returns their folder."""
     options = CorpusOptions(images=str(images), fps=fps)
-    assert frames.wanted(workspace, "d", options)
+    assert frames.has_clips(workspace, "d", options)
     frames.finish(compute(frames.plan(workspace, "d", options)), 0.0, 1)
     return Path(workspace.storage.uri) / "frames/d/images"
 
@@ -375,7 +375,7 @@ class TestMixedFolders:
         assert not reader.has_clips
         assert "clip" not in reader.entries(np.array([0]))[0]
         write_clip(folder / "later.mp4", 10)
-        assert not frames.wanted(workspace, "d", CorpusOptions(images=str(folder)))
+        assert not frames.has_clips(workspace, "d", CorpusOptions(images=str(folder)))
 
 
 def test_one_file_is_a_dump(workspace: Workspace, tmp_path: Path) -> None:
