@@ -1,6 +1,6 @@
 """Stage pretrain: a backbone of one's own by self-distillation on a dump's images."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
 
@@ -107,27 +107,17 @@ def recipe_of(options: PretrainOptions, device: str) -> DinoRecipe:
         local_scale=options.span("local_scale"),
         colour=options.colour,
     )
-    return DinoRecipe(
-        steps=options.steps,
-        batch=options.batch,
-        views=views,
-        seed=options.seed,
-        learning_rate=options.learning_rate,
-        warmup=round(options.warmup * options.steps),
-        weight_decay=Schedule(*options.span("weight_decay")),
-        momentum=options.momentum,
-        temperature=Schedule(*options.span("teacher_temperature")),
-        temperature_steps=round(options.temperature_warmup * options.steps),
-        prototypes=options.prototypes,
-        hidden=options.hidden,
-        bottleneck=options.bottleneck,
-        dense_weight=options.dense_weight,
-        dense_points=options.dense_points,
-        dense_reach=options.dense_reach,
-        frozen_steps=round(options.frozen * options.steps),
-        clip=options.clip,
-        precision=machine.precision(options.precision, device),
-    )
+    computed: dict[str, Any] = {
+        "views": views,
+        "warmup": round(options.warmup * options.steps),
+        "weight_decay": Schedule(*options.span("weight_decay")),
+        "temperature": Schedule(*options.span("teacher_temperature")),
+        "temperature_steps": round(options.temperature_warmup * options.steps),
+        "frozen_steps": round(options.frozen * options.steps),
+        "precision": machine.precision(options.precision, device),
+    }
+    same = {field.name for field in fields(DinoRecipe)} - computed.keys()
+    return DinoRecipe(**options.model_dump(include=same), **computed)
 
 
 def pretrain_key(index: IndexReader, spec: BackboneSpec, options: PretrainOptions) -> str:

@@ -219,42 +219,42 @@ def scores_key(workspace: Workspace, dump: str, sources: Sources) -> str:
 
 
 def finish(workspace: Workspace, stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
-    """Merge the confusion matrices, match clusters to classes, and write the figures."""
+    """Add up the confusion matrices, match clusters to classes, and write the figures."""
     records = stage.folder.records(stage.shards)
-    taxonomy = IndexReader(workspace, stage.manifest["dump"]).taxonomy()
-    merged = {
+    classes = IndexReader(workspace, stage.manifest["dump"]).taxonomy().classes
+    confusions = {
         name: np.sum([record.results[name] for record in records], axis=0)
         for name in records[0].results
     }
-    result: dict[str, Any] = {}
+    figures: dict[str, Any] = {}
     matching: dict[str, list[int]] = {}
     for name, prefix in METHODS.items():
-        result |= dict.fromkeys((f"{prefix}accuracy", f"{prefix}miou"))
-        if name not in merged:
+        if name not in confusions:
+            figures |= dict.fromkeys((f"{prefix}accuracy", f"{prefix}miou"))
             continue
-        matched = (
-            metrics.identity_match(len(taxonomy.classes))
-            if name == "linear"
-            else metrics.match(merged[name])
-        )
-        figures = metrics.scores(merged[name], matched)
-        matching[name] = matched.tolist()
-        result |= _pair(prefix, figures)
+        linear = name == "linear"
+        match = metrics.identity_match(len(classes)) if linear else metrics.match(confusions[name])
+        scores = metrics.scores(confusions[name], match)
+        matching[name] = match.tolist()
+        figures |= _figures(prefix, scores)
         if name == "stego":
-            named = zip(taxonomy.classes, figures.per_class, strict=True)
-            result["per_class"] = {cls: two_digits(iou) for cls, iou in named}
-    majority = metrics.majority_match(merged["stego"])
-    result |= _pair("many_", metrics.scores(merged["stego"], majority))
+            figures["per_class"] = dict(
+                zip(classes, map(two_digits, scores.per_class), strict=True)
+            )
+    majority = metrics.majority_match(confusions["stego"])
+    figures |= _figures("many_", metrics.scores(confusions["stego"], majority))
     return stage.finish(
         seconds,
         computed,
-        scores=result,
+        scores=figures,
         matching=matching,
-        confusion={name: counts.tolist() for name, counts in merged.items()},
-        classes=list(taxonomy.classes),
+        confusion={name: counts.tolist() for name, counts in confusions.items()},
+        classes=list(classes),
     )
 
 
-def _pair(prefix: str, figures: metrics.Scores) -> dict[str, float | None]:
-    pair = {"accuracy": figures.accuracy, "miou": figures.miou}
-    return {f"{prefix}{name}": two_digits(value) for name, value in pair.items()}
+def _figures(prefix: str, scores: metrics.Scores) -> dict[str, float | None]:
+    return {
+        f"{prefix}accuracy": two_digits(scores.accuracy),
+        f"{prefix}miou": two_digits(scores.miou),
+    }
