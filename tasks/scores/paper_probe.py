@@ -170,23 +170,12 @@ def probe_folder(rows: FeatureRows, head_key: str, seed: int) -> Folder:
 
 
 def plan(rows: FeatureRows, head_key: str, seed: int, options: ComputeOptions) -> Stage | None:
-    """The probe of a head, for as many steps and images a step as the head was trained.
-
-    None if it is fitted.
-    """
-    place = probe_folder(rows, head_key, seed)
-    if place.finished:
+    """Plan the probe of a head, with the head's steps and batch; None if it is fitted."""
+    folder = probe_folder(rows, head_key, seed)
+    if folder.finished:
         return None
     trained: dict[str, Any] = rows.workspace.folder(layout.head(head_key)).manifest()["options"]
-    work = PixelProbeWork(
-        rows,
-        head_key,
-        place,
-        seed,
-        int(trained["steps"]),
-        int(trained["batch"]),
-        options.feature_memory,
-        options.device,
-    )
+    steps, batch, memory = int(trained["steps"]), int(trained["batch"]), options.feature_memory
+    work = PixelProbeWork(rows, head_key, folder, seed, steps, batch, memory, options.device)
     manifest = {"stage": "probe", "protocol": "stego", "head": head_key}
-    return Stage(place, TITLE, "steps", work.steps_to_do, 1, work, manifest)
+    return Stage(folder, TITLE, "steps", steps, 1, work, manifest)
