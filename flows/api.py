@@ -127,7 +127,7 @@ def open_workspace(location: str, device: str = "auto") -> OpenWorkspace:
     Raises:
         WorkspaceError: there is none, or it has no clusters yet.
     """
-    machine.hold_threads()
+    machine.limit_threads()
     workspace = Workspace.open(location)
     summary = Summary(workspace)
     clusters = summary.require("clusters")

@@ -46,7 +46,7 @@ def serve(
         OptionError: the address cannot be listened on.
         InputError: an export root is no place for files.
     """
-    machine.hold_threads()
+    machine.limit_threads()
     workspace = Workspace.open(location)
     with listening(host, port) as server_socket, ExitStack() as ending:
         bound, number = server_socket.getsockname()[:2]

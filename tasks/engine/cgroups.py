@@ -1,119 +1,98 @@
 """Limits of the control groups that this process is in: processors, and memory that is left.
 
-Dask's own figures read the topmost group of usual mounts; a group below it, a controller that is
-mounted under another name and the memory that others of the group use already are seen here only.
+Dask reads the topmost group of usual mounts only. It does not see the limits of a group below, a
+controller that is mounted under another name, or the memory that others of the group use already.
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-UNIFIED = "cgroup2"
-RECLAIMABLE = {
-    UNIFIED: ("inactive_file", "active_file", "slab_reclaimable"),
-    "cgroup": ("total_inactive_file", "total_active_file"),
-}
-"""Lines of memory.stat that count what the kernel gives back when somebody needs it."""
-USED = {UNIFIED: "memory.current", "cgroup": "memory.usage_in_bytes"}
-LIMITS = {UNIFIED: ("memory.max", "memory.high"), "cgroup": ("memory.limit_in_bytes",)}
 
-
-class Mount(NamedTuple):
-    """A hierarchy of groups.
+class Files(NamedTuple):
+    """Files of a group's memory.
 
     Attributes:
-        kind: cgroup2, or cgroup for version 1.
-        controllers: what a hierarchy of version 1 limits.
-        root: the group that is mounted.
-        place: where it is mounted.
+        limits: hold its limits.
+        used: holds the bytes in use.
+        reclaimable: lines of memory.stat that count bytes the kernel gives back on demand.
     """
 
-    kind: str
-    controllers: frozenset[str]
-    root: PurePosixPath
-    place: Path
+    limits: tuple[str, ...]
+    used: str
+    reclaimable: tuple[str, ...]
+
+
+VERSIONS = {
+    "cgroup2": Files(
+        ("memory.max", "memory.high"),
+        "memory.current",
+        ("inactive_file", "active_file", "slab_reclaimable"),
+    ),
+    "cgroup": Files(
+        ("memory.limit_in_bytes",),
+        "memory.usage_in_bytes",
+        ("total_inactive_file", "total_active_file"),
+    ),
+}
+"""The files of version 2 and version 1, by the type of their file system."""
+MOUNT = re.compile(r"\S+ \S+ \S+ (\S+) (\S+) .* - (cgroup2?) \S+ (\S+)")
+"""Root group, folder, type and controllers of a line of mountinfo, see proc(5)."""
 
 
 def processors(root: Path = Path("/")) -> float | None:
     """Processors that the quotas of this process's groups allow; None without a quota."""
-    found = [quota for folder in groups("cpu", root) for quota in _quotas(folder)]
-    return min(found, default=None)
+    quotas = (quota for _, folder in groups("cpu", root) for quota in _quotas(folder))
+    return min(quotas, default=None)
 
 
 def free_memory(root: Path = Path("/")) -> int | None:
     """Bytes that this process's groups may still take; None without a limit.
 
-    What a group has in the page cache is not counted as used: it is given back on demand.
+    The page cache of a group does not count as used: it is given back on demand.
     """
-    left = []
-    for kind, folder in _folders("memory", root):
-        limits = [_number(folder / name) for name in LIMITS[kind]]
-        limit = min((number for number in limits if number is not None), default=None)
-        used = _number(folder / USED[kind])
-        if limit is not None and used is not None:
-            left.append(max(limit - max(used - _reclaimable(kind, folder), 0), 0))
-    return min(left, default=None)
+    free = []
+    for files, folder in groups("memory", root):
+        limits = [limit for name in files.limits if (limit := _number(folder / name)) is not None]
+        used = _number(folder / files.used)
+        if limits and used is not None:
+            lines = [line.split() for line in _lines(folder / "memory.stat")]
+            cached = sum(int(value) for name, value in lines if name in files.reclaimable)
+            free.append(max(min(limits) - max(used - cached, 0), 0))
+    return min(free, default=None)
 
 
-def groups(controller: str, root: Path = Path("/")) -> Iterator[Path]:
-    """Folders of this process's groups under a controller, from its own one upwards."""
-    return (folder for _, folder in _folders(controller, root))
+def groups(controller: str, root: Path = Path("/")) -> Iterator[tuple[Files, Path]]:
+    """This process's groups under a controller, from its own one upwards: files and folder."""
+    memberships = [line.split(":", 2) for line in _lines(root / "proc/self/cgroup")]
+    for mount in filter(None, map(MOUNT.match, _lines(root / "proc/self/mountinfo"))):
+        top, place, version, mounted = mount.groups()
+        mount_folder = root / place.lstrip("/").replace("\\040", " ")
+        for _, controllers, group in memberships:
+            both = controller in controllers.split(",") and controller in mounted.split(",")
+            if (not controllers) if version == "cgroup2" else both:
+                for folder in _upwards(mount_folder, PurePosixPath(top), PurePosixPath(group)):
+                    yield VERSIONS[version], folder
 
 
-def _folders(controller: str, root: Path) -> Iterator[tuple[str, Path]]:
-    mounts = _mounts(root)
-    for line in _lines(root / "proc/self/cgroup"):
-        number, _, rest = line.partition(":")
-        named, _, path = rest.partition(":")
-        kind = UNIFIED if number == "0" and not named else "cgroup"
-        if kind == "cgroup" and controller not in named.split(","):
-            continue
-        for mount in mounts:
-            if mount.kind == kind and (kind == UNIFIED or controller in mount.controllers):
-                for folder in _upwards(mount, PurePosixPath(path)):
-                    yield kind, folder
-
-
-def _upwards(mount: Mount, path: PurePosixPath) -> Iterator[Path]:
+def _upwards(mount: Path, top: PurePosixPath, group: PurePosixPath) -> Iterator[Path]:
     """A group's folder and those of the groups around it, as far as they are mounted."""
-    below = path.relative_to(mount.root) if path.is_relative_to(mount.root) else PurePosixPath()
+    below = group.relative_to(top) if group.is_relative_to(top) else PurePosixPath()
     # A container may see its group's name on the host, and only its own groups are mounted.
-    if ".." in below.parts or not (mount.place / below).is_dir():
+    if ".." in below.parts or not (mount / below).is_dir():
         below = PurePosixPath()
-    yield mount.place / below
-    for parent in below.parents if below.parts else ():
-        yield mount.place / parent
-
-
-def _mounts(root: Path) -> list[Mount]:
-    """The hierarchies that are mounted; proc(5) describes the lines of mountinfo."""
-    found = []
-    for line in _lines(root / "proc/self/mountinfo"):
-        before, _, after = line.partition(" - ")
-        fields, kinds = before.split(), after.split()
-        if len(fields) < 5 or len(kinds) < 3 or kinds[0] not in USED:
-            continue
-        place = root / fields[4].lstrip("/").replace("\\040", " ")
-        controllers = frozenset(kinds[2].split(","))
-        found.append(Mount(kinds[0], controllers, PurePosixPath(fields[3]), place))
-    return found
+    return (mount / folder for folder in (below, *below.parents))
 
 
 def _quotas(folder: Path) -> Iterator[float]:
-    lines = _lines(folder / "cpu.max")  # version 2: "200000 100000", or "max 100000"
-    if lines:
-        quota, _, period = lines[0].partition(" ")
+    for line in _lines(folder / "cpu.max"):  # version 2: "200000 100000", or "max 100000"
+        quota, _, period = line.partition(" ")
         if quota != "max":
             yield int(quota) / int(period or 100_000)
-    quota_us = _number(folder / "cpu.cfs_quota_us")
-    period_us = _number(folder / "cpu.cfs_period_us")
+    quota_us, period_us = (_number(folder / f"cpu.cfs_{name}_us") for name in ("quota", "period"))
     if quota_us and period_us and quota_us > 0:  # version 1: -1 is no quota
         yield quota_us / period_us
-
-
-def _reclaimable(kind: str, folder: Path) -> int:
-    pairs = [line.split() for line in _lines(folder / "memory.stat")]
-    return sum(int(value) for name, value in pairs if name in RECLAIMABLE[kind])
 
 
 def _number(path: Path) -> int | None:

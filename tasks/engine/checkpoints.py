@@ -1,4 +1,4 @@
-"""What a training leaves: checkpoints of all its tensors, and its curves."""
+"""Files of a training: checkpoints of all its tensors, and its curves."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -16,7 +16,9 @@ from tasks.workspace.ledger import Folder
 log = Log(__name__)
 
 Tensors = dict[str, NDArray[Any]]
-FOLDER, ENDING = "checkpoints", ".safetensors"
+"""Arrays of a checkpoint by their names."""
+FOLDER = "checkpoints"
+ENDING = ".safetensors"
 
 
 def save(
@@ -30,26 +32,21 @@ def save(
         tensors: all that training needs to go on.
         keep: how many checkpoints stay, the newest; None keeps all.
     """
-    stored = {
-        name: value.cpu().numpy() if isinstance(value, Tensor) else value
-        for name, value in tensors.items()
-    }
-    place = f"{folder.path}/{FOLDER}"
-    tables.write_tensors(folder.storage, f"{place}/{step:08d}{ENDING}", stored)
-    if keep is not None:
-        for name in _names(folder)[:-keep]:
-            folder.storage.remove(f"{place}/{name}")
+    values = {n: v.cpu().numpy() if isinstance(v, Tensor) else v for n, v in tensors.items()}
+    path = f"{folder.path}/{FOLDER}"
+    tables.write_tensors(folder.storage, f"{path}/{step:08d}{ENDING}", values)
+    for name in _names(folder)[:-keep] if keep else ():
+        folder.storage.remove(f"{path}/{name}")
 
 
 def newest(folder: Folder, title: str) -> tuple[int, Tensors] | None:
     """The newest readable checkpoint and its step; None where there is none."""
     for name in reversed(_names(folder)):
         try:
-            stored = tables.read_tensors(folder.storage, f"{folder.path}/{FOLDER}/{name}")
+            tensors = tables.read_tensors(folder.storage, f"{folder.path}/{FOLDER}/{name}")
+            return int(name.removesuffix(ENDING)), tensors
         except DamageError as error:
             log.warning("checkpoint skipped", stage=title, cause=error)
-            continue
-        return int(name.removesuffix(ENDING)), stored
     return None
 
 
@@ -66,12 +63,9 @@ def of_module(module: nn.Module, prefix: str) -> dict[str, Tensor]:
 
 def load_module(module: nn.Module, prefix: str, stored: Tensors) -> None:
     """Give a module the parameters that `of_module` named."""
-    own = {
-        name.removeprefix(f"{prefix}."): torch.from_numpy(value)
-        for name, value in stored.items()
-        if name.startswith(f"{prefix}.")
-    }
-    module.load_state_dict(own)
+    start = f"{prefix}."
+    named = {n.removeprefix(start): v for n, v in stored.items() if n.startswith(start)}
+    module.load_state_dict({name: torch.from_numpy(value) for name, value in named.items()})
 
 
 def of_optimiser(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -85,19 +79,16 @@ def of_optimiser(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 def load_optimiser(optimiser: torch.optim.Optimizer, stored: Tensors) -> None:
     """Give an optimiser the moments that `of_optimiser` named."""
-    document = optimiser.state_dict()
-    document["state"] = {}
+    moments: dict[int, dict[str, Tensor]] = {}
     for name, value in stored.items():
         if name.startswith("adam."):
             _, number, moment = name.split(".")
-            document["state"].setdefault(int(number), {})[moment] = torch.from_numpy(
-                np.array(value)
-            )
-    optimiser.load_state_dict(document)
+            moments.setdefault(int(number), {})[moment] = torch.from_numpy(np.array(value))
+    optimiser.load_state_dict({**optimiser.state_dict(), "state": moments})
 
 
 def write_rows(folder: Folder, name: str, rows: Sequence[NamedTuple]) -> None:
-    """Store what was noted of some steps, at least one, as a table; the field `step` counts."""
+    """Store the rows of a curve, at least one, as a table; the field `step` is whole."""
     fields = rows[0]._fields
     columns = {field: "int64" if field == "step" else "double" for field in fields}
     table = {field: [getattr(row, field) for row in rows] for field in fields}

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import partial
 from itertools import islice
@@ -20,7 +20,7 @@ from stego_core.errors import CapacityError, OutageError
 from tasks.engine import machine, progress, scheduler_connection, stop
 from tasks.engine.scheduler_connection import AGAIN
 from tasks.engine.steps import Executor, LoopExecutor, Step
-from tasks.engine.worker import ONE_THREAD, TOPIC, Remote
+from tasks.engine.worker import ONE_THREAD, Remote
 from tasks.log import Log
 from tasks.options import ComputeOptions
 from tasks.storage import run_cache, s3
@@ -28,12 +28,13 @@ from tasks.storage import run_cache, s3
 log = Log(__name__)
 
 LOOK_SECONDS = 5
-"""Between looks at a cluster that returns nothing."""
+"""Between checks of a cluster that returns nothing."""
 SETTINGS = {
     "distributed.scheduler.allowed-failures": 3,
     "distributed.worker.profile.enabled": False,  # samples every thread a hundred times a second
     "distributed.admin.tick.interval": "500ms",  # default 20: it only looks for a late event loop
 }
+"""Settings of Dask while a cluster is open."""
 GPU = "GPU"
 """Name of the Dask worker resource that GPU work asks for."""
 
@@ -42,7 +43,7 @@ class DaskExecutor:
     """Shards on the workers of a Dask cluster, at most twice as many under way as workers."""
 
     def __init__(self, address: Any) -> None:
-        """Connect to a cluster of ours or to a scheduler's address.
+        """Connect to a cluster of this process or to a scheduler's address.
 
         A scheduler that is away is waited for, and so is its first worker.
 
@@ -51,7 +52,7 @@ class DaskExecutor:
             OutageError: no scheduler answers, or it gets no worker, for too long.
         """
         self.address = address
-        self.topic = f"{TOPIC}-{uuid4().hex}"  # of two runs, none hears the other's workers
+        self.topic = f"stego-progress-{uuid4().hex}"  # no other run gets these workers' progress
         self.client = scheduler_connection.connected(self.address, self.topic)
         self.lock = threading.Lock()
         if isinstance(address, str):
@@ -79,7 +80,7 @@ class DaskExecutor:
         name = f"{title}-{uuid4().hex[:8]}"  # of two maps, none gets the other's results
         waiting = iter(shards)
         running: dict[Any, int] = {}
-        quiet_since = time.monotonic()
+        last_result = time.monotonic()
         try:
             workers = self._workers(client)
             gpus = bool(_with_gpu(workers))
@@ -90,9 +91,9 @@ class DaskExecutor:
                 try:
                     done = wait(list(running), timeout=LOOK_SECONDS, return_when="FIRST_COMPLETED")
                 except TimeoutError:
-                    self._still_there(client, quiet_since)
+                    self._require_workers(client, last_result)
                     continue
-                quiet_since = time.monotonic()
+                last_result = time.monotonic()
                 for future in done.done:
                     yield _result(future, title, running.pop(future))
                     for shard in islice(waiting, 1):
@@ -107,11 +108,12 @@ class DaskExecutor:
         self, client: Client, name: str, steps: Sequence[Step], shard: int, gpus: bool
     ) -> Any:
         result: Any = None
-        tell, service = partial(scheduler_connection.tell, self.topic), s3.current_service()
+        service, run = s3.current_service(), run_cache.current_run()
+        send = partial(scheduler_connection.send_event, self.topic)
         for index, step in enumerate(steps):
             arguments = (shard,) if index == 0 else (shard, result)
             result = client.submit(
-                Remote(step.call, service, run_cache.current_run(), tell, progress.current_stage()),
+                Remote(step.call, service, run, send, progress.current_stage()),
                 *arguments,
                 # Dask learns how long a step takes from keys that begin alike, and keeps what is
                 # alike on the scheduler until a worker is free.
@@ -129,9 +131,9 @@ class DaskExecutor:
         """The dtype in which all workers that get the backbone compute their products fast."""
         client = self._reconnected()
         workers = self._workers(client)
-        asked = _with_gpu(workers) or list(workers)
-        found = client.run(machine.own_precision, device, workers=asked)
-        return "float32" if "float32" in found.values() else "bfloat16"
+        names = _with_gpu(workers) or list(workers)
+        precisions = client.run(machine.own_precision, device, workers=names)
+        return "float32" if "float32" in precisions.values() else "bfloat16"
 
     def _workers(self, client: Client) -> dict[str, Any]:
         try:
@@ -139,25 +141,21 @@ class DaskExecutor:
         except Exception as error:  # whatever a closed connection leads to
             raise OutageError(self._lost(str(error))) from None
 
-    def _still_there(self, client: Client, quiet_since: float) -> None:
-        """Raise if nothing can come any more."""
+    def _require_workers(self, client: Client, last_result: float) -> None:
+        """Raise if no result can come any more."""
         if client.status != "running":
             raise OutageError(self._lost(f"its connection is {client.status}"))
-        if self._workers(client):
-            return
-        if time.monotonic() - quiet_since > scheduler_connection.PATIENCE_SECONDS:
-            place = scheduler_connection.name(self.address)
+        patience = scheduler_connection.PATIENCE_SECONDS
+        if not self._workers(client) and time.monotonic() - last_result > patience:
+            name = scheduler_connection.name(self.address)
             raise OutageError(
-                f"the Dask scheduler at {place} has had no worker for "
-                f"{scheduler_connection.PATIENCE_SECONDS} s; start some with "
-                f"`dask worker {place}` and {AGAIN}"
+                f"the Dask scheduler at {name} has had no worker for {patience} s; start some with "
+                f"`dask worker {name}` and {AGAIN}"
             )
 
     def _lost(self, reason: str) -> str:
-        found = (
-            f"the Dask scheduler at {scheduler_connection.name(self.address)} went away ({reason})"
-        )
-        return f"{found}; start it again and {AGAIN}"
+        name = scheduler_connection.name(self.address)
+        return f"the Dask scheduler at {name} went away ({reason}); start it again and {AGAIN}"
 
     def _reconnected(self) -> Client:
         """The client; another one if its scheduler was restarted, as soon as that answers."""
@@ -171,19 +169,19 @@ class DaskExecutor:
 
 
 def has_gpu(options: ComputeOptions) -> bool:
-    """Whether work for a GPU finds one: among the workers, or in this process."""
-    with executor(options) as made:
-        if isinstance(made, DaskExecutor):
-            return made.has_gpu()
+    """Whether a worker, or this process in their place, has a GPU."""
+    with executor(options) as shards:
+        if isinstance(shards, DaskExecutor):
+            return shards.has_gpu()
     return machine.is_cuda(machine.device(options.device))
 
 
 def precision(choice: str, options: ComputeOptions) -> str:
-    """The dtype of the backbone's products; settled before the work, workers follow it."""
+    """The dtype of the backbone's products: chosen before the work, the same for all workers."""
     if choice == "auto" and options.cluster != "local":
-        with executor(options) as made:
-            if isinstance(made, DaskExecutor):
-                return made.precision(options.device)
+        with executor(options) as shards:
+            if isinstance(shards, DaskExecutor):
+                return shards.precision(options.device)
     return machine.precision(choice, machine.device(options.device))
 
 
@@ -201,8 +199,10 @@ def _result(future: Any, title: str, shard: int) -> Any:
             f"or a larger machine, and {AGAIN}"
         ) from None
     except MemoryError as error:
-        found = f"{title}: a worker ran out of memory at shard {shard} ({error})"
-        raise CapacityError(f"{found}; use fewer --workers or a larger machine") from None
+        raise CapacityError(
+            f"{title}: a worker ran out of memory at shard {shard} ({error}); use fewer --workers "
+            "or a larger machine"
+        ) from None
     except Exception as error:
         error.add_note(f"{title}: shard {shard}")
         raise
@@ -220,31 +220,33 @@ def executor(options: ComputeOptions) -> Iterator[Executor]:
         OptionError: the address has the wrong form.
         OutageError: no scheduler answers there.
     """
-    with ExitStack() as stack:
-        made = _open.get().get(options)
-        if made is None:
-            machine.hold_threads()
-            dask = options.executor == "dask"
-            made = stack.enter_context(_dask(options)) if dask else LoopExecutor()
-            stack.callback(_open.reset, _open.set({**_open.get(), options: made}))
-        yield made
+    if options in _open.get():
+        yield _open.get()[options]
+        return
+    machine.limit_threads()
+    with _dask(options) if options.executor == "dask" else nullcontext(LoopExecutor()) as shards:
+        token = _open.set({**_open.get(), options: shards})
+        try:
+            yield shards
+        finally:
+            _open.reset(token)
 
 
 @contextmanager
 def _dask(options: ComputeOptions) -> Iterator[DaskExecutor]:
     with ExitStack() as stack, config.set(SETTINGS):
         local = options.cluster == "local"
-        made = DaskExecutor(stack.enter_context(_local(options)) if local else options.cluster)
-        stack.callback(made.close)
-        place, page = scheduler_connection.name(made.address), made.client.dashboard_link
-        log.info("dask connected", scheduler=place, dashboard=page)
-        yield made
+        shards = DaskExecutor(stack.enter_context(_local(options)) if local else options.cluster)
+        stack.callback(shards.close)
+        name, page = scheduler_connection.name(shards.address), shards.client.dashboard_link
+        log.info("dask connected", scheduler=name, dashboard=page)
+        yield shards
 
 
 class _Nanny(Nanny):  # type: ignore[misc]
-    """Starts a worker whose libraries compute on one thread.
+    """Starts a worker whose libraries compute on one thread, whatever the environment says.
 
-    Dask leaves what the environment says of threads, and with it the bytes of a shard.
+    Otherwise the bytes of a shard would depend on it.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -256,20 +258,17 @@ class _Nanny(Nanny):  # type: ignore[misc]
 def _local(options: ComputeOptions) -> SpecCluster:
     """Worker processes of one thread each; where there are GPUs, one worker for each of them."""
     gpus = machine.gpus(machine.device(options.device))
-    place = {"host": "127.0.0.1"}
-    worker = {"nthreads": 1, "memory_limit": options.memory_limit or 0, **place}
+    host = {"host": "127.0.0.1"}
+    worker = {"nthreads": 1, "memory_limit": options.memory_limit or 0, **host}
+    resources = [{GPU: 1} if n < gpus else {} for n in range(max(machine.workers(options), gpus))]
+    workers = {
+        number: {"cls": _Nanny, "options": {**worker, "resources": offered}}
+        for number, offered in enumerate(resources)
+    }
+    # Without an address a dashboard warns where 8787 is taken.
+    scheduler = {**host, "port": 0, "dashboard_address": "127.0.0.1:0"}
     return SpecCluster(
-        scheduler={
-            "cls": Scheduler,
-            # Without an address a dashboard warns where 8787 is taken.
-            "options": {**place, "port": 0, "dashboard_address": "127.0.0.1:0"},
-        },
-        workers={
-            number: {
-                "cls": _Nanny,
-                "options": {**worker, "resources": {GPU: 1} if number < gpus else {}},
-            }
-            for number in range(max(machine.workers(options), gpus))
-        },
+        scheduler={"cls": Scheduler, "options": scheduler},
+        workers=workers,
         silence_logs=logging.ERROR,
     )

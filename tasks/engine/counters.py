@@ -7,9 +7,7 @@ QUARANTINED = Counter(
     "stego_quarantined", "Images, or other rows, that a stage could not use.", ["stage"]
 )
 OUTAGES = Counter(
-    "stego_outages",
-    "Times that a service went away and the work was tried again.",
-    ["service"],
+    "stego_outages", "Times that a service went away and the work was tried again.", ["service"]
 )
 STAGE_SECONDS = Summary("stego_stage_seconds", "Seconds that stages took.", ["stage"])
 RUNS = Counter("stego_runs", "Commands and flow runs that ended.", ["command", "outcome"])

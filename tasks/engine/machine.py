@@ -16,7 +16,7 @@ from tasks.options import ComputeOptions
 
 GIB = 2**30
 SAFE_SHARE = 0.9
-"""Of a worker's memory limit: at 0.95 Dask restarts it."""
+"""Share of a worker's memory limit that shards may use: at 0.95 Dask restarts it."""
 
 
 def cores() -> int:
@@ -25,7 +25,7 @@ def cores() -> int:
     Part of a processor counts as one, as with Dask.
     """
     quota, count = cgroups.processors(), int(system.cpu_count())
-    return max(count if quota is None else min(count, math.ceil(quota)), 1)
+    return max(min(count, math.ceil(quota or count)), 1)
 
 
 def free_memory() -> int:
@@ -37,25 +37,25 @@ def free_memory() -> int:
 
 @cache
 def resting() -> int:
-    """Bytes that this process held when it was first asked: its libraries."""
+    """Bytes that this process held at the first call: its libraries."""
     return int(psutil.Process().memory_info().rss)
 
 
 def budget(options: ComputeOptions) -> int:
     """Bytes that a shard may take in this process, a worker or a loop of these options.
 
-    What the process keeps of earlier shards is its own to use again. Workers elsewhere have their
+    Memory that the process kept from earlier shards counts as free. Workers elsewhere have their
     container to themselves.
     """
     kept = max(int(psutil.Process().memory_info().rss) - resting(), 0)
-    together = workers(options) if (options.cluster, options.executor) == ("local", "dask") else 1
-    free = free_memory() // together + kept
+    sharing = workers(options) if (options.cluster, options.executor) == ("local", "dask") else 1
+    free = free_memory() // sharing + kept
     if options.memory_limit is None:
         return free
     return min(free, int(SAFE_SHARE * options.memory_limit) - resting())
 
 
-def hold_threads() -> None:
+def limit_threads() -> None:
     """Let no library use more threads than there are processors.
 
     By themselves they count those of the machine: a container with a quota would then be throttled.
@@ -86,13 +86,12 @@ def precision(choice: str, device: str) -> str:
     """The dtype of products for an option: `auto` is bfloat16 where the device computes in it."""
     if choice != "auto":
         return choice
+    fast = False  # on devices that are neither CPU nor CUDA it is not known
     if device == "cpu":
-        able = torch.cpu.get_capabilities()
-        fast = bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+        has = torch.cpu.get_capabilities()
+        fast = bool(has.get("avx512_bf16") or has.get("amx_bf16"))
     elif is_cuda(device):
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        fast = False  # what other devices compute fast is not known
     return "bfloat16" if fast else "float32"
 
 

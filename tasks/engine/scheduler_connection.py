@@ -1,8 +1,8 @@
-"""How a Dask scheduler is reached: connecting, waiting while it is away, hearing its workers."""
+"""The connection to a Dask scheduler: connecting, waiting while it is away, workers' progress."""
 
 import gc
 import time
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Any
 
 from distributed import Client, get_worker
@@ -14,37 +14,39 @@ from tasks.log import Log
 log = Log(__name__)
 
 CONNECT_SECONDS = 10
+"""Longest wait of one attempt to connect."""
 RETRY_SECONDS = 0.5
 """Between attempts to connect, where one fails sooner than after CONNECT_SECONDS."""
 PATIENCE_SECONDS = 120
 """How long a scheduler that is away, or the first worker, is waited for."""
 AGAIN = "run the same command again: finished shards are kept"
+"""The end of messages about outages."""
 
 
 def connected(address: Any, topic: str) -> Client:
-    """A client that hears the topic; of a scheduler elsewhere as soon as it answers.
+    """A client that announces the progress events of a topic.
 
     Args:
-        address: a scheduler's address, or a cluster of ours.
-        topic: under which workers tell how far a long step has come.
+        address: a scheduler's address, which is waited for, or a cluster of this process.
+        topic: under which workers report progress.
 
     Raises:
         OptionError: the address has the wrong form.
         OutageError: nothing has answered there for too long.
     """
-    deadline, told = time.monotonic() + PATIENCE_SECONDS, False
+    deadline, announced = time.monotonic() + PATIENCE_SECONDS, False
     while True:
         try:
             client = _client(address)
-            client.subscribe_topic(topic, heard)
+            client.subscribe_topic(topic, announce_event)
             return client
         except OutageError:
             if not isinstance(address, str):
-                raise  # ours, in this process: nobody will start it again
-            if not told:
+                raise  # it is in this process: nobody will start it again
+            if not announced:
                 text = f"waiting for the Dask scheduler at {address}"
                 log.warning(text, seconds=PATIENCE_SECONDS)
-                told = True
+                announced = True
             if time.monotonic() > deadline:
                 raise
         stop.check()
@@ -87,17 +89,17 @@ def wait_for_a_worker(client: Client, address: str) -> None:
 
 
 def name(address: Any) -> str:
-    """The address, also of a cluster of ours."""
+    """The address of a scheduler or of a cluster in this process."""
     return str(getattr(address, "scheduler_address", address))
 
 
-def tell(topic: str, event: dict[str, Any]) -> None:
-    """On a worker: send a progress event to the run that listens under the topic."""
-    get_worker().log_event(topic, event)
+def send_event(topic: str, event: progress.Event) -> None:
+    """On a worker: send a progress event to the run that subscribed to the topic."""
+    get_worker().log_event(topic, asdict(event))
 
 
-def heard(event: Any) -> None:
-    """In the run: announce what a worker told."""
-    _stamp, told = event  # Dask adds who told it
+def announce_event(message: tuple[Any, dict[str, Any]]) -> None:
+    """In the run: announce a worker's progress event; Dask adds the time and the worker."""
+    document = message[1]
     names = [field.name for field in fields(progress.Event)]
-    progress.announce(progress.Event(**{name: told[name] for name in names}))
+    progress.announce(progress.Event(**{name: document[name] for name in names}))

@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -13,17 +13,17 @@ from tasks.engine import progress
 from tasks.storage import run_cache, s3
 
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-"""What has libraries compute on one thread that are loaded after it is set."""
-TOPIC = "stego-progress"
-"""Where workers tell how far a long step has come; each client of a scheduler has its own."""
+"""Environment in which libraries that are loaded later compute on one thread."""
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-"""Names of glibc's settings, from its malloc.h."""
+M_TRIM_THRESHOLD = -1
+"""glibc's setting, from its malloc.h: free bytes from which on memory is given back."""
+M_MMAP_THRESHOLD = -3
+"""glibc's setting: bytes from which on an array gets pages of its own."""
 
 
 @cache
 def keep_freed_memory() -> bool:
-    """Let this process keep the memory that it frees, for its next array; whether it could be had.
+    """Let this process keep the memory that it frees, for its next array; returns whether it does.
 
     Dask starts workers with a malloc that gives memory back at once. Page faults then double the
     time of head training and take a third of the CRF's. What a worker keeps is bounded by its
@@ -43,15 +43,15 @@ class Remote:
     Attributes:
         call: the step.
         service: the object store that the run uses.
-        run: what is remembered of a workspace holds for this run only.
-        tell: sends a progress event, as a dictionary, to whoever runs the flow.
-        stage: the stage that the step works for, as progress events name it.
+        run: the run that the step works for, by its name in `run_cache`.
+        send: sends a progress event to the run.
+        stage: the stage that the step works for, by its name in `progress`.
     """
 
     call: Callable[..., Any]
     service: s3.Service
     run: str = ""
-    tell: Callable[[dict[str, Any]], None] | None = None
+    send: progress.Listener | None = None
     stage: str = ""
 
     def __call__(self, *arguments: Any) -> Any:
@@ -67,7 +67,6 @@ class Remote:
             stack.enter_context(run_cache.during(self.run))
             run_cache.enter_stage(self.stage)
             stack.enter_context(progress.within(self.stage))
-            if self.tell is not None:
-                tell = self.tell
-                stack.enter_context(progress.listening(lambda event: tell(asdict(event))))
+            if self.send is not None:
+                stack.enter_context(progress.listening(self.send))
             return self.call(*arguments)

@@ -27,10 +27,7 @@ class Entry(NamedTuple):
 
 
 def entries_of(
-    root: Storage,
-    files: Sequence[File],
-    frames: Mapping[str, list[Any]] | None,
-    every_page: bool,
+    root: Storage, files: Sequence[File], frames: Mapping[str, list[Any]] | None, every_page: bool
 ) -> list[Entry]:
     """The images of files and the frames of videos, in the order of their paths."""
     entries: list[Entry] = []

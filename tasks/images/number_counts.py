@@ -154,9 +154,7 @@ def by_form(counts: Iterable[NumberCounts]) -> list[NumberCounts]:
     return [sums[form] for form in sorted(sums, key=str)]
 
 
-def pack(
-    counts: Sequence[NumberCounts],
-) -> tuple[list[dict[str, Any]], dict[str, NDArray[Any]]]:
+def pack(counts: Sequence[NumberCounts]) -> tuple[list[dict[str, Any]], dict[str, NDArray[Any]]]:
     """Counts as documents for a record, and as arrays for a file of tensors."""
     documents: list[dict[str, Any]] = []
     tensors: dict[str, NDArray[Any]] = {}

@@ -49,10 +49,7 @@ class RasterForm:
     """
 
     def __init__(
-        self,
-        dataset: DatasetReader,
-        tags: dict[int, Any],
-        bands: Sequence[int] | None,
+        self, dataset: DatasetReader, tags: dict[int, Any], bands: Sequence[int] | None
     ) -> None:
         """Of an open file.
 

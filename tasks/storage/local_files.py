@@ -35,11 +35,10 @@ def write_local(target: str, fill: Callable[[BinaryIO], object]) -> None:
 
 
 def sync(folder: str) -> None:
-    """See that a folder's list of names is on the disk too: a record may not outlive its shard."""
+    """Flush a folder's list of names to the disk: a record may not outlive its shard."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
-    except OSError:  # some network file systems cannot
-        pass
+        with suppress(OSError):  # some network file systems cannot
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)

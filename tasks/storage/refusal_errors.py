@@ -8,6 +8,7 @@ from stego_core.errors import CapacityError, StegoError, WorkspaceError
 from tasks.storage import s3
 
 CREDENTIALS = "give credentials through the environment or the service's own files"
+"""The remedy of errors of access."""
 PERMANENT = (
     PermissionError,
     FileNotFoundError,
@@ -15,26 +16,26 @@ PERMANENT = (
     NotADirectoryError,
     IsADirectoryError,
 )
-"""What an operating system raises where writing will not work the next time either."""
+"""Errors of an operating system where writing will not work the next time either."""
 PERMANENT_NUMBERS = (errno.EROFS, errno.ENAMETOOLONG)
-"""Numbers of errors without a class of their own, of which the same is true."""
+"""Numbers of such errors that have no class of their own."""
 FULL_NUMBERS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""Numbers of the errors that say: there is no space."""
+"""Numbers of errors where there is no space."""
 
 
 @contextmanager
 def read_errors(uri: str) -> Iterator[None]:
-    """Turn errors of looking at a workspace into errors that a person can act on."""
+    """Turn errors of reading a workspace into errors that a person can act on."""
     try:
         yield
-    except PermissionError as error:
-        raise WorkspaceError(f"{uri} cannot be read: {error}") from None
     except (FileNotFoundError, NotADirectoryError):
         raise
     except Exception as error:
-        if not has_own_errors(uri) or isinstance(error, StegoError | ValueError | TypeError):
+        foreign = has_own_errors(uri) and not isinstance(error, StegoError | ValueError | TypeError)
+        if not (foreign or isinstance(error, PermissionError)):
             raise
-        raise WorkspaceError(f"{uri} cannot be read: {first_line(error)}") from None
+        reason = error if isinstance(error, PermissionError) else first_line(error)
+        raise WorkspaceError(f"{uri} cannot be read: {reason}") from None
 
 
 @contextmanager
@@ -58,11 +59,11 @@ def write_errors(uri: str) -> Iterator[None]:
 
 
 def has_own_errors(uri: str) -> bool:
-    """Whether a place is neither a local folder nor S3: its package has errors of its own."""
+    """Whether a URI is neither a local folder nor S3: its package has errors of its own."""
     return "://" in uri and not s3.is_s3(uri) and not uri.startswith("memory://")
 
 
 def first_line(error: Exception) -> str:
-    """The first line of what another package raised, or its class's name."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+    """The first line of another package's error, or its class's name."""
+    lines = str(error).strip().splitlines()
+    return lines[0].strip() if lines else type(error).__name__

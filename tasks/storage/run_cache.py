@@ -1,4 +1,4 @@
-"""What a process remembers of a workspace while one run lasts, and no longer.
+"""Results of reading a workspace, kept while one run lasts, and no longer.
 
 Workers outlive runs. Between two runs a workspace may be removed and made anew at the same place,
 with other images under the same dump name.
@@ -20,7 +20,7 @@ class Run:
     """The run that a thread works for.
 
     Attributes:
-        name: unique; another one as soon as what was remembered no longer holds.
+        name: unique; another one as soon as the kept results no longer hold.
     """
 
     name: str = ""
@@ -31,7 +31,7 @@ _run: ContextVar[Run] = ContextVar("run", default=Run())  # noqa: B039  threads 
 
 @contextmanager
 def during(run: str) -> Iterator[None]:
-    """Remember for this run until the end of the block, in this thread and those of its pools."""
+    """Keep results for this run until the block ends, in this thread and those of its pools."""
     token = _run.set(Run(run))
     try:
         yield
@@ -40,22 +40,22 @@ def during(run: str) -> Iterator[None]:
 
 
 def renew(run: str) -> None:
-    """Go on as another run, in all of its threads: the explorer does when the workspace changed."""
+    """Drop the kept results in all threads of the run, for a workspace that changed."""
     _run.get().name = run
 
 
 def current_run() -> str:
-    """The run under way, for workers."""
+    """The name of the run that this thread works for."""
     return _run.get().name
 
 
 _stage = ""
 _stage_caches: list[Callable[[], None]] = []
-"""Clear what is remembered for one stage only."""
+"""Clear results that are kept for one stage only."""
 
 
 def enter_stage(title: str) -> None:
-    """Let go of what this process remembered for another stage only."""
+    """Drop the results that this process kept for another stage only."""
     global _stage
     if title != _stage:
         _stage = title
@@ -64,7 +64,7 @@ def enter_stage(title: str) -> None:
 
 
 def remembered(most: int, stage_only: bool = False) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Call a function once per run and arguments; at most so many results are kept.
+    """Call a function once per run and arguments; at most `most` results are kept.
 
     Large results are to be kept for a stage only: the next one's memory does not count them.
     """

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 CONNECTIONS = 32
-"""Requests of one process that may be under way at once."""
+"""Requests of one process at the same time, at most."""
 CONNECT_SECONDS = 5
 """Longest wait for a connection, in one attempt."""
 READ_SECONDS = 20
@@ -15,7 +15,7 @@ READ_SECONDS = 20
 
 
 class Service(NamedTuple):
-    """Which S3: None leaves it to the standard AWS variables and files.
+    """An S3 service; None leaves a value to the standard AWS variables and files.
 
     Attributes:
         endpoint: URL of the service, addressed by path.
@@ -29,7 +29,7 @@ class Service(NamedTuple):
 
 
 class AccessError(PermissionError):
-    """S3 cannot be asked at all: no credentials, no such profile, or a name that no bucket has."""
+    """No request can be sent: no credentials, no such profile, or an impossible bucket name."""
 
 
 _service: ContextVar[Service | None] = ContextVar("service", default=None)
@@ -57,10 +57,10 @@ def is_s3(uri: str) -> bool:
 
 @lru_cache(maxsize=8)
 def filesystem(service: Service, asynchronous: bool = False) -> Any:
-    """The filesystem of a service; `asynchronous` for use inside somebody's event loop."""
+    """The filesystem of a service; `asynchronous` for use inside another event loop."""
     from tasks.storage.s3_client import LoggedS3  # s3fs and botocore take a second to import
 
-    chosen = {"endpoint_url": service.endpoint, "profile": service.profile}
+    options = {"endpoint_url": service.endpoint, "profile": service.profile}
     return LoggedS3(
         asynchronous=asynchronous,
         use_listings_cache=False,  # others write too
@@ -72,5 +72,5 @@ def filesystem(service: Service, asynchronous: bool = False) -> Any:
             "read_timeout": READ_SECONDS,
             "max_pool_connections": CONNECTIONS,
         },
-        **{name: value for name, value in chosen.items() if value},
+        **{name: value for name, value in options.items() if value},
     )

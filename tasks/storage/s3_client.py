@@ -1,7 +1,8 @@
 """S3 by s3fs, which repeats requests; here each failure of a request is judged and counted once.
 
-s3fs alone logs no repeated request, multiplies the attempts of a read whose answer breaks off, and
-does not tell what it gave up. So its client is wrapped, and an answer's body belongs to a request.
+s3fs alone logs no repeated request, repeats a read twelve times twelve times where its answer
+breaks off, and does not say which request it gave up. So its client is wrapped: a request ends when
+the body of its answer has arrived.
 """
 
 import asyncio
@@ -27,7 +28,7 @@ log = Log(__name__)
 ATTEMPTS = 12
 """Of one request; s3fs waits 0.1 s after the first, 1.7 times as long after each: 44 s in all."""
 ATTEMPTS_AT_FIRST = 3
-"""While nothing has ever answered: most likely the address is wrong."""
+"""While the service has never answered: most likely the address is wrong."""
 LATER = {"RequestTimeout", "ThrottlingException", 408, 429}
 """Codes and statuses of answers below 500 that ask to come again later."""
 TRANSIENT = (
@@ -39,7 +40,7 @@ TRANSIENT = (
     asyncio.TimeoutError,
     ConnectionError,
 )
-"""What is raised where no whole answer arrived."""
+"""Errors that are raised where no whole answer arrived."""
 
 
 class TransientError(Exception):
@@ -90,51 +91,43 @@ class Request:
         self.begun, self.failures, self.fault = time.monotonic(), 0, ""
 
     def __getattr__(self, method: str) -> Callable[..., Awaitable[Any]]:
-        """One attempt of a method of the client.
-
-        Raises:
-            TransientError: it failed, and may succeed the next time.
-            OutageError: it failed as often as it may.
-            AccessError: it cannot be sent.
-        """
+        """One attempt of a method of the client; raises what `_error` returns."""
         call = getattr(self.client, method)
 
-        @wraps(call)
+        @wraps(call)  # s3fs looks its parameters up by its name
         async def attempt(**parameters: Any) -> Any:
-            place = f"s3://{parameters.get('Bucket')}/"
-            place += parameters.get("Key") or parameters.get("Prefix", "")
+            key = parameters.get("Key") or parameters.get("Prefix", "")
+            uri = f"s3://{parameters.get('Bucket')}/{key}"
             try:
                 answer = await call(**parameters)
                 if method == "get_object":
                     async with answer["Body"] as body:
                         answer["Body"] = Body(await body.read())
             except Exception as error:
-                raise self._failed(method, place, error) from None
+                raise self._error(method, uri, error) from None
             self.filesystem.answered = True
             if self.failures:
-                fields = {"place": place, "fault": self.fault, "repeats": self.failures}
+                fields = {"place": uri, "fault": self.fault, "repeats": self.failures}
                 seconds = round(time.monotonic() - self.begun, 1)
                 log.info("s3 request repeated", request=method, **fields, seconds=seconds)
             return answer
 
         return attempt
 
-    def _failed(self, method: str, place: str, error: Exception) -> Exception:
-        """What to raise for an error of an attempt."""
+    def _error(self, method: str, uri: str, error: Exception) -> Exception:
+        """A failed attempt's error as TransientError, OutageError, AccessError, or itself."""
         self.fault = transient_fault(error)
         if not self.fault:
             return _access_error(error) if isinstance(error, raised.BotoCoreError) else error
         self.failures += 1
-        lost = isinstance(error, raised.ConnectionError)
-        attempts = self.filesystem.retries
-        if lost and not self.filesystem.answered:
-            attempts = ATTEMPTS_AT_FIRST
-        if self.failures < attempts:
+        unreachable = isinstance(error, raised.ConnectionError)
+        at_first = unreachable and not self.filesystem.answered
+        if self.failures < (ATTEMPTS_AT_FIRST if at_first else self.filesystem.retries):
             return TransientError(self.fault)
         return OutageError(
-            f"{place}: {method} failed {self.failures} times in "
-            f"{time.monotonic() - self.begun:.0f} s, at last with {error if lost else self.fault}; "
-            "see to the object store and run the same command again: finished shards are kept"
+            f"{uri}: {method} failed {self.failures} times in {time.monotonic() - self.begun:.0f} "
+            f"s, at last with {error if unreachable else self.fault}; see to the object store and "
+            "run the same command again: finished shards are kept"
         )
 
 

@@ -1,4 +1,4 @@
-"""Bytes under a URI: a local folder or an object store, and nothing else knows which."""
+"""Bytes under a URI: a local folder or an object store; other modules need not know which."""
 
 import errno
 import os
@@ -27,13 +27,15 @@ from tasks.storage.refusal_errors import (
 from tasks.storage.threads import ContextThreadPool
 
 SIGNATURE = re.compile(r"[?&](sig|signature|x-amz-signature|token)=", re.IGNORECASE)
+"""A query by which a URI gives access to whoever has it."""
 PASSWORD = re.compile(r"://[^/@:]*:(?!\d+(?:/|$))[^@]*@")
 """A user and a password before a host; a secret may contain slashes, a port is no secret."""
 READS_AT_ONCE = 16
+"""Files that are fetched at the same time."""
 UPLOAD_BYTES = 16 * 2**20
-"""Of a large file that are in memory at once on its way to S3."""
+"""Bytes of a large file that are in memory at once on its way to S3."""
 RANGE_BYTES = 2**20
-"""Fetched at least, where a part of a file is read."""
+"""Bytes that are fetched at least, where a part of a file is read."""
 
 
 class File(NamedTuple):
@@ -42,8 +44,7 @@ class File(NamedTuple):
     Attributes:
         path: relative.
         bytes: its size.
-        version: the store's mark of its content: ETag or time of change. Another one means that
-            it may have changed.
+        version: ETag or time of change; where it differs, the content may have changed.
         modified: time of its last change, seconds since 1970; 0 where the store does not say.
     """
 
@@ -166,7 +167,7 @@ class Storage:
             _filesystem(self.uri).rm_file(self.full(path))
 
     def flush(self, path: str) -> None:
-        """Have the disk keep a file that something else wrote, before a record says it is there."""
+        """Flush a file that another library wrote to the disk, before a record proves it."""
         if self.is_local:
             with open(self.full(path), "rb") as file:
                 os.fsync(file.fileno())
@@ -182,14 +183,14 @@ class Storage:
         """
         if self.is_local:
             return None
-        named = {"ResponseContentType": kind} if s3.is_s3(self.uri) else {}
+        options = {"ResponseContentType": kind} if s3.is_s3(self.uri) else {}
         try:
-            return str(_filesystem(self.uri).sign(self.full(path), expiration=seconds, **named))
+            return str(_filesystem(self.uri).sign(self.full(path), expiration=seconds, **options))
         except (NotImplementedError, AttributeError, ValueError, OSError):
-            return None  # the protocol has no such addresses, or nobody said who signs
+            return None  # the protocol has no such addresses, or there are no credentials
 
     def exists(self, path: str) -> bool:
-        """Whether the file or folder is there now, whatever was there before."""
+        """Whether the file or folder is there now; nothing is cached."""
         filesystem = _filesystem(self.uri)
         filesystem.invalidate_cache()
         with read_errors(self.uri):
@@ -221,8 +222,8 @@ class Storage:
         filesystem.invalidate_cache()
         try:
             root = str(fsspec.core.strip_protocol(self.uri))
-            found: dict[str, Any] = filesystem.find(root, detail=True)
-            absent = not found and not filesystem.exists(root)
+            files: dict[str, Any] = filesystem.find(root, detail=True)
+            absent = not files and not filesystem.exists(root)
         except Exception as error:
             known = isinstance(error, OSError | ValueError | NotImplementedError)
             if isinstance(error, StegoError) or not (known or has_own_errors(self.uri)):
@@ -232,7 +233,7 @@ class Storage:
             raise InputError(f"{self.uri} does not exist; give an existing folder or URI")
         return sorted(
             _file(_relative(str(name), root), info)
-            for name, info in found.items()
+            for name, info in files.items()
             if info.get("type") != "directory" and not str(name).endswith("/")
         )
 
@@ -248,11 +249,11 @@ class Storage:
                 yield file
         else:
             with read_errors(self.uri):
-                distant = _filesystem(self.uri).open(
+                remote = _filesystem(self.uri).open(
                     self.full(path), "rb", block_size=RANGE_BYTES, cache_type="readahead"
                 )
-            with distant:
-                yield distant
+            with remote:
+                yield remote
 
 
 def _basename(name: Any) -> str:

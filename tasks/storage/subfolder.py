@@ -1,6 +1,5 @@
 """A folder below another one, by a name that comes from elsewhere and may be meant to lead out."""
 
-import os
 import re
 import unicodedata
 from pathlib import Path
@@ -10,33 +9,31 @@ from tasks.storage.storage import Storage
 
 PART = re.compile(r"\w(?:[\w .+-]*[\w+-])?")
 """A folder's name: no separators, drives, wildcards or control characters; no dot at either end."""
-LONGEST_PART, MOST_PARTS = 100, 4
-"""Bytes of a folder's name, and folders below each other."""
+LONGEST_PART = 100
+"""Bytes of a folder's name, at most."""
+MOST_PARTS = 4
+"""Folders below each other, at most."""
 DEVICES = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?", re.IGNORECASE)
 """Names that are no files on Windows."""
-EXPECTED = (
-    f"expected up to {MOST_PARTS} names with '/' between them, each of letters, digits, spaces and "
-    f"'-', '_', '.', '+', at most {LONGEST_PART} bytes long, beginning with a letter or digit"
-)
 
 
 def inside(root: Storage, name: str) -> Storage:
     """The folder of that name below `root`; it need not exist.
 
-    On a local disk no link may lead out of it, or of `root`, at the time of asking.
+    On a local disk no link may lead out of it, or of `root`, at the time of the call.
 
     Args:
         root: absolute, with links resolved.
         name: relative, with '/' between its parts.
 
     Raises:
-        OptionError: the name is none.
+        OptionError: it is not a name of a folder.
         InputError: a link is in the way, or something that is neither file nor folder.
     """
-    found = Storage(root.full(relative(name)))
+    folder = Storage(root.full(relative(name)))
     if root.is_local:
-        _check_links(Path(root.uri), Path(found.uri))
-    return found
+        _check_links(Path(root.uri), Path(folder.uri))
+    return folder
 
 
 def relative(name: str) -> str:
@@ -48,7 +45,11 @@ def relative(name: str) -> str:
     composed = unicodedata.normalize("NFC", name)
     parts = composed.split("/")
     if len(parts) > MOST_PARTS or not all(map(_is_plain, parts)):
-        raise OptionError(f"the name {name[:100]!r} cannot be a folder's; {EXPECTED}")
+        raise OptionError(
+            f"the name {name[:100]!r} cannot be a folder's; expected up to {MOST_PARTS} names with "
+            "'/' between them, each of letters, digits, spaces and '-', '_', '.', '+', at most "
+            f"{LONGEST_PART} bytes long, beginning with a letter or digit"
+        )
     return composed
 
 
@@ -58,31 +59,23 @@ def _is_plain(part: str) -> bool:
 
 
 def _check_links(root: Path, folder: Path) -> None:
-    """See that neither the way to a folder nor anything in it leads elsewhere.
+    """Refuse a folder where the path to it, or anything in it, leads elsewhere.
 
     Raises:
-        InputError: something does.
+        InputError: it does.
     """
     if _resolved(root) != root:
         raise InputError(f"{root} is a link, or lies behind one; give the place that it leads to")
     if _resolved(folder) != folder:
         raise InputError(f"{folder} lies behind a link; give another name, or remove the link")
-    for path in (folder, *_below(folder)):
+    for path in (folder, *folder.rglob("*")):
         if path.is_symlink() or not (path.is_dir() or path.is_file() or not path.exists()):
             raise InputError(f"{path} is neither a folder nor a file of its own; give another name")
 
 
 def _resolved(path: Path) -> Path | None:
-    """Where a path leads; None where links run in a circle."""
+    """The path with its links resolved; None where they run in a circle."""
     try:
         return path.resolve()
     except (OSError, RuntimeError):
         return None
-
-
-def _below(folder: Path) -> list[Path]:
-    return [
-        Path(parent, name)
-        for parent, folders, names in os.walk(folder)
-        for name in (*folders, *names)
-    ]

@@ -1,4 +1,4 @@
-"""Writing behind a computation: files go to the store while the next one is being made."""
+"""Writing in the background: files go to the store while the next one is being computed."""
 
 from concurrent.futures import Future
 from types import TracebackType
@@ -7,7 +7,7 @@ from tasks.storage.storage import Storage
 from tasks.storage.threads import ContextThreadPool
 
 AT_ONCE = 4
-"""Files of one worker under way; the next write waits, so that memory stays bounded."""
+"""Files that one worker writes at the same time; the next one waits, to bound the memory."""
 
 
 class Uploads:
@@ -36,7 +36,7 @@ class Uploads:
                 future.result()
 
     def write(self, path: str, content: bytes) -> None:
-        """Write a whole file, sooner or later."""
+        """Write a whole file in the background."""
         while len(self.running) >= AT_ONCE:
             self.running.pop(0).result()
         self.running.append(self.pool.submit(self.storage.write, path, content))

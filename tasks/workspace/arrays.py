@@ -23,7 +23,7 @@ from tasks.storage.threads import ContextThreadPool
 from tasks.workspace.keys import digest
 
 DENSE = 4
-"""A distant shard is fetched whole where at least one in so many of its rows is wanted."""
+"""A distant shard is fetched whole where at least one in DENSE of its rows is read."""
 ROWS_AT_ONCE = 32
 """Scattered rows that are read at the same time."""
 
@@ -50,7 +50,7 @@ class Layout:
 
 
 def shard_count(rows: int, shard_rows: int) -> int:
-    """Shards that hold so many rows."""
+    """How many shards the rows make."""
     return -(-rows // shard_rows)
 
 
@@ -67,14 +67,9 @@ def create(storage: Storage, path: str, layouts: Mapping[str, Layout]) -> None:
     """
     with write_errors(storage.uri):
         with _damage(storage, path):
-            group = (
-                zarr.create_group(_store(storage, path), overwrite=False, zarr_format=3)
-                if not _exists(storage, path)
-                else zarr.open_group(_store(storage, path), mode="a", zarr_format=3)
-            )
-            absent = [name for name in layouts if name not in group]
-        for name in absent:
-            layout = layouts[name]
+            group = zarr.open_group(_store(storage, path), mode="a", zarr_format=3)
+            absent = {name: layout for name, layout in layouts.items() if name not in group}
+        for name, layout in absent.items():
             group.create_array(
                 name,
                 shape=layout.shape,
@@ -125,21 +120,20 @@ def read_rows(
     with _damage(storage, f"{path}/{name}"):
         array = open_array(storage, path, name)
         if not isinstance(rows, slice) and len(rows):
-            if not 0 <= rows.min() <= rows.max() < array.shape[0]:
-                raise IndexError(f"rows {rows.min()} to {rows.max()} of {array.shape[0]} in {path}")
+            _require_rows(array, rows)
             if (np.diff(rows) == 1).all():  # a slice costs a tenth of the memory
                 rows = slice(int(rows[0]), int(rows[-1]) + 1)
         if isinstance(rows, slice):
             return np.asarray(_readable(storage, f"{path}/{name}", array, rows)[rows])
         unique, inverse = np.unique(rows, return_inverse=True)
-        found = _readable(storage, f"{path}/{name}", array, unique).oindex[unique]
-        return np.asarray(found)[inverse]
+        values = _readable(storage, f"{path}/{name}", array, unique).oindex[unique]
+        return np.asarray(values)[inverse]
 
 
 def read_scattered(storage: Storage, path: str, name: str, rows: NDArray[np.int64]) -> NDArray[Any]:
     """A few rows that lie far apart, in the order asked for; faster than `read_rows` for these.
 
-    Zarr sets an index up for every value of rows that do not follow each other. Here each row is a
+    For rows that do not follow each other, Zarr builds an index of every value. Here each row is a
     read of its own, many of them at the same time.
 
     Raises: as `read_rows`.
@@ -148,16 +142,20 @@ def read_scattered(storage: Storage, path: str, name: str, rows: NDArray[np.int6
         array = open_array(storage, path, name)
         if not len(rows):
             return np.empty((0, *array.shape[1:]), array.dtype)
-        if not 0 <= rows.min() <= rows.max() < array.shape[0]:
-            raise IndexError(f"rows {rows.min()} to {rows.max()} of {array.shape[0]} in {path}")
+        _require_rows(array, rows)
         readable = _readable(storage, f"{path}/{name}", array, np.unique(rows))
         with ContextThreadPool(ROWS_AT_ONCE) as pool:
             return np.stack(list(pool.map(readable.__getitem__, rows.tolist())))
 
 
+def _require_rows(array: zarr.Array[Any], rows: NDArray[np.int64]) -> None:
+    if not 0 <= rows.min() <= rows.max() < array.shape[0]:
+        raise IndexError(f"rows {rows.min()} to {rows.max()} of {array.shape[0]} in {array.path}")
+
+
 @contextmanager
 def _damage(storage: Storage, path: str) -> Iterator[None]:
-    """Zarr's complaints about what it reads, as an error a person can act on."""
+    """Turn Zarr's errors of reading into errors that a person can act on."""
     try:
         with read_errors(storage.uri):
             yield
@@ -170,15 +168,8 @@ def _damage(storage: Storage, path: str) -> Iterator[None]:
 
 def open_array(storage: Storage, path: str, name: str, mode: Any = "r") -> zarr.Array[Any]:
     """The array itself, for its shape and dtype."""
-    if storage.is_local:
-        return _opened(storage, path, name, mode)
-    return _distant(storage, path, name, mode)
-
-
-@remembered(64)
-def _distant(storage: Storage, path: str, name: str, mode: Any) -> zarr.Array[Any]:
-    """A distant array, whose metadata are asked for once: they never change."""
-    return _opened(storage, path, name, mode)
+    # Metadata never change: those of a distant array are read once in a run.
+    return (_opened if storage.is_local else _opened_once)(storage, path, name, mode)
 
 
 def shard_rows(array: zarr.Array[Any]) -> int:
@@ -193,46 +184,47 @@ def _opened(storage: Storage, path: str, name: str, mode: Any) -> zarr.Array[Any
     return array.with_config({"write_empty_chunks": True})
 
 
-class _Present(WrapperStore[Store]):
-    """A store whose shards are all there, some of them fetched already."""
+_opened_once = remembered(64)(_opened)
+
+
+class _PrefetchedStore(WrapperStore[Store]):
+    """A store of which some files are in memory; a missing file is an error, not zeros."""
 
     def __init__(self, store: Store, files: Mapping[str, bytes]) -> None:
         super().__init__(store)
         self.names = set(files)
-        self.here = MemoryStore({name: cpu.Buffer.from_bytes(files[name]) for name in files})
+        self.memory = MemoryStore({name: cpu.Buffer.from_bytes(files[name]) for name in files})
 
     async def get(
         self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
     ) -> Buffer | None:
-        store = self.here if key in self.names else self._store
-        found = await store.get(key, prototype, byte_range)
-        if found is None:
+        store = self.memory if key in self.names else self._store
+        content = await store.get(key, prototype, byte_range)
+        if content is None:
             raise ValueError(f"{key} is not there")  # zarr would read it as zeros
-        return found
+        return content
 
 
 def _readable(
     storage: Storage, path: str, array: zarr.Array[Any], rows: slice | NDArray[np.int64]
 ) -> zarr.Array[Any]:
-    """The array for reading these rows; distant shards of which many are wanted are here already.
+    """The array for reading these rows; distant shards of which many rows are read are fetched.
 
-    Zarr sends a request for each chunk of a shard, unless it wants all of them.
+    Zarr sends a request for each chunk of a shard, unless it reads all of them.
     """
     files: dict[str, bytes] = {}
     if not storage.is_local:
-        wanted = np.arange(*rows.indices(array.shape[0])) if isinstance(rows, slice) else rows
+        if isinstance(rows, slice):
+            rows = np.arange(*rows.indices(array.shape[0]))
         size = shard_rows(array)
-        numbers, counts = np.unique(wanted // size, return_counts=True)
-        held = np.minimum(array.shape[0] - numbers * size, size)
-        names = [_shard_file(array, int(n)) for n in numbers[counts * DENSE >= held]]
+        shards, counts = np.unique(rows // size, return_counts=True)
+        dense = shards[counts * DENSE >= np.minimum(array.shape[0] - shards * size, size)]
+        names = [_shard_file(array, int(shard)) for shard in dense]
         contents = storage.read_many([f"{path}/{name}" for name in names])
-        files = {
-            f"{array.store_path.path}/{name}": content
-            for name, content in zip(names, contents, strict=True)
-            if content is not None
-        }
-    place = StorePath(_Present(array.store, files), array.store_path.path)
-    return zarr.Array(zarr.AsyncArray(array.metadata, place))
+        pairs = zip(names, contents, strict=True)
+        files = {f"{array.store_path.path}/{name}": content for name, content in pairs if content}
+    store = StorePath(_PrefetchedStore(array.store, files), array.store_path.path)
+    return zarr.Array(zarr.AsyncArray(array.metadata, store))
 
 
 def _shard_file(array: zarr.Array[Any], shard: int) -> str:
@@ -247,7 +239,3 @@ def _store(storage: Storage, path: str) -> LocalStore | FsspecStore:
         filesystem = s3.filesystem(s3.current_service(), asynchronous=True)
         return FsspecStore(filesystem, path=full.split("://", 1)[1])
     return FsspecStore.from_url(full)
-
-
-def _exists(storage: Storage, path: str) -> bool:
-    return storage.exists(f"{path}/zarr.json")

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 
 KEY_LENGTH = 16
+"""Hexadecimal digits of a key."""
 
 
 def digest(content: bytes) -> str:
@@ -28,6 +29,5 @@ def key(stage: str, version: int, options: BaseModel | None, inputs: Any) -> str
         options: all that the outcome depends on besides the inputs.
         inputs: keys and digests of what the stage reads.
     """
-    chosen = options.model_dump(mode="json") if options else {}
-    document = [stage, version, chosen, inputs]
-    return digest(canonical(document))[:KEY_LENGTH]
+    values = options.model_dump(mode="json") if options else {}
+    return digest(canonical([stage, version, values, inputs]))[:KEY_LENGTH]

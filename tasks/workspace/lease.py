@@ -5,8 +5,8 @@ OpenStack Swift, up to eight succeeded, and s3fs promises it for AWS alone. So a
 lease file of its own beside those of others, then lists them all. Of two that do so at the same
 moment at least one sees the other and removes its file; whoever sees nobody else has the workspace.
 
-No clocks are compared. A lease has expired when its beat did not change for as long as somebody
-watched it, or when its process has ended on this very machine.
+No clocks are compared. A lease has expired when its beat stood still while another writer watched
+it for EXPIRY_SECONDS, or when its process has ended on this very machine.
 """
 
 import itertools
@@ -36,16 +36,16 @@ log = Log(__name__)
 RENEWAL_SECONDS = 15.0
 """Between two renewals of a lease."""
 EXPIRY_SECONDS = 90.0
-"""A lease that nobody renewed for so long is removed: its machine or network is gone."""
+"""A lease that was not renewed for this time has expired: its machine or network is gone."""
 LOOK_SECONDS = 1.0
-"""Between two looks at the leases of others, on average."""
+"""Between two listings of the leases of others, on average."""
 SAME_START_SECONDS = 1.0
 """Two processes with the same id began further apart than this."""
 CONTEST_SECONDS = 10.0
 """How long the first of several that began together waits for the others to step back."""
 
 Content = dict[str, Any]
-"""Of a lease file: who holds it, its beat, and whether it is held or still contended."""
+"""Content of a lease file: its process, its beat, and whether it is held or still contended."""
 
 
 @dataclass
@@ -172,9 +172,9 @@ def check(storage: Storage) -> None:
 
 
 def _acquire(lease: Lease, wait_seconds: float) -> None:
-    """Wait until no other lease is live, write one, look again, and step back if one has come.
+    """Wait until no other lease is live, write one, list again, and step back if one has come.
 
-    Who waits has no file: files of all who wait would keep each other waiting.
+    A waiting writer has no file: files of all that wait would keep each other waiting.
     """
     begun, announced, written = time.monotonic(), False, False
     for beat in itertools.count():
@@ -206,7 +206,7 @@ def _acquire(lease: Lease, wait_seconds: float) -> None:
 
 
 def _owner(live: dict[str, Content]) -> str:
-    """Who has had a live lease for the longest time."""
+    """The process of the oldest live lease."""
     oldest = min(live.values(), key=lambda other: str(other.get("since")))
     return f"process {oldest.get('pid')} on {oldest.get('host')} since {oldest.get('since')}"
 
@@ -217,7 +217,7 @@ def _is_of_this_machine(other: Content) -> bool:
 
 
 def _still_runs(other: Content) -> bool:
-    """Whether the process of a lease of this machine runs, and is not another with its id."""
+    """Whether the process of a lease of this machine still runs; another may have its id."""
     try:
         process = psutil.Process(int(other["pid"]))
         same = abs(_started(process) - other["started"]) < SAME_START_SECONDS
@@ -227,7 +227,7 @@ def _still_runs(other: Content) -> bool:
 
 
 def _this_process() -> Content:
-    """This process, so that others can tell whether it still runs."""
+    """This process, so that others can see whether it still runs."""
     return {
         "host": socket.gethostname(),
         "boot": _content("/proc/sys/kernel/random/boot_id"),

@@ -1,8 +1,8 @@
-"""What is finished: a record per shard, and a manifest when all of them are there.
+"""The ledger of finished work: a record per shard, and a manifest when all of them are there.
 
 Why no database, and no results of Prefect's? Workers on several machines share nothing but the
 storage, which may be an object store without locks or transactions. A small file per shard is
-written once, by whoever computed it, and a listing says what a killed run has left to do.
+written once, by whoever computed it, and a listing shows which shards a killed run did not finish.
 """
 
 import json
@@ -58,18 +58,17 @@ class Folder:
         Raises:
             WorkspaceError: the folder was begun from something else.
         """
-        stored = self._document(PLAN)
-        if stored is None:
+        if self._document(PLAN) is None:
             self.storage.write(f"{self.path}/{PLAN}", _encode(pins))
-        elif stored != json.loads(_encode(pins)):
-            differing = sorted(k for k in pins if stored.get(k) != json.loads(_encode(pins))[k])
+        elif differing := self.differing(pins):
+            names = [name for name in differing if name in pins]
             raise WorkspaceError(
-                f"{self.path} was begun from another {' and '.join(differing) or 'plan'}; "
+                f"{self.path} was begun from another {' and '.join(names) or 'plan'}; "
                 "remove that folder, or use another workspace"
             )
 
     def differing(self, pins: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-        """What the folder was begun from beside what these pins say, where they differ.
+        """Stored and given value of each pin that differs from what the folder was begun from.
 
         Pins that one of them lacks count as None; nothing differs before it is begun.
         """
@@ -78,14 +77,14 @@ class Folder:
             return {}
         given = json.loads(_encode(dict(pins)))
         pairs = {name: (stored.get(name), given.get(name)) for name in sorted({*stored, *given})}
-        return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+        return {name: (old, new) for name, (old, new) in pairs.items() if old != new}
 
     def clear(self) -> None:
         """Remove all that is there, so that the folder can be begun anew."""
         if self.storage.exists(self.path):
-            place = Storage(self.storage.full(self.path))
-            for file in place.files():
-                place.remove(file.path)
+            folder = Storage(self.storage.full(self.path))
+            for file in folder.files():
+                folder.remove(file.path)
 
     def recorded(self) -> set[int]:
         """Shards whose record is there."""
@@ -97,7 +96,7 @@ class Folder:
         return sorted(set(range(shards)) - self.recorded())
 
     def record(self, record: Record) -> Record:
-        """Put a shard on record, after its data are written; returns the record."""
+        """Write the record of a shard, after its data are written; returns the record."""
         name = f"{self.path}/{RECORDS}/{record.shard:06d}.json"
         self.storage.write(name, _encode(asdict(record)))
         return record
@@ -150,10 +149,10 @@ class Folder:
         """
         stored = self.manifest_or_none()
         if stored is None:
-            place = self.path.split("/")[0]
+            top = self.path.split("/")[0]
             raise WorkspaceError(
                 f"{self.path} is not finished in {self.storage.uri}; run the stage "
-                f"`stego {MAKERS.get(place, place)}` first"
+                f"`stego {MAKERS.get(top, top)}` first"
             )
         return stored
 

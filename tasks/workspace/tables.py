@@ -3,7 +3,6 @@
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -18,8 +17,6 @@ from tasks.storage.storage import Storage
 
 ROW_GROUP = 4096
 """Rows read together; a worker fetches the groups of its own rows only."""
-
-
 Columns = Mapping[str, str]
 """Names of a table's columns and their Arrow types, such as "string" or "int64"."""
 Column = Callable[[str], NDArray[Any]]
@@ -39,7 +36,7 @@ def join_tables(
     parts: Sequence[str],
     path: str,
     columns: Columns,
-    settled: Mapping[str, Callable[[Column], NDArray[Any]]] | None = None,
+    computed: Mapping[str, Callable[[Column], NDArray[Any]]] | None = None,
 ) -> None:
     """Write the rows of several Parquet files, in order, as one.
 
@@ -48,20 +45,20 @@ def join_tables(
         parts: the files.
         path: of the new file.
         columns: of all of them.
-        settled: columns whose values are made of all rows together, from columns by their names.
+        computed: columns whose values are computed from all rows together.
     """
     tables = [read_table(storage, part) for part in parts]
     table = pa.concat_tables([_schema(columns).empty_table(), *tables])
-    made = {name: values(partial(_column, table)) for name, values in (settled or {}).items()}
-    for name, values in made.items():
-        place = table.schema.get_field_index(name)
-        field = table.schema.field(place)
-        table = table.set_column(place, field, pa.array(values).cast(field.type))
+
+    def column(name: str) -> NDArray[Any]:
+        return np.asarray(table[name].to_numpy())
+
+    values = {name: compute(column) for name, compute in (computed or {}).items()}
+    for name, array in values.items():
+        number = table.schema.get_field_index(name)
+        field = table.schema.field(number)
+        table = table.set_column(number, field, pa.array(array).cast(field.type))
     _write(storage, path, table)
-
-
-def _column(table: pa.Table, name: str) -> NDArray[Any]:
-    return np.asarray(table[name].to_numpy())
 
 
 def _schema(columns: Columns) -> pa.Schema:
@@ -95,9 +92,8 @@ def _opened(storage: Storage, path: str) -> Iterator[pq.ParquetFile]:
 def _parquet(file: BinaryIO) -> pq.ParquetFile:
     """A Parquet file that the calling thread alone reads, `use_threads=False` at each read.
 
-    Arrow's own threads let go of the file some time after a read has returned. Where Python ends
-    meanwhile, its lock ends such a thread inside a C++ destructor, and the process aborts:
-    "terminate called without an active exception".
+    Arrow's own threads release the file some time after a read has returned. Where Python ends
+    meanwhile, the process aborts: "terminate called without an active exception".
     """
     return pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=False)
 
@@ -111,7 +107,7 @@ def _row_group(
 
 @contextmanager
 def _damage(storage: Storage, path: str) -> Iterator[None]:
-    """Tell damage, for which Arrow raises OSError without a number, from trouble with the disk."""
+    """Turn Arrow's errors into DamageError, but for an OSError with a number: it is the disk's."""
     try:
         yield
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
@@ -159,7 +155,7 @@ def stream_column(storage: Storage, path: str, column: str) -> Iterator[list[Any
 
 
 def read_columns(storage: Storage, path: str, columns: Sequence[str]) -> dict[str, NDArray[Any]]:
-    """Some columns of a table as arrays; strings as objects, None where there is none."""
+    """Some columns of a table as arrays; strings as objects, None for null."""
     with _opened(storage, path) as parquet:
         table = parquet.read(columns=list(columns), use_threads=False)
         return {name: table.column(name).to_numpy() for name in columns}

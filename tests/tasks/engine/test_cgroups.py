@@ -186,7 +186,7 @@ LIMITS = {
 
 def limited(controller: str) -> Path:
     """A group of this kernel below a new one that has the limit."""
-    for top in reversed(list(cgroups.groups(controller))):
+    for _, top in reversed(list(cgroups.groups(controller))):
         outer = top / f"stego-test-{os.getpid()}"
         outer.mkdir()
         (outer / "inner").mkdir()
