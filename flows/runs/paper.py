@@ -68,9 +68,9 @@ def benchmark(
     """
     facts = published_protocol.named(name)
     given = options or RunOptions()
-    chosen = given.model_copy(update=protocol.settled(facts, dict(given)))
+    chosen = given.model_copy(update=protocol.published_options(facts, dict(given)))
     notes = protocol.departures(facts, dict(chosen), resampling, limit)
-    train, val = (comparison.place(facts, limit, split) for split in ("train", "val"))
+    train, val = (comparison.report_name(facts, limit, split) for split in ("train", "val"))
     crops = Cut(chosen.features.crop_size, chosen.features.crops == "five", resampling)
     centre = Cut(chosen.masks.resolution, False, resampling)
     squares = chosen.features.model_copy(update={"crops": "whole"})  # they are cut already
@@ -82,7 +82,7 @@ def benchmark(
         keys, tables = pipeline.train(place, [train], run)
         pipeline.make_current(place, keys, tables, run)
         label_dump(Labelling(place, val, run.masks, run.scores, run.compute), keys)
-        report = stages.report_flow(workspace, comparison.place(facts, limit))
+        report = stages.report_flow(workspace, comparison.report_name(facts, limit))
         outcome = comparison.write(place, facts, [train, val], notes)
         artifacts.benchmark_table(place, outcome)
         artifacts.run_pages(place, report)
