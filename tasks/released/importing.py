@@ -224,7 +224,9 @@ def _keep_clusters(
             storage, f"{folder.path}/{layout.CENTROIDS_FILE}", {"centroids": parts.centroids}
         )
         if parts.probe is not None:
-            tables.write_tensors(storage, f"{folder.path}/{layout.PROBE_FILE}", parts.probe._asdict())
+            tables.write_tensors(
+                storage, f"{folder.path}/{layout.PROBE_FILE}", parts.probe._asdict()
+            )
         folder.finish(
             {
                 **common,
