@@ -152,8 +152,8 @@ def make_workspace(
         compute.executor(options.compute) as executor,
         plain.without_prefect(plain.run_on(executor)),
     ):
-        stages.corpus_flow(str(place), DUMP, options.corpus)
-        workspace = Workspace.open(str(place))
+        workspace = Workspace.create(str(place))
+        stages.corpus_flow(workspace, DUMP, options.corpus)
         keys, tables = pipeline.train(workspace, [DUMP], options)
         pipeline.make_current(workspace, keys, tables, options)
 

@@ -67,6 +67,7 @@ def ours(inputs: dict[str, Any]) -> pairs.Work:
     from flows.runs import stages
     from tasks.engine import compute
     from tasks.options import ComputeOptions, CorpusOptions, FeaturesOptions
+    from tasks.workspace.workspace import Workspace
 
     stack = ExitStack()
     atexit.register(stack.close)
@@ -78,13 +79,14 @@ def ours(inputs: dict[str, Any]) -> pairs.Work:
     )
     executor = stack.enter_context(compute.executor(run))
     stack.enter_context(plain.without_prefect(plain.run_on(executor)))
+    workspace = Workspace.create(place)
     for dump in (FIRST, DUMP):
-        stages.corpus_flow(place, dump, CorpusOptions(images=f"{inputs['folder']}/{dump}"))
-    key = stages.features_flow(place, FIRST, options, run)
+        stages.corpus_flow(workspace, dump, CorpusOptions(images=f"{inputs['folder']}/{dump}"))
+    key = stages.features_flow(workspace, FIRST, options, run)
     executor.client.run(warm_up, place, key)
 
     def work() -> pairs.Arrays:
-        stages.features_flow(place, DUMP, options, run)
+        stages.features_flow(workspace, DUMP, options, run)
         return {"array": np.array(f"{place}/features/{key}/{DUMP}.zarr/patches")}
 
     return work

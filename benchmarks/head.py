@@ -70,6 +70,7 @@ def inputs(chosen: argparse.Namespace, folder: Path) -> dict[str, Any]:
 def ours(inputs: dict[str, Any]) -> pairs.Work:
     from flows.runs import stages
     from tasks.engine import compute
+    from tasks.features.rows import feature_rows
     from tasks.options import (
         ComputeOptions,
         CorpusOptions,
@@ -77,10 +78,11 @@ def ours(inputs: dict[str, Any]) -> pairs.Work:
         HeadOptions,
         NeighborsOptions,
     )
+    from tasks.workspace.workspace import Workspace
 
     stack = ExitStack()
     atexit.register(stack.close)
-    place = tempfile.mkdtemp(dir=inputs["folder"], prefix="run-")
+    workspace = Workspace.create(tempfile.mkdtemp(dir=inputs["folder"], prefix="run-"))
     os.environ.update(plain.worker_environment())
     run = ComputeOptions(workers=inputs["threads"], device="cpu")
     crops = FeaturesOptions(
@@ -90,16 +92,17 @@ def ours(inputs: dict[str, Any]) -> pairs.Work:
     head = HeadOptions(recipe="stego", shifts=shifts, steps=inputs["steps"], seed=inputs["seed"])
     executor = stack.enter_context(compute.executor(run))
     stack.enter_context(plain.without_prefect(plain.run_on(executor)))
-    stages.corpus_flow(place, DUMP, CorpusOptions(images=f"{inputs['folder']}/{DUMP}"))
+    stages.corpus_flow(workspace, DUMP, CorpusOptions(images=f"{inputs['folder']}/{DUMP}"))
     executor.client.run(plain.import_work)
 
     def work() -> pairs.Arrays:
         marks = [time.perf_counter()]
-        key = stages.features_flow(place, DUMP, crops, run)
+        key = stages.features_flow(workspace, DUMP, crops, run)
         marks.append(time.perf_counter())
-        table = stages.neighbors_flow(place, DUMP, key, [DUMP], NeighborsOptions(), run)
+        rows = feature_rows(workspace, key, [DUMP])
+        table = stages.neighbors_flow(rows, DUMP, NeighborsOptions(), run)
         marks.append(time.perf_counter())
-        stages.head_flow(place, key, table, [DUMP], head, run)
+        stages.head_flow(rows, table, head, run)
         marks.append(time.perf_counter())
         return {"seconds": np.diff(marks)}
 

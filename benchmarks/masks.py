@@ -134,15 +134,18 @@ def prepared(inputs: dict[str, Any], options: Any) -> Iterator[Label]:
     from flows.runs import stages
     from tasks.engine import compute
     from tasks.options import ComputeOptions, CorpusOptions
+    from tasks.workspace.workspace import Workspace
 
     os.environ.update(plain.worker_environment())
     run = ComputeOptions(workers=inputs["threads"], device="cpu")
     place = tempfile.mkdtemp(dir=inputs["folder"], prefix="run-")
     shutil.copytree(f"{inputs['folder']}/workspace", place, dirs_exist_ok=True)
 
+    workspace = Workspace.open(place)
+
     def label(name: str) -> NDArray[np.str_]:
-        stages.corpus_flow(place, name, CorpusOptions(images=f"{inputs['folder']}/{name}"))
-        key = stages.masks_flow(place, name, inputs["clusters"], options, run)
+        stages.corpus_flow(workspace, name, CorpusOptions(images=f"{inputs['folder']}/{name}"))
+        key = stages.masks_flow(workspace, name, inputs["clusters"], options, run)
         return np.array(sorted(map(str, Path(place, "masks", key, name).glob("*.png"))))
 
     with compute.executor(run) as executor, plain.without_prefect(plain.run_on(executor)):

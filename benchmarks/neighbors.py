@@ -158,7 +158,7 @@ class Index:
 
 def flat(table: Neighbors, queries: NDArray[np.float32], vectors: NDArray[np.float32]) -> Neighbors:
     for part in slices(len(vectors), neighbor_shard.BLOCK_ROWS):
-        table = table.add(queries, vectors[part], np.arange(part.start, part.stop))
+        table = table.with_rows(queries, vectors[part], np.arange(part.start, part.stop))
     return table
 
 

@@ -68,18 +68,22 @@ def stage_calls(side: Side, chosen: argparse.Namespace) -> dict[str, Callable[[]
     """The stages from image to mask, each as a call that leaves its key behind."""
     from flows.runs import stages
     from tasks import options as o
+    from tasks.features.rows import FeatureRows, feature_rows
+    from tasks.workspace.workspace import Workspace
 
     compute = compute_options(chosen)
     streamed = compute.model_copy(update={"feature_memory": 0})
-    place, keys = side.workspace, side.keys
+    place, keys = Workspace.create(side.workspace), side.keys
     features = o.FeaturesOptions(**harness.backbone_options(chosen))
     head = o.HeadOptions(steps=chosen.steps, seed=chosen.seed)
     clusters = o.ClustersOptions(classes=7, restarts=3, seed=chosen.seed)
     near = o.NeighborsOptions(k=8)
 
+    def rows() -> FeatureRows:
+        return feature_rows(place, keys["features"], [DUMP])
+
     def train(options: o.HeadOptions, where: o.ComputeOptions) -> str:
-        features, neighbors = keys["features"], keys["neighbors"]
-        return stages.head_flow(place, features, neighbors, [DUMP], options, where)
+        return stages.head_flow(rows(), keys["neighbors"], options, where)
 
     def keep(name: str, call: Callable[[], str]) -> Callable[[], None]:
         return lambda: keys.update({name: call()})
@@ -89,15 +93,13 @@ def stage_calls(side: Side, chosen: argparse.Namespace) -> dict[str, Callable[[]
         "features": keep("features", lambda: stages.features_flow(place, DUMP, features, compute)),
         "neighbors": keep(
             "neighbors",
-            lambda: stages.neighbors_flow(place, DUMP, keys["features"], [DUMP], near, compute),
+            lambda: stages.neighbors_flow(rows(), DUMP, near, compute),
         ),
         "head": keep("head", lambda: train(head, compute)),
         APART: lambda: train(head.model_copy(update={"seed": chosen.seed + 1}), streamed),
         "clusters": keep(
             "clusters",
-            lambda: stages.clusters_flow(
-                place, keys["features"], keys["head"], [DUMP], clusters, compute
-            ),
+            lambda: stages.clusters_flow(rows(), keys["head"], clusters, compute),
         ),
         "masks": keep(
             "masks",

@@ -36,6 +36,10 @@ def without_prefect(run_stage: RunStage, marks: Marks | None = None) -> Iterator
 
     from flows.reporting import artifacts
     from flows.runs import pipeline, stages
+    from tasks.workspace.workspace import Workspace
+
+    def session(location: str, *_: Any, **__: Any) -> Any:
+        return nullcontext(Workspace.create(location))
 
     def plain(name: str, flow: Any) -> Callable[..., Any]:
         def call(*arguments: Any, **named: Any) -> Any:
@@ -51,7 +55,7 @@ def without_prefect(run_stage: RunStage, marks: Marks | None = None) -> Iterator
             flow = getattr(stages, f"{name}_flow")
             stack.enter_context(patch.object(stages, f"{name}_flow", plain(name, flow)))
         stack.enter_context(patch.object(stages, "run_stage", run_stage))
-        stack.enter_context(patch.object(pipeline, "session", lambda *_: nullcontext()))
+        stack.enter_context(patch.object(pipeline, "session", session))
         for name in ("corpus_tables", "scores_table", "report_page", "run_pages"):
             stack.enter_context(patch.object(artifacts, name, lambda *_: None))
         yield

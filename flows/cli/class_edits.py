@@ -161,7 +161,7 @@ def propose(
         note = "names from before" if previous else "names from labels"
         return _changed(common, lambda now: (accepted(now, proposals, support, colours), note))
     if common.as_json:
-        return printed([asdict(each) for each in proposals])
+        return printed([asdict(proposal) for proposal in proposals])
     return lambda: class_tables.show_proposals(proposals, support)
 
 
@@ -199,11 +199,11 @@ def _changed(
     """Store the classes that `change` makes of the present ones, with its note; show them."""
     from tasks.class_names import classes_file as classes
 
-    place = _opened(common)
-    now = classes.current_names(place)
+    workspace = _opened(common)
+    now = classes.current_names(workspace)
     edited, note = change(now.classes)
     if edited != now.classes:
-        now = classes.edit(place, edited, note, now.stamp)
+        now = classes.edit(workspace, edited, note, now.stamp)
     return _shown(common, now)
 
 

@@ -129,14 +129,14 @@ def import_checkpoint(
 
     Args:
         file: Path or URI of the checkpoint.
-        backbone: timm's name of the checkpoint's backbone; default: told by its shapes.
+        backbone: timm's name of the checkpoint's backbone; default: inferred from the shapes.
         taxonomy: JSON file of the linear probe's classes, in their order: names clusters.
     """
     from flows.reporting import console
     from flows.runs.import_checkpoint import import_checkpoint
 
-    found = import_checkpoint(common.workspace, file, backbone, taxonomy, common.storage)
-    return lambda: console.show_imported(common.workspace, found)
+    model = import_checkpoint(common.workspace, file, backbone, taxonomy, common.storage)
+    return lambda: console.show_imported(common.workspace, model)
 
 
 @command(makes=True)

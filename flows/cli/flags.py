@@ -205,11 +205,13 @@ def command(
     """
 
     def register(function: Command) -> Command:
-        own = name or flag_name(function.__name__)
+        typed = name or flag_name(function.__name__)
         group = () if parent is app else parent.name
-        full = " ".join([*group, *([] if own == DEFAULT else [own])])
+        full = " ".join([*group, *([] if typed == DEFAULT else [typed])])
         TRAITS[function] = Traits(full, makes, continues, writes)
-        return parent.default(function) if own == DEFAULT else parent.command(function, name=own)
+        if typed == DEFAULT:
+            return parent.default(function)
+        return parent.command(function, name=typed)
 
     return register
 

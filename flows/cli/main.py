@@ -90,12 +90,12 @@ def _call(run: "Callable[[], Shown]", traits: "Traits", common: "CommonOptions")
 
     if not traits.makes and "://" not in common.workspace:
         Workspace.open(common.workspace)  # before a folder is made for the log of a mistyped one
-    place = log_path(common.workspace, common.log_file)
-    with logs.logging_to(place, logs.form(common.log_format), common.log_file is not None):
+    log_file = log_path(common.workspace, common.log_file)
+    with logs.logging_to(log_file, logs.form(common.log_format), common.log_file is not None):
         try:
             _work(run, traits, common)
         except BaseException as error:
-            _end(_ending(error, place))
+            _end(_ending(error, log_file))
 
 
 def _work(run: "Callable[[], Shown]", traits: "Traits", common: "CommonOptions") -> None:
@@ -111,17 +111,17 @@ def _work(run: "Callable[[], Shown]", traits: "Traits", common: "CommonOptions")
             show()
 
 
-def _ending(error: BaseException, place: Path) -> Ending:
+def _ending(error: BaseException, log_file: Path) -> Ending:
     """How a command ends; the traceback of a defect goes to the log."""
     end = ending(error)
     if end.code != DEFECT or isinstance(error, SystemExit):
         return end
     log.exception("defect")
-    if not place.exists():
+    if not log_file.exists():
         sys.stderr.write(traceback.format_exc())
         return end
     return Ending(
-        end.code, f"{end.sentence}; the traceback is in {place}: please report it with that file"
+        end.code, f"{end.sentence}; the traceback is in {log_file}: please report it with that file"
     )
 
 
@@ -129,6 +129,6 @@ def log_path(workspace: str, given: str | None) -> Path:
     """The log file: as given, inside a local workspace that may be written, or in this folder."""
     if given:
         return Path(given)
-    place = Path(workspace)
-    elsewhere = "://" in workspace or (place.exists() and not os.access(place, os.W_OK))
-    return Path("stego.log") if elsewhere else place / "stego.log"
+    folder = Path(workspace)
+    elsewhere = "://" in workspace or (folder.exists() and not os.access(folder, os.W_OK))
+    return Path("stego.log") if elsewhere else folder / "stego.log"

@@ -17,12 +17,15 @@ PORT = 8765
 def status(
     *,
     common: Printing,
-    doubtful: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None,
+    uncertain: Annotated[
+        int | None, Parameter(alias="--doubtful", validator=validators.Number(gte=1))
+    ] = None,
 ) -> Shown:
     """What the workspace holds.
 
     Args:
-        doubtful: List so many images to look at first: those that are least certain.
+        uncertain: List so many images to look at first: those that are least certain. The flag's
+            former name --doubtful goes with the next release.
     """
     from flows.cli import class_tables
     from flows.reporting import console
@@ -32,10 +35,10 @@ def status(
     from tasks.workspace.workspace import Workspace
 
     summary = Summary(Workspace.open(common.workspace))
-    if doubtful:
-        found = confidence_table.least_certain(summary, doubtful)
-        rows = [each._asdict() for each in found]
-        return printed(rows) if common.as_json else lambda: class_tables.show_doubtful(found)
+    if uncertain:
+        images = confidence_table.least_certain(summary, uncertain)
+        rows = [image._asdict() for image in images]
+        return printed(rows) if common.as_json else lambda: class_tables.show_uncertain(images)
     document = whole.document(summary)
     return printed(document) if common.as_json else lambda: console.show_status(document)
 
@@ -61,8 +64,8 @@ def export(
     from tasks.workspace.workspace import Workspace
 
     # Nothing is computed, so this is no flow: it would take longer to start one.
-    place, target = Workspace.open(common.workspace), Storage.at(out)
-    outcome = exports.export(place, kind, target, listed(dumps), export)
+    workspace, target = Workspace.open(common.workspace), Storage.at(out)
+    outcome = exports.export(workspace, kind, target, listed(dumps), export)
     return lambda: console.show_export(kind, target.uri, outcome)
 
 

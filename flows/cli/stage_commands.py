@@ -19,8 +19,8 @@ from tasks.options import (
 from tasks.workspace import layout
 
 if TYPE_CHECKING:
+    from tasks.features.rows import FeatureRows
     from tasks.workspace.summary import Summary
-    from tasks.workspace.workspace import Workspace
 
 stage = command(continues=True, writes=True)
 """One stage, whose options go on from those of the workspace's last run."""
@@ -50,23 +50,22 @@ def features(
     """Extract features of dumps, which become those that later stages train on."""
     from flows.runs import stages
 
-    place = _summary(common.workspace).workspace
-    names, held = chosen_dumps(place, dumps), _held_backbone(place, features)
+    summary = _summary(common.workspace)
+    names, backbone = requested_dumps(summary, dumps), _current_backbone(summary, features)
     key = ""
     for dump in names:
-        key = stages.features_flow(common.workspace, dump, features, common.compute, held)
-    _settle(place, "features", key, features, dumps=names)
+        key = stages.features_flow(summary.workspace, dump, features, common.compute, backbone)
+    _settle(summary, "features", key, features, dumps=names)
     return None
 
 
-def _held_backbone(place: "Workspace", options: FeaturesOptions) -> dict[str, Any] | None:
+def _current_backbone(summary: "Summary", options: FeaturesOptions) -> dict[str, Any] | None:
     """The current backbone where the options name no other weights."""
-    current = place.last_run_or_none() or {}
-    if options.weights is not None or "backbone" not in current:
+    current: dict[str, Any] | None = summary.last_run.get("backbone")
+    if options.weights is not None or current is None:
         return None
-    held: dict[str, Any] = current["backbone"]
-    same = held["name"] == options.backbone and options.layer in (None, held["layer"])
-    return held if same else None
+    same = current["name"] == options.backbone and options.layer in (None, current["layer"])
+    return current if same else None
 
 
 @stage
@@ -75,22 +74,22 @@ def neighbors(
 ) -> Shown:
     """Find neighbours of dumps, among all the dumps that are trained on."""
     from flows.runs import stages
+    from tasks.features.rows import feature_rows
 
     summary = _summary(common.workspace)
     features_key = summary.require("features")
     trained = list(summary.last_run["dumps"])
     tables = {}
-    for dump in chosen_dumps(summary.workspace, dumps) if dumps else trained:
+    for dump in requested_dumps(summary, dumps) if dumps else trained:
         searched = [*trained, *([dump] if dump not in trained else [])]
-        tables[dump] = stages.neighbors_flow(
-            common.workspace, dump, features_key, searched, neighbors, common.compute
-        )
+        rows = feature_rows(summary.workspace, features_key, searched)
+        tables[dump] = stages.neighbors_flow(rows, dump, neighbors, common.compute)
     merged = {**summary.last_run.get("neighbors", {}), **tables}
     key = tables.get(trained[0], summary.keys.get("neighbors"))
     if key is None:
         summary.workspace.update_last_run(neighbors=merged)
     else:
-        _settle(summary.workspace, "neighbors", key, neighbors, neighbors=merged)
+        _settle(summary, "neighbors", key, neighbors, neighbors=merged)
     return None
 
 
@@ -100,10 +99,9 @@ def head(*, common: Working, head: Head = HeadOptions()) -> Shown:
     from flows.runs import stages
 
     summary = _summary(common.workspace)
-    inputs = summary.require("features"), summary.require("neighbors")
-    trained = list(summary.last_run["dumps"])
-    key = stages.head_flow(common.workspace, *inputs, trained, head, common.compute)
-    _settle(summary.workspace, "head", key, head)
+    rows, neighbors_key = _trained_rows(summary), summary.require("neighbors")
+    key = stages.head_flow(rows, neighbors_key, head, common.compute)
+    _settle(summary, "head", key, head)
     return None
 
 
@@ -113,10 +111,9 @@ def clusters(*, common: Working, clusters: Clusters = ClustersOptions()) -> Show
     from flows.runs import stages
 
     summary = _summary(common.workspace)
-    inputs = summary.require("features"), summary.require("head")
-    trained = list(summary.last_run["dumps"])
-    key = stages.clusters_flow(common.workspace, *inputs, trained, clusters, common.compute)
-    _settle(summary.workspace, "clusters", key, clusters)
+    rows, head_key = _trained_rows(summary), summary.require("head")
+    key = stages.clusters_flow(rows, head_key, clusters, common.compute)
+    _settle(summary, "clusters", key, clusters)
     return None
 
 
@@ -128,9 +125,9 @@ def masks(*, common: Working, dumps: Dumps = None, masks: Masks = MasksOptions()
     summary = _summary(common.workspace)
     clusters_key = summary.require("clusters")
     key = ""
-    for dump in chosen_dumps(summary.workspace, dumps):
-        key = stages.masks_flow(common.workspace, dump, clusters_key, masks, common.compute)
-    _settle(summary.workspace, "masks", key, masks)
+    for dump in requested_dumps(summary, dumps):
+        key = stages.masks_flow(summary.workspace, dump, clusters_key, masks, common.compute)
+    _settle(summary, "masks", key, masks)
     return None
 
 
@@ -147,17 +144,17 @@ def scores(
     from flows.runs.labelling import Labelling, score_dump
     from tasks.report import status
 
-    workspace = common.workspace
-    summary = _summary(workspace)
-    place, keys = summary.workspace, {n: summary.require(n) for n in ("clusters", "masks")}
-    ready = [dump for dump in chosen_dumps(place, dumps) if summary.manifest("masks", dump)]
+    summary = _summary(common.workspace)
+    keys = {name: summary.require(name) for name in ("clusters", "masks")}
+    ready = [dump for dump in requested_dumps(summary, dumps) if summary.manifest("masks", dump)]
     if not ready:
         raise WorkspaceError("no masks to score are there; run `stego masks` first")
     for dump in ready:
-        score_dump(Labelling(place, dump, masks, scores, common.compute), keys)
-    kept = scores.model_dump(mode="json", exclude={"seeds"})
-    place.update_last_run(options={**place.last_run()["options"], "scores": kept})
-    return lambda: console.show_scores(status.document(_summary(workspace)))
+        score_dump(Labelling(summary.workspace, dump, masks, scores, common.compute), keys)
+    stored = scores.model_dump(mode="json", exclude={"seeds"})
+    options = summary.workspace.last_run()["options"]
+    summary.workspace.update_last_run(options={**options, "scores": stored})
+    return lambda: console.show_scores(status.document(_summary(common.workspace)))
 
 
 @command()
@@ -168,25 +165,24 @@ def report(
     from flows.reporting import console
     from flows.runs.stages import report_flow
 
-    place = report_flow(common.workspace, name)
-    return lambda: console.show_place("report", place)
+    location = report_flow(_summary(common.workspace).workspace, name)
+    return lambda: console.show_place("report", location)
 
 
-def chosen_dumps(workspace: "Workspace", names: str | None) -> list[str]:
+def requested_dumps(summary: "Summary", names: str | None) -> list[str]:
     """The dumps named, separated by commas, or all of them.
 
     Raises:
         InputError: there is no such dump.
     """
-    there = workspace.dumps()
-    wanted = listed(names) or there
-    unknown = [name for name in wanted if name not in there]
-    if unknown or not wanted:
+    requested = listed(names) or summary.dumps
+    unknown = [name for name in requested if name not in summary.dumps]
+    if unknown or not requested:
         raise InputError(
-            f"no dump {', '.join(unknown)} in the workspace; it has {', '.join(there) or 'none'}; "
-            "index one with `stego corpus`"
+            f"no dump {', '.join(unknown)} in the workspace; it has "
+            f"{', '.join(summary.dumps) or 'none'}; index one with `stego corpus`"
         )
-    return wanted
+    return requested
 
 
 def _summary(workspace: str) -> "Summary":
@@ -197,22 +193,29 @@ def _summary(workspace: str) -> "Summary":
     return Summary(Workspace.open(workspace))
 
 
-def _settle(place: "Workspace", stage: str, key: str, options: Options, **entries: Any) -> None:
+def _trained_rows(summary: "Summary") -> "FeatureRows":
+    """The current features of the dumps that are trained on."""
+    from tasks.features.rows import feature_rows
+
+    features_key = summary.require("features")
+    return feature_rows(summary.workspace, features_key, summary.last_run["dumps"])
+
+
+def _settle(summary: "Summary", stage: str, key: str, options: Options, **entries: Any) -> None:
     """Make a stage's outcome current; what was made from another one no longer is."""
-    current = place.last_run_or_none() or {}
-    keys = dict(current.get("keys", {}))
+    keys = summary.keys
     if keys.get(stage) != key:
         later = ORDER[ORDER.index(stage) + 1 :]
-        keys = {name: held for name, held in keys.items() if name.split("_")[-1] not in later}
+        keys = {name: old for name, old in keys.items() if name.split("_")[-1] not in later}
         entries = {"scores": {}, "spread": {}, "drift": {}, **entries}
         if stage == "features":
             entries = {"neighbors": {}, **entries}
-    stored = options.model_dump(mode="json", exclude={"weights"})
     if stage == "features":
-        features = place.folder(layout.features(key, entries["dumps"][0])).manifest()
+        features = summary.workspace.folder(layout.features(key, entries["dumps"][0])).manifest()
         entries["backbone"] = features["backbone"]
-    place.update_last_run(
+    stored = options.model_dump(mode="json", exclude={"weights"})
+    summary.workspace.update_last_run(
         keys={**keys, stage: key},
-        options={**current.get("options", {}), stage: stored},
+        options={**summary.last_run.get("options", {}), stage: stored},
         **entries,
     )

@@ -30,12 +30,12 @@ def _of_checkout() -> str:
     """The checkout's commit, with a + where files differ from it; empty outside a checkout."""
     if not (ROOT / ".git").exists():
         return ""
-    asked = ["git", "-C", str(ROOT), "describe", "--always", "--exclude=*", "--dirty=+"]
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--exclude=*", "--dirty=+"]
     try:
-        found = subprocess.run(asked, capture_output=True, text=True, timeout=GIT_SECONDS)
+        described = subprocess.run(command, capture_output=True, text=True, timeout=GIT_SECONDS)
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return found.stdout.strip()
+    return described.stdout.strip()
 
 
 def _of_installation() -> str:

@@ -1,13 +1,16 @@
 """Serving the page until Ctrl-C, to whoever has the address that is printed."""
 
-from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+import html
+import tempfile
+import threading
+import webbrowser
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import uvicorn
 
 from flows.explorer.app import application
-from flows.explorer.browser import opened
 from flows.explorer.export_jobs import Roots
 from flows.explorer.guard import Guard, is_loopback, is_wildcard
 from flows.explorer.listening import MOST_CONNECTIONS, Connection, listening
@@ -19,7 +22,11 @@ from tasks.engine import machine
 from tasks.storage.storage import Storage
 from tasks.workspace.workspace import Workspace
 
-PORT = 8765
+OPENING_PAGE = (
+    '<!doctype html><meta charset="utf-8"><meta name="referrer" content="no-referrer">'
+    '<title>stego explore</title><meta http-equiv="refresh" content="0;url={address}">'
+    '<p><a href="{address}">Open the explorer</a></p>\n'
+)
 
 
 def serve(
@@ -58,7 +65,7 @@ def serve(
         _warn(f"{host}:{number}", bound, explorer)
         console.show(f"{location}: {address}?{PARAMETER}={login.token}  (Ctrl-C ends it)")
         if browser:
-            ending.enter_context(opened(f"{address}?{PARAMETER}={login.token}"))
+            ending.enter_context(opened_page(f"{address}?{PARAMETER}={login.token}"))
         explorer.searching.start()
         ending.callback(explorer.searching.stop)
         with suppress(KeyboardInterrupt):
@@ -87,14 +94,14 @@ def places(workspace: Workspace, named: Sequence[str], trusted: bool) -> Roots:
     """Where exports may go.
 
     Raises:
-        InputError: a place is none, carries a password, or cannot be reached.
+        InputError: a location is invalid, holds a password, or cannot be reached.
         OptionError: a place is a file.
     """
-    roots = tuple(Storage.at(each) for each in dict.fromkeys(named))
-    for each in roots:
-        if each.is_local and Path(each.uri).exists() and not Path(each.uri).is_dir():
-            raise OptionError(f"--export-root {each.uri} is no folder; give a folder or a URI")
-        each.exists("")  # says so now where it cannot be reached
+    roots = tuple(Storage.at(location) for location in dict.fromkeys(named))
+    for root in roots:
+        if root.is_local and Path(root.uri).exists() and not Path(root.uri).is_dir():
+            raise OptionError(f"--export-root {root.uri} is no folder; give a folder or a URI")
+        root.exists("")  # raises now where it cannot be reached
     return Roots(roots or (workspace.exports,), allowed=trusted or bool(roots))
 
 
@@ -117,3 +124,18 @@ def _reachable(host: str, bound: str) -> str:
     if is_wildcard(bound):
         return "127.0.0.1" if ":" not in bound else "[::1]"
     return f"[{host}]" if ":" in host else host
+
+
+@contextmanager
+def opened_page(address: str) -> Iterator[Path]:
+    """Open an address in the user's browser through a file that only this user can read.
+
+    Everybody on a machine sees the arguments that a browser is started with. The file is removed
+    at the end of the block.
+    """
+    with tempfile.TemporaryDirectory(prefix="stego-explore-") as folder:  # mode 0700
+        file = Path(folder, "open.html")
+        file.touch(mode=0o600)
+        file.write_text(OPENING_PAGE.format(address=html.escape(address)), encoding="utf-8")
+        threading.Thread(target=webbrowser.open, args=(file.as_uri(),), daemon=True).start()
+        yield file

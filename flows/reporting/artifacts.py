@@ -33,27 +33,29 @@ DRIFT_EVENT = "stego.drift"
 REFRESH_SECONDS = 2.0
 TABLE_ROWS = 5000
 """Rows of a table, at most; the page of a longer one would be slow to open."""
-KEY_LENGTH, DIGITS = 80, 8
-"""Of an artifact's key: letters to be read, and hexadecimal digits that tell it apart."""
+KEY_LENGTH = 80
+"""Letters of an artifact's key that are there to be read."""
+DIGITS = 8
+"""Hexadecimal digits of an artifact's key that tell it from others."""
 
 
-def follow(place: str, stage: Progress, futures: Sequence[PrefectFuture[Any]]) -> None:
+def follow(location: str, stage: Progress, futures: Sequence[PrefectFuture[Any]]) -> None:
     """Wait for partitions while the progress artifact moves; raises what a partition raised.
 
-    `place` is the URI of the workspace. Once every partition has ended, so has the bar, whatever
-    was heard of it by then.
+    `location` is the URI of the workspace. Once every partition has ended, so has the bar, whatever
+    events arrived by then.
     """
     latest = Event(stage.title, stage.done, stage.total, stage.unit)
 
-    def hear(event: Event) -> None:
+    def keep(event: Event) -> None:
         nonlocal latest
         if event.stage == stage.stage:
             latest = event
 
     artifact: Any = create_progress_artifact(
-        _percent(latest), key("progress", place, stage.title), _described(latest)
+        _percent(latest), key("progress", location, stage.title), _described(latest)
     )
-    with progress.listening(hear):
+    with progress.listening(keep):
         for future in futures:
             while True:
                 shown = latest
@@ -80,31 +82,27 @@ def _described(event: Event) -> str:
 
 def corpus_tables(workspace: Workspace, dump: str) -> None:
     """Counts of a dump, and what of it could not be indexed."""
-    place, index = workspace.storage.uri, IndexReader(workspace, dump)
+    location, index = workspace.storage.uri, IndexReader(workspace, dump)
     names = ("images", "labelled", "quarantined", "megapixels")
-    create_table_artifact(
-        [{name: index.manifest[name] for name in names}],
-        key("corpus", place, dump),
-        f"The dump {dump} holds so many images.",
-    )
-    quarantine = index.quarantine()
-    if quarantine:
+    counts = {name: index.manifest[name] for name in names}
+    sentence = f"The dump {dump} holds so many images."
+    create_table_artifact([counts], key("corpus", location, dump), sentence)
+    if quarantine := index.quarantine():
         quarantine_table(
             quarantine,
-            key("quarantine", place, dump),
+            key("quarantine", location, dump),
             f"{len(quarantine)} files of the dump {dump} could not be used",
             workspace.storage.full(workspace.corpus(dump).path),
         )
 
 
-def quarantine_table(rows: list[dict[str, Any]], name: str, sentence: str, place: str) -> None:
-    """Files that could not be used and why; of very many the first, with where the others are."""
-    more = len(rows) - TABLE_ROWS
-    shown = rows[:TABLE_ROWS]
+def quarantine_table(rows: list[dict[str, Any]], name: str, sentence: str, where: str) -> None:
+    """Files that could not be used and why; of very many the first, and where the others are."""
+    more, shown = len(rows) - TABLE_ROWS, rows[:TABLE_ROWS]
     if more > 0:
-        sentence += f"; the first {TABLE_ROWS} are here, the other {more} are listed at {place}"
+        sentence += f"; the first {TABLE_ROWS} are here, the other {more} are listed at {where}"
         last = dict.fromkeys(rows[0], "…")
-        shown = [*shown, {**last, "reason": f"and {more} more: see {place}"}]
+        shown = [*shown, {**last, "reason": f"and {more} more: see {where}"}]
     create_table_artifact(shown, name, f"{sentence}.")
 
 
@@ -125,11 +123,8 @@ def scores_table(workspace: Workspace, dump: str, scores: str) -> None:
         {"method": name, "accuracy": figures[f"{prefix}accuracy"], "mIoU": figures[f"{prefix}miou"]}
         for name, prefix in METHODS.items()
     ]
-    create_table_artifact(
-        rows,
-        key("scores", workspace.storage.uri, dump),
-        f"The masks of the dump {dump} score so many percent.",
-    )
+    sentence = f"The masks of the dump {dump} score so many percent."
+    create_table_artifact(rows, key("scores", workspace.storage.uri, dump), sentence)
 
 
 def benchmark_table(workspace: Workspace, outcome: dict[str, Any]) -> None:
@@ -142,63 +137,56 @@ def benchmark_table(workspace: Workspace, outcome: dict[str, Any]) -> None:
     )
 
 
-def report_page(workspace: Workspace, location: str) -> None:
+def report_page(workspace: Workspace, report: str) -> None:
     """What the workspace holds, in a few lines, with the way to the report; and its timings."""
-    place = workspace.storage.uri
-    document = status.document(Summary(workspace))
+    location, document = workspace.storage.uri, status.document(Summary(workspace))
     counts = document["counts"]
-    lines = [
-        f"## {place}",
-        "",
-        f"Report: {links.sentence(workspace, location)}",
-        "",
+    text = (
         f"{counts['masks']} masks of {counts['images']} images, "
-        f"{counts['classes']} classes, {len(document['quarantine'])} quarantined.",
-        "",
-        *dump_rows(document, list(document["dumps"])),
-    ]
-    create_markdown_artifact(
-        "\n".join(lines), key("report", place), "This is what the workspace holds."
+        f"{counts['classes']} classes, {len(document['quarantine'])} quarantined."
     )
-    create_table_artifact(
-        timing_rows(workspace),
-        key("timings", place),
-        "Each stage took so long the last time it was computed.",
-    )
+    page = _page(workspace, report, [text], document, list(document["dumps"]))
+    create_markdown_artifact(page, key("report", location), "This is what the workspace holds.")
+    sentence = "Each stage took so long the last time it was computed."
+    create_table_artifact(timing_rows(workspace), key("timings", location), sentence)
 
 
-def run_pages(workspace: Workspace, location: str) -> None:
+def run_pages(workspace: Workspace, report: str) -> None:
     """On the run itself: what it achieved, everything that was quarantined, and the report."""
-    place, run = workspace.storage.uri, run_record.current()
-    document = status.document(Summary(workspace))
-    found = run_record.figures(run) if run else {}
-    lines = [
-        f"## {place}",
-        "",
-        f"Report: {links.sentence(workspace, location)}",
-        "",
+    location, document = workspace.storage.uri, status.document(Summary(workspace))
+    run = run_record.current()
+    figures = run_record.figures(run) if run else {}
+    table = [
         "| images | quarantined | labelled now | seconds | images/s |",
         "|---|---|---|---|---|",
-        f"| {found.get('images', 0)} | {found.get('quarantined', 0)} "
-        f"| {found.get('labelled', 0)} | {run.seconds if run else 0:.0f} "
-        f"| {found.get('images_per_second', 0)} |",
-        "",
-        *dump_rows(document, found.get("dumps", [])),
+        f"| {figures.get('images', 0)} | {figures.get('quarantined', 0)} "
+        f"| {figures.get('labelled', 0)} | {run.seconds if run else 0:.0f} "
+        f"| {figures.get('images_per_second', 0)} |",
     ]
-    create_markdown_artifact(
-        "\n".join(lines), key("summary", place), "This is what the run achieved."
-    )
+    page = _page(workspace, report, table, document, figures.get("dumps", []))
+    create_markdown_artifact(page, key("summary", location), "This is what the run achieved.")
     if rows := document["quarantine"]:
         quarantine_table(
             rows,
-            key("quarantine", place),
+            key("quarantine", location),
             f"{len(rows)} files of the workspace could not be used, by the stage that met them",
-            f"{place}: `stego status --json --workspace {place}`",
+            f"{location}: `stego status --json --workspace {location}`",
         )
-    if address := links.address(workspace, location):
-        create_link_artifact(
-            address.url, f"Report{address.note}", key("link", place), "The report opens here."
-        )
+    if address := links.address(workspace, report):
+        text = f"Report{address.note}"
+        create_link_artifact(address.url, text, key("link", location), "The report opens here.")
+
+
+def _page(
+    workspace: Workspace,
+    report: str,
+    lines: list[str],
+    document: dict[str, Any],
+    dumps: Sequence[str],
+) -> str:
+    """A page in Markdown: the workspace, the way to the report, some lines, a table of dumps."""
+    head = [f"## {workspace.storage.uri}", "", f"Report: {links.sentence(workspace, report)}", ""]
+    return "\n".join([*head, *lines, "", *dump_rows(document, dumps)])
 
 
 def dump_rows(document: dict[str, Any], dumps: Sequence[str]) -> list[str]:
@@ -212,8 +200,10 @@ def dump_rows(document: dict[str, Any], dumps: Sequence[str]) -> list[str]:
         bad = sum(row["dump"] == dump for row in document["quarantine"])
         cells = [counts["images"], counts["masks"], bad]
         cells += [figures.get("accuracy"), figures.get("miou")]
-        shown = " | ".join("–" if cell is None else str(cell) for cell in cells)
-        lines.append(f"| {_escaped(dump)} | {shown} | {_drift(counts['drift'])} |")
+        cells += [counts["drift"] and ("drifted" if counts["drift"]["drifted"] else "none")]
+        name = dump.replace("|", "\\|")  # it would end the cell
+        texts = ("–" if cell is None else str(cell) for cell in cells)
+        lines.append(f"| {' | '.join([name, *texts])} |")
     return lines
 
 
@@ -236,41 +226,31 @@ def timing_rows(workspace: Workspace) -> list[dict[str, Any]]:
     return rows
 
 
-def emit_drift(workspace: Workspace, dump: str, found: dict[str, Any]) -> None:
-    """Tell Prefect that a dump is unlike the training images: an automation may retrain."""
-    log.warning("dump is unlike the training images", dump=dump, **found)
+def emit_drift(workspace: Workspace, dump: str, drift: dict[str, Any]) -> None:
+    """Send the event that a dump is unlike the training images, which may start a retraining."""
+    location = workspace.storage.uri
+    log.warning("dump is unlike the training images", dump=dump, **drift)
     emit_event(
         event=DRIFT_EVENT,
         resource={
-            "prefect.resource.id": f"stego.workspace.{digest(workspace.storage.uri.encode())}",
-            "prefect.resource.name": workspace.storage.uri,
+            "prefect.resource.id": f"stego.workspace.{digest(location.encode())}",
+            "prefect.resource.name": location,
         },
         payload={
-            "workspace": workspace.storage.uri,
+            "workspace": location,
             "dump": dump,
-            "drift": {"features": found["features"], "shares": found["shares"]},
-            "threshold": found["thresholds"],
+            "drift": {"features": drift["features"], "shares": drift["shares"]},
+            "threshold": drift["thresholds"],
         },
     )
 
 
-def _drift(found: dict[str, Any] | None) -> str:
-    if found is None:
-        return "–"
-    return "drifted" if found["drifted"] else "none"
-
-
-def _escaped(text: str) -> str:
-    """A name that cannot end a cell of a Markdown table."""
-    return text.replace("|", "\\|")
-
-
-def key(kind: str, place: str, name: str = "") -> str:
-    """A key of an artifact: what can be read of workspace and name, and a digest of both.
+def key(kind: str, location: str, name: str = "") -> str:
+    """A key of an artifact: the readable part of workspace and name, and a digest of both.
 
     Prefect takes lower-case letters, digits and dashes. Names in other scripts are transliterated;
     the digest keeps what looks alike apart.
     """
-    last = place.rstrip("/").rpartition("/")[2]
+    last = location.rstrip("/").rpartition("/")[2]
     shown = slugify(f"{kind} {last} {name}", max_length=KEY_LENGTH, word_boundary=True)
-    return f"{shown}-{digest(canonical([kind, place, name]))[:DIGITS]}"
+    return f"{shown}-{digest(canonical([kind, location, name]))[:DIGITS]}"

@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 log = Log(__name__)
 console = Console(stderr=True, highlight=False)
 results = Console(highlight=False)
-QUARANTINED, LEFT_OUT = 20, 5
-"""Quarantined files, and images that an export leaves out, that are listed by name."""
+QUARANTINED = 20
+"""Quarantined files that are listed by name."""
+LEFT_OUT = 5
+"""Images that an export leaves out that are listed by name."""
 _in_records = False
 
 
@@ -59,7 +61,7 @@ class Bars:
     def __call__(self, event: Event) -> None:
         """Move the stage's bar."""
         if event.stage in self.ended:
-            return  # a worker's word that came late
+            return  # an event of a worker that came late
         if event.stage not in self.tasks:
             self.tasks[event.stage] = self.bars.add_task(event.title, total=event.total, note="")
             self.begun[event.stage] = (time.monotonic(), event.done)
@@ -78,8 +80,8 @@ class Bars:
             counts = {"done": event.done, "total": event.total, "unit": event.unit}
             log.info("stage shown", stage=event.title, **counts, seconds=round(seconds, 1))
         elif not self.bars.console.is_terminal:
-            told = f"{event.title}: {event.done}/{event.total} {event.unit}, {seconds:.0f} s"
-            self.bars.console.print(told, markup=False)
+            text = f"{event.title}: {event.done}/{event.total} {event.unit}, {seconds:.0f} s"
+            self.bars.console.print(text, markup=False)
 
 
 @contextmanager
@@ -116,7 +118,7 @@ def say(message: str) -> None:
 
 
 def show(message: str) -> None:
-    """Say what is for the person alone and for no log, such as an address that holds a token."""
+    """Print what no log may hold, such as an address with a token."""
     console.print(Text(message), soft_wrap=True)
 
 
@@ -128,12 +130,12 @@ def tell(text: str) -> None:
 
 def table(title: str | None, left: Sequence[str], right: Sequence[str] = ()) -> Table:
     """A table whose first columns hold texts, and whose last ones hold numbers."""
-    made = Table(title=title)
+    columns = Table(title=title)
     for heading in left:
-        made.add_column(heading, overflow="fold")
+        columns.add_column(heading, overflow="fold")
     for heading in right:
-        made.add_column(heading, justify="right")
-    return made
+        columns.add_column(heading, justify="right")
+    return columns
 
 
 def line(text: str, style: str = "") -> None:
@@ -141,9 +143,9 @@ def line(text: str, style: str = "") -> None:
     results.print(Text(text, style=style), soft_wrap=True)
 
 
-def show_place(kind: str, place: str) -> None:
+def show_place(kind: str, location: str) -> None:
     """Where a result lies."""
-    line(f"{kind}: {place}")
+    line(f"{kind}: {location}")
 
 
 def show_scores(document: dict[str, Any]) -> None:
@@ -173,7 +175,7 @@ def _show_spread(dump: str, figures: dict[str, Any]) -> None:
     rows = table(title, ("method",), ("accuracy", "mIoU"))
     for method, prefix in METHODS.items():
         pair = [figures.get(f"{prefix}{name}") for name in ("accuracy", "miou")]
-        cells = [f"{_figure(each['mean'])} ± {_figure(each['std'])}" for each in pair if each]
+        cells = [f"{_figure(score['mean'])} ± {_figure(score['std'])}" for score in pair if score]
         if cells:
             rows.add_row(method, *cells)
     results.print(rows)
@@ -192,19 +194,14 @@ def _figure(value: float | None) -> str:
 
 def show_benchmark(outcome: dict[str, Any]) -> None:
     """Our figures beside the published ones, what differs, and where everything is."""
-    counts = outcome["images"]
-    title = (
-        f"{outcome['benchmark']}, percent; trained on {counts['train']} images, evaluated on "
-        f"{counts['val']}"
-    )
+    train, val = (outcome["images"][split] for split in ("train", "val"))
+    title = f"{outcome['benchmark']}, percent; trained on {train} images, evaluated on {val}"
     rows = table(title, ("system", "backbone"), ("accuracy / mIoU", "linear probe"))
     for row in outcome["rows"]:
         if row["accuracy"] is not None:
-            pairs = [
-                f"{_figure(row[f'{kind}accuracy'])} / {_figure(row[f'{kind}miou'])}"
-                for kind in ("", "linear_")
-            ]
-            rows.add_row(Text(row["system"]), Text(row["backbone"]), *pairs)
+            ours = f"{_figure(row['accuracy'])} / {_figure(row['miou'])}"
+            probe = f"{_figure(row['linear_accuracy'])} / {_figure(row['linear_miou'])}"
+            rows.add_row(Text(row["system"]), Text(row["backbone"]), ours, probe)
     results.print(rows)
     for departure in outcome["departures"]:
         line(f"not as published: {departure}")
@@ -233,12 +230,12 @@ def show_pretrained(outcome: dict[str, Any]) -> None:
     line(f"use it: stego run --backbone {outcome['backbone']} --weights {outcome['weights']} ...")
 
 
-def show_imported(workspace: str, found: "Imported") -> None:
+def show_imported(workspace: str, model: "Imported") -> None:
     """What a published checkpoint became, and how it is used."""
-    probe = f"a linear probe of {found.probed} classes" if found.probed else "no linear probe"
+    probe = f"a linear probe of {model.probed} classes" if model.probed else "no linear probe"
     line(
-        f"{found.backbone.note}: {found.backbone.name}, codes of {found.code_size} numbers, "
-        f"{found.classes} clusters, {probe}"
+        f"{model.backbone.note}: {model.backbone.name}, codes of {model.code_size} numbers, "
+        f"{model.classes} clusters, {probe}"
     )
     line(f"use it: stego backfill --workspace {workspace} --images ...")
 
@@ -278,15 +275,15 @@ def show_status(document: dict[str, Any]) -> None:
         for remark in LeftOutCounts.of(counts).lines():
             line(f"{dump}: {remark}")
     show_values(document)
-    for row in document["quarantine"][:QUARANTINED]:
+    quarantine = document["quarantine"]
+    for row in quarantine[:QUARANTINED]:
         line(f"quarantined  {row['dump']}/{row['path']}: {row['reason']}")
-    if len(document["quarantine"]) > QUARANTINED:
-        more = len(document["quarantine"]) - QUARANTINED
-        line(f"… and {more} more; see --json or the report")
+    if len(quarantine) > QUARANTINED:
+        line(f"… and {len(quarantine) - QUARANTINED} more; see --json or the report")
     show_scores(document)
 
 
-def show_export(kind: str, place: str, outcome: dict[str, Any]) -> None:
+def show_export(kind: str, location: str, outcome: dict[str, Any]) -> None:
     """What was written, and the first images that were left out."""
     left_out = sum(counts["skipped"] for counts in outcome["dumps"].values())
     for row in outcome["skipped"][:LEFT_OUT]:
@@ -294,4 +291,4 @@ def show_export(kind: str, place: str, outcome: dict[str, Any]) -> None:
     if left_out > LEFT_OUT:
         say(f"… and {left_out - LEFT_OUT} more; export.json names all of them")
     more = f", {left_out} left out" if left_out else ""
-    line(f"{kind}: {outcome['images']} images in {place}{more}")
+    line(f"{kind}: {outcome['images']} images in {location}{more}")

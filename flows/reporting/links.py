@@ -7,7 +7,7 @@ from flows.reporting import run_record
 from tasks.workspace.workspace import Workspace
 
 SIGNED_SECONDS = 7 * 24 * 3600
-"""For how long a signed address is asked for: the longest that S3 gives."""
+"""Lifetime of a signed address: the longest that S3 gives."""
 PAGE = "text/html; charset=utf-8"
 
 
@@ -37,9 +37,8 @@ def address(workspace: Workspace, location: str) -> Address | None:
 
 def sentence(workspace: Workspace, location: str) -> str:
     """The same in Markdown; without an address, the command that opens the page."""
-    found = address(workspace, location)
-    if found:
-        return f"[{location}]({found.url}){found.note}"
+    if page := address(workspace, location):
+        return f"[{location}]({page.url}){page.note}"
     if workspace.storage.is_local:
         return f"`{location}`; open it with `python3 -m webbrowser {shlex.quote(location)}`"
     return f"`{location}`; fetch that file and open it in a browser"

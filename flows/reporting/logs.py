@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
@@ -27,8 +27,10 @@ VARIABLE = "STEGO_LOG_FORMAT"
 OWN = ("flows", "tasks", "stego_core")
 AS_SENTENCES = {"flows.reporting.run_record", "flows.cli.main"}
 """Loggers that say how a run ended; people get the error itself, in one sentence."""
-FILE_BYTES, OLD_FILES = 10 * 2**20, 4
-"""A log file is put aside at this size; of those that were put aside so many stay."""
+FILE_BYTES = 10 * 2**20
+"""A log file is put aside at this size."""
+OLD_FILES = 4
+"""So many of those that were put aside stay."""
 TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -122,15 +124,15 @@ class LogFile(RotatingFileHandler):
 
 
 def form(given: str | None) -> Form:
-    """The form that is asked for by flag or environment.
+    """The form that a flag or the environment says.
 
     Raises:
         OptionError: there is no such form.
     """
-    asked = given or os.environ.get(VARIABLE) or "text"
-    if asked not in ("text", "json"):
-        raise OptionError(f"log format {asked!r} is not known; expected text or json")
-    return "json" if asked == "json" else "text"
+    name = given or os.environ.get(VARIABLE) or "text"
+    if name not in ("text", "json"):
+        raise OptionError(f"log format {name!r} is not known; expected text or json")
+    return "json" if name == "json" else "text"
 
 
 @contextmanager
@@ -138,94 +140,87 @@ def logging_to(path: Path, form: Form = "text", required: bool = False) -> Itera
     """Send every library's lines to a file; our own warnings also to the terminal.
 
     As JSON, our lines and libraries' warnings go to stderr too where that is no terminal. A file
-    that cannot be opened is done without, and told, unless somebody asked for it.
+    that cannot be opened is only warned of, unless a person named it.
 
     Raises:
         OptionError: the file is required and cannot be opened.
     """
+    file = _log_file(path, form, required)
+    handlers: list[logging.Handler] = [file] if file else []
     with ExitStack() as stack:
-        everywhere: list[logging.Handler] = []
-        if file := _opened(path, required):
-            everywhere.append(file)
-            file.setFormatter(JsonLines() if form == "json" else logging.Formatter(TEXT))
+        if file:
             stack.callback(file.close)
         if form == "json" and not console.console.is_terminal:
-            lines = logging.StreamHandler(sys.stderr)
-            lines.setFormatter(JsonLines())
-            lines.addFilter(_wanted)
-            everywhere.append(lines)
+            handlers.append(_json_stderr())
             stack.enter_context(console.speaking_in_records())
         else:
-            _show(stack)
-        _listen(stack, everywhere)
-        stack.enter_context(_warnings())
+            _attach(stack, [_terminal()], map(logging.getLogger, OWN))
+        stack.callback(logging.root.setLevel, logging.root.level)
+        logging.root.setLevel(logging.INFO)
+        _attach(stack, handlers, _loggers_of_all_lines())
+        stack.callback(logging.captureWarnings, False)
+        logging.captureWarnings(True)
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("default")
         yield
 
 
-def _wanted(line: logging.LogRecord) -> bool:
-    """Our own lines, and libraries' warnings: each request of theirs is in the file."""
-    return line.levelno >= logging.WARNING or line.name.partition(".")[0] in OWN
-
-
-def _opened(path: Path, required: bool) -> LogFile | None:
+def _log_file(path: Path, form: Form, required: bool) -> LogFile | None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return LogFile(path)
+        file = LogFile(path)
     except OSError as error:
         if required:
             raise OptionError(f"--log-file {path} cannot be written: {error}") from None
         console.say(f"warning: {path} cannot be written ({error}); there will be no log file")
         return None
+    file.setFormatter(JsonLines() if form == "json" else logging.Formatter(TEXT))
+    return file
 
 
-def _show(stack: ExitStack) -> None:
+def _json_stderr() -> logging.Handler:
+    """Our own lines, and libraries' warnings: each request of theirs is in the file."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    handler.addFilter(
+        lambda line: line.levelno >= logging.WARNING or line.name.split(".")[0] in OWN
+    )
+    return handler
+
+
+def _terminal() -> logging.Handler:
     """Our own warnings on the terminal."""
-    shown = RichHandler(logging.WARNING, console.console, show_time=False, show_path=False)
-    shown.addFilter(lambda line: line.name not in AS_SENTENCES)
-    for name in OWN:
-        _add(stack, logging.getLogger(name), shown)
+    handler = RichHandler(logging.WARNING, console.console, show_time=False, show_path=False)
+    handler.addFilter(lambda line: line.name not in AS_SENTENCES)
+    return handler
 
 
-def _listen(stack: ExitStack, handlers: list[logging.Handler]) -> None:
-    """Every logger's lines, from INFO on, to these handlers."""
-    root = logging.getLogger()
-    stack.callback(root.setLevel, root.level)
-    root.setLevel(logging.INFO)
+def _loggers_of_all_lines() -> list[logging.Logger]:
+    """The root, and those of Prefect's that keep their lines from it."""
     names = [name for name in logging.root.manager.loggerDict if name.startswith("prefect")]
-    closed = [each for each in map(logging.getLogger, names) if not each.propagate]
-    for handler in handlers:
-        for logger in (root, *closed):
-            _add(stack, logger, handler)
+    return [logging.root, *(log for log in map(logging.getLogger, names) if not log.propagate)]
 
 
-def _add(stack: ExitStack, logger: logging.Logger, handler: logging.Handler) -> None:
-    logger.addHandler(handler)
-    stack.callback(logger.removeHandler, handler)
-
-
-@contextmanager
-def _warnings() -> Iterator[None]:
-    logging.captureWarnings(True)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("default")
-            yield
-    finally:
-        logging.captureWarnings(False)
+def _attach(
+    stack: ExitStack, handlers: Sequence[logging.Handler], loggers: Iterable[logging.Logger]
+) -> None:
+    for logger in loggers:
+        for handler in handlers:
+            logger.addHandler(handler)
+            stack.callback(logger.removeHandler, handler)
 
 
 def in_a_worker() -> None:
     """In a flow run of a Prefect worker: its lines as JSON objects where STEGO_LOG_FORMAT says so.
 
-    Prefect's own way to change a handler is a file of settings; this takes its handlers as they
-    are and replaces what they print with.
+    Prefect's own way to change a handler is a file of settings; this keeps its handlers and
+    replaces what they print with.
     """
     if form(None) != "json" or "PREFECT__FLOW_RUN_ID" not in os.environ:
         return
     from prefect.logging.handlers import PrefectConsoleHandler
 
-    loggers = [logging.getLogger(), *map(logging.getLogger, logging.root.manager.loggerDict)]
-    for logger in loggers:
+    for logger in (logging.root, *map(logging.getLogger, logging.root.manager.loggerDict)):
         for handler in list(logger.handlers):
             if isinstance(handler, PrefectConsoleHandler):
                 lines = logging.StreamHandler(handler.stream)

@@ -1,4 +1,4 @@
-"""How a flow run ends: recorded, and told apart in its state where Prefect may start it again."""
+"""How a flow run ends: recorded, and in a state of its own where Prefect may start it again."""
 
 from collections.abc import Callable
 from functools import wraps

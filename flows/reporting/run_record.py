@@ -35,7 +35,7 @@ class Run:
         dumps: those that were labelled.
         labelled: images whose masks were computed by this run.
         report_url: address at which a web server shows the workspace's files.
-        found: what the run achieved, as `figures` tells it.
+        figures: what the run achieved, as the function `figures` returns it.
     """
 
     command: str
@@ -46,7 +46,7 @@ class Run:
     dumps: list[str] = field(default_factory=list)
     labelled: int = 0
     report_url: str | None = None
-    found: dict[str, Any] = field(default_factory=dict)
+    figures: dict[str, Any] = field(default_factory=dict)
 
     @property
     def seconds(self) -> float:
@@ -106,7 +106,7 @@ def stage_ended(title: str, seconds: float, rows: int) -> None:
 
 @contextmanager
 def labelling(dump: str) -> Iterator[None]:
-    """What stages compute in the block are this dump's masks, not those of a rival."""
+    """What stages compute in the block are this dump's masks, not those of a baseline."""
     run = _current.get()
     if run is not None and dump not in run.dumps:
         run.dumps.append(dump)
@@ -123,7 +123,7 @@ def _fields(run: Run) -> dict[str, Any]:
         "workspace": without_password(run.workspace),
         "seconds": round(run.seconds, 1),
         "stages": run.stages,
-        **run.found,
+        **run.figures,
     }
 
 
@@ -141,7 +141,7 @@ def figures(run: Run) -> dict[str, Any]:
         images = sum(summary.workspace.corpus(d).manifest()["images"] for d in run.dumps)
         bad = sum(row["dump"] in run.dumps for row in quarantined(summary))
         drift, scores = summary.last_run.get("drift", {}), {d: summary.scores(d) for d in run.dumps}
-    except (StegoError, OSError):  # the end of a run is told whatever became of its workspace
+    except (StegoError, OSError):  # the end of a run is logged whatever became of its workspace
         return {}
     return {
         "dumps": run.dumps,
@@ -151,9 +151,9 @@ def figures(run: Run) -> dict[str, Any]:
         "images_per_second": round(run.labelled / max(run.seconds, 1e-3), 2),
         "drift": {d: bool(drift[d]["drifted"]) for d in run.dumps if d in drift},
         "scores": {
-            d: {name: found["scores"].get(name) for name in ("accuracy", "miou")}
-            for d, found in scores.items()
-            if found
+            d: {name: manifest["scores"].get(name) for name in ("accuracy", "miou")}
+            for d, manifest in scores.items()
+            if manifest
         },
     }
 

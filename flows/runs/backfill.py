@@ -15,6 +15,7 @@ from flows.runs.settings import built
 from stego_core.errors import InputError, OptionError, OutageError, StegoError
 from tasks.corpus.changed_files import check_unchanged
 from tasks.corpus.listing import default_dump
+from tasks.features.rows import feature_rows
 from tasks.files.left_out import is_clip, is_image
 from tasks.log import Log
 from tasks.masks.segmenter import refiner
@@ -64,77 +65,64 @@ def backfill(
         raise OptionError("give either --images, a dump, or --inbox, a folder of dumps")
     storage, run = storage_options or StorageOptions(), compute_options or ComputeOptions()
     with connected(storage):
-        failed: dict[str, str] = {}
+        failed: dict[str, StegoError] = {}
         dumps = [images] if images else new_dumps(workspace, inbox, failed) if inbox else []
-        done: list[str] = []
-        failure: type[StegoError] = InputError
+        labelled: list[str] = []
         report = None
         if dumps:
-            place = Workspace.open(workspace)
-            current = place.last_run()  # before a lease is taken on it
-            masks = current.get("options", {}).get("masks", {})
-            refiner(built("masks", masks))  # a package may be missing
-            with session(workspace, storage, run):
-                for options in dumps:
-                    name = dump or default_dump(options.images)
+            options = Workspace.open(workspace).last_run()["options"]  # before a lease is taken
+            refiner(built("masks", options.get("masks", {})))  # a package may be missing
+            with session(workspace, storage, run) as opened:
+                for corpus in dumps:
+                    name = dump or default_dump(corpus.images)
                     try:
-                        label_new_dump(place, name, options, run)
-                        done.append(name)
+                        label_new_dump(opened, name, corpus, run)
+                        labelled.append(name)
                     except StegoError as error:
                         if images:
                             raise
-                        failed[name] = str(error)
-                        if isinstance(error, OutageError):
-                            failure = OutageError
-                report = stages.report_flow(workspace)
-                artifacts.run_pages(place, report)
+                        failed[name] = error
+                report = stages.report_flow(opened)
+                artifacts.run_pages(opened, report)
     if failed:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
-        raise failure(f"{len(failed)} dumps of the inbox were not labelled: {reasons}")
-    log.info("backfill finished", workspace=workspace, dumps=len(done), labelled=",".join(done))
-    return {"dumps": done, "report": report}
+        reasons = "; ".join(f"{name}: {error}" for name, error in failed.items())
+        outage = any(isinstance(error, OutageError) for error in failed.values())
+        kind = OutageError if outage else InputError
+        raise kind(f"{len(failed)} dumps of the inbox were not labelled: {reasons}")
+    counts = {"dumps": len(labelled), "labelled": ",".join(labelled)}
+    log.info("backfill finished", workspace=workspace, **counts)
+    return {"dumps": labelled, "report": report}
 
 
-def new_dumps(workspace: str, options: InboxOptions, failed: dict[str, str]) -> list[CorpusOptions]:
+def new_dumps(
+    workspace: str, options: InboxOptions, failed: dict[str, StegoError]
+) -> list[CorpusOptions]:
     """Folders of the inbox that the workspace has no finished masks of, in order of their names.
 
     Those whose names begin with a dot or an underscore are passed over, those with the name of
     a dump from elsewhere are warned of. Finished dumps whose files changed since are put into
     `failed`.
     """
-    inbox, found = options.inbox, []
-    place = Storage.at(inbox)
+    inbox, new = Storage.at(options.inbox), []
     read = options.model_dump(include=set(ReadOptions.model_fields))
-    held = _finished(workspace)
-    for folder in place.folders(""):
+    labelled = _labelled_dumps(workspace)
+    for folder in inbox.folders(""):
         if folder.startswith((".", "_")):
             continue  # what tools put beside dumps
-        source = Storage(place.full(folder))
+        source = Storage(inbox.full(folder))
         name = default_dump(folder)
-        if name in held:
-            opened = Workspace.open(workspace)
-            if opened.corpus(name).manifest()["images_uri"] != source.uri:
-                text = "folder has the name of a dump from elsewhere, rename it to have it labelled"
-                log.warning(text, inbox=inbox, folder=folder, dump=name)
-                continue
+        if name in labelled:
             try:
-                check_unchanged(opened, name)
+                _check_known(Workspace.open(workspace), name, source)
             except InputError as error:
-                failed[name] = str(error)
-            continue
-        files = [file for file in source.files() if is_image(file.path) or is_clip(file.path)]
-        newest = max((file.modified for file in files), default=0.0)
-        if not files:
-            log.warning("folder without images or videos", inbox=inbox, folder=folder)
-        elif time.time() - newest < 60 * options.quiet_minutes:
-            log.info("folder still changes, left for the next poll", inbox=inbox, folder=folder)
-        else:
-            found.append(CorpusOptions(images=source.uri, **read))
-    log.info("inbox polled", inbox=inbox, new=len(found), known=len(held))
-    return found
+                failed[name] = error
+        elif _is_complete(source, options.quiet_minutes):
+            new.append(CorpusOptions(images=source.uri, **read))
+    log.info("inbox polled", inbox=options.inbox, new=len(new), known=len(labelled))
+    return new
 
 
-def _finished(workspace: str) -> set[str]:
+def _labelled_dumps(workspace: str) -> set[str]:
     """Dumps whose masks with the current clusters are there; none of a workspace to come."""
     if not Storage.at(workspace).exists(layout.ROOT_FILE):
         return set()
@@ -142,8 +130,33 @@ def _finished(workspace: str) -> set[str]:
     return {dump for dump in summary.dumps if summary.folder("masks", dump)}
 
 
+def _check_known(workspace: Workspace, name: str, source: Storage) -> None:
+    """Warn of a folder that only has the name of a labelled dump.
+
+    Raises:
+        InputError: it is that dump, and its files changed since.
+    """
+    if workspace.corpus(name).manifest()["images_uri"] == source.uri:
+        check_unchanged(workspace, name)
+    else:
+        text = "folder has the name of a dump from elsewhere, rename it to have it labelled"
+        log.warning(text, folder=source.uri, dump=name)
+
+
+def _is_complete(source: Storage, quiet_minutes: float) -> bool:
+    """Whether a folder of the inbox holds images or videos, and none of them came just now."""
+    files = [file for file in source.files() if is_image(file.path) or is_clip(file.path)]
+    if not files:
+        log.warning("folder without images or videos", folder=source.uri)
+        return False
+    if time.time() - max(file.modified for file in files) < 60 * quiet_minutes:
+        log.info("folder still changes, left for the next poll", folder=source.uri)
+        return False
+    return True
+
+
 def label_new_dump(
-    workspace: Workspace, dump: str, options: CorpusOptions, run: ComputeOptions
+    workspace: Workspace, dump: str, corpus: CorpusOptions, run: ComputeOptions
 ) -> None:
     """Index one dump and label it.
 
@@ -151,35 +164,30 @@ def label_new_dump(
     imported head has none.
     """
     current = workspace.last_run()
-    keys, chosen, trained_on = dict(current["keys"]), current["options"], current["dumps"]
+    keys, options, trained_on = dict(current["keys"]), current["options"], current["dumps"]
     like = trained_on[0] if trained_on else None
-    index_dump(workspace, dump, options, run, like, continuing=True)
+    index_dump(workspace, dump, corpus, run, like, continuing=True)
     if trained_on:
         add_features(workspace, dump, current, run)
-    masks, scores = (built(name, chosen.get(name, {})) for name in ("masks", "scores"))
+    masks, scores = (built(name, options.get(name, {})) for name in ("masks", "scores"))
     label_dump(Labelling(workspace, dump, masks, scores, run), keys)
     if trained_on:
-        stages.drift_flow(workspace.storage.uri, dump, workspace.last_run()["keys"])
+        stages.drift_flow(workspace, dump, workspace.last_run()["keys"])
 
 
 def add_features(
     workspace: Workspace, dump: str, current: dict[str, Any], run: ComputeOptions
 ) -> None:
     """Features of one dump, and its neighbours among all dumps before it."""
-    location, keys, chosen = workspace.storage.uri, current["keys"], current["options"]
+    keys, options = current["keys"], current["options"]
     backbone = workspace.folder(layout.clusters(keys["clusters"])).manifest()["backbone"]
-    stages.features_flow(location, dump, built("features", chosen["features"]), run, backbone)
+    stages.features_flow(workspace, dump, built("features", options["features"]), run, backbone)
+    dumps = workspace.dumps()  # in order of arrival: the same again however many came later
     searched = [
         name
-        for name in _up_to(workspace, dump)
+        for name in dumps[: dumps.index(dump) + 1]
         if workspace.folder(layout.features(keys["features"], name)).finished
     ]
-    options = built("neighbors", chosen["neighbors"])
-    table = stages.neighbors_flow(location, dump, keys["features"], searched, options, run)
+    rows = feature_rows(workspace, keys["features"], searched)
+    table = stages.neighbors_flow(rows, dump, built("neighbors", options["neighbors"]), run)
     workspace.update_last_run(neighbors={**current["neighbors"], dump: table})
-
-
-def _up_to(workspace: Workspace, dump: str) -> list[str]:
-    """Dumps in order of arrival, this one last: the same again however many came later."""
-    dumps = workspace.dumps()
-    return dumps[: dumps.index(dump) + 1]

@@ -71,14 +71,32 @@ class Notify(Table):
     block: str | None = Field(None, pattern=r"^[a-z0-9-]+/[a-z0-9-]+$")
 
 
-class Head(Table):
-    """The file but for the options of the stages."""
+class Deployment(PipelineOptions):
+    """The file: where, when, who is told, and the options of all stages."""
 
     workspace: str = Field(min_length=1)
     code: str = Field(str(ROOT), min_length=1)
     schedule: Schedule = Schedule()
     retries: Retries = Retries()
     notify: Notify = Notify()
+    inbox: InboxOptions
+    pretrain: PretrainOptions = Field(default_factory=lambda: PretrainOptions())
+
+    def places(self) -> dict[str, Any]:
+        """What prefect.yaml asks for by name: only what the file says, tables as they are."""
+        tables = self.model_dump(mode="json", include=set(OPTIONS), exclude_unset=True)
+        images = {name: value for name, value in tables["corpus"].items() if name in FIRST}
+        corpus = {name: value for name, value in tables["corpus"].items() if name not in FIRST}
+        options = {name: table for name, table in tables.items() if name not in ELSEWHERE}
+        return {
+            **tables,
+            **images,
+            "workspace": self.workspace,
+            "options": {**options, **({"corpus": corpus} if corpus else {})},
+            "cron": self.schedule.cron,
+            "timezone": self.schedule.timezone,
+            "code": str(ROOT / self.code),
+        }
 
 
 OPTIONS = tuple(name for name in SECTIONS if name != "export")
@@ -87,36 +105,6 @@ FIRST = ("images", "labels", "taxonomy")
 """What pipeline/full has as fields of its own, so that its form begins with them."""
 ELSEWHERE = ("corpus", "inbox", "pretrain")
 """Tables that are no options of pipeline/full as they are."""
-
-
-class Deployment(Head):
-    """The file as a whole."""
-
-    options: dict[str, dict[str, Any]]
-
-    def places(self) -> dict[str, Any]:
-        """What prefect.yaml asks for by name: only what the file says, tables as they are."""
-        given = self.options
-        corpus = given.get("corpus", {})
-        first = {name: corpus[name] for name in FIRST if name in corpus}
-        rest = {name: value for name, value in corpus.items() if name not in FIRST}
-        options = {name: table for name, table in given.items() if name not in ELSEWHERE}
-        return {
-            **given,
-            **first,
-            "workspace": self.workspace,
-            "options": {**options, **({"corpus": rest} if rest else {})},
-            "cron": self.schedule.cron,
-            "timezone": self.schedule.timezone,
-            "code": str(ROOT / self.code),
-        }
-
-
-class Options(PipelineOptions):
-    """Every option of the file, by stage."""
-
-    inbox: InboxOptions
-    pretrain: PretrainOptions = Field(default_factory=lambda: PretrainOptions())
 
 
 def path() -> Path:
@@ -128,34 +116,24 @@ def load(file: Path | None = None) -> Deployment:
     """Read and check the file; nothing is changed anywhere.
 
     Raises:
-        OptionError: it cannot be read, or a name or value is wrong; one sentence for the first.
+        OptionError: it cannot be read, a name or value is wrong, or a place holds a password; one
+            sentence for the first.
     """
     file = file or path()
     try:
         document = tomllib.loads(file.read_text())
+        for text in _texts(document):
+            if "://" in text:
+                Storage.at(text)
+        return Deployment(**{"corpus": {}, "inbox": {}, **document})
     except OSError as error:
         raise OptionError(f"{file} cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise OptionError(f"{file} is not TOML: {error}") from None
-    options = {name: document.pop(name) for name in OPTIONS if name in document}
-    try:
-        Head(**document)
-        found = Deployment(**document, options=options)
-        _check(found)
     except ValidationError as error:
         raise OptionError(f"{file}: {_sentence(error)}") from None
     except StegoError as error:
         raise OptionError(f"{file}: {error}") from None
-    return found
-
-
-def _check(found: Deployment) -> None:
-    """Refuse places that hold a password, and options that the stages would refuse."""
-    Storage.at(found.workspace)
-    for text in _texts(found.options):
-        if "://" in text:
-            Storage.at(text)
-    Options(**{"corpus": {}, "inbox": {}, **found.options})
+    except ValueError as error:
+        raise OptionError(f"{file} is not TOML: {error}") from None
 
 
 def _texts(values: Any) -> Iterator[str]:
@@ -170,27 +148,23 @@ def _texts(values: Any) -> Iterator[str]:
 def _sentence(error: ValidationError) -> str:
     """What is wrong first, in one sentence."""
     first = error.errors()[0]
-    where = [str(part) for part in first["loc"]]
-    if where[0] == "options" and len(where) > 1:
-        del where[0]
-    name = ".".join(where)
+    path = [str(part) for part in first["loc"]]
+    name = ".".join(path)
     if first["type"] == "extra_forbidden":
-        return f"{name} is not known; expected {', '.join(_known(where[:-1]))}"
+        return f"{name} is not known; expected {', '.join(_known_names(path[:-1]))}"
     if first["type"] == "missing":
         return f"{name} is missing"
-    message = first["msg"].removeprefix("Value error, ")
-    found = repr(first["input"])
-    shown = "" if "://" in found else f" (found {found})"  # the address of a webhook is a secret
+    message, value = first["msg"].removeprefix("Value error, "), repr(first["input"])
+    shown = "" if "://" in value else f" (found {value})"  # the address of a webhook is a secret
     return f"{name}: {message[0].lower()}{message[1:]}{shown}"
 
 
-def _known(table: list[str]) -> list[str]:
-    """The names that a table of the file may hold."""
-    if not table:
-        return [*Head.model_fields, *OPTIONS]
-    tables = {**Head.model_fields, **Options.model_fields}
-    model = tables[table[0]].annotation
-    return list(getattr(model, "model_fields", {}))
+def _known_names(table: list[str]) -> list[str]:
+    """The names that the file, or a table of it, may hold; where and when come first."""
+    fields = Deployment.model_fields
+    if table:
+        return list(getattr(fields[table[0]].annotation, "model_fields", {}))
+    return sorted(fields, key=lambda name: name in SECTIONS)
 
 
 def read() -> dict[str, Any]:

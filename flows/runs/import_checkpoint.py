@@ -47,15 +47,15 @@ def import_checkpoint(
     storage = storage_options or StorageOptions()
     with connected(storage):
         checkpoint = importing.read(file, backbone, taxonomy)
-        place = Workspace.create(workspace)
+        opened = Workspace.create(workspace)
         with alone(workspace, storage):
-            found = importing.keep(place, checkpoint)
+            model = importing.keep(opened, checkpoint)
             options = RunOptions(
-                features=FeaturesOptions(backbone=found.backbone.name, layer=found.backbone.layer),
-                head=HeadOptions(code_size=found.code_size),
-                clusters=ClustersOptions(classes=found.classes),
+                features=FeaturesOptions(backbone=model.backbone.name, layer=model.backbone.layer),
+                head=HeadOptions(code_size=model.code_size),
+                clusters=ClustersOptions(classes=model.classes),
                 masks=MasksOptions(resolution=RESOLUTION, sharpness=SHARPNESS),
             )
-            make_current(place, found.keys, {}, options)
-            place.update_last_run(backbone=found.backbone.document())
-    return found
+            make_current(opened, model.keys, {}, options)
+            opened.update_last_run(backbone=model.backbone.document())
+    return model

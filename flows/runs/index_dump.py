@@ -16,10 +16,10 @@ log = Log(__name__)
 
 @flow(name="frames", flow_run_name="frames {dump}", task_runner=stages.RUNNER)
 def frames_flow(
-    workspace: str, dump: str, options: CorpusOptions, compute_options: ComputeOptions
+    workspace: Workspace, dump: str, options: CorpusOptions, compute_options: ComputeOptions
 ) -> None:
     """Write the frames of a dump's videos as image files; what is broken is quarantined."""
-    stage = frames.plan(Workspace.open(workspace), dump, options)
+    stage = frames.plan(workspace, dump, options)
     stages.run_stage(stage, compute_options, frames.finish)
 
 
@@ -37,21 +37,20 @@ def index_dump(
     `continuing` the workspace's others mean what they mean there.
     """
     workspace.corpus(dump)  # refuses what cannot be a dump's name
-    location = workspace.storage.uri
     if frames.has_clips(workspace, dump, options):
-        frames_flow(location, dump, options, compute_options)
-    stages.corpus_flow(location, dump, options, like, compute_options, continuing)
-    report_findings(workspace, dump)
+        frames_flow(workspace, dump, options, compute_options)
+    stages.corpus_flow(workspace, dump, options, like, compute_options, continuing)
+    report_unused_files(workspace, dump)
 
 
-def report_findings(workspace: Workspace, dump: str) -> None:
-    """Say what of a dump's place became no image, and what else a person should know of it."""
+def report_unused_files(workspace: Workspace, dump: str) -> None:
+    """Say which files of a dump's place became no image."""
     manifest = workspace.corpus(dump).manifest()
     lines = LeftOutCounts.of(manifest).lines()
     if manifest["quarantined"]:
         first = IndexReader(workspace, dump).quarantine()[0]
-        more = f"quarantined: {manifest['quarantined']:,}, the first {first['path']}"
-        lines.append(f"{more}: {first['reason']}")
+        count = f"quarantined: {manifest['quarantined']:,}"
+        lines.append(f"{count}, the first {first['path']}: {first['reason']}")
     for line in lines:
         log.info(line, dump=dump)
         console.say(line)

@@ -1,6 +1,7 @@
 """Masks of one dump with finished clusters, and their scores where the dump has labels."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from flows.reporting import run_record
 from flows.runs import stages
@@ -32,25 +33,15 @@ class Labelling:
     scores: ScoresOptions
     compute: ComputeOptions
 
-    @property
-    def location(self) -> str:
-        """URI of the workspace, for stage flows."""
-        return self.workspace.storage.uri
-
     def masks_of(self, clusters_key: str) -> str:
         """Label the dump's pixels with these clusters; returns the masks' key."""
-        return stages.masks_flow(self.location, self.dump, clusters_key, self.masks, self.compute)
+        return stages.masks_flow(self.workspace, self.dump, clusters_key, self.masks, self.compute)
 
     def scores_of(self, clusters_key: str, baseline_key: str | None) -> str:
         """Score the masks of these clusters beside those of a baseline; returns the scores' key."""
+        where = self.workspace, self.dump
         return stages.scores_flow(
-            self.location,
-            self.dump,
-            clusters_key,
-            baseline_key,
-            self.masks,
-            self.scores,
-            self.compute,
+            *where, clusters_key, baseline_key, self.masks, self.scores, self.compute
         )
 
 
@@ -63,72 +54,66 @@ def label_dump(labelling: Labelling, keys: dict[str, str]) -> None:
     """
     with run_record.labelling(labelling.dump):
         keys["masks"] = labelling.masks_of(keys["clusters"])
-    place = labelling.workspace
-    place.update_last_run(keys={**place.last_run()["keys"], **keys})
+    workspace = labelling.workspace
+    workspace.update_last_run(keys={**workspace.last_run()["keys"], **keys})
     score_dump(labelling, keys)
 
 
 def score_dump(labelling: Labelling, keys: dict[str, str]) -> None:
     """Scores of a labelled dump, and their spread over seeds where some are asked for."""
-    place, dump = labelling.workspace, labelling.dump
-    if not place.corpus(dump).manifest()["labelled"]:
+    workspace, dump = labelling.workspace, labelling.dump
+    if not workspace.corpus(dump).manifest()["labelled"]:
         return
     key, baseline_keys = _score(labelling, keys["clusters"])
     keys |= baseline_keys
-    current = place.last_run()
-    before, spread = current.get("scores", {}), dict(current.get("spread", {}))
-    if before.get(dump) != key:
+    current = workspace.last_run()
+    scores, spread = current.get("scores", {}), dict(current.get("spread", {}))
+    if scores.get(dump) != key:
         spread.pop(dump, None)  # it was that of other masks
-    place.update_last_run(
-        keys={**current["keys"], **keys}, scores={**before, dump: key}, spread=spread
+    workspace.update_last_run(
+        keys={**current["keys"], **keys}, scores={**scores, dump: key}, spread=spread
     )
     by_seed = {}
     for seed in labelling.scores.seed_list():
-        clusters_key = clusters_from_seed(place, keys["clusters"], seed, labelling.compute)
+        clusters_key = clusters_from_seed(labelling, keys["clusters"], seed)
         labelling.masks_of(clusters_key)
         by_seed[seed], _ = _score(labelling, clusters_key)
     if by_seed:
-        place.update_last_run(spread={**spread, dump: spread_over_seeds(place, dump, by_seed)})
+        workspace.update_last_run(
+            spread={**spread, dump: spread_over_seeds(workspace, dump, by_seed)}
+        )
 
 
 def _score(labelling: Labelling, clusters_key: str) -> tuple[str, dict[str, str]]:
     """Key of the scores of a dump's masks, and the keys of the baseline beside them."""
+    clusters = labelling.workspace.folder(layout.clusters(clusters_key)).manifest()
     keys: dict[str, str] = {}
-    imported = "imported" in labelling.workspace.folder(layout.clusters(clusters_key)).manifest()
-    if labelling.scores.baseline and not imported:  # it needs features of the training images
-        keys = baseline(labelling, clusters_key)
+    if labelling.scores.baseline and "imported" not in clusters:  # it needs training features
+        keys = baseline(labelling, clusters)
     return labelling.scores_of(clusters_key, keys.get("baseline_clusters")), keys
 
 
-def baseline(labelling: Labelling, clusters_key: str) -> dict[str, str]:
-    """k-means on the raw features with the same K, restarts, seed and refinement."""
-    clusters = labelling.workspace.folder(layout.clusters(clusters_key)).manifest()
-    inputs = clusters["inputs"]
-    dumps = [name for name, _ in inputs["dumps"]]
+def baseline(labelling: Labelling, clusters: dict[str, Any]) -> dict[str, str]:
+    """k-means on the features behind these clusters: same K, restarts, seed and refinement."""
+    rows = stages.trained_rows(labelling.workspace, clusters)
     options = built("clusters", {**clusters["options"], "classes": class_count(clusters)})
-    key = stages.clusters_flow(
-        labelling.location, inputs["features"], heads.IDENTITY, dumps, options, labelling.compute
-    )
+    key = stages.clusters_flow(rows, heads.IDENTITY, options, labelling.compute)
     return {"baseline_clusters": key, "baseline_masks": labelling.masks_of(key)}
 
 
-def clusters_from_seed(
-    workspace: Workspace, clusters_key: str, seed: int, compute: ComputeOptions
-) -> str:
+def clusters_from_seed(labelling: Labelling, clusters_key: str, seed: int) -> str:
     """Clusters made as these were, head included, but from another seed; returns their key.
 
     Raises:
         OptionError: they were imported, so nothing tells how they were made.
     """
+    workspace, compute = labelling.workspace, labelling.compute
     clusters = workspace.folder(layout.clusters(clusters_key)).manifest()
     if "imported" in clusters:
         raise OptionError("an imported model has one seed only; leave out --seeds")
     head = workspace.folder(layout.head(clusters["inputs"]["head"])).manifest()
-    location, features = workspace.storage.uri, clusters["inputs"]["features"]
-    dumps = [name for name, _ in clusters["inputs"]["dumps"]]
+    rows = stages.trained_rows(workspace, clusters)
     head_options = built("head", {**head["options"], "seed": seed})
-    head_key = stages.head_flow(
-        location, features, head["inputs"]["neighbors"], dumps, head_options, compute
-    )
+    head_key = stages.head_flow(rows, head["inputs"]["neighbors"], head_options, compute)
     options = built("clusters", {**clusters["options"], "seed": seed})
-    return stages.clusters_flow(location, features, head_key, dumps, options, compute)
+    return stages.clusters_flow(rows, head_key, options, compute)

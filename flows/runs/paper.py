@@ -22,7 +22,7 @@ from tasks.workspace.workspace import Workspace
 
 @flow(name="prepare", flow_run_name="prepare {dump}", task_runner=stages.RUNNER)
 def prepare_flow(
-    workspace: str,
+    workspace: Workspace,
     dump: str,
     name: str,
     data: str,
@@ -32,11 +32,10 @@ def prepare_flow(
     compute_options: ComputeOptions,
 ) -> None:
     """Cut a split into squares, and index them as a dump."""
-    place = Workspace.create(workspace)
     source = DataSet.at(data, published_protocol.named(name))
-    stage = prepare.plan(place, dump, source, split, cut, limit)
+    stage = prepare.plan(workspace, dump, source, split, cut, limit)
     stages.run_stage(stage, compute_options, prepare.finish)
-    squares = prepare.corpus_options(place, dump)
+    squares = prepare.corpus_options(workspace, dump)
     stages.corpus_flow(workspace, dump, squares, compute_options=compute_options)
 
 
@@ -67,23 +66,22 @@ def benchmark(
         InputError: the data set is not there.
     """
     facts = published_protocol.named(name)
-    given = options or RunOptions()
-    chosen = given.model_copy(update=protocol.settled(facts, dict(given)))
-    notes = protocol.departures(facts, dict(chosen), resampling, limit)
-    train, val = (comparison.place(facts, limit, split) for split in ("train", "val"))
-    crops = Cut(chosen.features.crop_size, chosen.features.crops == "five", resampling)
-    centre = Cut(chosen.masks.resolution, False, resampling)
-    squares = chosen.features.model_copy(update={"crops": "whole"})  # they are cut already
-    run = chosen.model_copy(update={"features": squares})
-    with session(workspace, run.storage, run.compute):
-        place = Workspace.create(workspace)
-        prepare_flow(workspace, train, name, data, "train", crops, limit, run.compute)
-        prepare_flow(workspace, val, name, data, "val", centre, limit, run.compute)
-        keys, tables = pipeline.train(place, [train], run)
-        pipeline.make_current(place, keys, tables, run)
-        label_dump(Labelling(place, val, run.masks, run.scores, run.compute), keys)
-        report = stages.report_flow(workspace, comparison.place(facts, limit))
-        outcome = comparison.write(place, facts, [train, val], notes)
-        artifacts.benchmark_table(place, outcome)
-        artifacts.run_pages(place, report)
+    options = options or RunOptions()
+    published = options.model_copy(update=protocol.published_options(facts, dict(options)))
+    notes = protocol.departures(facts, dict(published), resampling, limit)
+    train, val = (comparison.report_name(facts, limit, split) for split in ("train", "val"))
+    crops = Cut(published.features.crop_size, published.features.crops == "five", resampling)
+    centre = Cut(published.masks.resolution, False, resampling)
+    squares = published.features.model_copy(update={"crops": "whole"})  # they are cut already
+    run = published.model_copy(update={"features": squares})
+    with session(workspace, run.storage, run.compute, create=True) as opened:
+        prepare_flow(opened, train, name, data, "train", crops, limit, run.compute)
+        prepare_flow(opened, val, name, data, "val", centre, limit, run.compute)
+        keys, tables = pipeline.train(opened, [train], run)
+        pipeline.make_current(opened, keys, tables, run)
+        label_dump(Labelling(opened, val, run.masks, run.scores, run.compute), keys)
+        report = stages.report_flow(opened, comparison.report_name(facts, limit))
+        outcome = comparison.write(opened, facts, [train, val], notes)
+        artifacts.benchmark_table(opened, outcome)
+        artifacts.run_pages(opened, report)
     return {**outcome, "report": report}

@@ -15,6 +15,7 @@ from flows.runs.settings import FormOptions, RunOptions, built
 from stego_core.errors import OptionError
 from tasks.corpus.listing import default_dump
 from tasks.features import enough_images
+from tasks.features.rows import feature_rows
 from tasks.log import Log
 from tasks.masks.segmenter import refiner
 from tasks.options import CorpusOptions
@@ -55,15 +56,14 @@ def pipeline(
     refiner(options.masks)  # a package may be missing
     corpus = corpus_of(options.corpus, images=images, labels=labels, taxonomy=taxonomy)
     name = dump or default_dump(corpus.images)
-    with session(workspace, options.storage, options.compute):
-        place = Workspace.create(workspace)
-        index_dump(place, name, corpus, options.compute)
-        require_enough(place, [name], options)
-        keys, tables = train(place, [name], options)
-        make_current(place, keys, tables, options)
-        label_dump(Labelling(place, name, options.masks, options.scores, options.compute), keys)
-        report = stages.report_flow(workspace)
-        artifacts.run_pages(place, report)
+    with session(workspace, options.storage, options.compute, create=True) as opened:
+        index_dump(opened, name, corpus, options.compute)
+        require_enough(opened, [name], options)
+        keys, tables = train(opened, [name], options)
+        make_current(opened, keys, tables, options)
+        label_dump(Labelling(opened, name, options.masks, options.scores, options.compute), keys)
+        report = stages.report_flow(opened)
+        artifacts.run_pages(opened, report)
         return {"keys": keys, "report": report}
 
 
@@ -73,11 +73,11 @@ def corpus_of(options: CorpusOptions, **given: str | None) -> CorpusOptions:
     Raises:
         OptionError: no images are given.
     """
-    held = options.model_dump(exclude_unset=True)
-    held |= {name: value for name, value in given.items() if value}
-    if not held.get("images"):
+    values = options.model_dump(exclude_unset=True)
+    values |= {name: value for name, value in given.items() if value}
+    if not values.get("images"):
         raise OptionError("no images are given; say in `images` which folder or URI holds them")
-    corpus: CorpusOptions = built("corpus", held)
+    corpus: CorpusOptions = built("corpus", values)
     return corpus
 
 
@@ -88,9 +88,10 @@ def require_enough(workspace: Workspace, dumps: list[str], options: RunOptions) 
         CapacityError: there are too few.
     """
     images = sum(int(workspace.corpus(dump).manifest()["images"]) for dump in dumps)
-    settled = with_classes(workspace, dumps, options.clusters)
-    remarks = enough_images.require_enough(images, options.features, options.neighbors, settled)
-    for remark in remarks:
+    clusters = with_classes(workspace, dumps, options.clusters)
+    for remark in enough_images.require_enough(
+        images, options.features, options.neighbors, clusters
+    ):
         log.warning(remark)
 
 
@@ -107,21 +108,17 @@ def train(
     Returns:
         keys of the stages, and the key of each dump's neighbours.
     """
-    location, run = workspace.storage.uri, options.compute
+    run = options.compute
     keys: dict[str, str] = {}
     tables: dict[str, str] = {}
     for dump in dumps:
-        keys["features"] = stages.features_flow(location, dump, options.features, run, backbone)
+        keys["features"] = stages.features_flow(workspace, dump, options.features, run, backbone)
+    rows = feature_rows(workspace, keys["features"], dumps)
     for dump in dumps:
-        keys["neighbors"] = tables[dump] = stages.neighbors_flow(
-            location, dump, keys["features"], dumps, options.neighbors, run
-        )
-    keys["head"] = stages.head_flow(
-        location, keys["features"], keys["neighbors"], dumps, options.head, run
-    )
-    keys["clusters"] = stages.clusters_flow(
-        location, keys["features"], keys["head"], dumps, options.clusters, run
-    )
+        tables[dump] = stages.neighbors_flow(rows, dump, options.neighbors, run)
+        keys["neighbors"] = tables[dump]
+    keys["head"] = stages.head_flow(rows, keys["neighbors"], options.head, run)
+    keys["clusters"] = stages.clusters_flow(rows, keys["head"], options.clusters, run)
     return keys, tables
 
 

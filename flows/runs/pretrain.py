@@ -23,18 +23,16 @@ from tasks.workspace.workspace import Workspace
     task_runner=stages.RUNNER,
 )
 def pretrain_flow(
-    workspace: str, dump: str, options: PretrainOptions, compute_options: ComputeOptions
+    workspace: Workspace, dump: str, options: PretrainOptions, compute_options: ComputeOptions
 ) -> dict[str, Any]:
     """Train a backbone on a dump's images; returns its key, place and figures."""
-    place = Workspace.open(workspace)
     machine.worker_device(compute_options)
-    spec = backbones.fetch_backbone(
-        place, options.backbone, options.weights or backbones.UNTRAINED, None, options.seed
-    )
-    stage = pretrain.plan(place, dump, spec, options, compute_options)
+    weights = options.weights or backbones.UNTRAINED
+    spec = backbones.fetch_backbone(workspace, options.backbone, weights, None, options.seed)
+    stage = pretrain.plan(workspace, dump, spec, options, compute_options)
     stages.run_stage(stage, compute_options, pretrain.finish)
-    outcome = pretrain.outcome(place, dump, spec, options)
-    artifacts.pretrained_table(place, outcome)
+    outcome = pretrain.outcome(workspace, dump, spec, options)
+    artifacts.pretrained_table(workspace, outcome)
     return outcome
 
 
@@ -63,6 +61,6 @@ def pretraining(
     """
     name = dump or default_dump(corpus.images)
     storage, run = storage_options or StorageOptions(), compute_options or ComputeOptions()
-    with session(workspace, storage, run):
-        index_dump(Workspace.create(workspace), name, corpus, run)
-        return pretrain_flow(workspace, name, options or PretrainOptions(), run)
+    with session(workspace, storage, run, create=True) as opened:
+        index_dump(opened, name, corpus, run)
+        return pretrain_flow(opened, name, options or PretrainOptions(), run)

@@ -44,23 +44,21 @@ def retrain(
     """
     storage, run = storage_options or StorageOptions(), compute_options or ComputeOptions()
     with connected(storage):
-        place = Workspace.open(workspace)
-        current = place.last_run()
-        with session(workspace, storage, run):
-            there = place.dumps()
-            unknown = [name for name in dumps or [] if name not in there]
+        current = Workspace.open(workspace).last_run()  # before a lease is taken on it
+        with session(workspace, storage, run) as opened:
+            known = opened.dumps()
+            unknown = [name for name in dumps or [] if name not in known]
             if unknown:
-                raise InputError(f"no dump {', '.join(unknown)}; there are {', '.join(there)}")
-            stored = {name: built(name, held) for name, held in current["options"].items()}
-            options = RunOptions(compute=run, **stored)
+                raise InputError(f"no dump {', '.join(unknown)}; there are {', '.join(known)}")
+            sections = {name: built(name, table) for name, table in current["options"].items()}
+            options = RunOptions(compute=run, **sections)
             refiner(options.masks)  # a package may be missing
-            clusters = place.folder(layout.clusters(current["keys"]["clusters"]))
-            backbone = clusters.manifest()["backbone"]
-            chosen = [name for name in there if not dumps or name in dumps]
-            keys, tables = train(place, chosen, options, backbone)
-            make_current(place, keys, tables, options)
-            for name in there if relabel else ():
-                label_dump(Labelling(place, name, options.masks, options.scores, run), keys)
-            report = stages.report_flow(workspace)
-            artifacts.run_pages(place, report)
+            clusters = opened.folder(layout.clusters(current["keys"]["clusters"])).manifest()
+            trained = [name for name in known if not dumps or name in dumps]
+            keys, tables = train(opened, trained, options, clusters["backbone"])
+            make_current(opened, keys, tables, options)
+            for name in known if relabel else ():
+                label_dump(Labelling(opened, name, options.masks, options.scores, run), keys)
+            report = stages.report_flow(opened)
+            artifacts.run_pages(opened, report)
             return {"keys": keys, "report": report}

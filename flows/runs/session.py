@@ -8,6 +8,7 @@ from tasks.options import ComputeOptions, StorageOptions
 from tasks.storage import run_cache, s3
 from tasks.storage.storage import Storage
 from tasks.workspace import lease
+from tasks.workspace.workspace import Workspace
 
 
 @contextmanager
@@ -16,9 +17,10 @@ def connected(options: StorageOptions) -> Iterator[None]:
 
     Nothing is remembered of a workspace from before the block.
     """
-    chosen = s3.Service(options.endpoint, options.region, options.profile)
-    before = s3.current_service()
-    service = s3.Service(*(new or old for new, old in zip(chosen, before, strict=True)))
+    given = s3.Service(options.endpoint, options.region, options.profile)
+    service = s3.Service(
+        *(new or old for new, old in zip(given, s3.current_service(), strict=True))
+    )
     with s3.connected(service), run_cache.during(uuid4().hex):
         yield
 
@@ -35,34 +37,40 @@ def alone(workspace: str, options: StorageOptions) -> Iterator[None]:
 
 
 @contextmanager
-def session(workspace: str, storage: StorageOptions, run: ComputeOptions) -> Iterator[None]:
-    """Object storage, the workspace for oneself, and the cluster, until the end of the block.
+def session(
+    workspace: str, storage: StorageOptions, run: ComputeOptions, create: bool = False
+) -> Iterator[Workspace]:
+    """Object storage, the opened workspace for oneself, and the cluster, for the block.
+
+    Args:
+        workspace: path or URI.
+        storage: how object storage is reached.
+        run: where the work runs.
+        create: whether the workspace is made where there is none.
 
     Raises:
-        WorkspaceError: another run writes the workspace.
+        WorkspaceError: another run writes the workspace, or there is none.
         OptionError: there is no scheduler at the cluster's address.
     """
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
     from flows.reporting import run_record
-    from tasks.engine import (
-        compute,  # torch and Dask take seconds, and not every command needs them
-    )
+    from tasks.engine import compute  # torch and Dask take seconds; not every command needs them
 
-    # The flow's own heartbeats tell that it lives. Each stage would wait up to a second for the
-    # end of its.
+    # The flow's own heartbeats tell that it lives; each stage would wait up to a second for the
+    # end of its own.
     quiet = temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})
     with connected(storage), run_record.recorded("flow", workspace) as recorded:
         recorded.report_url = storage.report_url
         with alone(workspace, storage), compute.executor(run), quiet:
             try:
-                yield
+                yield Workspace.create(workspace) if create else Workspace.open(workspace)
             finally:
-                recorded.found = run_record.figures(recorded)
+                recorded.figures = run_record.figures(recorded)
 
 
 @contextmanager
-def gpu_turn(wanted: bool, options: ComputeOptions) -> Iterator[None]:
+def gpu_turn(requested: bool, options: ComputeOptions) -> Iterator[None]:
     """Wait for the global limit `gpu`, where there is one, if a stage will use a GPU.
 
     Held for the whole stage: acquiring it for each item would stall two seconds each time.
@@ -71,7 +79,7 @@ def gpu_turn(wanted: bool, options: ComputeOptions) -> Iterator[None]:
 
     from tasks.engine import compute
 
-    if wanted and compute.has_gpu(options):
+    if requested and compute.has_gpu(options):
         with concurrency("gpu", occupy=1):
             yield
     else:

@@ -113,9 +113,9 @@ def mistake(error: ValidationError) -> str:
     path = first["loc"][len(first["loc"]) > 1 and first["loc"][0] in SECTIONS :]
     name = str(path[0])  # what follows are the members of a union
     same = [first, *(other for other in others if name in other["loc"])]
-    wanted = ", or ".join(each["msg"].lower() for each in same)
-    found = f" (found {first['input']!r})" if first["type"] != "missing" else ""
-    return f"--{name.replace('_', '-')}: {wanted}{found}; see --help"
+    expected = ", or ".join(detail["msg"].lower() for detail in same)
+    given = f" (found {first['input']!r})" if first["type"] != "missing" else ""
+    return f"--{name.replace('_', '-')}: {expected}{given}; see --help"
 
 
 def require_known(section: str, names: Mapping[str, Any]) -> None:

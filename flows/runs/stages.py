@@ -1,7 +1,9 @@
 """One Prefect flow per stage: plan it, compute its missing partitions, finish it."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from prefect import flow
@@ -73,7 +75,7 @@ def run_stage(stage: Stage | None, options: ComputeOptions, finish: Finish | Non
 
 @flow(name="corpus", flow_run_name="corpus {dump}", task_runner=RUNNER)
 def corpus_flow(
-    workspace: str,
+    workspace: Workspace,
     dump: str,
     options: CorpusOptions,
     like: str | None = None,
@@ -85,51 +87,39 @@ def corpus_flow(
     Labels without a taxonomy mean what those of the dump `like` mean; numbers of a dump that is
     `continuing` the workspace's others mean what they mean there.
     """
-    place = Workspace.create(workspace)
-
-    def finish(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
-        return corpus.finish(place, stage, seconds, computed)
-
-    stage = corpus.plan(place, dump, options, like, compute_options, continuing)
-    run_stage(stage, compute_options, finish)
-    artifacts.corpus_tables(place, dump)
+    stage = corpus.plan(workspace, dump, options, like, compute_options, continuing)
+    run_stage(stage, compute_options, partial(corpus.finish, workspace))
+    artifacts.corpus_tables(workspace, dump)
 
 
 @flow(name="features", flow_run_name="features {dump}", task_runner=RUNNER)
 def features_flow(
-    workspace: str,
+    workspace: Workspace,
     dump: str,
     options: FeaturesOptions,
     compute_options: ComputeOptions,
     backbone: dict[str, Any] | None = None,
 ) -> str:
-    """Patch features of a dump's drawn images; returns the key of the features.
+    """Patch features of a dump's sampled images; returns the key of the features.
 
     `backbone` names one that the workspace holds already; without it, `options` say which.
     """
-    place = Workspace.open(workspace)
     device = machine.worker_device(compute_options)
     if backbone:
         spec = backbones.BackboneSpec(**backbone)
     else:
         weights = options.weights or backbones.TIMM
-        brought = backbones.fetch_backbone(place, options.backbone, weights, options.layer)
-        spec = replace(brought, precision=compute.precision(options.precision, compute_options))
-    run_stage(features.plan(place, dump, options, spec, device), compute_options)
+        fetched = backbones.fetch_backbone(workspace, options.backbone, weights, options.layer)
+        spec = replace(fetched, precision=compute.precision(options.precision, compute_options))
+    run_stage(features.plan(workspace, dump, options, spec, device), compute_options)
     return features.features_key(options, spec)
 
 
 @flow(name="neighbors", flow_run_name="neighbors {dump}", task_runner=RUNNER)
 def neighbors_flow(
-    workspace: str,
-    dump: str,
-    features_key: str,
-    dumps: list[str],
-    options: NeighborsOptions,
-    compute_options: ComputeOptions,
+    rows: FeatureRows, dump: str, options: NeighborsOptions, compute_options: ComputeOptions
 ) -> str:
-    """Nearest rows, among those of `dumps`, of each row of `dump`; returns the table's key."""
-    rows = feature_rows(Workspace.open(workspace), features_key, dumps)
+    """Nearest crops, among `rows`, of each crop of `dump`; returns the table's key."""
     device = machine.worker_device(compute_options)
     for stage, finish in neighbors.stages(rows, dump, options, device):
         run_stage(stage, compute_options, finish)
@@ -138,15 +128,9 @@ def neighbors_flow(
 
 @flow(name="head", flow_run_name="head seed {options.seed}", task_runner=RUNNER)
 def head_flow(
-    workspace: str,
-    features_key: str,
-    neighbors_key: str,
-    dumps: list[str],
-    options: HeadOptions,
-    compute_options: ComputeOptions,
+    rows: FeatureRows, neighbors_key: str, options: HeadOptions, compute_options: ComputeOptions
 ) -> str:
-    """Train the head on the features and neighbours of `dumps`; returns its key."""
-    rows = feature_rows(Workspace.open(workspace), features_key, dumps)
+    """Train the head on features and their neighbours; returns its key."""
     machine.worker_device(compute_options)
     stage = head.plan(rows, neighbors_key, options, compute_options)
     run_stage(stage, compute_options, head.finish)
@@ -155,42 +139,35 @@ def head_flow(
 
 @flow(name="clusters", flow_run_name="clusters {head_key}", task_runner=RUNNER)
 def clusters_flow(
-    workspace: str,
-    features_key: str,
-    head_key: str,
-    dumps: list[str],
-    options: ClustersOptions,
-    compute_options: ComputeOptions,
+    rows: FeatureRows, head_key: str, options: ClustersOptions, compute_options: ComputeOptions
 ) -> str:
-    """Cluster the codes of `dumps`; the head key `identity` clusters the raw features."""
-    place = Workspace.open(workspace)
-    rows = feature_rows(place, features_key, dumps)
-    settled = with_classes(place, dumps, options)
+    """Cluster the codes of features; the head key `identity` clusters the features themselves."""
+    options = with_classes(rows.workspace, rows.dumps, options)
     device = machine.worker_device(compute_options)
-    key = clusters.clusters_key(rows, head_key, settled)
-    for stage, finish in clusters.stages(rows, head_key, settled, device):
+    key = clusters.clusters_key(rows, head_key, options)
+    for stage, finish in clusters.stages(rows, head_key, options, device):
         run_stage(stage, compute_options, finish)
     return key
 
 
 @flow(name="masks", flow_run_name="masks {dump}", task_runner=RUNNER)
 def masks_flow(
-    workspace: str,
+    workspace: Workspace,
     dump: str,
     clusters_key: str,
     options: MasksOptions,
     compute_options: ComputeOptions,
 ) -> str:
     """Label every pixel of every readable image of a dump; returns the masks' key."""
-    place = Workspace.open(workspace)
     device = machine.worker_device(compute_options)
-    run_stage(masks.plan(place, dump, clusters_key, options, device), compute_options, masks.finish)
+    stage = masks.plan(workspace, dump, clusters_key, options, device)
+    run_stage(stage, compute_options, masks.finish)
     return masks_key(clusters_key, options)
 
 
 @flow(name="scores", flow_run_name="scores {dump}", task_runner=RUNNER)
 def scores_flow(
-    workspace: str,
+    workspace: Workspace,
     dump: str,
     clusters_key: str,
     baseline_key: str | None,
@@ -199,21 +176,17 @@ def scores_flow(
     compute_options: ComputeOptions,
 ) -> str:
     """Score the masks of a labelled dump; returns the scores' key."""
-    place = Workspace.open(workspace)
     device = machine.worker_device(compute_options)
     sources = scores.Sources(
-        segmenter_spec(place, clusters_key, mask_options),
-        segmenter_spec(place, baseline_key, mask_options) if baseline_key else None,
-        probe_path(place, dump, clusters_key, options, device, compute_options),
+        segmenter_spec(workspace, clusters_key, mask_options),
+        segmenter_spec(workspace, baseline_key, mask_options) if baseline_key else None,
+        probe_path(workspace, dump, clusters_key, options, device, compute_options),
         options.probe_protocol == "stego",
     )
-
-    def finish(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
-        return scores.finish(place, stage, seconds, computed)
-
-    run_stage(scores.plan(place, dump, sources, device), compute_options, finish)
-    key = scores.scores_key(place, dump, sources)
-    artifacts.scores_table(place, dump, key)
+    stage = scores.plan(workspace, dump, sources, device)
+    run_stage(stage, compute_options, partial(scores.finish, workspace))
+    key = scores.scores_key(workspace, dump, sources)
+    artifacts.scores_table(workspace, dump, key)
     return key
 
 
@@ -225,50 +198,53 @@ def probe_path(
     device: str,
     compute_options: ComputeOptions,
 ) -> str | None:
-    """The fitted linear probe; None where it is not wanted or cannot be had."""
+    """The fitted linear probe; None where it is not asked for or cannot be had."""
     if not options.linear_probe:
         return None
     manifest = workspace.folder(layout.clusters(clusters_key)).manifest()
     if "imported" in manifest:
         return quick_probe.imported_probe(workspace, dump, clusters_key)
-    inputs, seed = manifest["inputs"], manifest["options"]["seed"]
-    dumps = [name for name, _ in inputs["dumps"]]
-    rows: FeatureRows = feature_rows(workspace, inputs["features"], dumps)
+    rows, head_key = trained_rows(workspace, manifest), manifest["inputs"]["head"]
     if not quick_probe.can_fit(rows, dump):
         return None
+    seed = manifest["options"]["seed"]
     if options.probe_protocol == "stego":
-        folder = paper_probe.probe_folder(rows, inputs["head"], seed)
-        run_stage(paper_probe.plan(rows, inputs["head"], seed, compute_options), compute_options)
+        folder = paper_probe.probe_folder(rows, head_key, seed)
+        run_stage(paper_probe.plan(rows, head_key, seed, compute_options), compute_options)
     else:
-        folder = quick_probe.probe_folder(rows, inputs["head"], seed)
-        run_stage(quick_probe.plan(rows, inputs["head"], seed, device), compute_options)
+        folder = quick_probe.probe_folder(rows, head_key, seed)
+        run_stage(quick_probe.plan(rows, head_key, seed, device), compute_options)
     return f"{folder.path}/{layout.PROBE_FILE}"
 
 
+def trained_rows(workspace: Workspace, clusters_manifest: Mapping[str, Any]) -> FeatureRows:
+    """The features that clusters, and the head before them, were trained on."""
+    inputs = clusters_manifest["inputs"]
+    return feature_rows(workspace, inputs["features"], [name for name, _ in inputs["dumps"]])
+
+
 @flow(name="drift", flow_run_name="drift {dump}")
-def drift_flow(workspace: str, dump: str, keys: dict[str, str]) -> dict[str, Any]:
+def drift_flow(workspace: Workspace, dump: str, keys: dict[str, str]) -> dict[str, Any]:
     """How far a dump lies from the images that the head was trained on; past the threshold it
     emits the event `stego.drift`, once for a dump and a head. Returns what `stego status` shows.
     """
-    place = Workspace.open(workspace)
-    inputs = place.folder(layout.clusters(keys["clusters"])).manifest()["inputs"]
-    dumps = [name for name, _ in inputs["dumps"]]
-    found = drift.measure(place, dump, keys["features"], dumps, keys["masks"])
-    told = place.last_run().get("drift", {})
-    shown = {name: found[name] for name in ("features", "shares", "thresholds", "drifted")}
-    if told.get(dump) != shown:
-        if found["drifted"]:
-            artifacts.emit_drift(place, dump, shown)
-        place.update_last_run(drift={**told, dump: shown})
+    inputs = workspace.folder(layout.clusters(keys["clusters"])).manifest()["inputs"]
+    trained = [name for name, _ in inputs["dumps"]]
+    figures = drift.measure(workspace, dump, keys["features"], trained, keys["masks"])
+    shown = {name: figures[name] for name in ("features", "shares", "thresholds", "drifted")}
+    stored = workspace.last_run().get("drift", {})
+    if stored.get(dump) != shown:
+        if shown["drifted"]:
+            artifacts.emit_drift(workspace, dump, shown)
+        workspace.update_last_run(drift={**stored, dump: shown})
     return shown
 
 
 @flow(name="report", flow_run_name="report {name}")
-def report_flow(workspace: str, name: str = "latest") -> str:
+def report_flow(workspace: Workspace, name: str = "latest") -> str:
     """Write the page that shows what the workspace holds; returns where it is."""
     if not name or "/" in name or name.startswith("."):
         raise InputError(f"report name {name!r} is not a folder's name; use letters and digits")
-    place = Workspace.open(workspace)
-    location = report.write(place, name)
-    artifacts.report_page(place, location)
+    location = report.write(workspace, name)
+    artifacts.report_page(workspace, location)
     return location

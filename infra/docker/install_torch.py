@@ -68,9 +68,9 @@ def mismatch(variant: str, version: str, cuda: str) -> str | None:
     """Why what was installed is not what the variant promises; None if it is."""
     if (variant == "cpu") == (cuda == "None"):
         return None
-    found = "for CPUs only" if cuda == "None" else f"for CUDA {cuda}"
+    target = "for CPUs only" if cuda == "None" else f"for CUDA {cuda}"
     return (
-        f"torch {version} was built {found}, and VARIANT={variant} promises another; "
+        f"torch {version} was built {target}, and VARIANT={variant} promises another; "
         "see TORCH_INDEX and infra/docker/wheels"
     )
 

@@ -1,163 +1,148 @@
-"""The automations that `make deploy` creates: what the server does by itself about runs."""
+"""Create and update the automations of automations.yaml, without undoing what a person changed."""
 
+import hashlib
+import json
+from pathlib import Path
 from typing import Any
 
-FLOWS = ["pipeline", "backfill", "retrain", "pretraining"]
-"""The flows of the deployments; stages are flows of other names inside these."""
-RUN = {"prefect.resource.id": "prefect.flow-run.*"}
-OURS = {"prefect.resource.role": "flow", "prefect.resource.name": FLOWS}
-EACH = {"for_each": ["prefect.resource.id"], "threshold": 1}
-FINAL = ["Completed", "Failed", "Outage", "Crashed", "Cancelled", "Cancelling", "TimedOut"]
-WAITING = ["Scheduled", "Late", "AwaitingRetry", "AwaitingConcurrencySlot", "Paused", "Suspended"]
-CLAIMED = ["Pending", "Submitting", "InfrastructurePending"]
-STARTED = ["Running", "Retrying"]
-AGAIN = "try a run again"
-TRANSIENT = ["Crashed", "Outage"]
-"""What trying again may mend; flows.reporting.outage names the second."""
+import yaml
+from background import ServiceError, say
+from merging import Record
+from prefect_api import call, lookup
+
+FILE = Path(__file__).with_name("automations.yaml")
+ASSIGNED = ("id", "created", "updated", "account", "workspace", "enabled")
+"""What the server adds, and the switch, which is the person's."""
+RESET = "to have the new one, delete it and the variable stego_deployed_automations"
+NOTIFICATION = {
+    "type": "send-notification",
+    "subject": "stego: {{ flow_run.name }} {{ flow_run.state.name }}",
+    "body": "{{ flow.name }} run {{ flow_run.name }}: {{ flow_run.state.name }}. "
+    "{{ flow_run.state.message }}\n{{ flow_run|ui_url }}",
+}
 
 
-def events(*states: str) -> list[str]:
-    """Events of runs that enter these states."""
-    return [f"prefect.flow-run.{state}" for state in states]
+def notifier(url: str, name: str | None) -> str | None:
+    """The id of a notification block of the server, by TYPE/NAME.
 
-
-def of_pool(pool: str) -> list[dict[str, Any]]:
-    """Runs of our flows that a worker of the pool takes: those that can be started again."""
-    return [OURS, {"prefect.resource.role": "work-pool", "prefect.resource.name": pool}]
-
-
-def drifted(retrain: str) -> dict[str, Any]:
-    """Start a retraining (the id of its deployment) where a dump drifted."""
-    return {
-        "name": "retrain on drift",
-        "description": "A backfill found that its dump looks unlike what the head was trained on: "
-        "start retrain/on-drift for that workspace. Switch it off to decide by hand.",
-        "trigger": {
-            "type": "event",
-            "posture": "Reactive",
-            "expect": ["stego.drift"],
-            "match": {"prefect.resource.id": "stego.workspace.*"},
-            "within": 0,
-            **EACH,
-        },
-        "actions": [
-            {
-                "type": "run-deployment",
-                "source": "selected",
-                "deployment_id": retrain,
-                "parameters": {
-                    "workspace": {
-                        "__prefect_kind": "jinja",
-                        "template": "{{ event.payload.workspace }}",
-                    }
-                },
-            }
-        ],
-    }
-
-
-def failed(block: str | None) -> dict[str, Any]:
-    """Tell somebody that a run failed, through the notification block of that id."""
-    notify = {
-        "type": "send-notification",
-        "block_document_id": block,
-        "subject": "stego: {{ flow_run.name }} {{ flow_run.state.name }}",
-        "body": "{{ flow.name }} run {{ flow_run.name }}: {{ flow_run.state.name }}. "
-        "{{ flow_run.state.message }}\n{{ flow_run|ui_url }}",
-    }
-    return {
-        "name": "a run failed",
-        "description": "Shows in the event feed that a run failed or crashed, and sends it to the "
-        "notification block that deployment.toml names under [notify].",
-        "trigger": {
-            "type": "event",
-            "posture": "Reactive",
-            "expect": events("Failed", "Outage", "Crashed", "TimedOut"),
-            "match": RUN,
-            "match_related": OURS,
-            "within": 0,
-            **EACH,
-        },
-        "actions": [notify if block else {"type": "do-nothing"}],
-    }
-
-
-def lost(seconds: int) -> dict[str, Any]:
-    """Mark as crashed a run that has sent no heartbeat for so long, wherever it was."""
-    return {
-        "name": "a run lost its heartbeat",
-        "description": "A run sends a heartbeat every 30 s. One that went silent is marked as "
-        "crashed, so that it holds no concurrency slot for ever.",
-        "trigger": {
-            "type": "event",
-            "posture": "Proactive",
-            "after": ["prefect.flow-run.heartbeat"],
-            "expect": ["prefect.flow-run.heartbeat", *events(*FINAL, *WAITING)],
-            "match": RUN,
-            "match_related": OURS,
-            "within": seconds,
-            **EACH,
-        },
-        "actions": [
-            {
-                "type": "change-flow-run-state",
-                "state": "CRASHED",
-                "name": "Crashed",
-                "message": f"It sent no heartbeat for {seconds} s: its process or machine is lost.",
-            }
-        ],
-    }
-
-
-def stuck(pool: str, seconds: int) -> dict[str, Any]:
-    """Give a run that was claimed by a worker, and has not started for so long, to another."""
-    return {
-        "name": "a run never started",
-        "description": "A worker claimed a run and did not start it: it is scheduled again.",
-        "trigger": {
-            "type": "event",
-            "posture": "Proactive",
-            "after": events(*CLAIMED),
-            "expect": events(*STARTED, *FINAL, *WAITING),
-            "match": RUN,
-            "match_related": of_pool(pool),
-            "within": seconds,
-            **EACH,
-        },
-        "actions": [scheduled(f"It did not start within {seconds} s of its claim by a worker.")],
-    }
-
-
-def again(pool: str, times: int, delay: int) -> dict[str, Any]:
-    """Start a run once more, `delay` seconds after it crashed or met an outage.
-
-    A run that never began, for want of its code or its image, crashes too and is left alone, and
-    so is one that failed for a reason that its user has to mend.
+    Raises:
+        ServiceError: the server has none of that name.
     """
-    counts = [str(count) for count in range(1, times + 1)] or ["never"]
-    return {
-        "name": AGAIN,
-        "description": f"A run that crashed, or that an outage ended, is started again after "
-        f"{delay} s, {times} times at most; it computes what is missing.",
-        "trigger": {
-            "type": "event",
-            "posture": "Proactive",
-            "after": events(*TRANSIENT),
-            "expect": events(*WAITING, *CLAIMED, *STARTED, "Completed", "Cancelled"),
-            "match": {**RUN, "prefect.run-count": counts},
-            "match_related": of_pool(pool),
-            "within": delay,
-            **EACH,
-        },
-        "actions": [scheduled(f"Tried again by itself, {times} times at most.")],
-    }
+    if name is None:
+        return None
+    kind, _, block = name.partition("/")
+    document = lookup(url, f"/block_types/slug/{kind}/block_documents/name/{block}")
+    if document is None:
+        raise ServiceError(
+            f"notify.block is {name!r}, and the server has no such block; create it on the page "
+            "Blocks of its UI first"
+        )
+    return str(document["id"])
 
 
-def scheduled(message: str) -> dict[str, Any]:
-    """The action that schedules a run for now; it computes what is missing."""
-    return {
-        "type": "change-flow-run-state",
-        "state": "SCHEDULED",
-        "name": "AwaitingRetry",
-        "message": message,
+def flow_names() -> list[str]:
+    """The flows of the deployments."""
+    names: list[str] = yaml.safe_load(FILE.read_text())["ours"]["prefect.resource.name"]
+    return names
+
+
+def documents(retries: Any, retrain: str, block: str | None, pool: str) -> list[dict[str, Any]]:
+    """The automations of the file with the values of a deployment.
+
+    Args:
+        retries: the table [retries] of deployment.toml.
+        retrain: id of the deployment retrain/on-drift.
+        block: id of the notification block, if there is one.
+        pool: name of the work pool.
+    """
+    from prefect.utilities.templating import apply_values
+
+    values = {
+        **retries.model_dump(),
+        "run_counts": [str(count) for count in range(1, retries.times + 1)] or ["never"],
+        "retrain": retrain,
+        "notify": {**NOTIFICATION, "block_document_id": block} if block else {"type": "do-nothing"},
+        "pool": pool,
     }
+    text = yaml.safe_load(FILE.read_text())["automations"]
+    filled: list[dict[str, Any]] = apply_values(text, {"stego": values}, skip_prefixes=["event."])
+    for trigger in (document["trigger"] for document in filled):
+        trigger["expect"] = _joined(trigger["expect"])
+    return filled
+
+
+def _joined(names: list[Any]) -> list[str]:
+    """Names, and lists of names, as one list."""
+    lists = ([name] if isinstance(name, str) else name for name in names)
+    return [name for names in lists for name in names]
+
+
+def automate(url: str, automations: list[dict[str, Any]]) -> None:
+    """Bring every automation up to date.
+
+    One that a person edited or deleted stays so, and the switch of each stays as it is.
+    """
+    record = Record(url, "automations")
+    marks = dict(record.values)
+    names = [one["name"] for one in automations]
+    existing = call(url, "/automations/filter", {"automations": {"name": {"any_": names}}})
+    by_name = {one["name"]: one for one in existing}
+    for automation in automations:
+        name = automation["name"]
+        after, outcome = update(url, automation, by_name.get(name), marks.get(name))
+        say(f"automation {name!r}: {outcome}")
+        if after:
+            record.write(marks := {**marks, name: after})
+
+
+def update(
+    url: str, document: dict[str, Any], now: dict[str, Any] | None, last: dict[str, str] | None
+) -> tuple[dict[str, str] | None, str]:
+    """Create or update one automation.
+
+    Args:
+        url: of the server's API.
+        document: what the files say.
+        now: what the server has.
+        last: marks of both at the last deploy.
+
+    Returns:
+        Marks of both for the record, and what to say.
+    """
+    if now is None:
+        if last:
+            return last, f"was deleted by hand and stays so; {RESET}"
+        created = call(url, "/automations/", {**document, "enabled": True})
+        return {"file": mark(document), "server": mark(served(created))}, "created"
+    switch = "on" if now["enabled"] else "off"
+    edited = not last or last["server"] != mark(served(now))
+    if last and last["file"] == mark(document):
+        return last, f"unchanged ({switch}{', kept as edited on the server' if edited else ''})"
+    if edited:
+        return last, f"kept as it is on the server ({switch}); {RESET}"
+    path = f"/automations/{now['id']}"
+    call(url, path, {**document, "enabled": now["enabled"]}, method="PUT")
+    return {"file": mark(document), "server": mark(served(call(url, path)))}, f"updated ({switch})"
+
+
+def served(automation: dict[str, Any]) -> dict[str, Any]:
+    """What a person may have edited."""
+    kept = {key: value for key, value in automation.items() if key not in ASSIGNED}
+    kept["trigger"] = {k: v for k, v in automation["trigger"].items() if k != "id"}
+    return kept
+
+
+def mark(automation: dict[str, Any]) -> str:
+    """A short digest, whatever the order of the texts in a list: Prefect keeps sets of them."""
+    text = json.dumps(ordered(automation), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def ordered(value: Any) -> Any:
+    """The same with every list of texts sorted."""
+    if isinstance(value, dict):
+        return {key: ordered(each) for key, each in value.items()}
+    if isinstance(value, list):
+        items = [ordered(each) for each in value]
+        return sorted(items) if all(isinstance(each, str) for each in items) else items
+    return value

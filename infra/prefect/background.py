@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,7 +14,9 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 120
+"""A process that is not ready by then has failed."""
 STOP_SECONDS = 20
+"""A process that has not ended by then is killed."""
 ERROR = re.compile(r"[\w.]+(Error|Exception|Refused)\b.*: ?")
 """How the last line of a traceback begins."""
 
@@ -24,10 +25,10 @@ class ServiceError(Exception):
     """What a person has to mend; shown as one sentence."""
 
 
-def say(message: str) -> None:
-    """Tell the person."""
-    sys.stdout.write(message + "\n")
-    sys.stdout.flush()
+def say(*lines: str) -> None:
+    """Print lines for the person."""
+    for line in lines:
+        print(line, flush=True)
 
 
 def folder() -> Path:
@@ -91,7 +92,7 @@ class Service:
         while not ready():
             if self.running() is None:
                 raise ServiceError(
-                    f"the {self.name} ended while starting ({self.last_words()}); see {self.log}"
+                    f"the {self.name} ended while starting ({self.last_error()}); see {self.log}"
                 )
             if time.monotonic() > deadline:
                 raise ServiceError(
@@ -99,17 +100,17 @@ class Service:
                 )
             time.sleep(0.2)
 
-    def last_words(self) -> str:
+    def last_error(self) -> str:
         """The last error in its log, else its last line."""
         lines = [line.strip() for line in self.log.read_text(errors="replace").split("\n")]
-        said = [line for line in lines if line] or ["it said nothing"]
-        errors = [line for line in said if ERROR.match(line)]
-        return (errors or said)[-1][:300]
+        lines = [line for line in lines if line] or ["it said nothing"]
+        errors = [line for line in lines if ERROR.match(line)]
+        return (errors or lines)[-1][:300]
 
     def stop(self) -> bool:
         """End the process and what it started, by force after a while; False: none ran.
 
-        The whole group is asked, so that a run can still tell the server that it ends.
+        The whole group gets the signal, so that a run can still report its end to the server.
         """
         process = self.running()
         if process is None:

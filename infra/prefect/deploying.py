@@ -1,20 +1,21 @@
 """`make deploy`: bring the server up to date with the files, and leave what a person set."""
 
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import automations
 import yaml
-from api import call, ensure, lookup
-from automating import automate, notifier
 from background import ROOT, ServiceError, say
-from merging import Merged, merged
-from record import Record
+from merging import Merged, Record, merged
+from prefect_api import call, ensure, lookup
 
 POOL = "stego"
 LIMITS = {"gpu": 1}
 """Global concurrency limits: how many runs may hold each at once."""
-OWN = ("entrypoint", "pull_steps", "parameter_openapi_schema", "enforce_parameter_schema")
+CODE_SETTINGS = (
+    *("entrypoint", "pull_steps"),
+    *("parameter_openapi_schema", "enforce_parameter_schema"),
+)
 """What the code decides; nobody else can set it to something that works."""
 SETTINGS = ("description", "tags", "concurrency_limit", "concurrency_options", "job_variables")
 """What prefect.yaml decides unless a person has changed it on the server."""
@@ -38,31 +39,27 @@ def deploy(url: str, environment: dict[str, str]) -> None:
     Raises:
         ServiceError: the file or the server must be mended first.
     """
-    if named := [name for name in OUTDATED if environment.get(name)]:
-        raise ServiceError(
-            f"{named[0]} is set and no longer read; write it into infra/deployment.toml, or into "
-            "a file that STEGO_DEPLOYMENT names, and unset it"
-        )
-    file, path = read()
-    deployments = [resolved(one) for one in documents(file.places())]
-    block = notifier(url, file.notify.block)
-    say(f"{path}: workspace {file.workspace}")
-    ensure_pool(url)
-    for name, limit in LIMITS.items():
-        ensure(url, "/v2/concurrency_limits/", name, {"limit": limit})
-    ids = {title(one): bring(url, one) for one in deployments}
-    automate(url, file.retries, ids["retrain/on-drift"], block, POOL)
-
-
-def read() -> tuple[Any, Path]:
-    """The file of the deployment, checked, and where it lies."""
     from flows.runs import deployment_file
     from stego_core.errors import OptionError
 
+    if outdated := [name for name in OUTDATED if environment.get(name)]:
+        raise ServiceError(
+            f"{outdated[0]} is set and no longer read; write it into infra/deployment.toml, or "
+            "into a file that STEGO_DEPLOYMENT names, and unset it"
+        )
     try:
-        return deployment_file.load(), deployment_file.path()
+        file = deployment_file.load()
     except OptionError as error:
         raise ServiceError(str(error)) from None
+    deployments = [resolved(one) for one in documents(file.places())]
+    block = automations.notifier(url, file.notify.block)
+    say(f"{deployment_file.path()}: workspace {file.workspace}")
+    ensure_pool(url)
+    for name, limit in LIMITS.items():
+        ensure(url, "/v2/concurrency_limits/", name, {"limit": limit})
+    ids = {title(one): create_or_update(url, one) for one in deployments}
+    retrain = ids["retrain/on-drift"]
+    automations.automate(url, automations.documents(file.retries, retrain, block, POOL))
 
 
 def documents(places: dict[str, Any]) -> list[dict[str, Any]]:
@@ -90,21 +87,15 @@ def resolved(one: dict[str, Any]) -> dict[str, Any]:
     flow = load_flow_from_entrypoint(one["entrypoint"])
     if reason := refusal(flow, one["parameters"]):
         raise ServiceError(f"{flow.name}/{one['name']} refuses its parameters: {reason}")
-    limit = one["concurrency_limit"]
+    limit, pool = one["concurrency_limit"], one["work_pool"]
     return {
-        "name": one["name"],
+        **{name: value for name, value in one.items() if name != "work_pool"},
         "flow": flow,
-        "parameters": one["parameters"],
         "schedules": one.get("schedules", []),
-        "description": one["description"],
-        "tags": one["tags"],
         "concurrency_limit": limit["limit"],
         "concurrency_options": {"collision_strategy": limit["collision_strategy"]},
-        "job_variables": one["work_pool"]["job_variables"],
-        "entrypoint": one["entrypoint"],
-        "pull_steps": one["pull_steps"],
+        "job_variables": pool["job_variables"],
         "parameter_openapi_schema": parameter_schema(flow).model_dump(mode="json"),
-        "enforce_parameter_schema": one["enforce_parameter_schema"],
     }
 
 
@@ -126,21 +117,21 @@ def title(one: dict[str, Any]) -> str:
     return f"{one['flow'].name}/{one['name']}"
 
 
-def bring(url: str, one: dict[str, Any]) -> str:
+def create_or_update(url: str, one: dict[str, Any]) -> str:
     """Create or update one deployment, say what changed, and return its id."""
     record = Record(url, one["name"])
     now = lookup(url, f"/deployments/name/{quote(title(one))}")
     if now is None:
         identity = create(url, one)
         lines = [f"created; {places(one['parameters'])}"]
-        schedules = {each["slug"]: timing(each) for each in one["schedules"]}
+        schedules = {}
     else:
         identity = now["id"]
         lines = update(url, one, now, record)
         schedules = record.values.get("schedules", {})
-        for each in one["schedules"]:
-            lines += reschedule(url, each, now, schedules.get(each["slug"], {}))
-            schedules[each["slug"]] = timing(each)
+        for schedule in one["schedules"]:
+            lines += reschedule(url, schedule, now, schedules.get(schedule["slug"], {}))
+    schedules = schedules | {each["slug"]: timing(each) for each in one["schedules"]}
     say("\n  ".join([f"{title(one)}: {lines[0]}", *lines[1:]]))
     settings = {key: one[key] for key in SETTINGS}
     record.write({"parameters": one["parameters"], "settings": settings, "schedules": schedules})
@@ -151,8 +142,8 @@ def create(url: str, one: dict[str, Any]) -> str:
     """A new deployment, with its schedules as prefect.yaml has them."""
     flow = call(url, "/flows/", {"name": one["flow"].name})["id"]
     schedules = [
-        {"slug": each["slug"], "schedule": timing(each), "active": each["active"]}
-        for each in one["schedules"]
+        {"slug": schedule["slug"], "schedule": timing(schedule), "active": schedule["active"]}
+        for schedule in one["schedules"]
     ]
     settings = {key: value for key, value in one.items() if key != "flow"}
     body = {**settings, "flow_id": flow, "work_pool_name": POOL, "schedules": schedules}
@@ -167,7 +158,7 @@ def update(url: str, one: dict[str, Any], now: dict[str, Any], record: Record) -
     if reason := refusal(one["flow"], parameters.values):  # of a flow that took other parameters
         anew = f"parameters anew, for those there: {reason}"
         parameters = Merged(one["parameters"], [anew], [])
-    body = {key: one[key] for key in OWN if one[key] != now[key]}
+    body = {key: one[key] for key in CODE_SETTINGS if one[key] != now[key]}
     changes = [*parameters.changes, *settings.changes, *(f"{key} is new" for key in body)]
     values = {key: settings.values.get(key) for key in SETTINGS}
     body |= {key: value for key, value in values.items() if value != before[key]}
@@ -207,35 +198,33 @@ def places(parameters: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in values.items() if value is not None)
 
 
-def timing(each: dict[str, Any]) -> dict[str, Any]:
+def timing(schedule: dict[str, Any]) -> dict[str, Any]:
     """When a schedule fires."""
-    return {"cron": each["cron"], "timezone": each["timezone"]}
+    return {"cron": schedule["cron"], "timezone": schedule["timezone"]}
 
 
 def reschedule(
-    url: str, each: dict[str, Any], now: dict[str, Any], last: dict[str, Any]
+    url: str, schedule: dict[str, Any], now: dict[str, Any], last: dict[str, Any]
 ) -> list[str]:
     """Change a schedule if the file changed and nobody else did; returns what to say.
 
     The switch, other schedules, and one that somebody deleted stay as they are.
     """
-    slug = each["slug"]
+    slug = schedule["slug"]
     ours = next((one for one in now["schedules"] if one["slug"] == slug), None)
-    others = [one for one in now["schedules"] if one is not ours]
-    lines = [f"schedule {brief(one)} is yours" for one in others]
+    lines = [f"schedule {brief(one)} is yours" for one in now["schedules"] if one is not ours]
     if ours is None:
         return [*lines, f"schedule {slug} was deleted by hand and stays so"]
-    before = {key: ours["schedule"].get(key) for key in timing(each)}
+    before = {key: ours["schedule"].get(key) for key in timing(schedule)}
     if before["cron"] is None:
         return [*lines, f"{KEPT}schedule {brief(ours)}"]
-    merge = merged(timing(each), last, before)
+    merge = merged(timing(schedule), last, before)
     if merge.changes:
         ours = {**ours, "schedule": {**ours["schedule"], **merge.values}}
-        body = {key: ours[key] for key in EDITABLE}
-        place = f"/deployments/{now['id']}/schedules/{ours['id']}"
-        call(url, place, body, method="PATCH")
-    lines.append("; ".join([f"schedule {brief(ours)}", *merge.changes]))
-    return lines + [f"{KEPT}schedule {slug} {text}" for text in merge.kept]
+        path = f"/deployments/{now['id']}/schedules/{ours['id']}"
+        call(url, path, {key: ours[key] for key in EDITABLE}, method="PATCH")
+    first = "; ".join([f"schedule {brief(ours)}", *merge.changes])
+    return [*lines, first, *(f"{KEPT}schedule {slug} {text}" for text in merge.kept)]
 
 
 def brief(schedule: dict[str, Any]) -> str:

@@ -9,14 +9,14 @@ import sys
 import time
 from types import FrameType
 from typing import Any
-from urllib.error import URLError
 
 from background import say
-from lost import close_lost
-from retrying import retry_forgotten
+from lost import close_lost, retry_forgotten
 
 LOOK_SECONDS = 10
+"""Between two searches for lost runs."""
 LONGEST_WAIT_SECONDS = 60
+"""Between the end of a worker and the start of the next, at most."""
 PDEATHSIG = 1
 """Linux: PR_SET_PDEATHSIG of prctl."""
 
@@ -42,7 +42,9 @@ class Keeper:
         wait = 1.0
         while not self.ending:
             begun = time.monotonic()
-            self.worker = subprocess.Popen(self.command(), preexec_fn=die_with_parent)
+            options = ["--pool", self.pool, "--name", self.name, "--install-policy", "never"]
+            command = [sys.executable, "-m", "prefect", "--no-prompt", "worker", "start", *options]
+            self.worker = subprocess.Popen(command, preexec_fn=die_with_parent)
             while self.worker.poll() is None:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     self.worker.wait(LOOK_SECONDS)
@@ -55,18 +57,11 @@ class Keeper:
             time.sleep(min(wait, LONGEST_WAIT_SECONDS))
             self.name = worker_name()
 
-    def command(self) -> list[str]:
-        """Prefect's own worker."""
-        start = [sys.executable, "-m", "prefect", "--no-prompt", "worker", "start"]
-        return [*start, "--pool", self.pool, "--name", self.name, "--install-policy", "never"]
-
     def look(self) -> None:
         """Close lost runs, start forgotten ones; a server that is away is asked again next time."""
         try:
-            for look in (close_lost, retry_forgotten):
-                for line in look(self.url, self.pool):
-                    say(line)
-        except (URLError, OSError, ValueError) as error:
+            say(*close_lost(self.url, self.pool), *retry_forgotten(self.url, self.pool))
+        except (OSError, ValueError) as error:  # an URLError is an OSError
             say(f"lost runs could not be looked for: {error}")
 
 

@@ -1,4 +1,4 @@
-"""Runs whose process is gone: given back to the workers, or closed with all that they began."""
+"""Runs whose process is gone, or whose end was missed: closed, or given back to the workers."""
 
 import socket
 from collections.abc import Iterator
@@ -6,15 +6,28 @@ from datetime import UTC, datetime
 from typing import Any
 
 import psutil
-from api import call
+from automations import flow_names
+from prefect_api import call
 
 GRACE_SECONDS = 60
-"""A worker that claims a run has lines its name and started a process long before."""
+"""A worker that claims a run has registered its name and started a process long before."""
 UNFINISHED = ["PENDING", "RUNNING", "CANCELLING"]
+"""Types of the states of runs that a process should be at work on."""
+UNFINISHED_STATE = {"state": {"type": {"any_": UNFINISHED}}}
+"""The same as a filter of the API."""
 LEFT = "The run that it belonged to ended, or is started again."
+CRASHED = {"type": "CRASHED", "name": "Crashed", "message": LEFT}
 LOST = "Its process is gone: its worker or its machine was killed. Finished shards are kept."
 UNSTARTED = "The worker that claimed it is gone, and it never started: given to another."
+FORGOTTEN = "Tried again by the worker's keeper: the event of its end was lost."
+RETRY = "try a run again"
+"""The automation that starts runs again."""
+SLACK_SECONDS = 30
+"""Given to that automation beyond its own delay."""
+LONGEST_SECONDS = 24 * 3600
+"""A run that ended longer ago is history, and a person's to start."""
 PAGE = 200
+"""Runs of one answer of the API."""
 
 
 def close_lost(url: str, pool: str) -> list[str]:
@@ -26,32 +39,59 @@ def close_lost(url: str, pool: str) -> list[str]:
     """
     lines = []
     if call(url, f"/work_pools/{pool}")["type"] == "process":
-        runs = unfinished(url, {"work_pools": {"name": {"any_": [pool]}}})
+        query = {"flow_runs": UNFINISHED_STATE, "work_pools": {"name": {"any_": [pool]}}}
+        runs = list(pages(url, "/flow_runs/filter", query))
         machine = Machine(url, pool)  # afterwards: of these runs, none has yet to start
         for run in runs:
-            if (state := machine.verdict(run)) and unchanged(url, run):
-                call(url, f"/flow_runs/{run['id']}/set_state", {"state": state, "force": False})
-                lines.append(f"run {run['name']}: {state['message']}")
+            if state := machine.verdict(run):
+                lines += set_state(url, run, state)
     return lines + close_orphans(url)
 
 
-def unfinished(url: str, more: dict[str, Any]) -> list[dict[str, Any]]:
-    """Flow runs that a process should be at work on."""
-    query = {"flow_runs": {"state": {"type": {"any_": UNFINISHED}}}, **more}
-    return list(pages(url, "/flow_runs/filter", query))
+def set_state(url: str, run: dict[str, Any], state: dict[str, Any]) -> list[str]:
+    """Set a run's state unless it changed since it was judged; a line on it if it was set."""
+    if call(url, f"/flow_runs/{run['id']}")["state_id"] != run["state_id"]:
+        return []
+    call(url, f"/flow_runs/{run['id']}/set_state", {"state": state, "force": False})
+    return [f"run {run['name']}: {state['message']}"]
+
+
+def retry_forgotten(url: str, pool: str) -> list[str]:
+    """Schedule the runs that the automation "try a run again" passed over; a line for each.
+
+    On SQLite, Prefect gives an event up after four tries that met a locked database, and an
+    automation that waits for it never acts. States are not lost, so they are looked at here. The
+    automation itself says how often and how soon, and whether it is switched on.
+    """
+    automations = call(url, "/automations/filter", {"automations": {"name": {"any_": [RETRY]}}})
+    if not automations or not automations[0]["enabled"]:
+        return []
+    states = [event.rpartition(".")[2] for event in automations[0]["trigger"]["after"]]
+    query = {
+        "flow_runs": {"state": {"name": {"any_": states}}},
+        "flows": {"name": {"any_": flow_names()}},
+        "work_pools": {"name": {"any_": [pool]}},
+    }
+    state = {"type": "SCHEDULED", "name": "AwaitingRetry", "message": FORGOTTEN}
+    ended_runs = list(pages(url, "/flow_runs/filter", query))
+    forgotten = [run for run in ended_runs if is_forgotten(run, automations[0])]
+    return [line for run in forgotten for line in set_state(url, run, state)]
+
+
+def is_forgotten(run: dict[str, Any], automation: dict[str, Any]) -> bool:
+    """Whether the automation should have started a run again some time ago."""
+    trigger, age = automation["trigger"], seconds_since(run["state"]["timestamp"])
+    late = trigger["within"] + SLACK_SECONDS < age < LONGEST_SECONDS
+    covered = str(run["run_count"]) in trigger["match"]["prefect.run-count"]
+    return late and covered and age < seconds_since(automation["created"])
 
 
 def pages(url: str, path: str, query: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """All that a filter finds."""
+    """Every run that a filter matches."""
     offset = 0
     while page := call(url, path, {**query, "limit": PAGE, "offset": offset}):
         yield from page
         offset += PAGE
-
-
-def unchanged(url: str, run: dict[str, Any]) -> bool:
-    """Whether the run is still in the state that was judged: it may have ended meanwhile."""
-    return bool(call(url, f"/flow_runs/{run['id']}")["state_id"] == run["state_id"])
 
 
 class Machine:
@@ -64,17 +104,17 @@ class Machine:
         self.hidden: set[int] = set()
         self.workers: set[str] = set()
         for process in psutil.process_iter():
-            self._look(process)
-        known = call(url, f"/work_pools/{pool}/workers/filter", {})
+            self._note(process)
+        workers = call(url, f"/work_pools/{pool}/workers/filter", {})
         self.online = {
-            one["name"]
-            for one in known
-            if one["name"] in self.workers
-            or (one["status"] == "ONLINE" and not self.is_ours(one["name"]))
+            worker["name"]
+            for worker in workers
+            if worker["name"] in self.workers
+            or (worker["status"] == "ONLINE" and not self.is_ours(worker["name"]))
         }
-        self.alone = all(self.is_ours(one["name"]) for one in known)
+        self.alone = all(self.is_ours(worker["name"]) for worker in workers)
 
-    def _look(self, process: psutil.Process) -> None:
+    def _note(self, process: psutil.Process) -> None:
         """Note a run's process by its environment, a worker by its command."""
         try:
             command = process.cmdline()
@@ -120,30 +160,21 @@ def seconds_since(moment: str) -> float:
 def close_orphans(url: str) -> list[str]:
     """Mark as crashed the flow and task runs inside flow runs that are not under way any more."""
     lines = []
-    inside = {"flow_runs": {"state": {"type": {"any_": UNFINISHED}}}}
-    inside["flow_runs"]["parent_task_run_id"] = {"is_null_": False}
-    children = list(pages(url, "/flow_runs/filter", inside))
+    inside = {**UNFINISHED_STATE, "parent_task_run_id": {"is_null_": False}}
+    children = list(pages(url, "/flow_runs/filter", {"flow_runs": inside}))
     parents = parents_of(url, [child["parent_task_run_id"] for child in children])
     for child in children:
         parent = parents.get(child["parent_task_run_id"])
-        if parent and ended(parent) and unchanged(url, child):
-            close(url, "flow_runs", child["id"])
+        if parent and ended(parent) and set_state(url, child, CRASHED):
             lines.append(f"run {child['name']} of {parent['name']}: {LEFT}")
-    tasks = {"task_runs": {"state": {"type": {"any_": UNFINISHED}}}}
-    left = list(pages(url, "/task_runs/filter", tasks))
-    holders = flow_runs(url, [task["flow_run_id"] for task in left if task["flow_run_id"]])
-    for task in left:
+    tasks = list(pages(url, "/task_runs/filter", {"task_runs": UNFINISHED_STATE}))
+    holders = flow_runs(url, [task["flow_run_id"] for task in tasks if task["flow_run_id"]])
+    for task in tasks:
         holder = holders.get(task["flow_run_id"])
         if holder and ended(holder):
-            close(url, "task_runs", task["id"])
+            call(url, f"/task_runs/{task['id']}/set_state", {"state": CRASHED, "force": True})
             lines.append(f"task {task['name']} of {holder['name']}: {LEFT}")
     return lines
-
-
-def close(url: str, kind: str, identity: str) -> None:
-    """Mark a flow run or a task run as crashed."""
-    state = {"type": "CRASHED", "name": "Crashed", "message": LEFT}
-    call(url, f"/{kind}/{identity}/set_state", {"state": state, "force": kind == "task_runs"})
 
 
 def ended(run: dict[str, Any]) -> bool:

@@ -1,7 +1,13 @@
 """Three-way merge of settings: the file now, the file at the last deploy, the server now."""
 
+import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
+
+from prefect_api import call, lookup
+
+VARIABLE_CHARACTERS = 4900
+"""Length of a Prefect variable at most, with some to spare."""
 
 MISSING = "(nothing)"
 """Stands in messages for what is not there."""
@@ -71,3 +77,30 @@ def _nested(leaves: Mapping[tuple[str, ...], Any]) -> dict[str, Any]:
             table = table[part]
         table[path[-1]] = value
     return values
+
+
+class Record:
+    """What the last deploy set: a variable of the Prefect server."""
+
+    def __init__(self, url: str, name: str) -> None:
+        """Read it; empty where nothing was deployed yet."""
+        self.url, self.name = url, f"stego_deployed_{name.replace('-', '_')}"
+        variable = lookup(url, f"/variables/name/{self.name}")
+        self.exists = variable is not None
+        self.values: dict[str, Any] = variable["value"] if variable else {}
+
+    def write(self, values: dict[str, Any]) -> None:
+        """Replace what it holds; the largest parts are left out of what would not fit.
+
+        What is left out counts as a person's afterwards.
+        """
+        kept = dict(values)
+        while len(json.dumps(kept)) > VARIABLE_CHARACTERS:
+            kept.pop(max(kept, key=lambda key: len(json.dumps(kept[key]))))
+        if self.exists and kept == self.values:
+            return
+        if self.exists:
+            call(self.url, f"/variables/name/{self.name}", {"value": kept}, method="PATCH")
+        else:
+            call(self.url, "/variables/", {"name": self.name, "value": kept, "tags": ["stego"]})
+        self.exists, self.values = True, kept

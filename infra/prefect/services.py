@@ -8,11 +8,11 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import SplitResult, urlsplit
 
 import deploying
-from api import healthy, workers
 from background import Service, ServiceError, folder, say
 from deploying import POOL, ensure_pool
 from keeper import worker_name
 from lost import close_lost
+from prefect_api import healthy, workers
 
 HOST = "127.0.0.1"
 KEEPER = Path(__file__).with_name("keeper.py")
@@ -70,26 +70,26 @@ def database() -> SplitResult | None:
             )
     if url == SQLITE:
         return None
-    place = urlsplit(url)
-    if place.scheme != "postgresql+asyncpg" or not place.hostname:
+    parts = urlsplit(url)
+    if parts.scheme != "postgresql+asyncpg" or not parts.hostname:
         raise ServiceError(f"DATABASE is not understood; expected {DATABASE_FORM}, or {SQLITE}")
-    at = (place.hostname, place.port or 5432)
+    at = (parts.hostname, parts.port or 5432)
     try:
         socket.create_connection(at, timeout=5).close()
     except OSError as error:
         raise ServiceError(
             f"no database answers at {at[0]}:{at[1]} ({error}); start PostgreSQL or mend DATABASE"
         ) from None
-    return place
+    return parts
 
 
-def remember(place: SplitResult | None) -> None:
-    """Note the database without its password, for when the server is started again."""
+def remember(database_url: SplitResult | None) -> None:
+    """Write the database's URL down without its password, for the server's next start."""
     text = SQLITE
-    if place:
-        user, host = place.username or "", place.netloc.rpartition("@")[2]
-        secret = f":{HIDDEN}" if place.password else ""
-        text = place._replace(netloc=f"{user}{secret}@{host}" if user else host).geturl()
+    if database_url:
+        user, host = database_url.username or "", database_url.netloc.rpartition("@")[2]
+        secret = f":{HIDDEN}" if database_url.password else ""
+        text = database_url._replace(netloc=f"{user}{secret}@{host}" if user else host).geturl()
     (folder() / "database").write_text(text)
 
 
@@ -106,15 +106,15 @@ def server() -> None:
         url = str(process["url"])
         service.wait(lambda: healthy(url))
     else:
-        place = database()
-        start_server(service, url, place)
+        database_url = database()
+        start_server(service, url, database_url)
         service.wait(lambda: healthy(url))
-        remember(place)
+        remember(database_url)
     say(f"the server runs at {url.removesuffix('/api')}; its log: {service.log}")
     say(f"  export PREFECT_API_URL={url}")
 
 
-def start_server(service: Service, url: str, place: SplitResult | None) -> None:
+def start_server(service: Service, url: str, database_url: SplitResult | None) -> None:
     """Start the server's process on the chosen port and database."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -125,22 +125,22 @@ def start_server(service: Service, url: str, place: SplitResult | None) -> None:
                 f"port {port()} is taken by another program; choose one: make server PORT=4300"
             ) from None
     environment = settings(PREFECT_API_URL=url)
-    environment.pop("DATABASE", None)
-    environment.pop(DATABASE_SETTING, None)
-    if place:
-        environment[DATABASE_SETTING] = place.geturl()
+    for name in ("DATABASE", DATABASE_SETTING):
+        environment.pop(name, None)
+    if database_url:
+        environment[DATABASE_SETTING] = database_url.geturl()
     listen = ["--host", HOST, "--port", str(port())]
     service.start([*PREFECT, "server", "start", *listen], environment, url)
 
 
 def worker() -> None:
-    """Start a worker of the pool and wait until the server has heard of it.
+    """Start a worker of the pool and wait until it has registered with the server.
 
     What an earlier worker of this machine left behind is closed first, at once.
     """
     url = api_url()
     ensure_pool(url)
-    say_each(close_lost(url, POOL))
+    say(*close_lost(url, POOL))
     service = Service("worker")
     if process := service.running():
         if process.get("url", url) != url:
@@ -151,12 +151,6 @@ def worker() -> None:
         service.start(command, settings(PREFECT_API_URL=url), url)
         service.wait(lambda: name in workers(url, POOL))
     say(f"a worker serves the pool {POOL!r} of {url}; its log: {service.log}")
-
-
-def say_each(lines: list[str]) -> None:
-    """Say each line."""
-    for line in lines:
-        say(line)
 
 
 def deploy() -> None:
@@ -172,7 +166,7 @@ def stop() -> None:
         process = Service(name).running()
         say(f"the {name} " + ("is stopped" if Service(name).stop() else "was not running"))
         if name == "worker" and process and healthy(process["url"]):
-            say_each(close_lost(process["url"], POOL))
+            say(*close_lost(process["url"], POOL))
 
 
 def status() -> None:
@@ -193,17 +187,16 @@ def main(arguments: list[str]) -> int:
         return 2
     try:
         COMMANDS[arguments[0]]()
+        return 0
     except ServiceError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
+        reason = str(error)
     except HTTPError as error:
-        said = error.read().decode(errors="replace")[:500]
-        sys.stderr.write(f"error: the Prefect server refused: {error}: {said}\n")
-        return 2
+        answer = error.read().decode(errors="replace")[:500]
+        reason = f"the Prefect server refused: {error}: {answer}"
     except (URLError, TimeoutError) as error:
-        sys.stderr.write(f"error: the Prefect server gave up in the middle: {error}\n")
-        return 2
-    return 0
+        reason = f"the Prefect server gave up in the middle: {error}"
+    sys.stderr.write(f"error: {reason}\n")
+    return 2
 
 
 if __name__ == "__main__":

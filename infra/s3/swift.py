@@ -5,7 +5,6 @@
 
 import argparse
 import fcntl
-import hmac
 import json
 import os
 import signal
@@ -13,17 +12,21 @@ import socket
 import subprocess
 import sys
 import time
-from base64 import b64encode
-from contextlib import closing, suppress
-from email.utils import formatdate
-from http.client import HTTPConnection, HTTPException
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.session import get_session
 from configuration import ACCESS_KEY, HOST, SECRET_KEY, SERVERS, python, write_configuration
 
-DEFAULT_PORT, REGION = 5557, "us-east-1"
-START_SECONDS, STOP_SECONDS = 120, 15
+DEFAULT_PORT = 5557
+REGION = "us-east-1"
+START_SECONDS = 120
+"""A server that does not answer by then has failed."""
+STOP_SECONDS = 15
+"""A process that has not ended by then is killed."""
 ARGUMENT_LOOKS = 20
 """A process that has just been started has no arguments yet: its line is read again so often."""
 MODULES = {
@@ -111,26 +114,27 @@ def launch(folder: Path, port: int) -> None:
 
 def create_bucket(folder: Path, port: int, bucket: str) -> None:
     """Create a bucket unless it is there, as soon as the server answers."""
+    client = get_session().create_client(
+        "s3",
+        REGION,
+        endpoint_url=f"http://{HOST}:{port}",
+        aws_access_key_id=ACCESS_KEY,
+        aws_secret_access_key=SECRET_KEY,
+        config=Config(retries={"total_max_attempts": 1}, read_timeout=START_SECONDS),
+    )
     deadline, answer = time.monotonic() + START_SECONDS, "no answer"
     while len(running(folder)[1]) == len(MODULES) and time.monotonic() < deadline:
-        # Signature Version 2: it is short, and Swift takes it as well as Version 4.
-        date = formatdate(usegmt=True)
-        digest = hmac.digest(SECRET_KEY.encode(), f"PUT\n\n\n{date}\n/{bucket}".encode(), "sha1")
-        signature = f"AWS {ACCESS_KEY}:{b64encode(digest).decode()}"
-        headers = {"Date": date, "Authorization": signature}
         try:
-            with closing(HTTPConnection(HOST, port, timeout=START_SECONDS)) as connection:
-                connection.request("PUT", f"/{bucket}", headers=headers)
-                response = connection.getresponse()
-                page = response.read().decode(errors="replace")
-                code = page.partition("<Code>")[2].partition("</Code>")[0]
-                answer = f"{response.status} {code}"
-        except (OSError, HTTPException) as error:
-            answer = str(error)
-        if answer.startswith("200") or "BucketAlreadyOwnedByYou" in answer:
+            client.create_bucket(Bucket=bucket)
             return
-        if answer.startswith("4"):
-            break
+        except client.exceptions.BucketAlreadyOwnedByYou:
+            return
+        except ClientError as error:
+            answer = str(error)
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] < 500:
+                break
+        except BotoCoreError as error:
+            answer = str(error)
         time.sleep(0.1)
     if ended := ", ".join(MODULES.keys() - running(folder)[1].keys()):
         answer = f"{ended} ended"

@@ -1,7 +1,8 @@
-"""What a training step is made of: images, their neighbours, and the patches drawn from both."""
+"""The batch of a training step: sampled images, their neighbours, and patches of both."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from stego_core.head.correspondence import Compared, derangement
 RANDOM_DRAWS = 5
 """Random partners per anchor and step, as in STEGO."""
 POSITIVE_RANKS = 7
-"""A positive is drawn from ranks 1 to this; rank 0 is the image itself."""
+"""A positive is sampled from ranks 1 to this; rank 0 is the image itself."""
 
 
 class Images(NamedTuple):
@@ -21,39 +22,35 @@ class Images(NamedTuple):
 
     Attributes:
         patches: (n, h, w, C) float16 features.
-        weights: (n, h, w) float32, relative chances of an image's patches to be drawn, 0 of those
-            without data; None where all are alike.
+        weights: (n, h, w) float32, relative chances of an image's patches to be sampled, 0 of
+            those without data; None where all are equal.
     """
 
     patches: NDArray[np.float16]
     weights: NDArray[np.float32] | None = None
 
 
-class ImageReader(Protocol):
-    """Gives rows of patch features, from memory or from storage."""
-
-    def __call__(self, rows: NDArray[np.int64]) -> Images:
-        """The patches of n rows, in the order asked for."""
-        ...
+ImageReader = Callable[[NDArray[np.int64]], Images]
+"""Reads the patches of n rows, in this order, from memory or from storage."""
 
 
 def with_data(patches: NDArray[np.float16]) -> NDArray[np.bool_] | None:
     """(n, h, w) which patches (n, h, w, C) hold data: those of zeros do not; None where all do."""
-    if (patches[..., 0] != 0).all():  # mostly so, and quickly told
+    if (patches[..., 0] != 0).all():  # true of most images, and fast
         return None
-    there = (patches != 0).any(axis=-1)
-    return None if there.all() else np.asarray(there)
+    data = (patches != 0).any(axis=-1)
+    return None if data.all() else np.asarray(data)
 
 
 def plain(patches: NDArray[np.float16]) -> Images:
-    """Patches that are drawn alike, but for those without data, which are not drawn."""
-    there = with_data(patches)
-    return Images(patches, None if there is None else there.astype(np.float32))
+    """Patches of equal chances, except for those without data, which are never sampled."""
+    data = with_data(patches)
+    return Images(patches, None if data is None else data.astype(np.float32))
 
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """What the head learns from.
+    """Images that the head is trained on.
 
     Attributes:
         images: reader of rows.
@@ -67,31 +64,31 @@ class TrainingSet:
 
 
 class HeadBatch(NamedTuple):
-    """The patches of one step; each distinct one is here once, however often it was drawn.
+    """The patches of one step; each distinct one is here once, however often it was sampled.
 
-    A crop of 14×14 patches has about 90 distinct ones among 121 draws, and a head that sees those
-    alone has a third less to do.
+    A crop of 14×14 patches has about 90 distinct ones among 121 samples, and a head that reads
+    only those has a third less to do.
 
     Attributes:
         tokens: (t, C) float32 features.
         images: (t,) int64 which of the step's 2B images a token is of: anchors, then positives.
-        places: (3, B, n) int64 of each drawn token among `tokens`: anchor, positive, other.
+        positions: (3, B, n) int64 of each sampled token in `tokens`: anchor, positive, other.
         partners: (draws, B) int64 derangements: random partners of the anchors.
     """
 
     tokens: Tensor
     images: Tensor
-    places: Tensor
+    positions: Tensor
     partners: Tensor
 
     def compared(self, values: Tensor) -> Compared:
-        """What is known of the tokens, (t, D), as a step compares it."""
-        drawn = values.index_select(0, self.places.flatten())
-        anchor, positive, other = drawn.reshape(*self.places.shape, -1)
+        """Values (t, D) of the tokens, arranged in the pairs that a step compares."""
+        sampled = values.index_select(0, self.positions.flatten())
+        anchor, positive, other = sampled.reshape(*self.positions.shape, -1)
         return Compared(anchor, positive, other, self.partners)
 
     def to(self, device: str | torch.device) -> "HeadBatch":
-        """The same batch there."""
+        """The same batch on a device."""
         return HeadBatch(*(part.to(device) for part in self))
 
 
@@ -102,51 +99,46 @@ def step_generator(seed: int, step: int) -> torch.Generator:
 
 
 def draw_batch(data: TrainingSet, size: int, grid: int, generator: torch.Generator) -> HeadBatch:
-    """Draw anchors and positives, grid² tokens of each, and the anchors' random partners.
+    """Sample anchors and positives, grid² tokens of each, and the anchors' random partners.
 
-    Tokens are drawn before the head runs, so that it sees those alone: less work than codes for
-    whole images (benchmarks/head.py). A position is uniform over the patches, the
-    nearest-patch reading of STEGO's uniform coordinates. Set 1 serves the anchor, set 2 the
-    positive and, on the anchors themselves, the random partners. Where patches have weights,
-    positions follow them, and the random partners have a set of their own.
+    Tokens are sampled before the head runs, which is less work than codes of whole images
+    (benchmarks/head.py). A position is uniform over the patches, the nearest-patch reading of
+    STEGO's uniform coordinates. Set 1 serves the anchor, set 2 the positive and, on the anchors
+    themselves, the random partners. Where patches have weights, positions follow them, and the
+    random partners have a set of their own.
 
     Args:
-        data: what is drawn from.
+        data: the images.
         size: B, anchors.
         grid: side of the sampled grid.
-        generator: draws everything.
+        generator: samples everything.
     """
     anchors = torch.randint(len(data.rows), (size,), generator=generator).numpy()
     ranks = torch.randint(data.positives.shape[1], (size,), generator=generator).numpy()
     images = data.images(data.rows[anchors])
     neighbours = data.images(data.positives[anchors, ranks])
     count = grid**2
-    first, second = (positions(each, count, generator) for each in (images, neighbours))
-    third = second if images.weights is None else positions(images, count, generator)
+    first, second = (sample_positions(part, count, generator) for part in (images, neighbours))
+    weighted = images.weights is not None
+    third = sample_positions(images, count, generator) if weighted else second
     patches = images.patches[0, ..., 0].size
-    all_own = size * patches
-    own = torch.arange(0, all_own, patches)[:, None]
-    drawn = torch.stack([own + first, all_own + own + second, own + third])
-    distinct, places = torch.unique(drawn, return_inverse=True)
-    ours = distinct < all_own
+    offsets, all_anchors = torch.arange(size)[:, None] * patches, size * patches
+    sampled = torch.stack([offsets + first, all_anchors + offsets + second, offsets + third])
+    distinct, positions = torch.unique(sampled, return_inverse=True)
+    of_anchors = distinct < all_anchors
+    parts = (images, distinct[of_anchors]), (neighbours, distinct[~of_anchors] - all_anchors)
     tokens = np.concatenate(
         [
-            taken(images.patches, distinct[ours]),
-            taken(neighbours.patches, distinct[~ours] - all_own),
+            np.asarray(part.patches.reshape(-1, part.patches.shape[-1])[at.numpy()], np.float32)
+            for part, at in parts
         ]
     )
     draws = [derangement(size, generator) for _ in range(RANDOM_DRAWS)]
-    return HeadBatch(torch.from_numpy(tokens), distinct // patches, places, torch.stack(draws))
+    return HeadBatch(torch.from_numpy(tokens), distinct // patches, positions, torch.stack(draws))
 
 
-def taken(patches: NDArray[np.float16], places: Tensor) -> NDArray[np.float32]:
-    """Patches (n, C) float32 of images (B, h, w, C) at places (n,) of all B · h · w of them."""
-    flat = patches.reshape(-1, patches.shape[-1])
-    return np.asarray(flat[places.numpy()], np.float32)
-
-
-def positions(images: Images, count: int, generator: torch.Generator) -> Tensor:
-    """Flat positions (n, count) int64 of patches of n images, drawn with replacement."""
+def sample_positions(images: Images, count: int, generator: torch.Generator) -> Tensor:
+    """Flat positions (n, count) int64 of patches of n images, sampled with replacement."""
     number, height, width, _ = images.patches.shape
     if images.weights is None:
         return torch.randint(height * width, (number, count), generator=generator)

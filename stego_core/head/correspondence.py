@@ -52,19 +52,19 @@ def shifted_correspondence(features: Tensor, shift: float) -> Tensor:
     return spatially_centred(features) - shift
 
 
-def correspondence_loss(codes: Tensor, attractions: Tensor) -> Tensor:
+def correspondence_loss(codes: Tensor, shifted: Tensor) -> Tensor:
     """mean( −max(S, 0) · (F^SC − b) ), the loss of one kind of pair (equation 3).
 
     Args:
         codes: (B, n, m) code correspondences S.
-        attractions: (B, n, m), F^SC − b.
+        shifted: (B, n, m), F^SC − b.
     """
     # A dot product passes over the memory half as often as product and mean do.
-    return -torch.dot(codes.relu().flatten(), attractions.flatten()) / codes.numel()
+    return -torch.dot(codes.relu().flatten(), shifted.flatten()) / codes.numel()
 
 
 class Compared(NamedTuple):
-    """What a step compares: features or codes of a batch, of norm 1, n tokens per image.
+    """Features or codes of a batch, of norm 1, as a step compares them: n tokens per image.
 
     Attributes:
         anchor: (B, n, C) of the images at their first set of positions.
@@ -95,37 +95,33 @@ def batch_shifted_correspondences(features: Compared, shifts: Sequence[float]) -
     return list(map(shifted_correspondence, features.correspondences(), of_each))
 
 
-def batch_terms(codes: Compared, attractions: Sequence[Tensor]) -> tuple[Terms, Terms]:
+def batch_terms(codes: Compared, shifted: Sequence[Tensor]) -> tuple[Terms, Terms]:
     """The three losses of a batch and their mean code correspondences.
 
     Args:
         codes: of the tokens.
-        attractions: of the same tokens' features (`batch_attractions`).
+        shifted: of the same tokens' features (`batch_shifted_correspondences`).
 
     Returns:
         losses, and means of S (detached, unclamped), both as (self, knn, rand).
     """
-    found = codes.correspondences()
-    losses = list(map(correspondence_loss, found, attractions))
-    means = [values.detach().mean() for values in found]
-    return _terms(losses), _terms(means)
-
-
-def _terms(values: list[Tensor]) -> Terms:
-    """Random pairs count with the mean over their draws."""
-    return Terms(values[0], values[1], torch.stack(values[2:]).mean())
+    correspondences = codes.correspondences()
+    losses = list(map(correspondence_loss, correspondences, shifted))
+    means = [values.detach().mean() for values in correspondences]
+    # Random pairs count with the mean over their draws.
+    of_losses, of_means = (
+        Terms(self, knn, torch.stack(draws).mean()) for self, knn, *draws in (losses, means)
+    )
+    return of_losses, of_means
 
 
 def derangement(size: int, generator: torch.Generator) -> Tensor:
     """A uniform permutation of 0..size−1 without fixed points, (size,) int64.
 
-    Drawn by rejection: a third of all permutations qualify. A batch of one has none and gets
+    Sampled by rejection: a third of all permutations qualify. A batch of one has none and gets
     itself as partner.
     """
-    identity = torch.arange(size)
-    if size < 2:
-        return identity
-    while True:
+    identity = permutation = torch.arange(size)
+    while size > 1 and bool((permutation == identity).any()):
         permutation = torch.randperm(size, generator=generator)
-        if not bool((permutation == identity).any()):
-            return permutation
+    return permutation

@@ -40,7 +40,7 @@ class Head(nn.Module):
         return head
 
     def kept(self, images: int, generator: torch.Generator) -> list[Tensor]:
-        """What dropout leaves of the channels of some images, for each branch (`channels_kept`)."""
+        """Dropout's factors of the channels of some images, for each branch (`channels_kept`)."""
         channels, device = self.hidden.in_features, self.hidden.weight.device
         return [
             channels_kept(images, channels, self.dropout, generator).to(device) for _ in range(2)
@@ -60,10 +60,10 @@ class Head(nn.Module):
 
 
 class MeanShiftHead(nn.Module):
-    """A head that reads whole images, their features drawn together first (`mean_shift`)."""
+    """A head that reads whole images, after mean shift of their features (`mean_shift`)."""
 
     def __init__(self, head: nn.Module) -> None:
-        """Around a head that was trained on features so drawn together, or `IdentityHead`."""
+        """Wrap a head that was trained on shifted features, or `IdentityHead`."""
         super().__init__()
         self.head = head
 
@@ -75,7 +75,7 @@ class MeanShiftHead(nn.Module):
 
 
 class IdentityHead(nn.Module):
-    """Codes that are the raw features: the rival that a trained head has to beat."""
+    """Codes that are the raw features: the baseline of a trained head."""
 
     def forward(self, features: Tensor) -> Tensor:
         """The features themselves, (B, ..., C)."""
@@ -84,5 +84,4 @@ class IdentityHead(nn.Module):
 
 def channels_kept(images: int, channels: int, dropout: float, generator: torch.Generator) -> Tensor:
     """(images, channels) float32 factors: 0 with probability p = `dropout`, else 1 / (1 − p)."""
-    drawn = torch.rand((images, channels), generator=generator)
-    return (drawn >= dropout).float() / (1 - dropout)
+    return (torch.rand((images, channels), generator=generator) >= dropout).float() / (1 - dropout)

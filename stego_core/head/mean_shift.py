@@ -7,21 +7,23 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 RECIPE = "mean-shift"
-"""Its name among the recipes of the head."""
+"""Name of mean shift among the recipes of the head."""
 SHARPNESS = 20.0
 """Concentration κ of the kernel: a patch at cosine 0.85 weighs a twentieth of one at 1."""
 ITERATIONS = 3
+"""Updates of mean shift."""
 DENSITY_SHARPNESS = 10.0
-"""κ of the kernel that counts a thing's patches, wider than the one that draws them together."""
-TRAINING, CLUSTERING = 0.5, 1.0
-"""Powers of `sampling_weights`: a thing of n patches takes part in training as often as √n, in
-clustering as often as any other (docs/notes/mean-shift.md)."""
+"""κ of the kernel that counts an object's patches, wider than that of mean shift."""
+TRAINING = 0.5
+"""Power of `sampling_weights` in training: an object of n patches is sampled as often as √n."""
+CLUSTERING = 1.0
+"""Power in clustering: all objects are sampled equally often (docs/notes/mean-shift.md)."""
 
 
 def mean_shift(
     features: Tensor, sharpness: float = SHARPNESS, iterations: int = ITERATIONS
 ) -> Tensor:
-    """Features of one thing in an image drawn together: less texture, the same borders.
+    """Features that move to the mode of their object: less texture, the same borders.
 
     x_i ← unit( Σ_j exp(κ x_i · f_j) f_j ), from x = f, over the patches f_j of the same image:
     mean shift (Comaniciu & Meer 2002) on the sphere, with the von Mises-Fisher kernel.
@@ -32,18 +34,18 @@ def mean_shift(
         iterations: of the update.
 
     Returns:
-        the same shape, norm 1; patches of zeros, which hold no data, stay zero and draw nobody.
+        the same shape, norm 1; patches of zeros, which hold no data, stay zero and move no other.
     """
     shape = features.shape
     images = normalize(features.reshape(shape[0], -1, shape[-1]), dim=-1)
-    moved = torch.stack([_drawn_together(image, sharpness, iterations) for image in images])
-    there = (images != 0).any(dim=-1)
-    if not there.all():
-        moved = moved * there[..., None]
+    moved = torch.stack([_shifted(image, sharpness, iterations) for image in images])
+    data = (images != 0).any(dim=-1)
+    if not data.all():
+        moved = moved * data[..., None]
     return moved.reshape(shape)
 
 
-def _drawn_together(patches: Tensor, sharpness: float, iterations: int) -> Tensor:
+def _shifted(patches: Tensor, sharpness: float, iterations: int) -> Tensor:
     """One image's (n, C) patches; an n×n matrix of weights is held for one image at a time."""
     moved = patches
     for _ in range(iterations):
@@ -53,14 +55,14 @@ def _drawn_together(patches: Tensor, sharpness: float, iterations: int) -> Tenso
 
 
 def sampling_weights(shifted: Tensor, power: float) -> Tensor:
-    """Relative chances of patches to be drawn, so that large things do not crowd out small ones.
+    """Relative chances of patches to be sampled, so that large objects do not displace small ones.
 
     w_i = n_i^−p, n_i = Σ_j exp(κ (x_i · x_j − 1)): the kernel density at a patch, which counts the
-    patches of its image that are like it. The n patches of a thing weigh n^(1 − p) together.
+    similar patches of its image. The n patches of an object weigh n^(1 − p) together.
 
     Args:
         shifted: (B, ..., C) as `mean_shift` returns them.
-        power: p; 0 makes all patches alike, 1 all things.
+        power: p; with 0 all patches weigh the same, with 1 all objects do.
 
     Returns:
         (B, ...) in (0, 1]; 0 of patches of zeros, which hold no data.
@@ -69,9 +71,7 @@ def sampling_weights(shifted: Tensor, power: float) -> Tensor:
     counts = torch.stack(
         [(DENSITY_SHARPNESS * (image @ image.T - 1)).exp().sum(dim=-1) for image in images]
     )
-    there = (images != 0).any(dim=-1)
-    if there.all():
-        return (counts.clamp(min=1) ** -power).reshape(shifted.shape[:-1])
-    strangers = (~there).sum(dim=-1, keepdim=True) * math.exp(-DENSITY_SHARPNESS)
-    weights = (counts - strangers).clamp(min=1) ** -power * there
-    return weights.reshape(shifted.shape[:-1])
+    data = (images != 0).any(dim=-1)
+    if not data.all():  # each patch of zeros added exp(−κ)
+        counts = counts - (~data).sum(dim=-1, keepdim=True) * math.exp(-DENSITY_SHARPNESS)
+    return (counts.clamp(min=1) ** -power * data).reshape(shifted.shape[:-1])

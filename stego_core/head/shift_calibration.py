@@ -1,4 +1,4 @@
-"""Shifts measured on the features, without a label: pairs of one kind attract, others repel."""
+"""Shifts b measured on the features, without labels: pairs of one kind attract, others repel."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,24 +13,27 @@ from stego_core.clustering import kmeans
 from stego_core.head.correspondence import correspondence, spatially_centred
 from stego_core.head.shift_presets import Triple
 
-TOKENS, MOST_BATCHES = 46_464, 256
-"""Anchors' tokens that are measured (24 batches by default), and the limit for small batches."""
+TOKENS = 46_464
+"""Anchors' tokens that are measured: 24 batches by default."""
+MOST_BATCHES = 256
+"""Batches that are measured at most, if they are small."""
 KINDS = 6
 """Coarse kinds of patches. Real classes differ in size: eleven street classes are as diverse as
 five of one size (the probability that two patches are of one class is 0.21 on CamVid)."""
-RESTARTS, KEPT = 16, 4
-"""k-means starts, and those of lowest inertia whose shares are averaged: one alone may be off by a
-fifth from seed to seed."""
+RESTARTS = 16
+"""Starts of k-means."""
+KEPT = 4
+"""Starts of lowest inertia whose shares are averaged: those of one alone vary by a fifth."""
 SAMPLE = 8192
-"""Tokens that the kinds are found on."""
+"""Tokens on which k-means finds the kinds."""
 
 
 class Attracting(NamedTuple):
-    """How many pairs attract, in parts of those that are of one kind.
+    """How many pairs attract, as multiples of those that are of one kind.
 
     Attributes:
-        self, knn, rand: of self, knn and random pairs, in parts of each.
-        rand_of_self: of random pairs, in parts of the self pairs; added to `rand`.
+        self, knn, rand: of self, knn and random pairs, as multiples of each.
+        rand_of_self: of random pairs, as a multiple of the self pairs; added to `rand`.
     """
 
     self: float
@@ -39,9 +42,10 @@ class Attracting(NamedTuple):
     rand_of_self: float
 
 
-PLAIN, SHIFTED = Attracting(1, 1, 0.5, 0), Attracting(1.1, 1.1, 0, 0.25)
-"""For features as they are, and for those of a recipe that draws them together first
-(docs/notes/shifts.md)."""
+PLAIN = Attracting(1, 1, 0.5, 0)
+"""For features as they are."""
+SHIFTED = Attracting(1.1, 1.1, 0, 0.25)
+"""For features after mean shift (docs/notes/shifts.md)."""
 
 
 class Tokens(NamedTuple):
@@ -52,7 +56,7 @@ class Tokens(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """What was found for self, knn and random pairs.
+    """Measurements of self, knn and random pairs.
 
     Attributes:
         shifts: b.
@@ -68,32 +72,27 @@ def measure(
 ) -> Measured:
     """The shifts at which about as many pairs attract as are of one kind.
 
-    Patches are sorted into a few coarse kinds by k-means on their features. That tells how often
-    two patches of one image, of neighbours, or of random images are of one kind: often where a
-    crop shows little, seldom where it shows a whole street. The best starts of k-means are
-    averaged. Pairs attract where the centred correspondence F^SC exceeds b, so b is the quantile
-    of F^SC that leaves the wanted part of this share above it.
+    k-means sorts patches into a few coarse kinds. The share of pairs of one kind is measured for
+    patches of one image, of neighbours, and of random images: it is large where a crop shows
+    little, small where it shows a whole street. The best starts of k-means are averaged. Pairs
+    attract where the centred correspondence F^SC exceeds b, so b is the quantile of F^SC that
+    leaves `attracting` times this share above it.
 
     Args:
-        batches: of tokens as training draws them: pairs of self, knn and random images.
+        batches: of tokens as training samples them: pairs of self, knn and random images.
         seed: of the sample and of the k-means starts.
-        attracting: how many are wanted.
+        attracting: how many pairs shall attract.
     """
     sortings = coarse_kinds(torch.cat([pairs[0].one.flatten(0, 1) for pairs in batches]), seed)
-    kinds_of_pairs = list(zip(*batches, strict=True))
-    same = Triple(
-        *(
-            float(np.mean([same_kind(part, kinds) for part in pairs for kinds in sortings]))
-            for pairs in kinds_of_pairs
-        )
+    by_pair = list(zip(*batches, strict=True))
+    own, knn, rand = (
+        float(np.mean([same_kind(part, kinds) for part in pairs for kinds in sortings]))
+        for pairs in by_pair
     )
-    wanted = (
-        attracting.self * same.self,
-        attracting.knn * same.knn,
-        attracting.rand * same.rand + attracting.rand_of_self * same.self,
-    )
-    shares = Triple(*(min(1.0, share) for share in wanted))
-    return Measured(Triple(*map(exceeded_by, kinds_of_pairs, shares)), shares)
+    of_random = attracting.rand * rand + attracting.rand_of_self * own
+    shares = (attracting.self * own, attracting.knn * knn, of_random)
+    shares = Triple(*(min(1.0, share) for share in shares))
+    return Measured(Triple(*map(exceeded_by, by_pair, shares)), shares)
 
 
 def exceeded_by(pairs: Sequence[Tokens], share: float) -> float:
@@ -105,12 +104,11 @@ def exceeded_by(pairs: Sequence[Tokens], share: float) -> float:
 def coarse_kinds(tokens: Tensor, seed: int) -> list[NDArray[np.float32]]:
     """(KINDS, C) unit centroids of tokens (n, C), of the best starts; fewer of fewer tokens."""
     generator = np.random.default_rng(seed)
-    chosen = np.sort(generator.permutation(len(tokens))[:SAMPLE])
-    vectors = normalize(tokens[torch.from_numpy(chosen)], dim=-1).numpy()
+    sampled = np.sort(generator.permutation(len(tokens))[:SAMPLE])
+    vectors = normalize(tokens[torch.from_numpy(sampled)], dim=-1).numpy()
     clusters = min(KINDS, len(vectors))
     runs = [kmeans.fit(vectors, clusters, generator, tolerance=1e-5) for _ in range(RESTARTS)]
-    best = sorted(runs, key=lambda run: run.inertia)[:KEPT]
-    return [run.centroids for run in best]
+    return [run.centroids for run in sorted(runs, key=lambda run: run.inertia)[:KEPT]]
 
 
 def same_kind(pairs: Tokens, kinds: NDArray[np.float32]) -> float:

@@ -30,10 +30,11 @@ PRESETS = {
 """Hamilton et al. 2022, appendix A.9; they hold for those data sets and backbones only."""
 
 DEFAULT_WEIGHTS = Triple(0.67, 0.25, 0.63)
+"""Loss weights λ of measured or explicit shifts."""
 
 
 def parse_shifts(choice: str | Sequence[float]) -> LossShifts:
-    """The calibration for `auto`, a preset's name, or three explicit shifts.
+    """Weights and shifts of `auto`, a preset's name, or three explicit shifts.
 
     Raises:
         OptionError: no such preset, or not three numbers.

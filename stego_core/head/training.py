@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +20,7 @@ from stego_core.head.shift_calibration import Attracting, Measured, Tokens
 from stego_core.head.shift_presets import Triple
 
 PARTS = 4
-"""Parts of a step's tokens that the head reads side by side on a CPU's cores."""
+"""Parts of a step's tokens that the head reads in parallel on a CPU's cores."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,12 @@ class Recipe:
     Attributes:
         steps: optimiser steps.
         batch: images per step.
-        grid: side of the sampled grid; grid² tokens of each image take part in a step.
+        grid: side of the sampled grid: a step samples grid² tokens of each image.
         learning_rate: of Adam.
-        seed: every draw of step t comes from (seed, t) alone, so a resumed run draws the same.
+        seed: all samples of step t depend on (seed, t) alone, so a resumed run repeats them.
         weights: λ of the self, knn and random term.
-        averaging: decay, in [0, 1), of the moving average of the head's weights; 0 keeps the last.
+        averaging: decay, in [0, 1), of the exponential moving average (EMA) of the head's weights;
+            0 keeps the last.
         attracting: how many pairs attract where the shifts are measured.
     """
 
@@ -50,11 +51,11 @@ class Recipe:
 
 @dataclass
 class TrainingState:
-    """Where training stands; saving it and loading it continues the run exactly.
+    """The state of training: a run that saves and loads it continues exactly.
 
     Attributes:
-        head, optimiser, step, average: what a step changes; `average` is the head that training
-            ends with.
+        head, optimiser, step, average: a step changes these; `average` is the head that training
+            returns, with the EMA of the weights.
         shifts: b of the self, knn and random term.
     """
 
@@ -92,50 +93,54 @@ def start(
     return TrainingState(head, optimiser, shifts, 0, copy.deepcopy(head))
 
 
-Together = Callable[..., Iterable[Any]]
+ParallelMap = Callable[..., Iterable[Any]]
 """`map`, or that of a pool of threads."""
 
 
-def train_step(
-    state: TrainingState, step: "PreparedStep", recipe: Recipe, together: Together = map
-) -> HeadCurve:
-    """One step of Adam on the three terms.
+def parallel_head(
+    head: Head, batch: HeadBatch, kept: Sequence[Tensor], parallel: ParallelMap
+) -> tuple[Tensor, Callable[[Tensor], None]]:
+    """Codes (t, D) of a batch's tokens, and the backward pass from a gradient of these codes.
 
-    The head reads the tokens in parts, side by side if `together` can; their number and the order
-    of their sums are fixed, so the outcome does not depend on it.
+    The head reads the tokens in parts. The backward pass sums the parts' gradients in a fixed
+    order, which `loss.backward()` from several threads would not, so the outcome does not depend
+    on `parallel`.
     """
-    batch, attractions, generator = step
-    head, device = state.head, batch.tokens.device
-    kept = head.kept(2 * recipe.batch, generator)
-    number = PARTS if device.type == "cpu" else 1
+    count = PARTS if batch.tokens.device.type == "cpu" else 1
+    parameters = list(head.parameters())
 
     def forward(tokens: Tensor, images: Tensor) -> Tensor:
         codes: Tensor = head(tokens, [keep[images] for keep in kept])
         return codes
 
-    parts = list(together(forward, batch.tokens.chunk(number), batch.images.chunk(number)))
-    codes = torch.cat(parts).detach().requires_grad_()
-    losses, means = batch_terms(batch.compared(normalize(codes, dim=-1)), attractions)
+    parts = list(parallel(forward, batch.tokens.chunk(count), batch.images.chunk(count)))
+
+    def of_part(part: Tensor, gradient: Tensor) -> tuple[Tensor, ...]:
+        return torch.autograd.grad(part, parameters, gradient)
+
+    def backward(gradient: Tensor) -> None:
+        by_part = parallel(of_part, parts, gradient.chunk(count))
+        for parameter, *gradients in zip(parameters, *by_part, strict=True):
+            parameter.grad = torch.stack(gradients).sum(dim=0)
+
+    return torch.cat(parts).detach().requires_grad_(), backward
+
+
+def train_step(
+    state: TrainingState, step: "PreparedStep", recipe: Recipe, parallel: ParallelMap = map
+) -> HeadCurve:
+    """One step of Adam on the three terms."""
+    batch, shifted, generator = step
+    kept = state.head.kept(2 * recipe.batch, generator)
+    codes, backward = parallel_head(state.head, batch, kept, parallel)
+    losses, means = batch_terms(batch.compared(normalize(codes, dim=-1)), shifted)
     weights = recipe.weights
     loss = weights.self * losses.self + weights.knn * losses.knn + weights.rand * losses.rand
-    (gradient,) = torch.autograd.grad(loss, codes)
-    parameters = list(head.parameters())
-
-    def backward(part: Tensor, of_codes: Tensor) -> tuple[Tensor, ...]:
-        return torch.autograd.grad(part, parameters, of_codes)
-
-    found = together(backward, parts, gradient.chunk(number))
-    for parameter, *gradients in zip(parameters, *found, strict=True):
-        parameter.grad = torch.stack(gradients).sum(dim=0)
+    backward(*torch.autograd.grad(loss, codes))
     state.optimiser.step()
-    row = HeadCurve(
-        state.step,
-        loss.item(),
-        *Triple(*(term.item() for term in losses)),
-        *Triple(*(mean.item() for mean in means)),
-    )
+    row = HeadCurve(state.step, *(value.item() for value in (loss, *losses, *means)))
     state.step += 1
-    update_ema(state.average, head, recipe.averaging, state.step)
+    update_ema(state.average, state.head, recipe.averaging, state.step)
     return row
 
 
@@ -143,8 +148,8 @@ def train_step(
 def update_ema(average: Head, head: Head, decay: float, step: int) -> None:
     """Move the average towards the head after step number `step` (from 1).
 
-    The average is Σ_t decay^(step − t) θ_t / Σ_t decay^(step − t) over t = 1 … step: no weight is
-    left on where training began, however short it is (as Adam corrects its moments).
+    The average is Σ_t decay^(step − t) θ_t / Σ_t decay^(step − t) over t = 1 … step: the initial
+    weights have no influence, however short training is (as Adam corrects its moments).
     """
     share = (1 - decay) / (1 - decay**step)
     for mean, value in zip(average.parameters(), head.parameters(), strict=True):
@@ -152,25 +157,25 @@ def update_ema(average: Head, head: Head, decay: float, step: int) -> None:
 
 
 class PreparedStep(NamedTuple):
-    """A step's batch, what its features ask of the codes, and its generator as far as it was used.
+    """A step's batch, its features' shifted correspondences, and its generator.
 
     Attributes:
         batch: its patches.
-        attractions: F^SC − b of each kind of pair (`batch_attractions`).
-        generator: draws the dropout.
+        shifted: F^SC − b of each kind of pair (`batch_shifted_correspondences`).
+        generator: has sampled the batch and will sample the dropout.
     """
 
     batch: HeadBatch
-    attractions: list[Tensor]
+    shifted: list[Tensor]
     generator: torch.Generator
 
 
 def prepare_step(
     data: TrainingSet, recipe: Recipe, shifts: Triple, device: str | torch.device, step: int
 ) -> PreparedStep:
-    """All that step number `step` (from 0) needs; the same whenever and wherever it is drawn.
+    """The inputs of step number `step` (from 0); they depend on the arguments alone.
 
-    No weight of the head takes part, so it can be made while the steps before it run.
+    No weight of the head is used, so a step can be prepared while the steps before it run.
     """
     generator = step_generator(recipe.seed, step + 1)
     batch = draw_batch(data, recipe.batch, recipe.grid, generator).to(device)
@@ -179,14 +184,9 @@ def prepare_step(
 
 
 def measured_shifts(data: TrainingSet, recipe: Recipe) -> Measured:
-    """The shifts that suit these features, from the batches of the first steps."""
-    return shift_calibration.measure(first_pairs(data, recipe), recipe.seed, recipe.attracting)
+    """The shifts of these features, measured on the batches of the first steps.
 
-
-def first_pairs(data: TrainingSet, recipe: Recipe) -> list[tuple[Tokens, Tokens, Tokens]]:
-    """Pairs of self, knn and random images of the first batches.
-
-    As many batches as hold `calibration.TOKENS` tokens: the memory is bounded for any batch.
+    As many batches as hold `shift_calibration.TOKENS` tokens: the memory is bounded for any batch.
     """
 
     def pairs(step: int) -> tuple[Tokens, Tokens, Tokens]:
@@ -194,8 +194,9 @@ def first_pairs(data: TrainingSet, recipe: Recipe) -> list[tuple[Tokens, Tokens,
         own, knn, random = batch.compared(batch.tokens).pairs()[:3]
         return Tokens(*own), Tokens(*knn), Tokens(*random)
 
-    batches = math.ceil(shift_calibration.TOKENS / (recipe.batch * recipe.grid**2))
-    return [pairs(step) for step in range(min(batches, shift_calibration.MOST_BATCHES))]
+    count = math.ceil(shift_calibration.TOKENS / (recipe.batch * recipe.grid**2))
+    batches = [pairs(step) for step in range(min(count, shift_calibration.MOST_BATCHES))]
+    return shift_calibration.measure(batches, recipe.seed, recipe.attracting)
 
 
 def train(
@@ -204,16 +205,16 @@ def train(
     recipe: Recipe,
     steps: Iterable[PreparedStep] | None = None,
 ) -> Iterator[HeadCurve]:
-    """Run the remaining steps, yielding a row of the curve after each.
+    """Run the remaining steps and yield a row of the curve after each.
 
     The caller may save the state between two rows and continue from it later.
 
     Args:
-        state: where training stands; changed in place.
-        data: what it learns from.
-        recipe: how it learns.
-        steps: `prepared` of the steps from `state.step` on, if the caller had them made ahead of
-            time; by default each is made when its turn comes.
+        state: the head, its optimiser and its average; changed in place.
+        data: the images.
+        recipe: hyper-parameters.
+        steps: `prepare_step` of the steps from `state.step` on, if the caller prepares them ahead
+            of time; by default each step is prepared when it runs.
     """
     device = next(state.head.parameters()).device
     if steps is None:

@@ -15,10 +15,7 @@ from stego_core.errors import ImageError
 from stego_core.images.geometry import Window
 
 Resampling = Literal["nearest", "bilinear"]
-FILTERS = {
-    "nearest": Image.Resampling.NEAREST,
-    "bilinear": Image.Resampling.BILINEAR,
-}
+FILTERS = {"nearest": Image.Resampling.NEAREST, "bilinear": Image.Resampling.BILINEAR}
 
 
 def crop_windows(height: int, width: int, five: bool) -> list[Window]:
@@ -32,9 +29,9 @@ def crop_windows(height: int, width: int, five: bool) -> list[Window]:
     h, w = height // 2, width // 2
     if min(h, w) < 1:
         raise ImageError(f"{width}×{height} is too small for crops of half its sides")
-    tops_lefts = [(0, 0), (0, width - w), (height - h, 0), (height - h, width - w)]
-    tops_lefts.append((_middle(height, h), _middle(width, w)))
-    return [Window(top, left, top + h, left + w) for top, left in tops_lefts]
+    corners = [(0, 0), (0, width - w), (height - h, 0), (height - h, width - w)]
+    corners.append((_middle(height, h), _middle(width, w)))
+    return [Window.sized(top, left, h, w) for top, left in corners]
 
 
 def resized_size(height: int, width: int, side: int) -> tuple[int, int]:
@@ -46,8 +43,7 @@ def resized_size(height: int, width: int, side: int) -> tuple[int, int]:
 
 def centre_window(height: int, width: int, side: int) -> Window:
     """The central square of an array that is at least that large; halves round to even."""
-    top, left = _middle(height, side), _middle(width, side)
-    return Window(top, left, top + side, left + side)
+    return Window.sized(_middle(height, side), _middle(width, side), side, side)
 
 
 def _middle(length: int, part: int) -> int:
@@ -60,16 +56,11 @@ def resized_square(
     """Short side resized to `side`, then the central square.
 
     Args:
-        pixels: (H, W, 3) uint8 RGB, or (H, W) uint8 class ids, which want "nearest".
+        pixels: (H, W, 3) uint8 RGB, or (H, W) uint8 class ids, which need "nearest".
         side: pixels.
-        resampling: "nearest" is what the released code does, to images too.
-
-    Returns:
-        (side, side, 3) or (side, side) uint8.
+        resampling: the released code resamples images, too, with "nearest".
     """
     height, width = resized_size(pixels.shape[0], pixels.shape[1], side)
-    image = Image.fromarray(pixels)
-    if image.size != (width, height):
-        image = image.resize((width, height), FILTERS[resampling])
+    image = Image.fromarray(pixels).resize((width, height), FILTERS[resampling])
     window = centre_window(height, width, side)
     return np.ascontiguousarray(np.asarray(image)[window.slices])

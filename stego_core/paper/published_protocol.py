@@ -82,18 +82,14 @@ COARSE_NAMES = (
     "plant", "sky", "solid", "structural", "water",
 )  # fmt: skip
 FIRST_STUFF = 12
+"""The first coarse class of stuff."""
 SKY_PLANT_GROUND = (23, 22, 21)
 
 
 def coco_taxonomy(name: str, coarse: tuple[int, ...]) -> Taxonomy:
     """COCO-Stuff's fine ids to some of the 27 coarse classes, in this order; the rest is void."""
-    number = {cls: place for place, cls in enumerate(coarse)}
-    return Taxonomy(
-        name,
-        tuple(COARSE_NAMES[cls] for cls in coarse),
-        VOID_BYTE,
-        tuple(number.get(cls, VOID) for cls in COARSE),
-    )
+    ids = tuple(coarse.index(cls) if cls in coarse else VOID for cls in COARSE)
+    return Taxonomy(name, tuple(COARSE_NAMES[cls] for cls in coarse), VOID_BYTE, ids)
 
 
 CITYSCAPES_NAMES = (
@@ -106,79 +102,69 @@ FIRST_CITYSCAPES_ID = 7
 POTSDAM_NAMES = ("roads and cars", "buildings and clutter", "vegetation and trees")
 POTSDAM_COARSE = (0, 1, 2, 2, 0, 1)
 
-FULL, FINE, COARSE_3 = (
-    "Coco164kFull_Stuff_Coarse.txt",
-    "Coco164kFull_Stuff_Coarse_7.txt",
-    "Coco164kFew_Stuff_6.txt",
-)
-PICIE, SMOOSEG, EAGLE, CAUSE = (
-    "PiCIE (CVPR 2021)",
-    "SmooSeg (2023)",
-    "EAGLE (2024)",
-    "CAUSE-TR (2023)",
-)
+FULL = "Coco164kFull_Stuff_Coarse.txt"
+FINE = "Coco164kFull_Stuff_Coarse_7.txt"
+FEW = "Coco164kFew_Stuff_6.txt"
+PICIE, SMOOSEG = "PiCIE (CVPR 2021)", "SmooSeg (2023)"
+EAGLE, CAUSE = "EAGLE (2024)", "CAUSE-TR (2023)"
 S8, B8, RESNET, DINOV2 = "DINO ViT-S/8", "DINO ViT-B/8", "ResNet-18", "DINOv2 ViT-B/14"
 
+COCOSTUFF27 = Benchmark(
+    "cocostuff27",
+    "cocostuff",
+    coco_taxonomy("cocostuff27", tuple(range(len(COARSE_NAMES)))),
+    {"train": FULL, "val": FINE},
+    shifts={VIT_S8: "cocostuff27-s8", VIT_B8: "cocostuff27-b8"},
+    published=(
+        PaperRow("STEGO", S8, 48.3, 24.5, 74.4, 38.3),
+        PaperRow("STEGO", B8, 56.9, 28.2, 76.1, 41.0),
+        PaperRow(PICIE, RESNET, 50.3, 15.0),
+        PaperRow(SMOOSEG, S8, 63.2, 26.7),
+        PaperRow(EAGLE, S8, 64.2, 27.2, 76.8, 43.9),
+        PaperRow(CAUSE, DINOV2, 78.0, 45.3),
+    ),
+)
+COCOSTUFF15 = Benchmark(
+    "cocostuff15",
+    "cocostuff",
+    coco_taxonomy("cocostuff15", tuple(range(FIRST_STUFF, len(COARSE_NAMES)))),
+    {"train": FINE, "val": FINE},
+    five_crops=False,
+)
+COCOSTUFF3 = Benchmark(
+    "cocostuff3",
+    "cocostuff",
+    coco_taxonomy("cocostuff3", SKY_PLANT_GROUND),
+    {"train": FEW, "val": FEW},
+    five_crops=False,
+)
+CITYSCAPES27 = Benchmark(
+    "cityscapes27",
+    "cityscapes",
+    Taxonomy("cityscapes27", CITYSCAPES_NAMES, first_class_id=FIRST_CITYSCAPES_ID),
+    backbone=VIT_B8,
+    code_size=100,
+    shifts={VIT_B8: "cityscapes27-b8"},
+    published=(
+        PaperRow("STEGO", B8, 73.2, 21.0),
+        PaperRow(PICIE, RESNET, 65.5, 12.3),
+        PaperRow(SMOOSEG, S8, 82.8, 18.4),
+        PaperRow(EAGLE, B8, 79.4, 22.1),
+        PaperRow(CAUSE, DINOV2, 89.8, 29.9),
+    ),
+)
+POTSDAM3 = Benchmark(
+    "potsdam3",
+    "potsdam",
+    Taxonomy("potsdam3", POTSDAM_NAMES, VOID_BYTE, POTSDAM_COARSE),
+    {"train": "labelled_train.txt", "val": "labelled_test.txt"},
+    five_crops=False,
+    shifts={VIT_S8: "potsdam3-s8"},
+    published=(PaperRow("STEGO", S8, 77.0), PaperRow(EAGLE, S8, 83.3)),
+)
 BENCHMARKS = {
     benchmark.name: benchmark
-    for benchmark in (
-        Benchmark(
-            "cocostuff27",
-            "cocostuff",
-            coco_taxonomy("cocostuff27", tuple(range(len(COARSE_NAMES)))),
-            {"train": FULL, "val": FINE},
-            shifts={VIT_S8: "cocostuff27-s8", VIT_B8: "cocostuff27-b8"},
-            published=(
-                PaperRow("STEGO", S8, 48.3, 24.5, 74.4, 38.3),
-                PaperRow("STEGO", B8, 56.9, 28.2, 76.1, 41.0),
-                PaperRow(PICIE, RESNET, 50.3, 15.0),
-                PaperRow(SMOOSEG, S8, 63.2, 26.7),
-                PaperRow(EAGLE, S8, 64.2, 27.2, 76.8, 43.9),
-                PaperRow(CAUSE, DINOV2, 78.0, 45.3),
-            ),
-        ),
-        Benchmark(
-            "cocostuff15",
-            "cocostuff",
-            coco_taxonomy("cocostuff15", tuple(range(FIRST_STUFF, len(COARSE_NAMES)))),
-            {"train": FINE, "val": FINE},
-            five_crops=False,
-        ),
-        Benchmark(
-            "cocostuff3",
-            "cocostuff",
-            coco_taxonomy("cocostuff3", SKY_PLANT_GROUND),
-            {"train": COARSE_3, "val": COARSE_3},
-            five_crops=False,
-        ),
-        Benchmark(
-            "cityscapes27",
-            "cityscapes",
-            Taxonomy("cityscapes27", CITYSCAPES_NAMES, first_class_id=FIRST_CITYSCAPES_ID),
-            backbone=VIT_B8,
-            code_size=100,
-            shifts={VIT_B8: "cityscapes27-b8"},
-            published=(
-                PaperRow("STEGO", B8, 73.2, 21.0),
-                PaperRow(PICIE, RESNET, 65.5, 12.3),
-                PaperRow(SMOOSEG, S8, 82.8, 18.4),
-                PaperRow(EAGLE, B8, 79.4, 22.1),
-                PaperRow(CAUSE, DINOV2, 89.8, 29.9),
-            ),
-        ),
-        Benchmark(
-            "potsdam3",
-            "potsdam",
-            Taxonomy("potsdam3", POTSDAM_NAMES, VOID_BYTE, POTSDAM_COARSE),
-            {"train": "labelled_train.txt", "val": "labelled_test.txt"},
-            five_crops=False,
-            shifts={VIT_S8: "potsdam3-s8"},
-            published=(
-                PaperRow("STEGO", S8, 77.0),
-                PaperRow(EAGLE, S8, 83.3),
-            ),
-        ),
-    )
+    for benchmark in (COCOSTUFF27, COCOSTUFF15, COCOSTUFF3, CITYSCAPES27, POTSDAM3)
 }
 """Every data set by its name."""
 

@@ -1,4 +1,4 @@
-"""What a published STEGO checkpoint means: its parameters, by their names, as this project's."""
+"""The parameters of a published STEGO checkpoint under this project's names."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -50,9 +50,9 @@ class ReleasedModel(NamedTuple):
 
 
 def needed_parameters(name: str) -> bool:
-    """Whether a parameter of the state dict is one that `published` reads.
+    """Whether `released_model` reads a parameter of the state dict.
 
-    The others are the training's own: a second cluster probe, a decoder that no result depends on.
+    Only training needs the others: a second cluster probe, a decoder that no result depends on.
     """
     prefixes = (BACKBONE, "net.cluster1.", "net.cluster2.", "cluster_probe.", f"{PROBE}.")
     return name.startswith(prefixes)
@@ -71,9 +71,9 @@ def released_model(state: Mapping[str, Array]) -> ReleasedModel:
     Raises:
         WeightsError: parameters are missing, unknown, of other shapes, or not finite.
     """
-    strange = sorted(name for name, value in state.items() if not np.isfinite(value).all())
-    if strange:
-        raise WeightsError(f"its {strange[0]} holds numbers that are not finite; fetch it again")
+    broken = sorted(name for name, value in state.items() if not np.isfinite(value).all())
+    if broken:
+        raise WeightsError(f"its {broken[0]} holds numbers that are not finite; fetch it again")
     backbone = {
         name.removeprefix(BACKBONE): value
         for name, value in state.items()
@@ -86,10 +86,8 @@ def released_model(state: Mapping[str, Array]) -> ReleasedModel:
         raise WeightsError(f"it has {len(clusters)} clusters; expected 2 to {MOST_CLUSTERS}")
     if not (np.linalg.norm(clusters, axis=1) > 0).all():
         raise WeightsError(f"its {CLUSTERS} has a row of zeros, which has no direction")
-    probe = None
-    if f"{PROBE}.weight" in state:
-        weight, bias = _convolution(state, PROBE, None, code_size)
-        probe = Probe(weight, bias)
+    probed = f"{PROBE}.weight" in state
+    probe = Probe(*_convolution(state, PROBE, None, code_size)) if probed else None
     return ReleasedModel(backbone, head, np.asarray(unit(clusters), np.float32), probe)
 
 
@@ -100,7 +98,7 @@ def _head(state: Mapping[str, Array]) -> dict[str, Array]:
     sizes = {"hidden": (channels, channels), "nonlinear": (code_size, channels)}
     head = {"linear.weight": weight, "linear.bias": bias}
     for name, (outputs, inputs) in sizes.items():
-        if any(each.startswith("net.cluster2.") for each in state):
+        if any(parameter.startswith("net.cluster2.") for parameter in state):
             weight, bias = _convolution(state, LAYERS[name], outputs, inputs)
         else:
             weight, bias = np.zeros((outputs, inputs), np.float32), np.zeros(outputs, np.float32)
@@ -123,18 +121,18 @@ def _shaped(state: Mapping[str, Array], name: str, shape: tuple[int | None, ...]
             f"it lacks {name}; expected a STEGO checkpoint, with {BACKBONE}*, {LINEAR}.*, "
             f"{CLUSTERS} in its state_dict"
         )
-    found = state[name].shape
-    sized = zip(found, shape, strict=False)
-    if len(found) != len(shape) or any(b not in (None, a) for a, b in sized) or 0 in found:
+    actual = state[name].shape
+    sized = zip(actual, shape, strict=False)
+    if len(actual) != len(shape) or any(b not in (None, a) for a, b in sized) or 0 in actual:
         sizes = ", ".join("any" if size is None else str(size) for size in shape)
-        raise WeightsError(f"its {name} has shape {found}; expected ({sizes})")
+        raise WeightsError(f"its {name} has shape {actual}; expected ({sizes})")
     return state[name]
 
 
 def architecture(backbone: Mapping[str, Array]) -> str | None:
-    """timm's name of a DINO transformer, told by the shapes of its parameters; None if unknown."""
+    """timm's name of a DINO transformer, by the shapes of its parameters; None if unknown."""
     projection = backbone.get("patch_embed.proj.weight")
-    depth = len({found[1] for name in backbone if (found := re.match(r"blocks\.(\d+)\.", name))})
+    depth = len({block[1] for name in backbone if (block := re.match(r"blocks\.(\d+)\.", name))})
     if projection is None or projection.ndim != 4 or depth != DINO_DEPTH:
         return None
     channels, _, side, _ = projection.shape
@@ -142,22 +140,14 @@ def architecture(backbone: Mapping[str, Array]) -> str | None:
 
 
 def names(centroids: Array, probe: Probe, classes: Sequence[str]) -> list[str]:
-    """A name for each cluster: the class that the linear probe sees in its centroid.
+    """K names of clusters: the class that the linear probe predicts of a centroid, one-to-one.
 
-    One-to-one, such that the probabilities softmax(W·μ) that the probe, its bias left out, gives
-    to the unit centroids μ add up to the most. An estimate: what a cluster is called in print was
-    matched on labelled images.
-
-    Args:
-        centroids: (K, D) float32 unit vectors.
-        probe: of `len(classes)` classes.
-        classes: names of the probe's classes.
-
-    Returns:
-        K names; "cluster 7" where none is left.
+    The assignment maximises the sum of the probabilities softmax(W·μ) of the unit centroids μ
+    (K, D), without the probe's bias. It is an estimate: the paper matched clusters on labelled
+    images. A cluster for which no class is left is called "cluster 7".
     """
-    found = [f"cluster {number}" for number in range(len(centroids))]
+    result = [f"cluster {number}" for number in range(len(centroids))]
     probabilities = softmax(probe.weight @ centroids.T, axis=0)
     for cls, cluster in zip(*linear_sum_assignment(probabilities, True), strict=True):
-        found[cluster] = classes[cls]
-    return found
+        result[cluster] = classes[cls]
+    return result

@@ -1,11 +1,12 @@
 """Self-distillation with no labels (DINO): the recipe, the networks and the losses.
 
 Caron et al., Emerging Properties in Self-Supervised Vision Transformers, ICCV 2021. A student
-learns to say about one view of an image what a teacher, its own moving average, says about another.
+predicts from one view of an image what a teacher, the moving average of the student, predicts from
+another.
 
-Written by hand because lightly, the library for this, draws from global generators: here the draws
-of a step come from (seed, step) alone, so that a run that was killed goes on with the same bytes.
-It would also bring PyTorch Lightning and Hydra.
+Written by hand because lightly, the library for this, samples from global generators: here the
+samples of a step depend on (seed, step) alone, so a run that was killed continues with the same
+bytes. It would also bring PyTorch Lightning and Hydra.
 """
 
 import math
@@ -20,10 +21,11 @@ from torch.nn import functional
 from stego_core.pretrain.views import ViewRecipe
 
 STUDENT_TEMPERATURE = 0.1
+"""τ of the student's softmax."""
 
 
 class Schedule(NamedTuple):
-    """Where a schedule begins and where it ends."""
+    """First and last value of what changes while training runs."""
 
     first: float
     last: float
@@ -37,20 +39,20 @@ class DinoRecipe:
         steps: optimiser steps.
         batch: images per step.
         views: how images are cut and coloured.
-        seed: every draw of step t comes from (seed, t) alone, so a resumed run draws the same.
+        seed: all samples of step t depend on (seed, t) alone, so a resumed run repeats them.
         learning_rate: of AdamW, at its peak.
-        warmup: steps in which the learning rate rises to it, linearly.
+        warmup: steps in which the learning rate rises to the peak, linearly.
         weight_decay: of matrices, cosine from first to last; vectors (biases, norms) have none.
         momentum: of the teacher; cosine from here to 1.
         temperature: of the teacher; linear from first to last.
-        temperature_steps: steps in which it does.
+        temperature_steps: steps until it is reached.
         prototypes: K, outputs of the projection heads.
         hidden, bottleneck: widths inside the projection heads.
         dense_weight: share of the patches' term in the loss; 0 is DINO.
-        dense_points: places per image in the patches' term.
-        dense_reach: how far a place's partner in the other view lies from it, standard deviation
-            as a share of the view's side; 0 is the same place.
-        frozen_steps: steps in which the prototypes stand still.
+        dense_points: points per image in the patches' term.
+        dense_reach: how far a point's partner in the other view lies from it, standard deviation
+            as a share of the view's side; 0 is the same point.
+        frozen_steps: steps in which the prototypes do not change.
         clip: greatest norm of the gradient.
         precision: torch dtype of the products, "float32" or "bfloat16".
     """
@@ -89,11 +91,10 @@ class ProjectionHead(nn.Module):
             nn.GELU(),
             nn.Linear(hidden, bottleneck),
         )
-        for parameter in self.layers.parameters():
-            if parameter.ndim > 1:
-                nn.init.trunc_normal_(parameter, std=0.02)
-            else:
-                nn.init.zeros_(parameter)
+        for layer in self.layers:
+            if isinstance(layer, nn.Linear):
+                nn.init.trunc_normal_(layer.weight, std=0.02)
+                nn.init.zeros_(layer.bias)
         self.prototypes = nn.Parameter(torch.randn(prototypes, bottleneck))
 
     def forward(self, features: Tensor) -> Tensor:
@@ -143,15 +144,20 @@ class DinoNetwork(nn.Module):
 
     def of_patches(self, tokens: Tensor, points: Tensor) -> Tensor:
         """Prototype cosines (n, p, K) at points (n, p, 2) in [-1, 1] of each view."""
-        at = functional.grid_sample(
-            tokens.float(), points[:, None], align_corners=False, padding_mode="border"
-        )
-        cosines: Tensor = self.patches(at[:, :, 0].transpose(1, 2))
+        cosines: Tensor = self.patches(features_at(tokens, points))
         return cosines
 
 
+def features_at(maps: Tensor, points: Tensor) -> Tensor:
+    """Features (n, p, C) of maps (n, C, h, w), interpolated at points (n, p, 2) in [-1, 1]."""
+    features = functional.grid_sample(
+        maps.float(), points[:, None], align_corners=False, padding_mode="border"
+    )
+    return features[:, :, 0].transpose(1, 2)
+
+
 def targets(cosines: Tensor, centre: Tensor, temperature: float) -> Tensor:
-    """What the teacher says: centred and sharpened, (..., K) probabilities."""
+    """Softmax of the teacher's cosines, centred and sharpened: (..., K) probabilities."""
     return functional.softmax((cosines.float() - centre) / temperature, dim=-1)
 
 
@@ -169,20 +175,20 @@ def image_loss(target: Sequence[Tensor], student: Sequence[Tensor]) -> Tensor:
         student: of all views, the global ones first, each (B, K) cosines.
     """
     terms = [
-        cross_entropy(said, heard).mean()
-        for number, said in enumerate(target)
-        for other, heard in enumerate(student)
-        if other != number
+        cross_entropy(expected, predicted).mean()
+        for teacher_view, expected in enumerate(target)
+        for student_view, predicted in enumerate(student)
+        if student_view != teacher_view
     ]
     return torch.stack(terms).mean()
 
 
 def patch_loss(target: Sequence[Tensor], student: Sequence[Tensor], overlap: Tensor) -> Tensor:
-    """Mean cross-entropy between the same places in the two global views.
+    """Mean cross-entropy between the same points of the two global views.
 
     Args:
         target, student: of each global view, (B, p, K).
-        overlap: (B,) images count where this is 1.
+        overlap: (B,) 1 for images that count, else 0.
     """
     first = cross_entropy(target[0], student[1]).mean(dim=1)
     second = cross_entropy(target[1], student[0]).mean(dim=1)

@@ -5,9 +5,9 @@ Caron et al., Emerging Properties in Self-Supervised Vision Transformers, ICCV 2
 
 import copy
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -26,12 +26,17 @@ from stego_core.pretrain.dino import (
 from stego_core.pretrain.views import Pixels, render, sample_augmentations, shared_points
 
 CENTRE_MOMENTUM = 0.9
+"""Decay of the centres' moving averages."""
 LAST_LEARNING_RATE = 1e-6
 """Where the cosine of the learning rate ends."""
 
 
+ImageReader = Callable[[NDArray[np.int64]], list[Pixels]]
+"""Reads the images (H, W, 3) uint8 of some rows, in this order, from memory or from storage."""
+
+
 class Rates(NamedTuple):
-    """What the schedules say for one step."""
+    """The schedules' values at one step."""
 
     learning_rate: float
     weight_decay: float
@@ -45,20 +50,21 @@ def rates(recipe: DinoRecipe, step: int) -> Rates:
     rising = (step + 1) / max(recipe.warmup, 1)
     falling = (step - recipe.warmup) / max(recipe.steps - recipe.warmup, 1)
     warm = min(step / max(recipe.temperature_steps, 1), 1.0)
+    peak, (cold, hot) = recipe.learning_rate, recipe.temperature
     return Rates(
-        learning_rate=recipe.learning_rate * rising
+        peak * rising
         if step < recipe.warmup
-        else cosine(Schedule(recipe.learning_rate, LAST_LEARNING_RATE), falling),
+        else cosine(Schedule(peak, LAST_LEARNING_RATE), falling),
         weight_decay=cosine(recipe.weight_decay, done),
         momentum=cosine(Schedule(recipe.momentum, 1.0), done),
-        temperature=recipe.temperature.first
-        + warm * (recipe.temperature.last - recipe.temperature.first),
+        temperature=cold + warm * (hot - cold),
     )
 
 
-def cosine(span: Schedule, done: float) -> float:
+def cosine(schedule: Schedule, done: float) -> float:
     """Half a cosine wave from the first value (done = 0) to the last (done = 1)."""
-    return span.last + (span.first - span.last) * 0.5 * (1 + math.cos(math.pi * done))
+    first, last = schedule
+    return last + (first - last) * 0.5 * (1 + math.cos(math.pi * done))
 
 
 class ViewBatch(NamedTuple):
@@ -67,8 +73,8 @@ class ViewBatch(NamedTuple):
     Attributes:
         globals: two tensors (B, 3, H, W) float32 in [0, 1].
         locals: one (B, 3, h, w) for each local view.
-        points: (2, B, p, 2) the same places in both global views.
-        overlap: (B,) float32, 1 where the two global views share anything, else 0.
+        points: (2, B, p, 2) the same points in both global views.
+        overlap: (B,) float32, 1 where the two global views overlap, else 0.
     """
 
     globals: list[Tensor]
@@ -83,19 +89,15 @@ def sample_views(
     """Cut and colour the views of some images (H, W, 3) uint8."""
     views = [sample_augmentations(image.shape, recipe.views, generator) for image in images]
     sizes = [recipe.views.global_size] * 2 + [recipe.views.local_size] * recipe.views.local_views
-    rendered = [
-        render(images, [own[number] for own in views], size) for number, size in enumerate(sizes)
+    by_number = zip(zip(*views, strict=True), sizes, strict=True)
+    rendered = [render(images, same, size) for same, size in by_number]
+    points = [
+        shared_points(first, second, recipe.dense_points, generator, recipe.dense_reach)
+        for first, second, *_ in views
     ]
-    shared = [
-        shared_points(own[0], own[1], recipe.dense_points, generator, recipe.dense_reach)
-        for own in views
-    ]
-    return ViewBatch(
-        rendered[:2],
-        rendered[2:],
-        torch.from_numpy(np.stack(shared, axis=1)),
-        torch.tensor([float(own[0].box.meets(own[1].box)) for own in views]),
-    )
+    overlap = [float(first.box.meets(second.box)) for first, second, *_ in views]
+    shared = torch.from_numpy(np.stack(points, axis=1))
+    return ViewBatch(rendered[:2], rendered[2:], shared, torch.tensor(overlap))
 
 
 class DinoCurve(NamedTuple):
@@ -103,9 +105,9 @@ class DinoCurve(NamedTuple):
 
     Attributes:
         step: number of the step, from 0.
-        loss, loss_images, loss_patches: cross-entropies, nats; the first is what was minimised.
+        loss, loss_images, loss_patches: cross-entropies, nats; the first is minimised.
         entropy: of a teacher's single target, nats, in [0, log K].
-        information: what a teacher's target tells about which image or patch it is of, nats:
+        information: mutual information of a teacher's target and its image or patch, nats:
             entropy of the mean target minus mean entropy. Every collapse brings it to 0.
         gradient: norm of the gradient before clipping.
         learning_rate: of this step.
@@ -147,7 +149,7 @@ def start(vit: nn.Module, recipe: DinoRecipe, device: str) -> DinoState:
 
 
 def train_step(state: DinoState, batch: ViewBatch, recipe: DinoRecipe) -> DinoCurve:
-    """One step: the student moves by gradient, the teacher and its centres by averages."""
+    """One step: the student descends the gradient, teacher and centres move as averages (EMA)."""
     now = rates(recipe, state.step)
     device = state.image_centre.device
     views = torch.cat(batch.globals).to(device)
@@ -160,30 +162,20 @@ def train_step(state: DinoState, batch: ViewBatch, recipe: DinoRecipe) -> DinoCu
         patch_target = targets(patches, state.patch_centre, now.temperature)
     with half:
         tokens = state.student.tokens(views)
-        heard = list(state.student.of_images(tokens).chunk(2))
+        predicted = list(state.student.of_images(tokens).chunk(2))
         if batch.locals:
             small = state.student.tokens(torch.cat(batch.locals).to(device))
-            heard += state.student.of_images(small).chunk(len(batch.locals))
+            predicted += state.student.of_images(small).chunk(len(batch.locals))
         dense = state.student.of_patches(tokens, points).chunk(2)
-    of_images = image_loss(image_target.chunk(2), heard)
+    of_images = image_loss(image_target.chunk(2), predicted)
     of_patches = patch_loss(patch_target.chunk(2), dense, overlap)
     loss = (1 - recipe.dense_weight) * of_images + recipe.dense_weight * of_patches
     gradient = _descend(state, loss, recipe, now)
-    met = overlap.repeat(2) > 0
-    _follow(state, now.momentum, images, patches[met])
-    entropy, told = information(
-        image_target if recipe.dense_weight < 1 else patch_target[met].flatten(0, 1)
-    )
-    row = DinoCurve(
-        state.step,
-        loss.item(),
-        of_images.item(),
-        of_patches.item(),
-        entropy,
-        told,
-        gradient,
-        now.learning_rate,
-    )
+    overlapping = overlap.repeat(2) > 0
+    _update_ema(state, now.momentum, images, patches[overlapping])
+    target = image_target if recipe.dense_weight < 1 else patch_target[overlapping].flatten(0, 1)
+    losses = loss.item(), of_images.item(), of_patches.item()
+    row = DinoCurve(state.step, *losses, *information(target), gradient, now.learning_rate)
     state.step += 1
     return row
 
@@ -204,26 +196,18 @@ def _descend(state: DinoState, loss: Tensor, recipe: DinoRecipe, now: Rates) -> 
 
 
 @torch.no_grad()
-def _follow(state: DinoState, momentum: float, images: Tensor, patches: Tensor) -> None:
+def _update_ema(state: DinoState, momentum: float, images: Tensor, patches: Tensor) -> None:
     """The teacher moves towards the student, the centres towards the mean of its outputs."""
     pairs = zip(state.teacher.parameters(), state.student.parameters(), strict=True)
-    for slow, fast in pairs:
-        slow.lerp_(fast, 1 - momentum)
+    for average, value in pairs:
+        average.lerp_(value, 1 - momentum)
     state.image_centre.lerp_(images.float().mean(dim=0), 1 - CENTRE_MOMENTUM)
     if len(patches):
         state.patch_centre.lerp_(patches.float().mean(dim=(0, 1)), 1 - CENTRE_MOMENTUM)
 
 
-class ImageReader(Protocol):
-    """Gives images by row, from memory or from storage."""
-
-    def __call__(self, rows: NDArray[np.int64]) -> list[Pixels]:
-        """(H, W, 3) uint8 RGB each, in the order asked for."""
-        ...
-
-
 def prepare_batch(read: ImageReader, count: int, recipe: DinoRecipe, step: int) -> ViewBatch:
-    """The batch of step `step` (from 0) from `count` images; the same whenever it is drawn."""
+    """The batch of step `step` (from 0) of `count` images; it depends on the arguments alone."""
     generator = np.random.default_rng(np.random.SeedSequence([recipe.seed, step]))
     rows = generator.integers(count, size=recipe.batch)
     return sample_views(read(rows), recipe, generator)

@@ -1,4 +1,4 @@
-"""How good features are, without a label: do clusters survive another view, is space used."""
+"""Quality of features without labels: agreement of clusters between views, effective rank."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import entr
 from torch import Tensor
-from torch.nn import functional
 
 from stego_core.clustering import kmeans
 from stego_core.errors import TrainingError
+from stego_core.pretrain.dino import features_at
 from stego_core.pretrain.views import (
     Pixels,
     ViewRecipe,
@@ -22,18 +22,22 @@ from stego_core.pretrain.views import (
 )
 
 CLUSTERS = 16
+"""Clusters whose agreement is measured."""
 POINTS = 64
+"""Points of each image that are clustered."""
 RESTARTS = 3
+"""Starts of k-means."""
 ITERATIONS = 20
+"""Iterations of k-means at most."""
 
 
 class Quality(NamedTuple):
     """Figures of a feature extractor.
 
     Attributes:
-        agreement: normalised mutual information, in [0, 1], between the clusters that the same
-            places fall into in two views of their images. Features that collapse, and features
-            that follow colour or the position in the view, have little.
+        agreement: normalised mutual information, in [0, 1], between the clusters of the same
+            points in two views of their images. It is low of features that collapse, or that
+            depend on colour or on the position in the view.
         rank: effective rank of the features, in [1, C]: RankMe (Garrido et al. 2023).
     """
 
@@ -48,46 +52,38 @@ def quality(
 
     Args:
         tokens: views (n, 3, H, W) float32 in [0, 1] to patch features (n, C, h, w).
-        images: (H, W, 3) uint8 each. Those whose two views share nothing are left out; where none
+        images: (H, W, 3) uint8 each. Those whose two views do not overlap are left out; if none
             is left, both figures are 0.
-        views: how views are drawn; the local ones are left out.
-        seed: of views and clusters, so that figures of different extractors compare.
+        views: recipe of the views; the local ones are left out.
+        seed: of views and clusters, so that figures of different extractors can be compared.
 
     Raises:
         TrainingError: the features are not numbers.
     """
     generator = np.random.default_rng(seed)
-    plain = replace(views, local_views=0)
-    pairs = [sample_augmentations(image.shape[:2], plain, generator) for image in images]
-    met = [number for number, pair in enumerate(pairs) if pair[0].box.meets(pair[1].box)]
-    if not met:
+    recipe = replace(views, local_views=0)
+    pairs = [sample_augmentations(image.shape[:2], recipe, generator) for image in images]
+    usable = [n for n, (first, second) in enumerate(pairs) if first.box.meets(second.box)]
+    if not usable:
         return Quality(0.0, 0.0)
-    chosen, pairs = [images[number] for number in met], [pairs[number] for number in met]
+    images, pairs = [images[n] for n in usable], [pairs[n] for n in usable]
     points = np.stack([shared_points(a, b, POINTS, generator) for a, b in pairs], axis=1)
-    first, second = (
-        _at(tokens(render(chosen, [pair[side] for pair in pairs], views.global_size)), points[side])
-        for side in (0, 1)
-    )
+
+    def features(side: int) -> NDArray[np.float32]:
+        maps = tokens(render(images, [pair[side] for pair in pairs], views.global_size))
+        at = features_at(maps, torch.from_numpy(points[side]).to(maps.device))
+        return np.asarray(at.flatten(0, 1).cpu())
+
+    first, second = features(0), features(1)
     if not (np.isfinite(first).all() and np.isfinite(second).all()):
         raise TrainingError(
-            "training went astray: its features are not numbers any more; run it with a lower "
-            "--learning-rate"
+            "training diverged: its features are not numbers; run it with a lower --learning-rate"
         )
     vectors = kmeans.unit(first - first.mean(axis=0)).astype(np.float32)
     runs = [kmeans.fit(vectors, CLUSTERS, generator, ITERATIONS) for _ in range(RESTARTS)]
     centroids = runs[kmeans.best(runs)].centroids
-    found = [(side - first.mean(axis=0)) @ centroids.T for side in (first, second)]
-    return Quality(
-        agreement(found[0].argmax(axis=1), found[1].argmax(axis=1), CLUSTERS),
-        effective_rank(first),
-    )
-
-
-def _at(maps: Tensor, points: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Features (n * p, C) at points (n, p, 2) of maps (n, C, h, w)."""
-    places = torch.from_numpy(points)[:, None].to(maps.device)
-    found = functional.grid_sample(maps.float(), places, align_corners=False, padding_mode="border")
-    return np.asarray(found[:, :, 0].transpose(1, 2).flatten(0, 1).cpu())
+    one, other = (((x - first.mean(axis=0)) @ centroids.T).argmax(axis=1) for x in (first, second))
+    return Quality(agreement(one, other, CLUSTERS), effective_rank(first))
 
 
 def agreement(first: NDArray[np.integer], second: NDArray[np.integer], clusters: int) -> float:

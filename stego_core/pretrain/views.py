@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
+
+from stego_core.images.geometry import Window
 
 Pixels = NDArray[np.uint8]
 
@@ -17,6 +18,7 @@ GREY = np.array([0.299, 0.587, 0.114])
 _TO_YIQ = np.array([GREY, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
 _FROM_YIQ = np.linalg.inv(_TO_YIQ)
 ASPECT = (3 / 4, 4 / 3)
+"""Least and greatest aspect of a box, in units of the aspect of the window that it is cut from."""
 MIN_SIDE = 8
 """Pixels that a box has at least on each side, where the image has them."""
 
@@ -44,39 +46,19 @@ class ViewRecipe:
     colour: float = 1.0
 
 
-class Box(NamedTuple):
-    """A rectangle of an image, pixels."""
-
-    top: int
-    left: int
-    height: int
-    width: int
-
-    def overlap(self, other: "Box") -> "Box":
-        """What both cover; of height or width 0 or less where they are apart."""
-        top, left = max(self.top, other.top), max(self.left, other.left)
-        bottom = min(self.top + self.height, other.top + other.height)
-        right = min(self.left + self.width, other.left + other.width)
-        return Box(top, left, bottom - top, right - left)
-
-    def meets(self, other: "Box") -> bool:
-        """Whether there is anything that both cover."""
-        return min(self.overlap(other)[2:]) > 0
-
-
 @dataclass(frozen=True)
 class Augmentation:
-    """One view of an image, drawn but not rendered yet.
+    """How one view of an image is made: its sampled parameters, before it is rendered.
 
     Attributes:
-        box: what is cut out.
+        box: the part of the image that is cut out.
         flipped: whether left and right are exchanged.
         colours: a (3, 3) matrix and a number: RGB in [0, 1] becomes `rgb @ matrix.T + number`.
         blur: standard deviation of a Gaussian, pixels of the view; 0 is none.
         solarized: whether values above one half are inverted.
     """
 
-    box: Box
+    box: Window
     flipped: bool
     colours: tuple[NDArray[np.float64], float]
     blur: float
@@ -87,25 +69,26 @@ def sample_augmentations(
     shape: tuple[int, ...], recipe: ViewRecipe, generator: np.random.Generator
 ) -> list[Augmentation]:
     """Two global views, then the local ones, of an image of this shape (height, width, ...)."""
-    window = _draw_box(Box(0, 0, shape[0], shape[1]), recipe.window, generator)
-    views = []
-    for number in range(2 + recipe.local_views):
-        scale = recipe.global_scale if number < 2 else recipe.local_scale
+    window = _sample_box(Window(0, 0, shape[0], shape[1]), recipe.window, generator)
+
+    def view(number: int) -> Augmentation:
         # DINO blurs the first global view always, the second rarely, local ones half the time.
-        likely = (1.0, 0.1)[number] if number < 2 else 0.5
-        views.append(
-            Augmentation(
-                box=_draw_box(window, scale, generator),
-                flipped=bool(generator.random() < 0.5),
-                colours=_draw_colours(recipe.colour, generator),
-                blur=float(generator.uniform(0.1, 2.0)) if generator.random() < likely else 0.0,
-                solarized=bool(number == 1 and generator.random() < 0.2),
-            )
+        blurred = (1.0, 0.1)[number] if number < 2 else 0.5
+        scale = recipe.global_scale if number < 2 else recipe.local_scale
+        return Augmentation(
+            box=_sample_box(window, scale, generator),
+            flipped=bool(generator.random() < 0.5),
+            colours=_sample_colours(recipe.colour, generator),
+            blur=float(generator.uniform(0.1, 2.0)) if generator.random() < blurred else 0.0,
+            solarized=bool(number == 1 and generator.random() < 0.2),
         )
-    return views
+
+    return [view(number) for number in range(2 + recipe.local_views)]
 
 
-def _draw_box(inside: Box, scale: tuple[float, float], generator: np.random.Generator) -> Box:
+def _sample_box(
+    inside: Window, scale: tuple[float, float], generator: np.random.Generator
+) -> Window:
     """A box of a share of the area of `inside`, of an aspect between 3:4 and 4:3 of its own."""
     share = generator.uniform(*scale)
     stretch = np.exp(generator.uniform(*np.log(ASPECT)) / 2)  # both sides share it
@@ -118,10 +101,10 @@ def _draw_box(inside: Box, scale: tuple[float, float], generator: np.random.Gene
     )
     top = inside.top + int(generator.integers(inside.height - height + 1))
     left = inside.left + int(generator.integers(inside.width - width + 1))
-    return Box(top, left, height, width)
+    return Window.sized(top, left, height, width)
 
 
-def _draw_colours(
+def _sample_colours(
     strength: float, generator: np.random.Generator
 ) -> tuple[NDArray[np.float64], float]:
     """Brightness, contrast, saturation and hue of one view as one affine map of RGB.
@@ -136,13 +119,8 @@ def _draw_colours(
     saturation, hue = generator.uniform(-0.2, 0.2), generator.uniform(-0.1, 0.1)
     if jittered:
         saturation, angle = 1 + saturation * strength, 2 * np.pi * hue * strength
-        turn = np.array(
-            [
-                [1, 0, 0],
-                [0, np.cos(angle) * saturation, -np.sin(angle) * saturation],
-                [0, np.sin(angle) * saturation, np.cos(angle) * saturation],
-            ]
-        )
+        along, across = np.cos(angle) * saturation, np.sin(angle) * saturation
+        turn = np.array([[1, 0, 0], [0, along, -across], [0, across, along]])
         matrix = (1 + brightness) * (1 + contrast) * (_FROM_YIQ @ turn @ _TO_YIQ)
         offset = -0.5 * contrast
     if generator.random() < 0.2:
@@ -177,8 +155,7 @@ def render(images: Sequence[Pixels], views: Sequence[Augmentation], size: int) -
 
 
 def _cut(image: Pixels, view: Augmentation, size: int) -> Tensor:
-    top, left, height, width = view.box
-    part = torch.from_numpy(image[top : top + height, left : left + width].copy()).permute(2, 0, 1)
+    part = torch.from_numpy(image[view.box.slices].copy()).permute(2, 0, 1)
     resized: Tensor = transforms.resize(part, [size, size], antialias=True)
     return resized.flip(-1) if view.flipped else resized
 
@@ -190,30 +167,30 @@ def shared_points(
     generator: np.random.Generator,
     reach: float = 0.0,
 ) -> NDArray[np.float32]:
-    """Places of an image that two of its views show, drawn uniformly from what both show.
+    """Points of an image that two of its views show, sampled uniformly from their overlap.
 
     Args:
         first, second: the views.
-        count: places.
-        generator: draws them.
-        reach: how far the second view's places lie from the first's: standard deviation along
+        count: points.
+        generator: samples them.
+        reach: how far the second view's points lie from the first's: standard deviation along
             each axis, as a share of the first view's side in the image; none leaves its view.
-            0 is the same places.
+            0 is the same points.
 
     Returns:
         (2, count, 2) float32 x and y in [-1, 1] within each view, as `grid_sample` counts them
-        without align_corners; outside of the views where they show nothing in common.
+        without align_corners; outside of the views if these do not overlap.
     """
-    top, left, height, width = first.box.overlap(second.box)
-    places = generator.random((count, 2)) * (width, height) + (left, top)
+    both, box = first.box.overlap(second.box), second.box
+    points = generator.random((count, 2)) * (both.width, both.height) + (both.left, both.top)
     side = np.sqrt(first.box.height * first.box.width)
-    near = places + reach * side * generator.standard_normal((count, 2))
-    top, left, height, width = second.box
-    near = np.clip(near, (left, top), (left + width, top + height)) if reach else places
-    return np.stack([_within(first, places), _within(second, near)])
+    near = points + reach * side * generator.standard_normal((count, 2))
+    near = np.clip(near, (box.left, box.top), (box.right, box.bottom)) if reach else points
+    return np.stack([_within(first, points), _within(second, near)])
 
 
-def _within(view: Augmentation, places: NDArray[np.float64]) -> NDArray[np.float32]:
-    top, left, height, width = view.box
-    relative = (places - (left, top)) / (width, height) * 2 - 1
+def _within(view: Augmentation, points: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Points (n, 2) of the image, x and y in pixels, in [-1, 1] of a view."""
+    box = view.box
+    relative = (points - (box.left, box.top)) / (box.width, box.height) * 2 - 1
     return (relative * ((-1, 1) if view.flipped else (1, 1))).astype(np.float32)

@@ -30,7 +30,7 @@ reach 0.101 bits by chance, twenty 0.052."""
 
 @dataclass
 class Moments:
-    """Count, mean and scatter of vectors; merging is associative up to rounding.
+    """Count, mean and scatter of vectors; + is associative up to rounding.
 
     Attributes:
         count: vectors seen.
@@ -47,26 +47,31 @@ class Moments:
         """Moments of no vectors."""
         return cls(0, np.zeros(channels), np.zeros((channels, channels)))
 
-    def add(self, vectors: NDArray[np.float32]) -> "Moments":
-        """The moments with a block of vectors (n, C) included; summed in float64.
+    @classmethod
+    def of(cls, vectors: NDArray[np.float32]) -> "Moments":
+        """Moments of a block of vectors (n, C); summed in float64.
 
         Raises:
-            ValueError: another number of channels, or a value that is not finite.
+            ValueError: a value that is not finite.
         """
-        if vectors.ndim != 2 or vectors.shape[1] != len(self.mean):
-            raise ValueError(f"vectors are {vectors.shape}, not (n, {len(self.mean)})")
-        if not len(vectors):
-            return self
         block = vectors.astype(np.float64)
         if not np.isfinite(block).all():
             bad = int((~np.isfinite(block)).any(axis=1).sum())
             raise ValueError(f"{bad} of {len(block)} vectors are not finite")
+        if not len(block):
+            return cls.create(block.shape[1])
         mean = block.mean(axis=0)
         deviations = block - mean
-        return self.merge(Moments(len(block), mean, deviations.T @ deviations))
+        return cls(len(block), mean, deviations.T @ deviations)
 
-    def merge(self, other: "Moments") -> "Moments":
-        """The moments of both sets of vectors (Chan, Golub and LeVeque 1979)."""
+    def __add__(self, other: "Moments") -> "Moments":
+        """The moments of both sets of vectors (Chan, Golub and LeVeque 1979).
+
+        Raises:
+            ValueError: the two have other numbers of channels.
+        """
+        if len(self.mean) != len(other.mean):
+            raise ValueError(f"moments of {len(self.mean)} and of {len(other.mean)} channels")
         count = self.count + other.count
         if not (self.count and other.count):
             return self if self.count else other
@@ -117,7 +122,7 @@ def feature_drift(training: Moments, dump: Moments) -> float:
     n, many = dump.count, training.count
     if n < 1 or many < 2 or _constant(training):
         raise CapacityError(
-            f"drift of {n} vectors against {many} cannot be told; it takes at least 1, and 2 "
+            f"drift of {n} vectors against {many} cannot be measured; expected at least 1, and 2 "
             "training vectors that differ"
         )
     (center, covariance), (own_center, own_covariance) = training.result(), dump.result()
@@ -142,8 +147,8 @@ def _leading(covariance: Vector, rank: int) -> tuple[Vector, Vector]:
     """Variances (k,) and axes (C, k) of the fewest principal axes that hold `AXES_SHARE`."""
     rising, axes = np.linalg.eigh(covariance)
     variances, axes = np.maximum(rising[::-1], 0), axes[:, ::-1]
-    held = np.cumsum(variances) / variances.sum()
-    k = min(int(np.searchsorted(held, AXES_SHARE)) + 1, rank, len(variances))
+    shares = np.cumsum(variances) / variances.sum()
+    k = min(int(np.searchsorted(shares, AXES_SHARE)) + 1, rank, len(variances))
     return variances[:k], axes[:, :k]
 
 
@@ -179,7 +184,7 @@ def shares_drift(training: NDArray[np.int64], dump: NDArray[np.int64]) -> float:
 
 @dataclass(frozen=True)
 class Drift:
-    """Both numbers of a dump, and what they say.
+    """Both numbers of a dump, and the verdict.
 
     Attributes:
         features: `feature_drift`; None where it could not be measured.
@@ -200,16 +205,14 @@ class Drift:
     @property
     def drifted(self) -> bool:
         """Whether a number of a dump of enough images is above its threshold."""
-        return self.judged and (
-            (self.features is not None and self.features > FEATURES_THRESHOLD)
-            or (self.shares is not None and self.shares > SHARES_THRESHOLD)
-        )
+        above = (self.features or 0) > FEATURES_THRESHOLD or (self.shares or 0) > SHARES_THRESHOLD
+        return self.judged and above
 
     def document(self) -> dict[str, Any]:
         """For a manifest: numbers to four places, thresholds, verdict."""
+        numbers = {"features": self.features, "shares": self.shares}
         return {
-            "features": None if self.features is None else round(self.features, 4),
-            "shares": None if self.shares is None else round(self.shares, 4),
+            **{name: None if x is None else round(x, 4) for name, x in numbers.items()},
             "images": self.images,
             "thresholds": thresholds(),
             "judged": self.judged,

@@ -1,4 +1,4 @@
-"""The linear probe: how well a linear map of frozen codes tells the classes apart."""
+"""The linear probe: a linear classifier of frozen codes."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,9 @@ from torch.nn import functional
 from stego_core.labels.void import VOID
 
 LEARNING_RATE = 5e-3
+"""Of Adam."""
 BATCH_TOKENS = 4096
+"""Tokens of a step of `fit`."""
 LEAST_PROBABILITY = 1e-5
 """Where pydensecrf's own `unary_from_softmax`, which STEGO calls, cuts probabilities off."""
 
@@ -36,18 +38,15 @@ class Probe(NamedTuple):
 def label_shares(
     labels: NDArray[np.integer], height: int, width: int, classes: int
 ) -> NDArray[np.float32]:
-    """How many pixels of each class every patch holds, as a share of the patch.
+    """(height, width, classes) float32: the share of each patch that each class covers.
 
     Cross-entropy against these shares equals the mean per-pixel cross-entropy of a prediction
-    that is constant over the patch; void pixels (negative) take no part.
+    that is constant over the patch. Void pixels (negative) count as no class.
 
     Args:
         labels: (H, W) ids; H and W multiples of height and width.
         height, width: patches.
         classes: number of classes.
-
-    Returns:
-        (height, width, classes) float32; sums to the patch's non-void share.
     """
     one_hot = labels[..., None] == np.arange(classes)
     cells = one_hot.reshape(height, labels.shape[0] // height, width, -1, classes)
@@ -57,12 +56,12 @@ def label_shares(
 def fit(
     codes: NDArray[np.float32], shares: NDArray[np.float32], seed: int, steps: int = 1000
 ) -> Probe:
-    """Cross-entropy fit by Adam on detached codes; never touches the head.
+    """Cross-entropy fit by Adam; the head does not change.
 
     Args:
         codes: (N, D) float32 tokens.
         shares: (N, classes) float32 of `label_shares`.
-        seed: draws the batches.
+        seed: of the batches.
         steps: optimiser steps of `BATCH_TOKENS` tokens.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -93,8 +92,8 @@ class PixelFit(NamedTuple):
 
     @classmethod
     def start(cls, depth: int, classes: int, device: str) -> "PixelFit":
-        """Before the first step."""
-        with torch.random.fork_rng(devices=[]):  # the constructor draws from the global state
+        """The probe before the first step."""
+        with torch.random.fork_rng(devices=[]):  # the constructor uses the global generator
             linear = nn.Linear(depth, classes).to(device)
         for parameter in linear.parameters():
             nn.init.zeros_(parameter)
@@ -113,9 +112,7 @@ class PixelFit(NamedTuple):
         if not bool((labels != VOID).any()):
             return float("nan")
         logits = self.linear(codes).permute(0, 3, 1, 2)
-        full = functional.interpolate(
-            logits, labels.shape[-2:], mode="bilinear", align_corners=False
-        )
+        full = functional.interpolate(logits, labels.shape[-2:], mode="bilinear")
         loss = functional.cross_entropy(full, labels, ignore_index=VOID)
         self.optimiser.zero_grad()
         torch.autograd.backward(loss)
@@ -130,5 +127,5 @@ class PixelFit(NamedTuple):
 def log_probabilities(
     logits: NDArray[np.float32], least: float = LEAST_PROBABILITY
 ) -> NDArray[np.float32]:
-    """log softmax of logits (..., classes), none below log `least`: what a CRF takes as unary."""
+    """log softmax of logits (..., classes), at least log `least`: the unary term of a CRF."""
     return np.asarray(np.maximum(log_softmax(logits, axis=-1), np.log(np.float32(least))))

@@ -11,7 +11,7 @@ from stego_core.labels.void import VOID_BYTE
 
 @dataclass
 class Confusion:
-    """Pixels by true class and predicted cluster, added up.
+    """Counts of pixels by true class and predicted cluster.
 
     Attributes:
         counts: (classes, clusters) int64.
@@ -21,19 +21,19 @@ class Confusion:
 
     @classmethod
     def create(cls, classes: int, clusters: int) -> "Confusion":
-        """A matrix over no pixels."""
+        """Counts of no pixels."""
         return cls(np.zeros((classes, clusters), np.int64))
 
     def add(self, labels: NDArray[np.integer], predicted: NDArray[np.integer]) -> None:
-        """Include pixels: labels (void negative) and predicted clusters, of equal shape.
+        """Count pixels: labels (void negative) and predicted clusters, of equal shape.
 
-        Pixels that hold no data (predicted VOID_BYTE) count nowhere.
+        Pixels that hold no data (predicted VOID_BYTE) are not counted.
         """
         if labels.shape != predicted.shape:
             raise ValueError(f"labels {labels.shape} and predictions {predicted.shape} differ")
         classes, clusters = self.counts.shape
         known = (labels >= 0) & (predicted != VOID_BYTE)
-        if known.any():  # an id outside would be counted silently in another class's row
+        if known.any():  # an id outside would silently count in another class's row
             highest, low, high = labels[known].max(), predicted[known].min(), predicted[known].max()
             if highest >= classes or low < 0 or high >= clusters:
                 raise ValueError(
@@ -76,9 +76,9 @@ def match(counts: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def majority_match(counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Many-to-one matching: each cluster stands for the class that most of its pixels have.
+    """Many-to-one matching: each cluster counts as the class that most of its pixels have.
 
-    It tells how pure clusters are, whatever their number; the more there are, the better it gets.
+    Scores under it measure how pure the clusters are; they rise with the number of clusters.
 
     Args:
         counts: (classes, clusters) pixels.
@@ -86,8 +86,7 @@ def majority_match(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     Returns:
         (clusters,) int64: the class of each cluster, −1 for a cluster without labelled pixels.
     """
-    matched: NDArray[np.int64] = counts.argmax(axis=0).astype(np.int64)
-    return np.where(counts.sum(axis=0) > 0, matched, -1)
+    return np.where(counts.any(axis=0), counts.argmax(axis=0), -1)
 
 
 def identity_match(classes: int) -> NDArray[np.int64]:
@@ -105,19 +104,13 @@ def scores(counts: NDArray[np.int64], matched: NDArray[np.int64]) -> Scores:
         counts: (classes, clusters) pixels.
         matched: (clusters,) class of each cluster or −1.
     """
-    classes = counts.shape[0]
-    true_positive = np.zeros(classes, np.int64)
-    predicted = np.zeros(classes, np.int64)
-    for cluster, cls in enumerate(matched):
-        if cls >= 0:
-            true_positive[cls] += counts[cls, cluster]
-            predicted[cls] += counts[:, cluster].sum()
-    union = counts.sum(axis=1) + predicted - true_positive
-    per_class = np.full(classes, np.nan)
-    np.divide(100.0 * true_positive, union, out=per_class, where=union > 0)
-    total = int(counts.sum())
-    if total == 0:
+    by_class = np.zeros((len(counts), len(counts)), np.int64)  # true by predicted class
+    np.add.at(by_class.T, matched[matched >= 0], counts.T[matched >= 0])
+    hits = by_class.diagonal()
+    union = counts.sum(axis=1) + by_class.sum(axis=0) - hits
+    per_class = np.full(len(counts), np.nan)
+    np.divide(100.0 * hits, union, out=per_class, where=union > 0)
+    if not counts.any():
         return Scores(float("nan"), float("nan"), per_class)
-    return Scores(
-        100.0 * float(true_positive.sum()) / total, float(np.nanmean(per_class)), per_class
-    )
+    accuracy = 100.0 * float(hits.sum()) / int(counts.sum())
+    return Scores(accuracy, float(np.nanmean(per_class)), per_class)

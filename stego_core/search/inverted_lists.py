@@ -15,23 +15,23 @@ import torch
 from stego_core.search.neighbor_table import NOBODY, Neighbors, Rows, Vectors
 
 PER_ROOT = 3
-"""Lists per square root of the rows."""
+"""Lists, as a multiple of the square root of the rows."""
 MOST_LISTS = 4096
 """Lists at most; bounds the sample that centroids are made from."""
 SAMPLE_PER_LIST = 24
-"""Vectors that centroids are made from, per list: more gain no recall."""
+"""Vectors per list on which centroids are trained: more gain no recall."""
 ITERATIONS = 4
 """Of k-means on the sample: ten give the same recall."""
 BLOCK = 512
 """Vectors compared with all centroids at once; bounds memory."""
 
 Segments = Callable[[], Iterable[tuple[Any, Rows]]]
-"""Begins to read the segments anew: indexes of faiss, whose types are those of C++, and the global
-rows (n,) of what each of them holds."""
+"""Reads all segments from the first one on: each an index of faiss, and the global rows (n,) that
+it holds."""
 
 
 def list_count(rows: int) -> int:
-    """How many lists so many rows are put into."""
+    """The number of inverted lists of an index of this many rows."""
     return min(max(round(PER_ROOT * math.sqrt(rows)), 1), MOST_LISTS)
 
 
@@ -40,8 +40,8 @@ def centroids(sample: Vectors, lists: int, seed: int) -> Vectors:
 
     Args:
         sample: vectors of norm 1.
-        lists: how many; as many as the sample has vectors where these are fewer.
-        seed: draws the first centroids.
+        lists: number of centroids, at most one for each vector of the sample.
+        seed: of the first centroids.
     """
     count, channels = min(lists, len(sample)), sample.shape[1]
     means = faiss.Kmeans(
@@ -89,46 +89,40 @@ def nearest_lists(vectors: Vectors, centroids: Vectors, count: int = 1) -> Rows:
 def search(
     table: Neighbors, queries: Vectors, centroids: Vectors, segments: Segments, probes: int
 ) -> Neighbors:
-    """The table with the rows of the lists nearest to each query.
+    """The table over the rows of the lists nearest to each query.
 
-    A query that finds fewer than k rows is compared with twice as many lists, and so on.
+    A query that gets fewer than k rows is compared with twice as many lists, and so on.
 
     Args:
         table: over other rows, of the same queries.
         queries: (n, C) float32 of norm 1.
         centroids: (L, C) float32.
-        segments: the rows; read once, and again where a query found too few.
+        segments: the rows; read once, and again for queries that got too few.
         probes: lists for each query.
     """
     probes = min(probes, len(centroids))
-    found = _probe(table, queries, nearest_lists(queries, centroids, probes), segments)
-    few = (found.ids == NOBODY).any(axis=1)
+    lists, k, result = nearest_lists(queries, centroids, probes), table.ids.shape[1], table
+    for index, ids in segments():
+        index.nprobe = probes
+        cosines, positions = index.search_preassigned(queries, k, lists, None)
+        candidates = np.where(cosines > result.floor()[:, None], positions, NOBODY)
+        result = result.with_candidates(queries, candidates, index.reconstruct_batch, ids)
+    few = (result.ids == NOBODY).any(axis=1)
     if few.any() and probes < len(centroids):
         part = search(table.at(few), queries[few], centroids, segments, 2 * probes)
-        found.ids[few], found.similarities[few] = part.ids, part.similarities
-    return found
-
-
-def _probe(table: Neighbors, queries: Vectors, lists: Rows, segments: Segments) -> Neighbors:
-    """The table with the rows of some lists (n, p) of each query."""
-    k = table.ids.shape[1]
-    for index, ids in segments():
-        index.nprobe = lists.shape[1]
-        cosines, positions = index.search_preassigned(queries, k, lists, None)
-        candidates = np.where(cosines > table.floor()[:, None], positions, NOBODY)
-        table = table.include(queries, candidates, index.reconstruct_batch, ids)
-    return table
+        result.ids[few], result.similarities[few] = part.ids, part.similarities
+    return result
 
 
 def fewest_probes(order: Rows, lists: Rows, recall: float) -> tuple[int | None, float]:
-    """The fewest lists that must be searched, and the recall they reach; None if all are too few.
+    """The fewest lists that reach a recall, None if even all are too few; and their recall.
 
     A search of p lists finds a neighbour if its list is among the p nearest to the query.
 
     Args:
         order: (n, p) each query's nearest lists, best first.
         lists: (n, r) the lists that hold each query's true neighbours.
-        recall: share of these to be found.
+        recall: share of these that must be found.
     """
     hits = (order[:, None, :] == lists[:, :, None]).sum(axis=(0, 1))
     reached = hits.cumsum() / max(lists.size, 1)

@@ -1,4 +1,4 @@
-"""Exact nearest neighbours by cosine, block by block, merged into one table."""
+"""Exact nearest neighbours by cosine: tables of blocks of rows, merged into one."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ Vectors = NDArray[np.float32]
 Rows = NDArray[np.int64]
 
 NOBODY = -1
-"""Id in columns of the table for which there are too few rows."""
+"""Id in the columns that remain empty because there are too few rows."""
 TIE = 2e-6
-"""Cosines closer than this may be equal ones, told apart by a library's rounding alone."""
+"""Cosines closer than this may be equal and differ by a library's rounding alone."""
 PAIRS = 1024
-"""Pairs of vectors that are multiplied at once: as many as fit a processor's cache."""
+"""Pairs of vectors that are multiplied at once: they fit into a processor's cache."""
 TIED_QUERIES = 64
 """Queries with ties that are compared with a block at once; bounds memory."""
 GPU_QUERIES = 2048
@@ -25,14 +25,14 @@ GPU_QUERIES = 2048
 
 @dataclass
 class Neighbors:
-    """The k best matches of each query among the rows seen so far; merging is associative.
+    """The k rows that resemble each query most; a value that merges into new ones, associatively.
 
     Ordered by falling similarity, equal ones by rising id, so that the outcome does not depend
     on how the rows were cut into blocks.
 
     Attributes:
-        ids: (n, k) int64 global rows, −1 where fewer than k were seen.
-        similarities: (n, k) float32 cosines, −inf where fewer than k were seen.
+        ids: (n, k) int64 global rows, −1 in empty columns.
+        similarities: (n, k) float32 cosines, −inf in empty columns.
     """
 
     ids: Rows
@@ -45,22 +45,24 @@ class Neighbors:
             np.full((queries, k), NOBODY, np.int64), np.full((queries, k), -np.inf, np.float32)
         )
 
-    def at(self, queries: Rows | NDArray[np.bool_]) -> "Neighbors":
+    def at(self, queries: Rows | NDArray[np.bool_] | slice) -> "Neighbors":
         """A copy of the rows of some queries."""
-        return Neighbors(self.ids[queries], self.similarities[queries])
+        return Neighbors(self.ids[queries].copy(), self.similarities[queries].copy())
 
     def floor(self) -> Vectors:
-        """(n,) rough cosines that a row must exceed to come among the k best, or tie with them."""
+        """(n,) rough cosines that a row must exceed to be among the k best or to tie with them."""
         return np.asarray(self.similarities.min(axis=1) - np.float32(TIE))
 
-    def add(self, queries: Vectors, block: Vectors, ids: Rows, device: str = "cpu") -> "Neighbors":
-        """Include a block of rows; the table has the same bytes on every device.
+    def with_rows(
+        self, queries: Vectors, block: Vectors, ids: Rows, device: str = "cpu"
+    ) -> "Neighbors":
+        """The table over a further block of rows; it has the same bytes on every device.
 
         Args:
             queries: (n, C) float32 of norm 1.
             block: (m, C) float32 of norm 1.
             ids: (m,) their global rows.
-            device: where torch computes all products; on `cpu` faiss does.
+            device: on which torch computes all products; on `cpu` faiss does.
         """
         k = min(self.ids.shape[1], len(block))
         if k == 0 or not len(queries):
@@ -69,47 +71,47 @@ class Neighbors:
         floor = self.floor()
         last, after = rough[:, k - 1], rough[:, -1] if rough.shape[1] > k else -np.inf
         tied = (last - after < TIE) & (last > floor)
-        wanted = (rough[:, :k] > floor[:, None]) & ~tied[:, None]
-        candidates = np.where(wanted, positions[:, :k], NOBODY)
-        table = self.include(queries, candidates, block.__getitem__, ids)
+        certain = (rough[:, :k] > floor[:, None]) & ~tied[:, None]
+        candidates = np.where(certain, positions[:, :k], NOBODY)
+        table = self.with_candidates(queries, candidates, block.__getitem__, ids)
         numbers = np.flatnonzero(tied)
         for first in range(0, len(numbers), TIED_QUERIES):
             some = numbers[first : first + TIED_QUERIES]
-            near = queries[some] @ block.T > last[some, None] - TIE
-            part = self.at(some).include(queries[some], _positions(near), block.__getitem__, ids)
+            near = _columns(queries[some] @ block.T > last[some, None] - TIE)
+            part = self.at(some).with_candidates(queries[some], near, block.__getitem__, ids)
             table.ids[some], table.similarities[some] = part.ids, part.similarities
         return table
 
-    def include(
+    def with_candidates(
         self, queries: Vectors, positions: Rows, vectors: Callable[[Rows], Vectors], ids: Rows
     ) -> "Neighbors":
-        """The table with some candidates of each query, their cosines summed in a fixed order.
+        """The table over further candidates, with cosines that are summed in a fixed order.
 
-        What a library computes of a cosine depends on how many it computes at once.
+        A library's cosine depends on how many it computes at once, so none of those is kept.
 
         Args:
             queries: (n, C) float32.
-            positions: (n, m) of candidates in a block, −1 for none.
+            positions: (n, m) of each query's candidates in a block, −1 for none.
             vectors: makes a copy (p, C) of the block's rows at positions (p,).
             ids: (b,) global rows of the block.
         """
-        asked, columns = np.nonzero(positions != NOBODY)
-        chosen = positions[asked, columns]
-        cosines = np.empty(len(chosen), np.float32)
-        for first in range(0, len(chosen), PAIRS):
+        numbers, columns = np.nonzero(positions != NOBODY)
+        candidates = positions[numbers, columns]
+        cosines = np.empty(len(candidates), np.float32)
+        for first in range(0, len(candidates), PAIRS):
             pairs = slice(first, first + PAIRS)
-            products = vectors(chosen[pairs])
-            products *= queries[asked[pairs]]
+            products = vectors(candidates[pairs])
+            products *= queries[numbers[pairs]]
             products.sum(axis=1, out=cosines[pairs])
-        found = Neighbors.create(*positions.shape)
-        found.ids[asked, columns], found.similarities[asked, columns] = ids[chosen], cosines
-        table = Neighbors(self.ids.copy(), self.similarities.copy())
-        rows = np.unique(asked)
-        part = table.at(rows).merge(found.at(rows))
-        table.ids[rows], table.similarities[rows] = part.ids, part.similarities
+        further = Neighbors.create(*positions.shape)
+        further.ids[numbers, columns] = ids[candidates]
+        further.similarities[numbers, columns] = cosines
+        table, changed = self.at(slice(None)), np.unique(numbers)
+        part = self.at(changed).merged(further.at(changed))
+        table.ids[changed], table.similarities[changed] = part.ids, part.similarities
         return table
 
-    def merge(self, other: "Neighbors") -> "Neighbors":
+    def merged(self, other: "Neighbors") -> "Neighbors":
         """The k best of both tables, for the same queries."""
         k = self.ids.shape[1]
         ids = np.concatenate([self.ids, other.ids], axis=1)
@@ -124,25 +126,24 @@ class Neighbors:
         """The same table with each query's own global row moved to rank 0.
 
         A duplicate image has the same vector and may sort before the row itself. If k of them
-        do, the row itself is not in the table: it takes the last one's place, with cosine 1.
+        do, the row itself is not in the table: it replaces the last one, with cosine 1.
 
-        More blocks may be added to the outcome and the own rows moved again: it is then as if
-        all blocks had been there before. For behind rank 0 are the k − 1 best other rows, wherever
-        the own row had ranked, and a row that k others had pushed out would be so by more, too.
+        Tables of more blocks may be merged into the outcome and the own rows moved again, as if
+        all blocks had been searched at once: behind rank 0 are the k − 1 best other rows, whatever
+        the rank of the own row was, and a row that k others displaced would be displaced by more.
         """
-        mine = self.ids == own[:, None]
-        others = np.argsort(mine, axis=1, kind="stable")[:, : self.ids.shape[1] - 1]
-        cosines = np.max(self.similarities, axis=1, initial=-np.inf, where=mine)
-        cosines = np.where(mine.any(axis=1), cosines, np.float32(1))
-        return Neighbors(
-            np.concatenate([own[:, None], np.take_along_axis(self.ids, others, 1)], axis=1),
-            np.concatenate(
-                [cosines[:, None], np.take_along_axis(self.similarities, others, 1)], axis=1
-            ),
+        is_own = self.ids == own[:, None]
+        others = np.argsort(is_own, axis=1, kind="stable")[:, : self.ids.shape[1] - 1]
+        cosines = np.max(self.similarities, axis=1, initial=-np.inf, where=is_own)
+        cosines = np.where(is_own.any(axis=1), cosines, np.float32(1))
+        ids, similarities = (
+            np.concatenate([first[:, None], np.take_along_axis(values, others, 1)], axis=1)
+            for first, values in ((own, self.ids), (cosines, self.similarities))
         )
+        return Neighbors(ids, similarities)
 
     def is_of(self, queries: Vectors, own: Rows) -> bool:
-        """Whether rank 0 is what `self_first` gives these queries: own rows, their cosines or 1."""
+        """Whether rank 0 is as `self_first` makes it: own rows, with their cosine or 1."""
         cosines, stored = (queries * queries).sum(axis=1), self.similarities[:, 0]
         return bool((self.ids[:, 0] == own).all() and ((stored == cosines) | (stored == 1)).all())
 
@@ -162,12 +163,12 @@ def _most_similar(
     rows = torch.from_numpy(block).to(device).T
     parts = [queries[first : first + GPU_QUERIES] for first in range(0, len(queries), GPU_QUERIES)]
     best = [(torch.from_numpy(part).to(device) @ rows).topk(count) for part in parts]
-    values, indices = (torch.cat(each).cpu().numpy() for each in zip(*best, strict=True))
+    values, indices = (torch.cat(parts).cpu().numpy() for parts in zip(*best, strict=True))
     return values, indices
 
 
-def _positions(chosen: NDArray[np.bool_]) -> Rows:
-    """(n, p) int64 the columns of (n, m) that are chosen in each row, filled up with −1."""
-    width = int(chosen.sum(axis=1).max(initial=0))
-    columns = np.argsort(~chosen, axis=1, kind="stable")[:, :width]
-    return np.where(np.take_along_axis(chosen, columns, axis=1), columns, NOBODY)
+def _columns(mask: NDArray[np.bool_]) -> Rows:
+    """(n, p) int64 columns of a mask (n, m) that are true in each row, filled up with −1."""
+    width = int(mask.sum(axis=1).max(initial=0))
+    columns = np.argsort(~mask, axis=1, kind="stable")[:, :width]
+    return np.where(np.take_along_axis(mask, columns, axis=1), columns, NOBODY)

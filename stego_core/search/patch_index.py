@@ -1,9 +1,9 @@
 """Nearest patches by cosine: inverted lists and product quantisation of faiss.
 
-A patch x of norm 1 is kept in the list of the centroid c that it resembles most, as a code of what
-is left, x − c ≈ r̂: M bytes, each of which names one of 256 centres of a part of the channels
+A patch x of norm 1 is kept in the list of the centroid c that it resembles most, as a code of the
+residual, x − c ≈ r̂: M bytes, each of which names one of 256 centres of a part of the channels
 (Jégou, Douze and Schmid 2011, with unit vectors and inner products). A search reads the codes of
-the lists nearest to the query; what it finds is to be compared again with the patches themselves.
+the lists nearest to the query; the caller compares its results with the patches themselves.
 """
 
 from typing import Any
@@ -23,11 +23,11 @@ CODE_BYTES = 48
 ID_BYTES = 8
 """Bytes of a patch's number, which lies beside its code."""
 CENTRES = 256
-"""Centres of each part: as many as a byte can name."""
+"""Centres of each part of the channels: as many as a byte can name."""
 SAMPLE_PER_CENTRE = 64
-"""Residuals per centre that the centres are made from; four times as many gain nothing."""
+"""Residuals per centre on which the centres are trained; four times as many gain nothing."""
 SAMPLE_PER_LIST = 24
-"""Patches per list that the centroids are made from."""
+"""Patches per list on which the centroids are trained."""
 NO_LIST = -1
 """List of a patch that is not searched."""
 ITERATIONS = 10
@@ -39,17 +39,17 @@ MOST_LISTS = 1024
 
 
 def list_count(patches: int) -> int:
-    """How many lists so many patches are put into."""
+    """The number of inverted lists of an index of this many patches."""
     return int(np.clip(round(np.sqrt(patches)), LEAST_LISTS, MOST_LISTS))
 
 
 def sample_size(lists: int) -> int:
-    """Patches that an index of so many lists is trained on."""
+    """Patches on which an index of this many lists is trained."""
     return max(SAMPLE_PER_LIST * lists, SAMPLE_PER_CENTRE * CENTRES)
 
 
 def code_bytes(channels: int) -> int:
-    """Bytes of a code of so many channels: the most that divide them, `CODE_BYTES` at most."""
+    """Bytes of a code: the greatest divisor of the channels that is at most `CODE_BYTES`."""
     return max(m for m in range(1, CODE_BYTES + 1) if channels % m == 0)
 
 
@@ -58,7 +58,7 @@ def train(sample: Vectors, lists: int, seed: int) -> faiss.IndexIVFPQ:
 
     Args:
         sample: of the patches.
-        lists: how many; as many as the sample has vectors where these are fewer.
+        lists: number of lists, at most one for each vector of the sample.
         seed: of both k-means.
 
     Raises:
@@ -86,7 +86,7 @@ def list_numbers(index: faiss.IndexIVFPQ, codes: Codes) -> Numbers:
 
 
 def reserve(index: faiss.IndexIVFPQ, lists: Numbers) -> None:
-    """Have memory for patches in these lists (n,): lists that grow take up to twice as much."""
+    """Allocate memory for patches in lists (n,): lists that grow would take up to twice as much."""
     sizes = np.bincount(lists, minlength=index.nlist)
     stored: Any = index.invlists  # faiss's own types say that it may be None
     inverted = faiss.downcast_InvertedLists(stored)
@@ -104,7 +104,7 @@ def nearest(
         index: filled.
         query: (C,) float32 of norm 1.
         lists: how many are scanned.
-        count: patches that are wanted.
+        count: patches to return.
         without: numbers of patches that are left out.
 
     Returns:
@@ -114,10 +114,9 @@ def nearest(
     parameters.nprobe = lists
     left_out = faiss.IDSelectorRange(without.start, without.stop)
     parameters.sel = faiss.IDSelectorNot(left_out)
-    wanted = max(min(count, index.ntotal), 1)
-    cosines, numbers = index.search(query[None], wanted, params=parameters)
-    there = numbers[0] >= 0
-    return numbers[0][there], cosines[0][there]
+    limit = max(min(count, index.ntotal), 1)
+    (cosines,), (numbers,) = index.search(query[None], limit, params=parameters)
+    return numbers[numbers >= 0], cosines[numbers >= 0]
 
 
 def first_of_each(groups: Numbers) -> Numbers:

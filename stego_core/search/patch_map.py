@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stego_core.clustering.kmeans import unit
-from stego_core.images.geometry import central_square, crop_windows
+from stego_core.images.geometry import crop_windows, inner_square
 
 QUARTERS = 4
-"""Crops of five that tile the image; the fifth, its centre, shows nothing new."""
+"""Crops of five that tile the image; the fifth, its centre, lies within the others."""
 
 
 class Patch(NamedTuple):
@@ -49,7 +49,7 @@ class Axis:
         apart = np.abs(self.starts + self.size / 2 - positions[:, None])
         return np.asarray(apart.argmin(axis=1))
 
-    def shown(self, positions: NDArray[np.float64]) -> NDArray[np.bool_]:
+    def covers(self, positions: NDArray[np.float64]) -> NDArray[np.bool_]:
         """(m,) whether a patch lies at the positions (m,)."""
         begin = self.starts[self.nearest(positions)]
         rounding = 1e-9
@@ -67,8 +67,8 @@ class Answer(NamedTuple):
 
     Attributes:
         values: (h, w) float32 in [-1, 1], spread evenly over the image.
-        seen: (h, w) bool, whether a patch shows this part of the image; where none does, `values`
-            has that of the nearest patch. Patches of zeros, which hold no data, show nothing.
+        seen: (h, w) bool, whether a patch with data covers this part of the image; elsewhere
+            `values` are those of the nearest patch.
     """
 
     values: NDArray[np.float32]
@@ -116,33 +116,28 @@ class PatchMap:
 
     @cached_property
     def seen(self) -> NDArray[np.bool_]:
-        """(h, w) as in `Answer`."""
-        shown = [axis.shown(axis.even) for axis in (self.rows, self.columns)]
-        return np.asarray(np.outer(*shown))
+        """(h, w) whether a patch covers each part of the image, whatever it holds."""
+        return np.asarray(np.outer(*(axis.covers(axis.even) for axis in (self.rows, self.columns))))
 
     def at(self, y: float, x: float) -> tuple[int, int]:
         """Row and column of the patch at a point, in shares; of the nearest where there is none."""
-        row, column = (
-            int(axis.nearest(np.array([place]))[0])
-            for axis, place in ((self.rows, y), (self.columns, x))
-        )
-        return row, column
+        row, column = self.rows.nearest(np.array([y])), self.columns.nearest(np.array([x]))
+        return int(row[0]), int(column[0])
 
     def patch(self, row: int, column: int) -> Patch:
-        """Where one of the patches lies."""
+        """Position of one of the patches."""
         return _patch(self.rows, self.columns, row, column)
 
     def answer(self, query: NDArray[np.float32]) -> Answer:
         """Cosines of a query (C,) of norm 1 with the patches."""
         cosines = (self.unit @ query).clip(-1, 1)
-        rows, columns = (axis.nearest(axis.even) for axis in (self.rows, self.columns))
-        places = np.ix_(rows, columns)
-        seen = self.seen & (self.unit != 0).any(axis=-1, keepdims=True)[places][..., 0]
-        return Answer(np.ascontiguousarray(cosines[places]), seen)
+        cells = np.ix_(*(axis.nearest(axis.even) for axis in (self.rows, self.columns)))
+        seen = self.seen & (self.unit != 0).any(axis=-1)[cells]
+        return Answer(np.ascontiguousarray(cosines[cells]), seen)
 
 
 def crop_patch(height: int, width: int, grid: int, five: bool, crop: int, token: int) -> Patch:
-    """Where a patch of a crop lies in the image.
+    """Position of a crop's patch in the image.
 
     Args:
         height, width, grid, five: as `crop_axes`.
@@ -160,7 +155,7 @@ def _patch(rows: Axis, columns: Axis, row: int, column: int) -> Patch:
 
 
 def crop_axes(height: int, width: int, grid: int, five: bool) -> tuple[Axis, Axis]:
-    """Where the patches of a whole image, or of its four quarters, lie.
+    """Rows and columns of the patches of a whole image, or of its four quarters.
 
     Args:
         height, width: of the image, in pixels.
@@ -169,10 +164,9 @@ def crop_axes(height: int, width: int, grid: int, five: bool) -> tuple[Axis, Axi
     """
     windows = crop_windows(height, width, five)
     corners = [windows[0], windows[QUARTERS - 1]] if five else windows
-    side = min(corners[0].height, corners[0].width)
-    square = central_square(corners[0].height, corners[0].width, side)
-    step = side / grid
-    places = np.arange(grid) * step
-    rows = np.concatenate([corner.top + square.top + places for corner in corners])
-    columns = np.concatenate([corner.left + square.left + places for corner in corners])
+    square = inner_square(corners[0].height, corners[0].width)
+    step = square.height / grid
+    offsets = np.arange(grid) * step
+    rows = np.concatenate([corner.top + square.top + offsets for corner in corners])
+    columns = np.concatenate([corner.left + square.left + offsets for corner in corners])
     return Axis(rows / height, step / height), Axis(columns / width, step / width)

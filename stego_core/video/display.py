@@ -1,4 +1,4 @@
-"""How a video's stored frame is shown: the shape of its pixels, its turns and mirrors."""
+"""A video's stored frame as players show it: shape of its pixels, rotation, mirroring."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -16,33 +16,26 @@ def shown_size(height: int, width: int, aspect: Fraction) -> tuple[int, int]:
     One side grows, as in players, so that no pixel is lost.
 
     Args:
-        height: of the stored frame.
-        width: of the stored frame.
-        aspect: width of a stored pixel by its height; anything below or equal to 0 is not known.
+        height, width: of the stored frame.
+        aspect: width of a stored pixel by its height; 0 or less if unknown.
     """
-    if aspect <= 0 or aspect == 1:
-        return height, width
     if aspect > 1:
         return height, max(round(width * aspect), 1)
-    return max(round(height / aspect), 1), width
+    return max(round(height / aspect), 1) if aspect > 0 else height, width
 
 
 def upright(pixels: NDArray[np.uint8], matrix: Sequence[int]) -> NDArray[np.uint8]:
-    """A stored frame as it is shown, turned by quarters and mirrored.
+    """A stored frame, (H, W, 3) or (W, H, 3) uint8, turned by quarters and mirrored for display.
 
     Args:
         pixels: (H, W, 3) uint8.
         matrix: a, b, u, c, d, v, x, y, w of an MP4 or MOV track (ISO/IEC 14496-12, 8.3.2): the
             stored pixel (p, q), counted to the right and down, is shown at (a p + c q, b p + d q).
             An angle that is no quarter counts as the nearest one, as far as the two axes go; where
-            all are 0 the frame stays as it is.
-
-    Returns:
-        (H, W, 3) or (W, H, 3) uint8.
+            all are 0 the frame does not change.
     """
     a, b, _, c, d = matrix[:5]
     turned = abs(b) + abs(c) > abs(a) + abs(d)
     across, down = (c, b) if turned else (a, d)
-    shown = pixels.swapaxes(0, 1) if turned else pixels
-    shown = shown[:, ::-1] if across < 0 else shown
-    return shown[::-1] if down < 0 else shown
+    result = pixels.swapaxes(0, 1) if turned else pixels
+    return result[:: -1 if down < 0 else 1, :: -1 if across < 0 else 1]

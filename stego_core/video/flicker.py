@@ -1,4 +1,4 @@
-"""How restless the masks of a video are: classes that change where the image does not."""
+"""Temporal inconsistency of a video's masks: classes that change where the image does not."""
 
 from dataclasses import dataclass
 
@@ -9,21 +9,21 @@ from scipy.ndimage import uniform_filter
 from stego_core.labels.void import VOID_BYTE
 
 BLUR = 5
-"""Side of the box over which colour differences are averaged first, pixels: noise is no change."""
+"""Side of the box that averages colour differences first, pixels: noise is no change."""
 STILL = 6.0
-"""Greatest blurred difference of a colour channel, of 0 to 255, of a pixel that hardly changes."""
+"""Greatest averaged difference of a colour channel, of 0 to 255, of a still pixel."""
 BAND = 256
-"""Rows looked at together."""
+"""Rows that are compared at once; bounds memory."""
 
 
 @dataclass(frozen=True)
 class Flicker:
-    """Restlessness, added up over pairs of neighbouring frames; pairs add with +.
+    """Counts of pairs of neighbouring frames; counts add with +.
 
     Attributes:
-        pairs: how many.
-        still: pixels that hardly change between the two.
-        changed: those of them whose class changes.
+        pairs: pairs of frames.
+        still: pixels that are still: they hardly change between the two frames.
+        changed: still pixels whose class changes.
     """
 
     pairs: int = 0
@@ -38,7 +38,7 @@ class Flicker:
 
     @property
     def share(self) -> float | None:
-        """Share, 0 to 1, of the pixels that hardly change whose class does; None without any."""
+        """Share of the still pixels whose class changes, 0 to 1; None without still pixels."""
         return self.changed / self.still if self.still else None
 
 
@@ -46,18 +46,15 @@ def flicker(
     images: tuple[NDArray[np.uint8], NDArray[np.uint8]],
     masks: tuple[NDArray[np.uint8], NDArray[np.uint8]],
 ) -> Flicker:
-    """Of two neighbouring frames.
+    """Counts of two neighbouring frames; those of no pair if the two differ in size.
 
-    A pixel hardly changes if the difference of the two images, averaged over BLUR × BLUR pixels
-    around it (borders mirrored), is at most STILL of 255 in each channel.
+    A pixel is still if the difference of the two images, averaged over BLUR × BLUR pixels around
+    it (borders mirrored), is at most STILL of 255 in each channel.
 
     Args:
         images: two of (H, W, 3) uint8.
         masks: their stored cluster ids (H, W) uint8; merged classes count as different ones. A
             pixel without data (VOID_BYTE) in either is left out.
-
-    Returns:
-        nothing, of no pair, where the two differ in size.
     """
     if images[0].shape != images[1].shape:
         return Flicker()
@@ -66,12 +63,12 @@ def flicker(
     for top in range(0, height, BAND):
         bottom = min(top + BAND, height)
         first, last = max(top - halo, 0), min(bottom + halo, height)
-        quiet = np.ones((bottom - top, masks[0].shape[1]), np.bool_)
+        unchanged = np.ones((bottom - top, masks[0].shape[1]), np.bool_)
         for channel in range(3):
             before, after = (image[first:last, :, channel].astype(np.float32) for image in images)
             blurred = uniform_filter(after - before, BLUR)
-            quiet &= np.abs(blurred[top - first : bottom - first]) <= STILL
-        quiet &= (masks[0][top:bottom] != VOID_BYTE) & (masks[1][top:bottom] != VOID_BYTE)
-        still += int(quiet.sum())
-        changed += int((masks[0][top:bottom] != masks[1][top:bottom])[quiet].sum())
+            unchanged &= np.abs(blurred[top - first : bottom - first]) <= STILL
+        unchanged &= (masks[0][top:bottom] != VOID_BYTE) & (masks[1][top:bottom] != VOID_BYTE)
+        still += int(unchanged.sum())
+        changed += int((masks[0][top:bottom] != masks[1][top:bottom])[unchanged].sum())
     return Flicker(1, still, changed)

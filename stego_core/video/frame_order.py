@@ -2,7 +2,6 @@
 
 import re
 from array import array
-from collections import defaultdict
 from collections.abc import Iterable
 from fractions import Fraction
 from math import ceil
@@ -15,20 +14,21 @@ from numpy.typing import NDArray
 NUMBER = re.compile(r"(?<!\d)\d{1,18}(?![0-9A-Za-z])")
 """What may be a frame's number; digits directly before a letter are part of a word (`8bit`)."""
 GAP = 3
-"""Two frames follow one another if their numbers differ by at most so many usual steps."""
+"""Usual steps by which the numbers of neighbouring frames differ at most."""
 REGULAR = 0.5
 """Least share of a folder's steps that are the usual one: photographs of a collection have
 numbers too, but no regular ones."""
 NONE = -1
+"""Row where no frame comes before or after."""
 
 
 class Place(NamedTuple):
-    """Where an image stands in what may be a sequence.
+    """Position of an image in a possible sequence.
 
     Attributes:
-        sequence: what its images have in common.
-        number: its place among them; milliseconds of a clip.
-        clip: whether it was cut from a video, so that nothing has to be guessed.
+        sequence: name of the sequence.
+        number: of the image in it; milliseconds of a clip.
+        clip: whether it was cut from a video, so that the sequence is certain.
     """
 
     sequence: str
@@ -37,7 +37,7 @@ class Place(NamedTuple):
 
 
 class Links(NamedTuple):
-    """What comes before and after each row.
+    """The rows before and after each row.
 
     Attributes:
         previous: (N,) int64 rows, NONE where a sequence begins or there is none.
@@ -49,19 +49,17 @@ class Links(NamedTuple):
 
     def around(self, row: int, reach: int) -> list[int]:
         """Up to `reach` rows before a row and as many after it, the nearest first."""
-        found = []
+        rows = []
         for direction in self:
-            at = row
-            for _ in range(reach):
-                at = int(direction[at])
-                if at == NONE:
-                    break
-                found.append(at)
-        return found
+            current, count = int(direction[row]), 0
+            while current != NONE and count < reach:
+                rows.append(current)
+                current, count = int(direction[current]), count + 1
+        return rows
 
 
 def sample(start: Fraction, end: Fraction, rate: Fraction) -> int | None:
-    """The first k of those moments k / rate at which a frame is on display; None if there is none.
+    """The first k for which a frame is on display at k / rate; None if there is none.
 
     Args:
         start: seconds at which the frame appears.
@@ -73,16 +71,16 @@ def sample(start: Fraction, end: Fraction, rate: Fraction) -> int | None:
 
 
 def numbered(path: str) -> Place | None:
-    """The place that a file's name gives it: same folder, same name but for its last NUMBER.
+    """The place that a file's name states; None if the name has no number.
 
-    None where there is no number.
+    Files of a sequence have the same folder and the same name except for the last NUMBER.
     """
     name = PurePosixPath(path)
-    found = list(NUMBER.finditer(name.stem))
-    if not found:
+    numbers = list(NUMBER.finditer(name.stem))
+    if not numbers:
         return None
-    before, after = name.stem[: found[-1].start()], name.stem[found[-1].end() :]
-    return Place(f"{name.parent}/{before}#{after}{name.suffix}", int(found[-1].group()))
+    before, after = name.stem[: numbers[-1].start()], name.stem[numbers[-1].end() :]
+    return Place(f"{name.parent}/{before}#{after}{name.suffix}", int(numbers[-1].group()))
 
 
 def linked(places: Iterable[Place | None]) -> Links:
@@ -95,23 +93,21 @@ def linked(places: Iterable[Place | None]) -> Links:
     Args:
         places: of each row; None belongs to no sequence.
     """
-    members: dict[tuple[str, bool], tuple[array[int], array[int]]]
-    members = defaultdict(lambda: (array("q"), array("q")))
-    count = 0
-    for row, place in enumerate(places):
-        count += 1
+    sequences: dict[tuple[str, bool], int] = {}
+    rows, numbers, ids, count = array("q"), array("q"), array("q"), 0
+    for count, place in enumerate(places, start=1):
         if place is not None:
-            numbers, rows = members[place.sequence, place.clip]
+            rows.append(count - 1)
             numbers.append(place.number)
-            rows.append(row)
+            ids.append(sequences.setdefault((place.sequence, place.clip), len(sequences)))
+    order = np.lexsort((rows, numbers, ids))
+    by_sequence = np.split(order, np.flatnonzero(np.diff(np.asarray(ids)[order])) + 1)
     links = Links(np.full(count, NONE, np.int64), np.full(count, NONE, np.int64))
-    for (_, clip), pair in members.items():
-        numbers_, rows_ = (np.frombuffer(each, np.int64) for each in pair)
-        order = np.lexsort((rows_, numbers_))
-        ordered, steps = rows_[order], np.diff(numbers_[order])
+    for (_, clip), members in zip(sequences, by_sequence, strict=False):
+        sorted_rows, steps = np.asarray(rows)[members], np.diff(np.asarray(numbers)[members])
         follows = steps > 0 if clip else _follow(steps)
-        links.following[ordered[:-1][follows]] = ordered[1:][follows]
-        links.previous[ordered[1:][follows]] = ordered[:-1][follows]
+        links.following[sorted_rows[:-1][follows]] = sorted_rows[1:][follows]
+        links.previous[sorted_rows[1:][follows]] = sorted_rows[:-1][follows]
     return links
 
 

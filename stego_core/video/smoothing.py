@@ -1,4 +1,4 @@
-"""Masks of a video that hold still: codes averaged over frames where little changes."""
+"""Temporal smoothing of a video's codes: the mean over frames where little changes."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ TOLERANCE = 24.0
 
 @dataclass(frozen=True)
 class Frame:
-    """A frame as smoothing sees it.
+    """Codes of a frame, and colours that tell what changes.
 
     Attributes:
         codes: (h, w, D) float32.
@@ -46,8 +46,8 @@ def smoothed(
 
         c'(p) = Σ_j w_j(p) c_j(p) / Σ_j w_j(p),   w_j(p) = exp(−change_j(p) / tolerance²),
 
-    the frame itself with weight 1. What moves looks different there in the neighbours and keeps
-    its own code. Neighbours of another size are left out.
+    the frame itself with weight 1. Moving objects look different there in the neighbours and keep
+    their own codes. Neighbours of another size are left out.
 
     Args:
         frame: the frame.

@@ -140,7 +140,7 @@ def image_moments(rows: FeatureRows) -> Moments:
     """Moments of the image vectors of some dumps, read block by block."""
     moments = Moments.create(_channels(rows))
     for block in image_vectors(rows):
-        moments = moments.add(block)
+        moments = moments + Moments.of(block)
     return moments
 
 

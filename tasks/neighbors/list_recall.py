@@ -77,7 +77,7 @@ class RecallWork(CpuWork):
         blocks = rows.row_blocks(neighbor_shard.BLOCK_ROWS)
         for ids, block in watch.each("read", rows.valid_blocks("pooled", blocks)):
             with watch("infer"):
-                table = table.add(vectors, block, ids)
+                table = table.with_rows(vectors, block, ids)
         if dump not in rows.dumps:
             return table.ids[:, :RANKS]
         return table.self_first(rows.renumbered(sample, self.queries)).ids[:, 1:]

@@ -107,7 +107,7 @@ class NeighborsWork:
         blocks = self.rows.row_blocks(BLOCK_ROWS, dumps)
         for ids, block in watch.each("read", self.rows.valid_blocks("pooled", blocks)):
             with watch("infer"):
-                table = table.add(queries, block, ids, device)
+                table = table.with_rows(queries, block, ids, device)
             compared += len(ids)
         return table, compared
 

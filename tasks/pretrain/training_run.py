@@ -139,6 +139,6 @@ def resumed(
 def _require_finite(row: DinoCurve) -> None:
     if not (math.isfinite(row.loss) and math.isfinite(row.gradient)):
         raise TrainingError(
-            f"training went astray at step {row.step} (loss {row.loss:.4g}, gradient "
+            f"training diverged at step {row.step} (loss {row.loss:.4g}, gradient "
             f"{row.gradient:.4g}); run it with a lower --learning-rate"
         )

@@ -15,7 +15,7 @@ from tests.infra.postgresql import free_port, postgresql
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "infra" / "prefect" / "services.py"
 sys.path.insert(0, str(SCRIPT.parent))
-from api import call  # noqa: E402
+from prefect_api import call  # noqa: E402
 
 
 class Setup:

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "infra" / "prefect"))
-from lost import Machine
-from retrying import is_forgotten
+from lost import Machine, is_forgotten
 
 LIVE, DEAD, ELSEWHERE, AWAY = "here-2", "here-1", "there-7", "there-3"
 

@@ -16,7 +16,7 @@ TIMES = 30
 LIGHT = {
     "status": ("status",),
     "status --json": ("status", "--json"),
-    "status --doubtful": ("status", "--doubtful", "5"),
+    "status --uncertain": ("status", "--uncertain", "5"),
     "name": ("name",),
     "name --json": ("name", "--json"),
     "name history": ("name", "history"),

@@ -167,7 +167,7 @@ class TestForm:
     def test_descriptions_are_whole_sentences(self, name: str) -> None:
         from flows.runs import backfill, paper, pipeline, pretrain, retrain
 
-        modules = (pipeline, backfill, pretrain, paper, retrain)
+        modules = (pipeline, backfill, retrain, pretrain, paper)
         flow = next(getattr(m, name) for m in modules if hasattr(getattr(m, name, None), "fn"))
         for field, schema in flow.parameters.properties.items():
             assert re.match(r"^[A-Z].*\.$", schema["description"], re.DOTALL), field

@@ -51,7 +51,7 @@ class TestInbox:
             found = [CorpusOptions(images=f"/{name}") for name in dumps]
             monkeypatch.setattr(backfill, "new_dumps", lambda *asked: found)
             monkeypatch.setattr(backfill, "label_new_dump", label)
-            monkeypatch.setattr(backfill, "session", lambda *asked: nullcontext())
+            monkeypatch.setattr(backfill, "session", lambda *_: nullcontext(Opened()))
             monkeypatch.setattr(backfill, "Workspace", Opened)
             monkeypatch.setattr(backfill.stages, "report_flow", lambda workspace: "report")
             monkeypatch.setattr(backfill.artifacts, "run_pages", lambda *asked: None)
@@ -78,5 +78,5 @@ class Opened:
     def open(cls, workspace: str) -> "Opened":
         return cls()
 
-    def current(self) -> dict[str, Any]:
-        return {}
+    def last_run(self) -> dict[str, Any]:
+        return {"options": {}}

@@ -20,7 +20,7 @@ from flows.cli.main import main
 from flows.reporting import artifacts
 from flows.runs import stages
 from flows.runs.backfill import backfill, new_dumps
-from stego_core.errors import InputError
+from stego_core.errors import InputError, StegoError
 from tasks.options import ComputeOptions, CorpusOptions, InboxOptions
 from tasks.storage.storage import Storage
 from tasks.workspace import lease
@@ -202,12 +202,12 @@ class TestInbox:
     ) -> None:
         """It would never be labelled, and nobody would know."""
         scenes(place / "inbox" / "train", make_corpus, 1, 400)
-        failed: dict[str, str] = {}
+        failed: dict[str, StegoError] = {}
         inbox = InboxOptions(inbox=str(place / "inbox"))
         assert new_dumps(str(place / "ws"), inbox, failed) == []
         assert failed == {}
         [line] = [line for line in caplog.messages if "dump from elsewhere" in line]
-        assert "folder=train" in line
+        assert line.endswith("inbox/train dump=train")
 
     @pytest.mark.parametrize("chosen", [[], ["--inbox", "in", "--images", "im"]])
     def test_either_images_or_an_inbox(

@@ -312,7 +312,7 @@ class TestConfidence:
         self, finished: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         capsys.readouterr()
-        stego("status", "--workspace", str(finished / "ws"), "--doubtful", "5", "--json")
+        stego("status", "--workspace", str(finished / "ws"), "--uncertain", "5", "--json")
         found = json.loads(capsys.readouterr().out)
         key = json.loads((finished / "ws" / "current.json").read_text())["keys"]["masks"]
         tables = [

@@ -17,7 +17,7 @@ from stego_core.head.batches import (
     Images,
     TrainingSet,
     draw_batch,
-    positions,
+    sample_positions,
     step_generator,
 )
 from stego_core.head.head import Head
@@ -113,16 +113,16 @@ class TestTokens:
         data = TrainingSet(numbered, rows, rows[:, None] + 100)
         batch = draw_batch(data, 6, 5, step_generator(0, 1))
         named = torch.cat([batch.images[:, None], batch.tokens], dim=1)
-        assert len(named.unique(dim=0)) == len(named) < batch.places.numel()
-        assert batch.places.unique().tolist() == list(range(len(named)))
-        images = batch.images[batch.places]
+        assert len(named.unique(dim=0)) == len(named) < batch.positions.numel()
+        assert batch.positions.unique().tolist() == list(range(len(named)))
+        images = batch.images[batch.positions]
         own = torch.arange(6)[:, None].expand(6, 25)
         assert torch.equal(images, torch.stack([own, own + 6, own]))
 
     def test_positions_follow_the_weights(self) -> None:
         weights = np.tile([[1.0, 2.0], [1e-9, 1.0]], (3, 1, 1)).astype(np.float32)
         images = Images(np.zeros((3, 2, 2, 1), np.float16), weights)
-        drawn = positions(images, 4000, step_generator(0, 1))
+        drawn = sample_positions(images, 4000, step_generator(0, 1))
         assert drawn.shape == (3, 4000)
         for row in drawn:
             shares = torch.bincount(row, minlength=4) / 4000

@@ -269,3 +269,25 @@ class TestBlend:
         blend.add(Window(0, 0, 1, 3), np.zeros((1, 3, 1), np.float32))
         blend.add(Window(0, 2, 1, 5), np.ones((1, 3, 1), np.float32))
         np.testing.assert_allclose(blend.result()[0, :, 0], [0, 0, 0.5, 1, 1])
+
+
+boxes = st.builds(Window.sized, *[st.integers(0, 30)] * 2, *[st.integers(1, 25)] * 2)
+
+
+class TestOverlap:
+    @given(boxes, boxes)
+    def test_overlap_is_what_both_cover(self, a: Window, b: Window) -> None:
+        both = [np.zeros((60, 60), bool) for _ in range(2)]
+        for mask, box in zip(both, (a, b), strict=True):
+            mask[box.top : box.top + box.height, box.left : box.left + box.width] = True
+        rows, columns = np.nonzero(both[0] & both[1])
+        assert a.meets(b) == b.meets(a) == (len(rows) > 0)
+        assert a.overlap(b) == b.overlap(a)
+        if len(rows):
+            height, width = np.ptp(rows) + 1, np.ptp(columns) + 1
+            assert a.overlap(b) == Window.sized(rows.min(), columns.min(), height, width)
+
+    def test_neighbours_that_only_touch_do_not_meet(self) -> None:
+        assert not Window.sized(0, 0, 4, 4).meets(Window.sized(0, 4, 4, 4))
+        assert not Window.sized(0, 0, 4, 4).meets(Window.sized(4, 0, 4, 4))
+        assert Window.sized(0, 0, 4, 4).meets(Window.sized(3, 3, 4, 4))

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from stego_core.images.geometry import Window
 from stego_core.pretrain.views import (
     Augmentation,
-    Box,
     Pixels,
     ViewRecipe,
     render,
@@ -32,7 +32,7 @@ MANY = 1200
 
 sides = st.integers(1, 600)
 shares = st.tuples(st.floats(0.01, 1), st.floats(0.01, 1)).map(lambda pair: tuple(sorted(pair)))
-boxes = st.builds(Box, *[st.integers(0, 30)] * 2, *[st.integers(1, 25)] * 2)
+boxes = st.builds(Window.sized, *[st.integers(0, 30)] * 2, *[st.integers(1, 25)] * 2)
 
 
 def recipe(**changes: object) -> ViewRecipe:
@@ -58,16 +58,16 @@ def many(colour: float = 1.0) -> list[list[Augmentation]]:
     return [sample_augmentations((100, 100), plan, generator) for _ in range(MANY)]
 
 
-def view(box: Box, **changes: object) -> Augmentation:
+def view(box: Window, **changes: object) -> Augmentation:
     options: dict[str, object] = {"flipped": False, "colours": PLAIN, "blur": 0.0}
     return Augmentation(box, **{"solarized": False, **options, **changes})  # type: ignore[arg-type]
 
 
-def whole(image: Pixels) -> Box:
-    return Box(0, 0, *image.shape[:2])
+def whole(image: Pixels) -> Window:
+    return Window.sized(0, 0, *image.shape[:2])
 
 
-def inside(box: Box, height: int, width: int) -> bool:
+def inside(box: Window, height: int, width: int) -> bool:
     return (
         min(box.top, box.left) >= 0
         and min(box.height, box.width) >= 1
@@ -80,25 +80,6 @@ def often(happened: Sequence[bool], chance: float) -> bool:
     """Whether it happened as often as it should, within five standard deviations."""
     count = len(happened)
     return abs(sum(happened) - chance * count) < 5 * math.sqrt(chance * (1 - chance) * count)
-
-
-class TestBox:
-    @given(boxes, boxes)
-    def test_overlap_is_what_both_cover(self, a: Box, b: Box) -> None:
-        both = [np.zeros((60, 60), bool) for _ in range(2)]
-        for mask, box in zip(both, (a, b), strict=True):
-            mask[box.top : box.top + box.height, box.left : box.left + box.width] = True
-        rows, columns = np.nonzero(both[0] & both[1])
-        assert a.meets(b) == b.meets(a) == (len(rows) > 0)
-        assert a.overlap(b) == b.overlap(a)
-        if len(rows):
-            height, width = np.ptp(rows) + 1, np.ptp(columns) + 1
-            assert a.overlap(b) == (rows.min(), columns.min(), height, width)
-
-    def test_neighbours_that_only_touch_do_not_meet(self) -> None:
-        assert not Box(0, 0, 4, 4).meets(Box(0, 4, 4, 4))
-        assert not Box(0, 0, 4, 4).meets(Box(4, 0, 4, 4))
-        assert Box(0, 0, 4, 4).meets(Box(3, 3, 4, 4))
 
 
 class TestBoxes:
@@ -138,7 +119,12 @@ class TestBoxes:
         assert views[1].box == window
         for one in views:
             assert inside(
-                Box(one.box.top - window.top, one.box.left - window.left, *one.box[2:]),
+                Window.sized(
+                    one.box.top - window.top,
+                    one.box.left - window.left,
+                    one.box.height,
+                    one.box.width,
+                ),
                 window.height,
                 window.width,
             )
@@ -149,7 +135,7 @@ class TestBoxes:
     @pytest.mark.parametrize("size", [(1, 500), (500, 1), (8, 8), (90, 160)])
     def test_of_the_whole_image_at_full_scale_are_the_image(self, size: tuple[int, int]) -> None:
         views = drawn((*size, 3), global_scale=(1, 1), local_scale=(1, 1))
-        assert [one.box for one in views] == [Box(0, 0, *size)] * 5
+        assert [one.box for one in views] == [Window.sized(0, 0, *size)] * 5
 
     @settings(max_examples=200, deadline=None)
     @given(
@@ -304,7 +290,7 @@ class TestRender:
 
     def test_a_box_is_what_is_cut_out(self, rng: np.random.Generator) -> None:
         image = rng.integers(0, 256, (20, 30, 3), dtype=np.uint8)
-        shown = render([image], [view(Box(3, 11, 8, 8))], 8)
+        shown = render([image], [view(Window.sized(3, 11, 8, 8))], 8)
         np.testing.assert_allclose(shown[0].permute(1, 2, 0), image[3:11, 11:19] / 255, atol=1e-6)
 
     def test_a_flip_mirrors_left_and_right(self, image: Pixels) -> None:
@@ -414,7 +400,7 @@ class TestSharedPoints:
     @settings(deadline=None)
     @given(boxes, boxes, st.booleans(), st.booleans(), st.integers(0, 99))
     def test_are_the_same_place_in_both_boxes(
-        self, a: Box, b: Box, flipped: bool, other: bool, seed: int
+        self, a: Window, b: Window, flipped: bool, other: bool, seed: int
     ) -> None:
         pair = view(a, flipped=flipped), view(b, flipped=other)
         points = shared_points(*pair, 20, np.random.default_rng(seed))
@@ -427,7 +413,7 @@ class TestSharedPoints:
             assert (np.abs(points).max(axis=2) >= 1 - 1e-6).all()
 
     def test_fill_what_both_show(self, rng: np.random.Generator) -> None:
-        pair = view(Box(0, 0, 30, 40), flipped=True), view(Box(10, 5, 40, 20))
+        pair = view(Window.sized(0, 0, 30, 40), flipped=True), view(Window.sized(10, 5, 40, 20))
         places = undone(shared_points(*pair, 3000, rng)[0], pair[0])
         for axis, (low, high) in enumerate([(5, 25), (10, 30)]):
             counts, _ = np.histogram(places[:, axis], 5, (low, high))
@@ -438,7 +424,10 @@ class TestSharedPoints:
     def test_partners_lie_within_reach_and_inside_their_view(
         self, rng: np.random.Generator
     ) -> None:
-        pair = view(Box(100, 200, 400, 100), flipped=True), view(Box(0, 0, 900, 1000))
+        pair = (
+            view(Window.sized(100, 200, 400, 100), flipped=True),
+            view(Window.sized(0, 0, 900, 1000)),
+        )
         places, near = (
             undone(own, one)
             for own, one in zip(shared_points(*pair, 3000, rng, 0.2), pair, strict=True)
@@ -448,13 +437,13 @@ class TestSharedPoints:
         # a view of 100×400 is 200 wide on average
         np.testing.assert_allclose((near - places).std(axis=0), 40, rtol=0.06)
         np.testing.assert_allclose((near - places).mean(axis=0), 0, atol=4)
-        small = view(Box(100, 200, 50, 50))
+        small = view(Window.sized(100, 200, 50, 50))
         far = shared_points(pair[0], small, 300, rng, 5.0)
         assert np.abs(far).max() <= 1
         assert (np.abs(far[1]) == 1).mean() > 0.5
 
     def test_move_with_the_generator_alone(self) -> None:
-        pair = view(Box(0, 0, 30, 40)), view(Box(10, 5, 40, 20))
+        pair = view(Window.sized(0, 0, 30, 40)), view(Window.sized(10, 5, 40, 20))
         drawings = [shared_points(*pair, 4, np.random.default_rng(seed)) for seed in (0, 0, 1)]
         np.testing.assert_array_equal(drawings[0], drawings[1])
         assert not np.array_equal(drawings[0], drawings[2])

@@ -127,10 +127,12 @@ class TestSearch:
         rows, ids = clustered(rng, 300, 9, 0.8), np.arange(300)
         centroids = inverted_lists.centroids(rows, 20, seed=0)
         segments = segments_of(rows, ids, centroids, size)
-        others = Neighbors.create(300, 5).add(rows, clustered(rng, 20, 6, 1.0), 1000 + ids[:20])
+        others = Neighbors.create(300, 5).with_rows(
+            rows, clustered(rng, 20, 6, 1.0), 1000 + ids[:20]
+        )
         for before in (Neighbors.create(300, 5), others):
             found = inverted_lists.search(before, rows, centroids, lambda: segments, 99)
-            assert_same_bytes(found, before.add(rows, rows, ids))
+            assert_same_bytes(found, before.with_rows(rows, rows, ids))
 
     def test_threads_do_not_matter(self, rng: np.random.Generator) -> None:
         rows, ids, tables = clustered(rng, 2000, 9, 0.8), np.arange(2000), []
@@ -182,7 +184,7 @@ class TestFewestProbes:
         rows, ids, k = clustered(rng, 800, 5, 0.8), np.arange(800), 6
         centroids = inverted_lists.centroids(rows, 30, seed=0)
         segments = segments_of(rows, ids, centroids, 300)
-        truth = Neighbors.create(800, k).add(rows, rows, ids).ids
+        truth = Neighbors.create(800, k).with_rows(rows, rows, ids).ids
         order = inverted_lists.nearest_lists(rows, centroids, 30)
         numbers = inverted_lists.nearest_lists(rows, centroids)[:, 0][truth]
         for wanted in (0.5, 0.9, 0.985):

@@ -68,7 +68,7 @@ def in_blocks(queries: Vectors, rows: Vectors, k: int, cuts: list[int]) -> Neigh
     edges = [0, *sorted(cuts), len(rows)]
     for start, stop in pairwise(edges):
         part = Neighbors.create(len(queries), k)
-        table = table.merge(part.add(queries, rows[start:stop], np.arange(start, stop)))
+        table = table.merged(part.with_rows(queries, rows[start:stop], np.arange(start, stop)))
     return table
 
 
@@ -77,7 +77,7 @@ class TestAdd:
     def test_equals_the_sorted_list(self, rng: np.random.Generator, queries: int) -> None:
         asked, rows = units(rng, queries), units(rng, 60)
         ids = (np.arange(60) * 7 % 60).tolist()
-        table = Neighbors.create(queries, 5).add(asked, rows, np.array(ids))
+        table = Neighbors.create(queries, 5).with_rows(asked, rows, np.array(ids))
         assert table.ids.tolist() == slow_table(asked, rows, ids, 5)
         by_id = rows[np.argsort(ids)]
         cosines = np.einsum("qc,qkc->qk", asked, by_id[table.ids])
@@ -85,12 +85,14 @@ class TestAdd:
 
     def test_places_without_a_row_are_empty(self, rng: np.random.Generator) -> None:
         rows = units(rng, 2)
-        table = Neighbors.create(2, 4).add(rows, rows, np.array([5, 6]))
+        table = Neighbors.create(2, 4).with_rows(rows, rows, np.array([5, 6]))
         assert table.ids.tolist() == [[5, 6, NOBODY, NOBODY], [6, 5, NOBODY, NOBODY]]
         assert np.isneginf(table.similarities[:, 2:]).all()
 
     def test_empty_block_adds_nothing(self, rng: np.random.Generator) -> None:
-        table = Neighbors.create(2, 3).add(units(rng, 2), units(rng, 0), np.array([], np.int64))
+        table = Neighbors.create(2, 3).with_rows(
+            units(rng, 2), units(rng, 0), np.array([], np.int64)
+        )
         assert (table.ids == NOBODY).all()
 
     @pytest.mark.parametrize("device", ["cpu", "cpu:0"])  # by faiss, by torch as on a GPU
@@ -104,7 +106,7 @@ class TestAdd:
         rows = units(rng, count, depth)[rng.integers(0, count, count)]
         queries = np.concatenate([units(rng, int(rng.integers(1, 80)), depth), rows[:20]])
         ids = rng.permutation(1000)[:count]
-        table = Neighbors.create(len(queries), k).add(queries, rows, ids, device)
+        table = Neighbors.create(len(queries), k).with_rows(queries, rows, ids, device)
         assert_same_bytes(table, resummed(queries, rows, ids, k))
 
     @settings(max_examples=60, deadline=None, derandomize=True)
@@ -120,7 +122,7 @@ class TestAdd:
             for name, value in (("PAIRS", 3), ("TIED_QUERIES", 2), ("GPU_QUERIES", 7)):
                 patch.setattr(neighbor_table, name, value)
             for part in np.array_split(np.arange(60), int(rng.integers(1, 6))):
-                table = table.add(queries, rows[part], ids[part], device)
+                table = table.with_rows(queries, rows[part], ids[part], device)
         assert_same_bytes(table, resummed(queries, rows, ids, k))
 
     def test_rows_that_come_too_late_are_not_summed(
@@ -129,22 +131,22 @@ class TestAdd:
         """Of later blocks only what may be among the k best is looked at again."""
         rows, summed = units(rng, 400), list[int]()
 
-        include = Neighbors.include
+        include = Neighbors.with_candidates
 
         def noted(self: Neighbors, queries: Vectors, positions: Any, *rest: Any) -> Neighbors:
             summed.append(int((positions != NOBODY).sum()))
             return include(self, queries, positions, *rest)
 
-        monkeypatch.setattr(Neighbors, "include", noted)
+        monkeypatch.setattr(Neighbors, "with_candidates", noted)
         table = Neighbors.create(400, 5)
         for first in range(0, 400, 100):
             part = slice(first, first + 100)
-            table = table.add(rows, rows[part], np.arange(400)[part])
+            table = table.with_rows(rows, rows[part], np.arange(400)[part])
         assert sum(summed) < 0.75 * 4 * 5 * 400
         assert_same_bytes(table, resummed(rows, rows, np.arange(400), 5))
 
     def test_shapes_and_types(self, rng: np.random.Generator) -> None:
-        table = Neighbors.create(4, 3).add(units(rng, 4), units(rng, 9), np.arange(9))
+        table = Neighbors.create(4, 3).with_rows(units(rng, 4), units(rng, 9), np.arange(9))
         assert (table.ids.shape, table.ids.dtype) == ((4, 3), np.int64)
         assert (table.similarities.shape, table.similarities.dtype) == ((4, 3), np.float32)
 
@@ -175,9 +177,10 @@ class TestPartition:
         rng = np.random.default_rng(seed)
         queries, rows = units(rng, 3), units(rng, 12)[rng.integers(0, 12, 30)]
         a, b, c = (
-            Neighbors.create(3, 4).add(queries, rows[i::3], np.arange(30)[i::3]) for i in range(3)
+            Neighbors.create(3, 4).with_rows(queries, rows[i::3], np.arange(30)[i::3])
+            for i in range(3)
         )
-        tables = [a.merge(b).merge(c), a.merge(b.merge(c)), c.merge(a).merge(b)]
+        tables = [a.merged(b).merged(c), a.merged(b.merged(c)), c.merged(a).merged(b)]
         for table in tables[1:]:
             assert table.ids.tolist() == tables[0].ids.tolist()
             assert table.similarities.tolist() == tables[0].similarities.tolist()
@@ -201,7 +204,7 @@ class TestSelfFirst:
 
     def test_among_duplicates_every_row_comes_first_in_its_own_list(self) -> None:
         rows = np.tile(np.array([[0.6, 0.8]], np.float32), (6, 1))
-        table = Neighbors.create(6, 3).add(rows, rows, np.arange(6)).self_first(np.arange(6))
+        table = Neighbors.create(6, 3).with_rows(rows, rows, np.arange(6)).self_first(np.arange(6))
         assert table.ids[:, 0].tolist() == list(range(6))
         assert all(len(set(row)) == 3 for row in table.ids.tolist())
 
@@ -235,9 +238,9 @@ class TestGrowing:
         own = parts.pop(int(rng.integers(len(parts))))
         queries = rows[own]
         rng.shuffle(parts)
-        table = Neighbors.create(len(own), k).add(queries, rows[own], own).self_first(own)
+        table = Neighbors.create(len(own), k).with_rows(queries, rows[own], own).self_first(own)
         for part in parts:
-            table = table.add(queries, rows[part], part).self_first(own)
+            table = table.with_rows(queries, rows[part], part).self_first(own)
         assert_same_bytes(table, resummed(queries, rows, np.arange(30), k).self_first(own))
 
     def test_a_row_that_duplicates_pushed_out_keeps_its_candidates(
@@ -247,11 +250,11 @@ class TestGrowing:
         one = next(v for v in units(rng, 50, depth) if (v * v).sum() != 1)
         old, new = np.tile(one, (4, 1)), np.stack([one, *units(rng, 2, depth)])
         own = np.array([3, 4, 5, 6])
-        base = Neighbors.create(4, 3).add(old, old, own).self_first(own)
+        base = Neighbors.create(4, 3).with_rows(old, old, own).self_first(own)
         assert base.ids.tolist() == [[3, 4, 5], [4, 3, 5], [5, 3, 4], [6, 3, 4]]
         assert base.similarities[3, 0] == 1 != base.similarities[2, 0]
         for ids in (np.array([0, 1, 2]), np.array([7, 8, 9])):
-            table = base.add(old, new, ids).self_first(own)
+            table = base.with_rows(old, new, ids).self_first(own)
             whole = resummed(old, np.concatenate([old, new]), np.concatenate([own, ids]), 3)
             assert_same_bytes(table, whole.self_first(own))
 

@@ -112,8 +112,8 @@ class TestMeasure:
         store(workspace, "night", image_vectors(3, 20, 1.0), STREET)
         means = [image_vectors(seed, n).mean(axis=1) for seed, n in ((1, 30), (2, 21))]
         expected = feature_drift(
-            Moments.create(CHANNELS).add(np.concatenate(means)),
-            Moments.create(CHANNELS).add(image_vectors(3, 20, 1.0).mean(axis=1)),
+            Moments.of(np.concatenate(means)),
+            Moments.of(image_vectors(3, 20, 1.0).mean(axis=1)),
         )
         assert measured(workspace, "night")["features"] == round(expected, 4)
 

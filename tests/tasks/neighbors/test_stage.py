@@ -205,7 +205,7 @@ class TestMerging:
         fill(workspace, originals=45, invalid=0.0)
         make(among(workspace, "train", "a"), "a")
         seen: list[int] = []
-        add = Neighbors.add
+        add = Neighbors.with_rows
 
         def noted(
             self: Neighbors, queries: Vectors, block: Vectors, ids: NDArray[np.int64], device: str
@@ -213,7 +213,7 @@ class TestMerging:
             seen.extend(ids.tolist())
             return add(self, queries, block, ids, device)
 
-        monkeypatch.setattr(Neighbors, "add", noted)
+        monkeypatch.setattr(Neighbors, "with_rows", noted)
         stage = neighbors.plan(among(workspace, "train", "a", "b"), "a", OPTIONS, "cpu")
         assert stage is not None
         stage.work.steps()[0].call(0)

@@ -480,7 +480,7 @@ class TestAstray:
         with pytest.raises(TrainingError) as caught:
             compute(stage)
         said = str(caught.value)
-        assert "went astray" in said
+        assert "training diverged" in said
         assert "lower --learning-rate" in said
         assert not (path / WEIGHTS_FILE).exists()
         assert not stage.folder.recorded()

@@ -1,4 +1,4 @@
-"""What is asked of Prefect's API over HTTP; importing Prefect for it would take seconds."""
+"""Requests to Prefect's API over HTTP; importing Prefect for them would take seconds."""
 
 import base64
 import json
@@ -16,9 +16,9 @@ TIMEOUT_SECONDS = 60
 
 
 def call(url: str, path: str, body: Any = None, method: str | None = None) -> Any:
-    """Ask the API; with a body it is a POST unless a method is given.
+    """The API's answer to a request; with a body it is a POST unless a method is given.
 
-    A server that is too busy says so (503: its database is locked) and is asked again.
+    A server whose database is locked answers 503: the request is repeated.
     """
     headers = {"Content-Type": "application/json"}
     if user := os.environ.get("PREFECT_API_AUTH_STRING"):
@@ -41,7 +41,7 @@ def _answer(request: Request) -> Any:
 
 
 def lookup(url: str, path: str) -> Any:
-    """What lies at that path; None where there is nothing."""
+    """The document at a path; None where there is none."""
     try:
         return call(url, path)
     except HTTPError as error:
@@ -53,7 +53,7 @@ def lookup(url: str, path: str) -> Any:
 def ensure(url: str, path: str, name: str, create: dict[str, Any]) -> None:
     """Create what does not exist yet; what exists stays as the person has set it.
 
-    Asked first: the server logs a conflict as an error of its own.
+    It is looked up first, as the server logs a conflict as an error of its own.
     """
     if lookup(url, f"{path}{quote(name)}") is not None:
         return
@@ -73,5 +73,5 @@ def healthy(url: str) -> bool:
 
 
 def workers(url: str, pool: str) -> list[str]:
-    """Names of the pool's workers that the server has heard of."""
-    return [one["name"] for one in call(url, f"/work_pools/{pool}/workers/filter", {})]
+    """Names of the workers that registered with the pool."""
+    return [worker["name"] for worker in call(url, f"/work_pools/{pool}/workers/filter", {})]
