@@ -188,7 +188,7 @@ class ScoresWork:
                     logits = crf.refine(unary, picture.pixels[window.slices], with_data)
             return np.asarray(logits.argmax(axis=0), np.uint8)
 
-        return in_windows((height, width), spec.windows(), classify)
+        return in_windows((height, width), spec.windows(), classify, layers=())
 
 
 def plan(workspace: Workspace, dump: str, sources: Sources, device: str) -> Stage | None:
