@@ -67,9 +67,9 @@ def benchmark(
     """
     facts = published_protocol.named(name)
     options = options or RunOptions()
-    published = options.model_copy(update=protocol.settled(facts, dict(options)))
+    published = options.model_copy(update=protocol.published_options(facts, dict(options)))
     notes = protocol.departures(facts, dict(published), resampling, limit)
-    train, val = (comparison.place(facts, limit, split) for split in ("train", "val"))
+    train, val = (comparison.report_name(facts, limit, split) for split in ("train", "val"))
     crops = Cut(published.features.crop_size, published.features.crops == "five", resampling)
     centre = Cut(published.masks.resolution, False, resampling)
     squares = published.features.model_copy(update={"crops": "whole"})  # they are cut already
@@ -80,7 +80,7 @@ def benchmark(
         keys, tables = pipeline.train(opened, [train], run)
         pipeline.make_current(opened, keys, tables, run)
         label_dump(Labelling(opened, val, run.masks, run.scores, run.compute), keys)
-        report = stages.report_flow(opened, comparison.place(facts, limit))
+        report = stages.report_flow(opened, comparison.report_name(facts, limit))
         outcome = comparison.write(opened, facts, [train, val], notes)
         artifacts.benchmark_table(opened, outcome)
         artifacts.run_pages(opened, report)

@@ -11,6 +11,7 @@ from flows.runs.index_dump import index_dump
 from flows.runs.session import session
 from tasks.corpus.listing import default_dump
 from tasks.engine import machine
+from tasks.engine.stage import Stage
 from tasks.features import backbones
 from tasks.options import ComputeOptions, CorpusOptions, PretrainOptions, StorageOptions
 from tasks.pretrain import stage as pretrain
@@ -30,7 +31,7 @@ def pretrain_flow(
     weights = options.weights or backbones.UNTRAINED
     spec = backbones.fetch_backbone(workspace, options.backbone, weights, None, options.seed)
     stage = pretrain.plan(workspace, dump, spec, options, compute_options)
-    stages.run_stage(stage, compute_options, pretrain.finish)
+    stages.run_stage(stage, compute_options, Stage.finish_single)
     outcome = pretrain.outcome(workspace, dump, spec, options)
     artifacts.pretrained_table(workspace, outcome)
     return outcome

@@ -133,7 +133,7 @@ def head_flow(
     """Train the head on features and their neighbours; returns its key."""
     machine.worker_device(compute_options)
     stage = head.plan(rows, neighbors_key, options, compute_options)
-    run_stage(stage, compute_options, head.finish)
+    run_stage(stage, compute_options, Stage.finish_single)
     return head.head_key(rows, neighbors_key, options)
 
 

@@ -247,9 +247,12 @@ def margins(marginals: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def in_windows(
-    size: tuple[int, int], view: Windows, decide: Callable[[Window], NDArray[np.uint8]]
+    size: tuple[int, int],
+    view: Windows,
+    decide: Callable[[Window], NDArray[np.uint8]],
+    layers: tuple[int, ...] = (2,),
 ) -> NDArray[np.uint8]:
-    """Maps (2, H, W) uint8, decided (2, h, w) window by window; each window keeps its core.
+    """Maps (*layers, H, W) uint8, decided (*layers, h, w) window by window; each keeps its core.
 
     A window's overlap shows the CRF the surroundings of the core; its result there is dropped.
     """
@@ -257,12 +260,12 @@ def in_windows(
     rows, columns = (
         [*zip(cuts(n, tile, overlap), cores(n, tile, overlap), strict=True)] for n in size
     )
-    maps = np.empty((2, *size), np.uint8)
+    maps = np.empty((*layers, *size), np.uint8)
     for ((top, bottom), row_core), ((left, right), column_core) in product(rows, columns):
         core = Window(row_core[0], column_core[0], row_core[1], column_core[1])
         inside = (
             slice(core.top - top, core.bottom - top),
             slice(core.left - left, core.right - left),
         )
-        maps[:, *core.slices] = decide(Window(top, left, bottom, right))[:, *inside]
+        maps[..., *core.slices] = decide(Window(top, left, bottom, right))[..., *inside]
     return maps

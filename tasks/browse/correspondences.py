@@ -11,8 +11,9 @@ from stego_core.search.patch_map import Patch, PatchMap, crop_patch
 from tasks.browse import patch_maps
 from tasks.corpus.index import IndexReader
 from tasks.features.rows import FeatureRows
-from tasks.patch_index import stage as patches
-from tasks.patch_index.patch_search import PatchHit, PatchRows, shape_of
+from tasks.patch_index import patch_search
+from tasks.patch_index.patch_rows import PatchRows, shape_of
+from tasks.patch_index.patch_search import PatchHit
 from tasks.workspace import arrays
 from tasks.workspace.summary import Summary
 from tasks.workspace.workspace import Workspace
@@ -170,7 +171,7 @@ def matches(
         CapacityError: the index does not fit this machine's memory.
         InputError, OptionError, ImageError: as `heat`.
     """
-    search = patches.search(workspace)
+    search = patch_search.search(workspace)
     query = _query(workspace, dump, row, y, x)
     clicked = _number_in_search(workspace, search.patches, dump, row)
     hits = search.find(query.features, k, clicked)
@@ -188,7 +189,7 @@ def _number_in_search(workspace: Workspace, searched: PatchRows, dump: str, row:
 
 
 def _match(workspace: Workspace, searched: PatchRows, hit: PatchHit) -> Match:
-    dump, row = _sampled_image(searched.rows, hit.dump, hit.place)
+    dump, row = _sampled_image(searched.rows, hit.dump, hit.image)
     entry, grid = IndexReader(workspace, dump).entry(row), shape_of(searched.rows)[0]
     size = int(entry["height"]), int(entry["width"])
     patch = crop_patch(*size, grid, searched.tiles() > 1, hit.crop, hit.token)

@@ -129,4 +129,4 @@ def _backbone_and_windows(summary: Summary) -> tuple[backbones.BackboneSpec, Win
             return backbones.BackboneSpec(**manifest["backbone"]), Windows(short, side, 0)
     masks = MasksOptions(**summary.last_run.get("options", {}).get("masks", {}))
     spec = segmenter_spec(summary.workspace, summary.require("clusters"), masks)
-    return spec.backbone, spec.view()
+    return spec.backbone, spec.windows()

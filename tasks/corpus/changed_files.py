@@ -13,12 +13,9 @@ from tasks.workspace import keys, layout, tables
 from tasks.workspace.ledger import Folder
 from tasks.workspace.workspace import Workspace
 
-CHECKED_AT_ONCE = 64
-"""Files read together where their marks say that they may have changed."""
-NAMED_FILES = 5
-"""Changed files that a message names."""
-PIN_CHARACTERS = 80
-"""Characters of a pin that a message quotes."""
+CHECKED_AT_ONCE = 64  # files read together where their marks say that they may have changed
+NAMED_FILES = 5  # changed files that a message names
+PIN_CHARACTERS = 80  # characters of a pin that a message quotes
 PIN_NAMES = {
     "images_uri": "--images",
     "labels_uri": "--labels",

@@ -21,10 +21,8 @@ from tasks.storage.storage import Storage
 from tasks.workspace import keys, layout, tables
 from tasks.workspace.workspace import Workspace
 
-FETCHES_AHEAD = 4
-"""Image files that are fetched while the one before them is being worked on."""
-DECODED_AHEAD = 1
-"""Images that are decoded meanwhile; a large one takes much memory."""
+FETCHES_AHEAD = 4  # image files that are fetched while the one before them is being worked on
+DECODED_AHEAD = 1  # images that are decoded meanwhile; a large one takes much memory
 Entry = dict[str, Any]
 
 

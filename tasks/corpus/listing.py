@@ -16,8 +16,7 @@ from tasks.storage.storage import File, Storage
 from tasks.workspace import layout
 from tasks.workspace.ledger import Folder
 
-ESCAPED_NAME = "\\udc"
-"""What `storable` leaves in a name for a byte that is not UTF-8."""
+ESCAPED_NAME = "\\udc"  # what `storable` leaves in a name for a byte that is not UTF-8
 LISTING_COLUMNS = {
     "path": "string",
     "image_id": "string",
@@ -42,8 +41,7 @@ CLIP_COLUMNS = {"clip": "string", "seconds": "double"}
 """Beside either, in dumps with videos: the clip of a frame and its moment; null of an image."""
 PAGE_COLUMNS = {"page": "int64"}
 """Beside either, where every page is an image: its number, from 0; null of a file that has one."""
-QUARANTINE_COLUMNS = {"path": "string", "reason": "string"}
-"""Columns of a dump's quarantine."""
+QUARANTINE_COLUMNS = {"path": "string", "reason": "string"}  # columns of a dump's quarantine
 
 
 class ListingRequest(NamedTuple):

@@ -40,10 +40,8 @@ from tasks.workspace.ledger import Folder, Record
 from tasks.workspace.workspace import Workspace
 
 VERSION = 2
-SHARD_IMAGES = 128
-"""Images of one shard."""
-THREADS = 4
-"""Images of a shard that are read at the same time."""
+SHARD_IMAGES = 128  # images of one shard
+THREADS = 4  # images of a shard that are read at the same time
 PINNED = ("image_id", "digest", "label_digest")
 """Columns that make the index digest: equal ones mean equal images and labels."""
 Entry = dict[str, Any]

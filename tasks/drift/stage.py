@@ -10,14 +10,13 @@ from numpy.typing import NDArray
 from stego_core.errors import CapacityError
 from stego_core.scores.drift import Drift, Moments, feature_drift, shares_drift, thresholds
 from tasks.features.rows import FeatureRows, feature_rows
-from tasks.workspace import arrays, keys, layout, tables
-from tasks.workspace.ledger import Folder
+from tasks.workspace import keys, layout, tables
 from tasks.workspace.workspace import Workspace
 
 VERSION = 1
+"""Raised whenever the same features and masks would give another drift."""
 BLOCK_IMAGES = 1024
 """Images whose vectors are read together: at most 16 MiB with five crops of 768 channels."""
-MOMENTS_FILE = layout.MOMENTS_FILE
 
 
 def measure(
@@ -50,20 +49,20 @@ def measure(
     training = feature_rows(workspace, features_key, training_dumps)
     if dump in training_dumps:
         return _manifest(dump, Drift(None, None, 0), training=True, inputs=training.inputs())
-    own = feature_rows(workspace, features_key, [dump])
+    rows = feature_rows(workspace, features_key, [dump])
     masks = workspace.folder(layout.masks(masks_key, dump)).manifest()
     masked = [d for d in training_dumps if workspace.folder(layout.masks(masks_key, d)).finished]
     key = drift_key(training, masks_key, masked)
     folder = workspace.folder(layout.DRIFT, key, dump)
-    pins = {"index": own.manifest(dump)["index"], "dump": dump}
+    pins = {"index": rows.manifest(dump)["index"], "dump": dump}
     folder.plan(pins)
     if folder.finished:
         return folder.manifest()
     begun = time.perf_counter()
-    images, features = _features(training, own)
+    images, features = _features(training, rows)
     shares = _shares(workspace, masks_key, masked, masks["pixels"])
-    measured = [images] * (features is not None) + [int(masks["masks"])] * (shares is not None)
-    drift = Drift(features, shares, min(measured, default=0))
+    counts = [images] * (features is not None) + [int(masks["masks"])] * (shares is not None)
+    drift = Drift(features, shares, min(counts, default=0))
     inputs = {**training.inputs(), "masks": masks_key, "masked": masked, **pins}
     manifest = _manifest(dump, drift, training=False, inputs=inputs)
     manifest["seconds"] = {"wall": round(time.perf_counter() - begun, 3)}
@@ -93,9 +92,9 @@ def drift_key(training: FeatureRows, masks_key: str, masked: Sequence[str]) -> s
     return keys.key("drift", VERSION, None, inputs)
 
 
-def _features(training: FeatureRows, own: FeatureRows) -> tuple[int, float | None]:
+def _features(training: FeatureRows, rows: FeatureRows) -> tuple[int, float | None]:
     """Usable images of the dump, and their feature drift; None if there are too few."""
-    moments = image_moments(own)
+    moments = image_moments(rows)
     try:
         return moments.count, feature_drift(training_moments(training), moments)
     except CapacityError:
@@ -106,13 +105,11 @@ def _shares(
     workspace: Workspace, masks_key: str, masked: Sequence[str], pixels: Sequence[int]
 ) -> float | None:
     """Shares drift of the dump's pixels per class; None if there is nothing to compare."""
-    own = np.asarray(pixels, np.int64)
-    total = np.zeros_like(own)
-    for dump in masked:
-        manifest = workspace.folder(layout.masks(masks_key, dump)).manifest()
-        total += np.asarray(manifest["pixels"], np.int64)
+    manifests = [workspace.folder(layout.masks(masks_key, dump)).manifest() for dump in masked]
+    counts = np.asarray(pixels, np.int64)
+    training = sum((np.asarray(m["pixels"], np.int64) for m in manifests), np.zeros_like(counts))
     try:
-        return shares_drift(total, own)
+        return shares_drift(training, counts)
     except CapacityError:
         return None
 
@@ -122,23 +119,22 @@ def image_vectors(rows: FeatureRows) -> Iterator[NDArray[np.float32]]:
 
     Crops of an image are alike: counted one by one they would pass for a larger sample.
     """
-    crops = int(rows.manifest(rows.dumps[0])["crops"])
+    crops = rows.crops()
     size = BLOCK_IMAGES * crops
     valid = rows.blocks("valid", size)
     for (_, pooled), (_, usable) in zip(rows.blocks("pooled", size), valid, strict=True):
-        images = len(usable) // crops
-        kept = usable.reshape(images, crops)
-        some, vectors = kept.any(axis=1), pooled.reshape(images, crops, -1)
-        if kept[some].all():
-            yield vectors[some].mean(axis=1)
+        usable = usable.reshape(-1, crops)
+        images, vectors = usable.any(axis=1), pooled.reshape(len(usable), crops, -1)
+        if usable[images].all():
+            yield vectors[images].mean(axis=1)
             continue
-        sums = (vectors * kept[..., None]).sum(axis=1)[some]  # some crops hold hardly any data
-        yield sums / kept[some].sum(axis=1, dtype=np.float32)[:, None]
+        sums = (vectors * usable[..., None]).sum(axis=1)[images]  # some crops hold hardly any data
+        yield sums / usable[images].sum(axis=1, dtype=np.float32)[:, None]
 
 
 def image_moments(rows: FeatureRows) -> Moments:
     """Moments of the image vectors of some dumps, read block by block."""
-    moments = Moments.create(_channels(rows))
+    moments = Moments.create(rows.channels())
     for block in image_vectors(rows):
         moments = moments + Moments.of(block)
     return moments
@@ -146,34 +142,17 @@ def image_moments(rows: FeatureRows) -> Moments:
 
 def training_moments(training: FeatureRows) -> Moments:
     """Moments of the training images: computed once, then read back."""
-    workspace, inputs = training.workspace, training.inputs()
-    folder: Folder = workspace.folder(
-        "drift", "training", keys.key("moments", VERSION, None, inputs)
-    )
-    path = f"{folder.path}/{MOMENTS_FILE}"
+    inputs, storage = training.inputs(), training.storage
+    key = keys.key("moments", VERSION, None, inputs)
+    folder = training.workspace.folder(layout.DRIFT, "training", key)
+    path = f"{folder.path}/{layout.MOMENTS_FILE}"
     if folder.finished:
-        kept = tables.read_tensors(workspace.storage, path)
-        return Moments(int(kept["count"]), kept["mean"], kept["scatter"])
+        stored = tables.read_tensors(storage, path)
+        return Moments(int(stored["count"]), stored["mean"], stored["scatter"])
     folder.plan(inputs)
     moments = image_moments(training)
-    tensors = {
-        "count": np.array(moments.count, np.int64),
-        "mean": moments.mean,
-        "scatter": moments.scatter,
-    }
-    content = tables.write_tensors(workspace.storage, path, tensors)
-    folder.finish(
-        {
-            "stage": "moments",
-            "version": VERSION,
-            "images": moments.count,
-            "inputs": inputs,
-            "digest": keys.digest(content),
-        }
-    )
+    tensors = {**vars(moments), "count": np.array(moments.count, np.int64)}
+    manifest = {"stage": "moments", "version": VERSION, "images": moments.count, "inputs": inputs}
+    digest = keys.digest(tables.write_tensors(storage, path, tensors))
+    folder.finish({**manifest, "digest": digest})
     return moments
-
-
-def _channels(rows: FeatureRows) -> int:
-    array = arrays.open_array(rows.workspace.storage, rows.path(rows.dumps[0]), "pooled")
-    return int(array.shape[1])

@@ -27,16 +27,14 @@ from tasks.storage import run_cache, s3
 
 log = Log(__name__)
 
-LOOK_SECONDS = 5
-"""Between checks of a cluster that returns nothing."""
+LOOK_SECONDS = 5  # between checks of a cluster that returns nothing
 SETTINGS = {
     "distributed.scheduler.allowed-failures": 3,
     "distributed.worker.profile.enabled": False,  # samples every thread a hundred times a second
     "distributed.admin.tick.interval": "500ms",  # default 20: it only looks for a late event loop
 }
 """Settings of Dask while a cluster is open."""
-GPU = "GPU"
-"""Name of the Dask worker resource that GPU work asks for."""
+GPU = "GPU"  # name of the Dask worker resource that GPU work asks for
 
 
 class DaskExecutor:

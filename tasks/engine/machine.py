@@ -15,8 +15,7 @@ from tasks.engine import cgroups
 from tasks.options import ComputeOptions
 
 GIB = 2**30
-SAFE_SHARE = 0.9
-"""Share of a worker's memory limit that shards may use: at 0.95 Dask restarts it."""
+SAFE_SHARE = 0.9  # share of a worker's memory limit that shards may use: at 0.95 Dask restarts it
 
 
 def cores() -> int:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 from uuid import uuid4
 
@@ -12,7 +13,7 @@ from prefect.cache_policies import NO_CACHE
 from stego_core.errors import OutageError, StegoError
 from tasks.engine import counters
 from tasks.engine.compute import executor
-from tasks.engine.progress import Progress, current_stage, within
+from tasks.engine.progress import Progress, within
 from tasks.engine.stage import Partition, Stage, Work
 from tasks.log import Log
 from tasks.options import ComputeOptions
@@ -22,33 +23,30 @@ log = Log(__name__)
 
 VAIN_TRIES = 2
 """Tries of a partition, after the first, that may end without a single finished shard."""
-_under_way: dict[str, Progress] = {}
-"""Progress of the stages this process runs, by their unique names; partitions advance it."""
+_progress: ContextVar[Progress | None] = ContextVar("progress", default=None)
+"""Progress of the stage that this thread works for; its partitions advance it."""
 
 
 @contextmanager
 def progressing(stage: Stage) -> Iterator[Progress]:
     """Announce a stage's progress while its partitions run."""
-    name = uuid4().hex
-    with (
-        within(name),
-        Progress(stage.title, stage.items, stage.unit, stage.rows_recorded()) as progress,
-    ):
-        _under_way[name] = progress
+    done = stage.rows_recorded()
+    with within(uuid4().hex), Progress(stage.title, stage.items, stage.unit, done) as progress:
+        token = _progress.set(progress)
         try:
             yield progress
-            progress.advance(max(stage.items - progress.done, 0))  # what an outage left uncounted
+            progress.advance(max(stage.items - progress.done, 0))  # an outage leaves some uncounted
         finally:
-            del _under_way[name]
+            _progress.reset(token)
 
 
 def may_help(task: Any, run: Any, state: Any) -> bool:
-    """Whether trying again may help: not where the user has to mend something."""
+    """Whether trying again may help: not where the user has to change something."""
     try:
         state.result()
     except StegoError:
         return False
-    except Exception:  # anything else may be the weather
+    except Exception:  # anything else may be transient
         return True
     return False
 
@@ -103,6 +101,6 @@ def _counted(title: str, record: Record) -> int:
     for row, reason in record.invalid.items():
         log.debug("row invalid", stage=title, shard=record.shard, row=row, reason=reason)
     counters.counted(title, rows, len(record.invalid))
-    if progress := _under_way.get(current_stage()):
+    if progress := _progress.get():
         progress.advance(rows)
     return rows

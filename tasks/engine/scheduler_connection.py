@@ -13,14 +13,11 @@ from tasks.log import Log
 
 log = Log(__name__)
 
-CONNECT_SECONDS = 10
-"""Longest wait of one attempt to connect."""
+CONNECT_SECONDS = 10  # longest wait of one attempt to connect
 RETRY_SECONDS = 0.5
 """Between attempts to connect, where one fails sooner than after CONNECT_SECONDS."""
-PATIENCE_SECONDS = 120
-"""How long a scheduler that is away, or the first worker, is waited for."""
-AGAIN = "run the same command again: finished shards are kept"
-"""The end of messages about outages."""
+PATIENCE_SECONDS = 120  # how long a scheduler that is away, or the first worker, is waited for
+AGAIN = "run the same command again: finished shards are kept"  # the end of messages about outages
 
 
 def connected(address: Any, topic: str) -> Client:

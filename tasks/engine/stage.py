@@ -16,10 +16,8 @@ from tasks.workspace.ledger import Folder
 T = TypeVar("T")
 log = Log(__name__)
 
-MAX_PARTITIONS = 200
-"""Prefect task runs per stage, at most."""
-PARTITION_SHARDS = 8
-"""Shards of a partition unless that makes too many partitions."""
+MAX_PARTITIONS = 200  # Prefect task runs per stage, at most
+PARTITION_SHARDS = 8  # shards of a partition unless that makes too many partitions
 
 
 class Work(Protocol):

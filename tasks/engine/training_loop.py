@@ -12,10 +12,8 @@ from tasks.engine.prefetch import ahead
 from tasks.engine.progress import Progress
 from tasks.workspace.ledger import Folder
 
-CHECKPOINTS_KEPT = 2
-"""The newest one, and one more should that be torn."""
-BATCHES_AHEAD = 2
-"""Batches that are made while the step before them computes."""
+CHECKPOINTS_KEPT = 2  # the newest one, and one more should that be torn
+BATCHES_AHEAD = 2  # batches that are made while the step before them computes
 
 Batch = TypeVar("Batch")
 Row = TypeVar("Row")

@@ -17,8 +17,7 @@ ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_
 
 M_TRIM_THRESHOLD = -1
 """glibc's setting, from its malloc.h: free bytes from which on memory is given back."""
-M_MMAP_THRESHOLD = -3
-"""glibc's setting: bytes from which on an array gets pages of its own."""
+M_MMAP_THRESHOLD = -3  # glibc's setting: bytes from which on an array gets pages of its own
 
 
 @cache

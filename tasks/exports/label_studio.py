@@ -32,7 +32,7 @@ class LabelStudio(Writer):
     Local images are referred to as `/data/local-files/?d=PATH`, PATH below the document root that
     Label Studio serves; images elsewhere by their URI, which a source storage of the project
     resolves. `score` of an image is 1 − its uncertainty, so that sorting by it gives the order of
-    `stego status --doubtful`; `score` of a result is the mean margin of its pixels.
+    `stego status --uncertain`; `score` of a result is the mean margin of its pixels.
     """
 
     names = ("tasks.json", "config.xml")

@@ -235,10 +235,20 @@ def load_backbone(storage: Storage, spec: BackboneSpec, device: str) -> vit.Back
     Raises:
         OptionError: the workspace lacks its weights.
     """
+    model = stored_model(storage, spec)
+    return vit.freeze(model, spec.layer, machine.device(device), spec.imagenet, spec.precision)
+
+
+def stored_model(storage: Storage, spec: BackboneSpec) -> nn.Module:
+    """A new model with the backbone's weights.
+
+    Raises:
+        OptionError: the workspace lacks them.
+    """
     path = f"{layout.backbone(spec.digest)}/{WEIGHTS_FILE}"
     if not storage.exists(path):
         raise OptionError(f"{storage.uri} lacks the backbone's weights ({path}); run `stego run`")
     model = vit.bare_model(spec.name)
     weights = tables.read_tensors(storage, path)
     vit.load_weights(model, {name: torch.from_numpy(value) for name, value in weights.items()})
-    return vit.freeze(model, spec.layer, machine.device(device), spec.imagenet, spec.precision)
+    return model

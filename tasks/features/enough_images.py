@@ -1,25 +1,16 @@
-"""Whether there are enough images for what is asked, told before any of them is embedded."""
+"""Whether there are enough images for the options, checked before any of them is embedded."""
 
 from stego_core.clustering import stability
 from stego_core.errors import CapacityError
 from tasks.options import ClustersOptions, FeaturesOptions, NeighborsOptions
 
 CROPS = {"five": 5, "whole": 1}
-
-
-def most_neighbors(images: int, crops: int) -> int:
-    """The largest k: each crop's neighbours lie in other images, or are the crops of the only one.
-
-    Args:
-        images: that can be used.
-        crops: of each image.
-    """
-    return max(images, crops)
+"""Feature rows of an image, by the option `crops`."""
 
 
 def neighbors_problem(images: int, crops: int, k: int) -> str | None:
-    """Why k neighbours are too many; None if they are not."""
-    most = most_neighbors(images, crops)
+    """Why k neighbours are too many for so many images of so many crops; None if they are not."""
+    most = max(images, crops)  # they lie in other images, or are the crops of the only one
     if k <= most:
         return None
     fits = f"--neighbors {most} at most" if most >= 2 else "--crops five and --neighbors 5 at most"
@@ -45,30 +36,26 @@ def require_enough(
     neighbors: NeighborsOptions,
     clusters: ClustersOptions,
 ) -> list[str]:
-    """Refuse what so many images cannot give.
+    """Refuse options that need more images.
 
     Args:
-        images: that are indexed, of all dumps to train on.
+        images: how many are indexed, in all dumps to train on.
         features: how many of them are used, and how many crops each has.
         neighbors: k.
-        clusters: K, settled.
+        clusters: K, or that it is to be measured.
 
     Returns:
-        sentences about what is possible but says little.
+        remarks on what is possible but tells little.
 
     Raises:
         CapacityError: there are too few; says how many neighbours or classes would do.
     """
     used, crops = min(images, features.max_training_images), CROPS[features.crops]
     classes = stability.LEAST if clusters.classes in ("auto", None) else clusters.classes
-    assert isinstance(classes, int)  # `auto` asks for the fewest
-    problems = [
-        neighbors_problem(used, crops, neighbors.k),
-        classes_problem(used * crops, classes),
-    ]
-    found = [problem for problem in problems if problem]
-    if found:
-        raise CapacityError("; ".join(found))
+    assert isinstance(classes, int)  # `auto` needs enough for the fewest
+    problems = neighbors_problem(used, crops, neighbors.k), classes_problem(used * crops, classes)
+    if any(problems):
+        raise CapacityError("; ".join(filter(None, problems)))
     if classes > used:
         return [f"{classes} classes are asked of {used} images, so some will be parts of one image"]
     return []

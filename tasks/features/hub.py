@@ -1,4 +1,4 @@
-"""Whether a model's weights can be had: asked in seconds, without importing torch."""
+"""Whether a model's weights can be had: checked in seconds, without importing torch."""
 
 import threading
 import urllib.request
@@ -11,12 +11,13 @@ from huggingface_hub import constants
 from stego_core.errors import WeightsError
 
 PROBE_SECONDS = 3.0
+"""How long the hub may take to answer."""
 
 
 def require(name: str) -> None:
     """Check that timm's weights of a model can be had, before any work is done.
 
-    The hub is asked for a sign of life: its own retries would take most of a minute.
+    One request shows whether the hub is there: its client's retries would take most of a minute.
 
     Raises:
         WeightsError: they are not on this machine and the hub does not answer.
@@ -37,12 +38,12 @@ def seems_cached(name: str) -> bool:
 def answers(url: str) -> bool:
     """Whether a server at the URL answers at once, if only to refuse this request (401, 405, …).
 
-    A failure of its own (500 and above) is none: who downloads then would wait for it to pass.
-    Asked from a thread that may be left behind: looking up a name has no time limit of its own.
+    A server error (500 and above) does not count: a download would then wait for its end. The
+    request is sent from a thread that may be left behind: looking up a name has no time limit.
     """
-    replies: list[int] = []
+    statuses: list[int] = []
 
-    def ask() -> None:
+    def send() -> None:
         with suppress(OSError, ValueError):
             request = urllib.request.Request(url, method="HEAD")
             try:
@@ -50,9 +51,9 @@ def answers(url: str) -> bool:
             except HTTPError as refusal:
                 reply = refusal
             with reply:
-                replies.append(reply.status)
+                statuses.append(reply.status)
 
-    asking = threading.Thread(target=ask, daemon=True)
-    asking.start()
-    asking.join(PROBE_SECONDS)
-    return any(status < 500 for status in replies)
+    sender = threading.Thread(target=send, daemon=True)
+    sender.start()
+    sender.join(PROBE_SECONDS)
+    return any(status < 500 for status in statuses)

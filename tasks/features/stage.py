@@ -1,7 +1,6 @@
-"""Stage features: training crops of the drawn images become patch features in sharded Zarr."""
+"""Stage features: training crops of the sampled images become patch features in sharded Zarr."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,8 +12,9 @@ from stego_core.images.geometry import crops_with_data, require_patches, trainin
 from tasks.corpus.index import IndexReader
 from tasks.engine import machine
 from tasks.engine.stage import Stage, Stopwatch
-from tasks.engine.steps import Step
+from tasks.engine.steps import GpuWork
 from tasks.features import backbones
+from tasks.features.enough_images import CROPS
 from tasks.features.image_sample import sampled_rows
 from tasks.images.decoding_memory import reading_memory
 from tasks.options import LEAST_CROP, FeaturesOptions
@@ -24,17 +24,35 @@ from tasks.workspace.ledger import Folder, Record
 from tasks.workspace.workspace import Workspace
 
 VERSION = 1
+"""Raised whenever the same options would give other features."""
 SHARD_BYTES = 64 * 2**20
+"""Bytes of a shard's patches at most, unless one image has more."""
 SHARD_IMAGES = 32
+"""Images of a shard at most."""
 LEAST_DATA = 0.25
 """Share of a crop's patches that must hold data for the crop to be trained on."""
-CPU_CROPS, GPU_CROPS = 4, 128
-"""Crops that go through the backbone together, at least: more do not fit a processor's cache (ViT-S
-at 224: 8.0, 8.9, 8.9 and 7.2 crops a second and core in batches of 1, 4, 8 and 32)."""
+CPU_CROPS = 4
+"""Crops of a batch on a CPU, at least: more do not fit a processor's cache (ViT-S at 224: 8.0, 8.9,
+8.9 and 7.2 crops a second and core in batches of 1, 4, 8 and 32)."""
+GPU_CROPS = 128
+"""Crops of a batch on a GPU, at least."""
+
+
+@dataclass
+class Batch:
+    """Images of a shard that wait for the backbone, by their number in the shard.
+
+    Attributes:
+        crops: (n, S, S, 3) uint8 of each image.
+        data: (n, h, w) which patches hold data, of images where not all do.
+    """
+
+    crops: dict[int, NDArray[np.uint8]] = field(default_factory=dict)
+    data: dict[int, NDArray[np.bool_]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class FeaturesWork:
+class FeaturesWork(GpuWork):
     """Decodes, crops and embeds the images of one shard."""
 
     workspace: Workspace
@@ -45,82 +63,60 @@ class FeaturesWork:
     shard_images: int
     device: str
 
-    def steps(self) -> Sequence[Step]:
-        """One step, on a GPU where there is one."""
-        return [Step(self.shard, gpu=True)]
-
-    @property
-    def crops(self) -> int:
-        """Rows per image."""
-        return crops_per_image(self.options)
-
     def shard(self, shard: int) -> Record:
         """Features of one shard's images; an unreadable one keeps its rows, marked invalid.
 
         So does a crop with hardly any data; patches without data are zero.
         """
-        watch = Stopwatch()
-        storage = self.workspace.storage
+        watch, storage, crops = Stopwatch(), self.workspace.storage, CROPS[self.options.crops]
         total = arrays.open_array(storage, self.path, "images").shape[0]
-        first, last = shard * self.shard_images, min((shard + 1) * self.shard_images, total)
+        first, last = arrays.shard_span(shard, self.shard_images, total)
         rows = arrays.read_rows(storage, self.path, "images", slice(first, last))
-        grid = self.options.crop_size // self.spec.patch
-        shape = (len(rows) * self.crops, grid, grid, self.spec.channels)
-        patches, valid = (
-            np.zeros(shape, np.float16),
-            np.zeros(shape[0], np.bool_),
-        )
+        grid, five = self.options.crop_size // self.spec.patch, crops == 5
+        patches = np.zeros((len(rows) * crops, grid, grid, self.spec.channels), np.float16)
+        valid = np.zeros(len(patches), np.bool_)
         invalid: dict[int, str] = {}
-        data: dict[int, NDArray[np.bool_]] = {}
-        waiting: dict[int, NDArray[np.uint8]] = {}
-
-        def embed() -> None:
-            own = [place * self.crops + crop for place in waiting for crop in range(self.crops)]
-            if own:
-                with watch("infer"):
-                    patches[own] = self._embed(np.concatenate(list(waiting.values())))
-            valid[own] = True
-            for place, there in data.items():
-                rows_of = slice(place * self.crops, (place + 1) * self.crops)
-                patches[rows_of] *= there[..., None]  # what holds no data is zero
-                valid[rows_of] = there.mean(axis=(1, 2)) >= LEAST_DATA
-            waiting.clear()
-            data.clear()
-
+        cuda, batch = machine.is_cuda(machine.device(self.device)), Batch()
         images = watch.each("read", self.index.images(self.index.entries(rows)))
-        for place, (_, image) in enumerate(images):
+        for number, (_, image) in enumerate(images):
             if isinstance(image, ImageError):
-                invalid[int(rows[place])] = str(image)
+                invalid[int(rows[number])] = str(image)
                 continue
-            five = self.options.crops == "five"
-            waiting[place] = training_crops(image.pixels, self.options.crop_size, five)
+            batch.crops[number] = training_crops(image.pixels, self.options.crop_size, five)
             if image.valid is not None:
-                data[place] = crops_with_data(image.valid, grid, five)
-            if len(waiting) * self.crops >= self.together:
-                embed()
-        embed()
+                batch.data[number] = crops_with_data(image.valid, grid, five)
+            if len(batch.crops) * crops >= (GPU_CROPS if cuda else CPU_CROPS):
+                self._embed(batch, patches, valid, watch)
+                batch = Batch()
+        self._embed(batch, patches, valid, watch)
         with watch("write"):
             size, checksum = arrays.write_shard(storage, self.path, "patches", shard, patches)
             arrays.write_shard(storage, self.path, "pooled", shard, pooled(patches))
             arrays.write_shard(storage, self.path, "valid", shard, valid)
-        span = (first * self.crops, last * self.crops)
+        span = (first * crops, last * crops)
         record = Record(shard, span, size, checksum, watch.seconds, invalid)
-        Folder(storage, self.path).record(record)
-        return record
+        return Folder(storage, self.path).record(record)
 
-    @property
-    def together(self) -> int:
-        """Crops that make a batch."""
-        return GPU_CROPS if machine.is_cuda(machine.device(self.device)) else CPU_CROPS
-
-    def _embed(self, crops: NDArray[np.uint8]) -> NDArray[np.float16]:
-        backbone = backbones.load_backbone(self.workspace.storage, self.spec, self.device)
-        return backbone.features(crops).astype(np.float16)
-
-
-def crops_per_image(options: FeaturesOptions) -> int:
-    """Feature rows of one image."""
-    return 5 if options.crops == "five" else 1
+    def _embed(
+        self,
+        batch: Batch,
+        patches: NDArray[np.float16],
+        valid: NDArray[np.bool_],
+        watch: Stopwatch,
+    ) -> None:
+        """Write a batch's features to its rows of the shard, and which rows can be used."""
+        if not batch.crops:
+            return
+        crops = CROPS[self.options.crops]
+        rows = (np.array(list(batch.crops))[:, None] * crops + np.arange(crops)).ravel()
+        with watch("infer"):
+            backbone = backbones.load_backbone(self.workspace.storage, self.spec, self.device)
+            features = backbone.features(np.concatenate(list(batch.crops.values())))
+        patches[rows], valid[rows] = features.astype(np.float16), True
+        for number, with_data in batch.data.items():
+            image_rows = slice(number * crops, (number + 1) * crops)
+            patches[image_rows] *= with_data[..., None]
+            valid[image_rows] = with_data.mean(axis=(1, 2)) >= LEAST_DATA
 
 
 def features_key(options: FeaturesOptions, spec: backbones.BackboneSpec) -> str:
@@ -137,7 +133,7 @@ def plan(
     spec: backbones.BackboneSpec,
     device: str,
 ) -> Stage | None:
-    """Create the arrays of a dump's features; None if they are complete.
+    """Plan a dump's features and create their arrays; None if they are complete.
 
     Raises:
         OptionError: the crop is not a whole number of patches.
@@ -149,7 +145,7 @@ def plan(
     if folder.finished:
         return None
     images = sampled_rows(workspace, dump, options.max_training_images)
-    crops, grid = crops_per_image(options), options.crop_size // spec.patch
+    crops, grid = CROPS[options.crops], options.crop_size // spec.patch
     rows = len(images) * crops
     row_bytes = grid * grid * spec.channels * 2
     shard_images = int(np.clip(SHARD_BYTES // (crops * row_bytes), 1, SHARD_IMAGES))
@@ -164,15 +160,8 @@ def plan(
     arrays.create(storage, folder.path, layouts)
     if not folder.recorded():
         arrays.write_shard(storage, folder.path, "images", 0, images)
-    work = FeaturesWork(
-        workspace,
-        folder.path,
-        IndexReader(workspace, dump),
-        spec,
-        options,
-        shard_images,
-        device,
-    )
+    index = IndexReader(workspace, dump)
+    work = FeaturesWork(workspace, folder.path, index, spec, options, shard_images, device)
     manifest: dict[str, Any] = {
         "stage": "features",
         "version": VERSION,

@@ -10,18 +10,14 @@ from pathlib import PurePosixPath
 from stego_core.errors import InputError
 from tasks.workspace import layout
 
-MASK_ENDINGS = (".png", ".jpg")
-"""Endings of masks, maps of margins and overlays, behind an id."""
+MASK_ENDINGS = (".png", ".jpg")  # endings of masks, maps of margins and overlays, behind an id
 NAME_BYTES = 255 - len(".png")
 """Longest last part of an id: a file's name is at most 255 bytes nearly everywhere."""
-PATH_BYTES = 700
-"""Longest id: an object's key has at most 1,024 bytes, with the folders above it."""
+PATH_BYTES = 700  # longest id: an object's key has at most 1,024 bytes, with the folders above it
 RESERVED = {layout.PLAN, layout.MANIFEST, layout.RECORDS, layout.CONFIDENCE_FILE}
 """Other names in a folder of masks: no folder of images may have such a name there."""
-MARK = "~"
-"""Stands before the digest of a marked name."""
-KEPT_BYTES = 100
-"""Bytes of a name that stay before its mark."""
+MARK = "~"  # stands before the digest of a marked name
+KEPT_BYTES = 100  # bytes of a name that stay before its mark
 
 
 def folded(name: str) -> str:

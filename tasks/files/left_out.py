@@ -16,10 +16,8 @@ TOOL_FOLDERS = {
 """Folders of systems and tools, in lower case; those that begin with a dot are hidden anyway."""
 TOOL_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "picasa.ini", "zbthumbnail.info"}
 """Files of systems and tools, in lower case."""
-IMAGE = "image"
-"""The kind of a file that becomes an image."""
-CLIP = "video"
-"""The kind of a file whose frames become images."""
+IMAGE = "image"  # the kind of a file that becomes an image
+CLIP = "video"  # the kind of a file whose frames become images
 TEXTS = {
     "tool folder": "in hidden or tool folders",
     "hidden": "hidden or of the system",
@@ -50,8 +48,7 @@ SINGULAR = {
     "boxes": "annotation without an area, as a box alone labels no pixel",
 }
 """The text behind a count of one, for kinds whose text itself names what is counted."""
-LISTED_ENDINGS = 6
-"""Endings that a note lists."""
+LISTED_ENDINGS = 6  # endings that a note lists
 
 
 @dataclass

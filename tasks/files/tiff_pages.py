@@ -8,22 +8,14 @@ from PIL import Image
 from tasks.files import formats
 from tasks.files.image_names import ending
 
-ENDINGS = {".tif", ".tiff"}
-"""Endings of files that may have several pages."""
-ANIMATED = {".gif", ".png", ".apng", ".webp", ".avif"}
-"""Endings of files that may be animations."""
-SUBFILE = 254
-"""Tag of a directory's kind: a page, a reduced picture of one, or a mask of one."""
-OLD_SUBFILE = 255
-"""The same in older files."""
-NO_PAGE = 1 | 4
-"""Bits of SUBFILE that a reduced picture or a mask has."""
-OLD_REDUCED = 2
-"""Value of OLD_SUBFILE of a reduced picture."""
-FARTHEST = 2**62
-"""No file has such an offset."""
-MOST_DIRECTORIES = 100_000
-"""A damaged chain of directories may be a circle."""
+ENDINGS = {".tif", ".tiff"}  # endings of files that may have several pages
+ANIMATED = {".gif", ".png", ".apng", ".webp", ".avif"}  # endings of files that may be animations
+SUBFILE = 254  # tag of a directory's kind: a page, a reduced picture of one, or a mask of one
+OLD_SUBFILE = 255  # the same in older files
+NO_PAGE = 1 | 4  # bits of SUBFILE that a reduced picture or a mask has
+OLD_REDUCED = 2  # value of OLD_SUBFILE of a reduced picture
+FARTHEST = 2**62  # no file has such an offset
+MOST_DIRECTORIES = 100_000  # a damaged chain of directories may be a circle
 
 Order: TypeAlias = Literal["little", "big"]
 

@@ -15,7 +15,7 @@ class ShiftedImages:
     """Rows after mean shift, with their patches' weights; those in memory are shifted once."""
 
     def __init__(self, cache: PatchCache) -> None:
-        """Over a cache whose rows this changes in place as they are asked for."""
+        """Over a cache whose rows are shifted in place when they are first read."""
         self.cache = cache
         self.lock = Lock()
         self.weights: NDArray[np.float32] | None = None
@@ -26,15 +26,15 @@ class ShiftedImages:
 
     def __call__(self, rows: NDArray[np.int64]) -> Images:
         """Patches and weights of global rows."""
-        held, weights = self.cache.patches, self.weights
-        if held is None or weights is None:
+        patches, weights = self.cache.patches, self.weights
+        if patches is None or weights is None:
             return shifted(self.cache(rows))
-        with self.lock:  # rows of batches that are drawn at the same time may be the same
+        with self.lock:  # batches that are made at the same time may share rows
             fresh = np.unique(rows[self.fresh[rows]])
             if len(fresh):
-                held[fresh], weights[fresh] = shifted(held[fresh])
+                patches[fresh], weights[fresh] = shifted(patches[fresh])
                 self.fresh[fresh] = False
-        return Images(held[rows], weights[rows])
+        return Images(patches[rows], weights[rows])
 
 
 def shifted(patches: NDArray[np.float16]) -> Images:

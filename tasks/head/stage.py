@@ -1,6 +1,6 @@
 """Stage head: train the segmentation head on patches and their neighbours, with checkpoints."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,7 +15,7 @@ from stego_core.head.shift_presets import Triple
 from stego_core.head.training import HeadCurve, PreparedStep, Recipe, TrainingState
 from tasks.engine import checkpoints, machine
 from tasks.engine.stage import Stage, Stopwatch
-from tasks.engine.steps import Step
+from tasks.engine.steps import GpuWork
 from tasks.engine.training_loop import TrainingLoop
 from tasks.features.rows import FeatureRows, PatchCache
 from tasks.head.mean_shift_reader import ShiftedImages
@@ -24,16 +24,19 @@ from tasks.workspace import arrays, keys, layout, tables
 from tasks.workspace.ledger import Folder, Record
 
 VERSION = 8
+"""Raised whenever the same options would give another head."""
 TITLE = "head"
+"""What the progress calls the stage."""
 CHECKPOINT_STEPS = 200
+"""A checkpoint is stored after each so many steps."""
 REPORT_STEPS = 20
-CURVE_FILE = layout.CURVE_FILE
+"""Progress is reported after each so many steps."""
 AVERAGING = 0.99
-"""Of the head's weights, over about a hundred steps; the published recipe keeps the last ones."""
+"""Decay of the exponential moving average (EMA) of the weights; the published recipe has none."""
 
 
 @dataclass(frozen=True)
-class HeadWork:
+class HeadWork(GpuWork):
     """One training run, the only shard of its stage: where it reads, how it learns."""
 
     rows: FeatureRows
@@ -43,11 +46,7 @@ class HeadWork:
     feature_memory: int
     device: str
 
-    def steps(self) -> Sequence[Step]:
-        """One step, on a GPU where there is one."""
-        return [Step(self.train, gpu=True)]
-
-    def train(self, shard: int) -> Record:
+    def shard(self, shard: int) -> Record:
         """Train to the end from the newest checkpoint, then store the head and its curve.
 
         Raises:
@@ -71,22 +70,21 @@ class HeadWork:
         with watch("infer"):
             make_batch = partial(training.prepare_step, data, recipe, state.shifts, device)
             loop.run(state.step, make_batch, train, lambda: tensors_of(state, curve), remark)
-        checkpoints.write_rows(self.folder, CURVE_FILE, curve)
+        checkpoints.write_rows(self.folder, layout.CURVE_FILE, curve)
         weights = {name: value.cpu().numpy() for name, value in state.average.state_dict().items()}
         path = f"{self.folder.path}/{layout.HEAD_FILE}"
         content = tables.write_tensors(self.folder.storage, path, weights)
-        outcome = {
-            "digest": keys.digest(content),
+        size, digest = len(content), keys.digest(content)
+        tail_means = np.array([row.means for row in curve[-100:]]).mean(axis=0)
+        results = {
+            "digest": digest,
             "training_rows": len(data.rows),
             "shifts": rounded(state.shifts)._asdict(),
-            "mean_correspondence": _tail_means(curve)._asdict(),
+            "mean_correspondence": rounded(tail_means)._asdict(),
         }
         span = (0, recipe.steps)
-        record = Record(
-            shard, span, len(content), keys.digest(content), watch.seconds, results=outcome
-        )
-        self.folder.record(record)
-        return record
+        record = Record(shard, span, size, digest, watch.seconds, results=results)
+        return self.folder.record(record)
 
 
 def head_key(rows: FeatureRows, neighbors_key: str, options: HeadOptions) -> str:
@@ -98,7 +96,7 @@ def head_key(rows: FeatureRows, neighbors_key: str, options: HeadOptions) -> str
 def plan(
     rows: FeatureRows, neighbors_key: str, options: HeadOptions, compute: ComputeOptions
 ) -> Stage | None:
-    """A training run; None if its head is there.
+    """Plan a training run; None if its head is there.
 
     Raises:
         OptionError: the shifts mean nothing.
@@ -118,16 +116,6 @@ def plan(
     }
     work = HeadWork(rows, neighbors_key, options, folder, compute.feature_memory, compute.device)
     return Stage(folder, TITLE, "steps", options.steps, 1, work, manifest)
-
-
-def finish(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
-    """Write the manifest of a trained head."""
-    (record,) = stage.folder.records(stage.shards)
-    return stage.finish(seconds, computed, **record.results)
-
-
-def _tail_means(curve: list[HeadCurve]) -> Triple:
-    return rounded(np.array([row.means for row in curve[-100:]]).mean(axis=0))
 
 
 def rounded(values: Iterable[float]) -> Triple:
@@ -171,17 +159,12 @@ def training_set(
 
 def neighbor_ids(rows: FeatureRows, neighbors_key: str) -> NDArray[np.int64]:
     """(total, k) int64 neighbour ids of all rows, −1 for nobody."""
-    storage = rows.workspace.storage
-    return np.concatenate(
-        [
-            arrays.read_rows(storage, layout.neighbors(neighbors_key, dump), "ids", slice(None))
-            for dump in rows.dumps
-        ]
-    )
+    tables = [layout.neighbors(neighbors_key, dump) for dump in rows.dumps]
+    return np.concatenate([arrays.read_rows(rows.storage, t, "ids", slice(None)) for t in tables])
 
 
 def remark(row: HeadCurve) -> str:
-    """What the progress shows beside a step."""
+    """The remark that the progress shows on a step."""
     return f"mean S {row.mean_self:.2f} {row.mean_knn:.2f}"
 
 
@@ -197,17 +180,17 @@ def tensors_of(state: TrainingState, curve: list[HeadCurve]) -> dict[str, Any]:
 
 
 def resumed(
-    job: HeadWork, recipe: Recipe, data: TrainingSet
+    work: HeadWork, recipe: Recipe, data: TrainingSet
 ) -> tuple[TrainingState, list[HeadCurve]]:
     """The state of the newest readable checkpoint, or of the start."""
-    options, channels = job.options, job.rows.shape()[2]
-    device = machine.device(job.device)
+    options, channels = work.options, work.rows.shape()[2]
+    device = machine.device(work.device)
     start = partial(training.start, channels, options.code_size, options.dropout, recipe)
-    found = checkpoints.newest(job.folder, TITLE)
-    if found is None:
+    checkpoint = checkpoints.newest(work.folder, TITLE)
+    if checkpoint is None:
         shifts = options.calibration().shifts or training.measured_shifts(data, recipe).shifts
         return start(shifts, device), []
-    step, stored = found
+    step, stored = checkpoint
     state = start(Triple(*(float(shift) for shift in stored["shifts"])), device)
     state.step = step
     checkpoints.load_module(state.head, "head", stored)

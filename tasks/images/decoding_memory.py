@@ -15,18 +15,13 @@ from tasks.images.photos import TIFFS, tiff_tags
 GIB = 2**30
 PICTURE_BYTES = 18
 """Bytes a pixel that decoding takes, of eight bits a channel; measured at 10 to 14."""
-TRANSPARENT_BYTES = 32
-"""The same of pictures with transparency; measured at 20."""
+TRANSPARENT_BYTES = 32  # the same of pictures with transparency; measured at 20
 DEEP_BYTES = 40
 """The same of more bits a channel; measured at 24 to 29, without the counts of the numbers."""
-DECODED_BYTES = 3
-"""Bytes a pixel of a decoded image."""
-DEEP_MODES = ("I", "F")
-"""Beginnings of Pillow's names for modes of more than eight bits."""
-WIDTH = 256
-"""Tag of a TIFF's width."""
-HEIGHT = 257
-"""Tag of a TIFF's height."""
+DECODED_BYTES = 3  # bytes a pixel of a decoded image
+DEEP_MODES = ("I", "F")  # beginnings of Pillow's names for modes of more than eight bits
+WIDTH = 256  # tag of a TIFF's width
+HEIGHT = 257  # tag of a TIFF's height
 
 
 class Header(NamedTuple):

@@ -17,12 +17,9 @@ FULL_SCALE = {"I;16": 65535, "I;16B": 65535, "I;16L": 65535, "I": 65535}
 """Largest value of the modes that hold more than 8 bits a channel."""
 PACKED = {"L;2": 85, "L;4": 17}
 """Pillow's factor of grey values of 2 and 4 bits, which is undone where they are ids."""
-OVERLAY_QUALITY = 88
-"""JPEG quality of overlays."""
-PHOTO_QUALITY = 95
-"""JPEG quality of pictures that look like their originals."""
-ORIENTATION_TAG = 0x0112
-"""EXIF's tag of the orientation."""
+OVERLAY_QUALITY = 88  # JPEG quality of overlays
+PHOTO_QUALITY = 95  # JPEG quality of pictures that look like their originals
+ORIENTATION_TAG = 0x0112  # EXIF's tag of the orientation
 TURNED_BACK = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -35,8 +32,7 @@ TURNED_BACK = {
 """The transposition from the display to the file, by EXIF orientation."""
 UPRIGHT = TURNED_BACK | {6: Image.Transpose.ROTATE_270, 8: Image.Transpose.ROTATE_90}
 """The transposition from the file to the display; all others undo themselves."""
-ON_SIDE = {5, 6, 7, 8}
-"""Orientations of pictures that are stored lying on a side."""
+ON_SIDE = {5, 6, 7, 8}  # orientations of pictures that are stored lying on a side
 
 logging.getLogger("PIL").setLevel(logging.CRITICAL)  # it also raises, or GDAL reads the file
 Image.MAX_IMAGE_PIXELS = None  # `max_pixels` decides, with a message of its own

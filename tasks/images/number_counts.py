@@ -15,10 +15,8 @@ from stego_core.images.rendering import Block, Form, Picture, Rendering, ValueRa
 from stego_core.images.value_counts import Counts, on_levels, summed
 from tasks.images import rendering
 
-SAMPLE_PIXELS = 2**20
-"""Pixels of an ordinary picture that are counted, about."""
-ALPHA_STEPS = 65535
-"""Transparency is counted in this many steps, whatever its type."""
+SAMPLE_PIXELS = 2**20  # pixels of an ordinary picture that are counted, about
+ALPHA_STEPS = 65535  # transparency is counted in this many steps, whatever its type
 BandCounts = tuple[Counts, ...]
 """Counts of each band shown."""
 

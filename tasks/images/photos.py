@@ -12,14 +12,10 @@ from stego_core.errors import ImageError
 from stego_core.images.rendering import ORDINARY, Block, Form
 from tasks.images import image_codecs
 
-TIFFS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-"""First bytes of TIFFs."""
-PNG = b"\x89PNG\r\n\x1a\n"
-"""First bytes of PNGs."""
-JPEG2000 = (b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")
-"""First bytes of JPEG 2000 files."""
-HUGE = 1e20
-"""No measured value is as large; writers put such numbers where there is no data."""
+TIFFS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # first bytes of TIFFs
+PNG = b"\x89PNG\r\n\x1a\n"  # first bytes of PNGs
+JPEG2000 = (b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")  # first bytes of JPEG 2000 files
+HUGE = 1e20  # no measured value is as large; writers put such numbers where there is no data
 DEEP = {
     "I;16": "uint16",
     "I;16L": "uint16",

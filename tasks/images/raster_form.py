@@ -18,25 +18,18 @@ NAMES = {
     "blue": ("blue", "b", "b02", "b2"),
 }
 """Names of bands that become red, green and blue; Sentinel-2 and Landsat 8 number them."""
-PHOTOMETRIC = 262
-"""Tag of the meaning of a TIFF's colours."""
-EXTRA_SAMPLES = 338
-"""Tag of the meaning of bands beyond the colours."""
-COMPRESSION = 259
-"""Tag of a TIFF's compression."""
+PHOTOMETRIC = 262  # tag of the meaning of a TIFF's colours
+EXTRA_SAMPLES = 338  # tag of the meaning of bands beyond the colours
+COMPRESSION = 259  # tag of a TIFF's compression
 RANGE_TAGS = ((340, 341), (280, 281))
 """SMinSampleValue and SMaxSampleValue, MinSampleValue and MaxSampleValue."""
 COMMON = {1, 2, 3, 4, 5, 6, 7, 8, 32771, 32773, 32946}
 """Compressions that Pillow's own library always has; it complains on the terminal of others."""
-WHITE_IS_ZERO = 0
-"""PHOTOMETRIC of grey files whose least number is white."""
-COLOUR_SPACES = {5, 6, 8, 9, 10}
-"""PHOTOMETRIC of CMYK, YCbCr and three kinds of L*a*b*."""
-PREMULTIPLIED = 1
-"""EXTRA_SAMPLES of files whose colours were multiplied by the transparency."""
+WHITE_IS_ZERO = 0  # PHOTOMETRIC of grey files whose least number is white
+COLOUR_SPACES = {5, 6, 8, 9, 10}  # PHOTOMETRIC of CMYK, YCbCr and three kinds of L*a*b*
+PREMULTIPLIED = 1  # EXTRA_SAMPLES of files whose colours were multiplied by the transparency
 PRIMARY = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
-UNSCALED = (1.0, 0.0)
-"""Scale and offset of bands that hold values as they are."""
+UNSCALED = (1.0, 0.0)  # scale and offset of bands that hold values as they are
 
 
 class RasterForm:

@@ -28,10 +28,8 @@ SETTINGS: dict[str, Any] = {
     "GDAL_CACHEMAX": 64,
 }
 """GDAL looks for no file beside the bytes, writes none, and keeps little memory."""
-BLOCK_VALUES = 4 * 2**20
-"""Values that are in memory at once while a file is read."""
-BLOCK_BYTES = 2**31
-"""Bytes of one of a file's own blocks, at most."""
+BLOCK_VALUES = 4 * 2**20  # values that are in memory at once while a file is read
+BLOCK_BYTES = 2**31  # bytes of one of a file's own blocks, at most
 SENTINELS = (-9999.0, -99999.0, -999.0, -32768.0, -32767.0, -2147483648.0, -2147483647.0)
 """Numbers that writers put where there is no data, often without saying so."""
 SENTINEL_DISTANCE = 0.1

@@ -21,8 +21,7 @@ from stego_core.images.rendering import (
 )
 from tasks.images import image_codecs, photos
 
-PIXELS_AT_ONCE = 2**20
-"""Pixels of a block of a decoded picture."""
+PIXELS_AT_ONCE = 2**20  # pixels of a block of a decoded picture
 
 
 class Source(NamedTuple):

@@ -21,8 +21,7 @@ BACKGROUND = {"background", "__background__", "_background_", "bg"}
 """Names of a class that pixels without an annotation are of, where a taxonomy has one."""
 TABLE_COLUMNS = {"areas": "string"}
 """Beside each row of a listing: its annotated areas, as JSON; null without a label."""
-POLYGON_NUMBERS = 6
-"""Numbers of the smallest polygon: three points."""
+POLYGON_NUMBERS = 6  # numbers of the smallest polygon: three points
 Record = Mapping[str, Any]
 """A JSON object of a COCO file: an image or an annotation."""
 

@@ -13,8 +13,7 @@ from stego_core.labels.void import VOID, VOID_BYTE
 from tasks.files import tiff_pages
 from tasks.images import image_codecs
 
-MOST_LABELS = 255
-"""Ids of labels that come without a taxonomy: below this."""
+MOST_LABELS = 255  # ids of labels that come without a taxonomy: below this
 COLOUR_MODES = {"RGB", "RGBA", "P", "PA", "L", "LA", "1"}
 """Pillow's modes whose pixels are colours of eight bits."""
 

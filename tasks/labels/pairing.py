@@ -11,14 +11,10 @@ from tasks.files.image_names import composed, ending, folded, stem
 from tasks.images import image_codecs
 from tasks.storage.storage import File, Storage
 
-PHOTO_VALUES = 64
-"""A grey picture of more distinct values is more likely a photo than a label."""
-SAMPLED_FILES = 8
-"""Files of a folder that are looked into, to find out whether they are labels."""
-SAMPLE_PIXELS = 128_000_000
-"""Pixels of such a file, at most."""
-SEPARATORS = "_-. "
-"""Characters that a suggested suffix begins with, where the name has one there."""
+PHOTO_VALUES = 64  # a grey picture of more distinct values is more likely a photo than a label
+SAMPLED_FILES = 8  # files of a folder that are looked into, to find out whether they are labels
+SAMPLE_PIXELS = 128_000_000  # pixels of such a file, at most
+SEPARATORS = "_-. "  # characters that a suggested suffix begins with, where the name has one there
 
 
 @dataclass

@@ -20,9 +20,9 @@ from tasks.workspace.workspace import Workspace
 MASKS_VERSION = 5
 """Raised whenever the same options would give other masks, margins or tables."""
 ENGINES: dict[str, type[Crf]] = {"lattice": Crf, "pydensecrf": DenseCrf}
-"""What computes the CRF, by the option `crf_engine`."""
+"""Implementations of the CRF, by the option `crf_engine`."""
 CRF_BYTES = {"lattice": (860, 20), "pydensecrf": (740, 80)}
-"""Bytes that each of them holds for a pixel: always, and for each class."""
+"""Bytes of a pixel in each of them: always, and for each class."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class SegmenterSpec:
 
     def masks_path(self, dump: str) -> str:
         """Folder of a dump's masks."""
-        return masks_path(self.clusters_key, self.options, dump)
+        return layout.masks(masks_key(self.clusters_key, self.options), dump)
 
     def build(self, device: str) -> Segmenter:
         """The segmenter; backbone and head are built once per process."""
@@ -58,22 +58,17 @@ class SegmenterSpec:
             heads.load_head(self.storage, self.head_key, device),
             self.centroids(),
             self.crf(),
-            self.view(),
+            self.windows(),
         )
 
     def crf(self) -> Refiner:
         """The CRF of these options."""
         return refiner(self.options)
 
-    def view(self) -> Windows:
+    def windows(self) -> Windows:
         """The windows of these options."""
-        return Windows(
-            self.options.resolution,
-            self.options.tile,
-            self.options.tile_overlap,
-            self.options.crf_tile,
-            self.options.crf_overlap,
-        )
+        o = self.options
+        return Windows(o.resolution, o.tile, o.tile_overlap, o.crf_tile, o.crf_overlap)
 
 
 @lru_cache(maxsize=4)
@@ -110,19 +105,14 @@ def masks_key(clusters_key: str, options: MasksOptions) -> str:
     return keys.key("masks", MASKS_VERSION, content, {"clusters": clusters_key})
 
 
-def masks_path(clusters_key: str, options: MasksOptions, dump: str) -> str:
-    """Folder of a dump's masks."""
-    return layout.masks(masks_key(clusters_key, options), dump)
-
-
 def predicted_memory(pixels: int, classes: int, options: MasksOptions) -> int:
-    """Bytes held at once for an image of so many pixels.
+    """Bytes that a worker holds at once for an image of so many pixels.
 
-    An image at hand, the next one while it is decoded; the mask, its margins, the overlay and what
-    encoding them needs: 12 bytes a pixel more. The CRF was measured
-    at 580 to 1360 bytes a pixel of its window on a photograph, at 870 to 1650 on noise, whose
-    colours share no vertex (5 to 60 classes at 512×512), pydensecrf at 530 to 2090 and at 1030 to
-    4590; this predicts a tenth more than that, and the scores that go into it.
+    They are the image, and the next one while it is decoded; 12 bytes a pixel for mask, margins,
+    overlay and their encoding; and the CRF. The lattice was measured at 580 to 1360 bytes a pixel
+    of its window on a photograph, at 870 to 1650 on noise, whose colours share no vertex (5 to 60
+    classes at 512×512), pydensecrf at 530 to 2090 and at 1030 to 4590; this predicts a tenth more
+    than that, and the scores that go into it.
     """
     window = min(pixels, options.crf_tile**2)
     fixed, each_class = CRF_BYTES[options.crf_engine]

@@ -42,7 +42,7 @@ def neighbors_key(rows: FeatureRows, options: NeighborsOptions) -> str:
 
 
 def is_subsequence(short: Sequence[str], long: Sequence[str]) -> bool:
-    """Whether all names of the first, each there once, come in the second in the same order."""
+    """Whether the second has all names of the first, once each and in the same order."""
     return list(short) == [name for name in long if name in short]
 
 

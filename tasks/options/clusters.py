@@ -24,6 +24,6 @@ class ClustersOptions(Options):
         description="k-means starts this many times, independently; the lowest inertia wins.",
     )
     max_tokens: int = Field(
-        200_000, ge=256, description="This many codes are drawn for clustering."
+        200_000, ge=256, description="This many codes are sampled for clustering."
     )
-    seed: int = Field(0, ge=0, description="The draw and the starts come from this seed.")
+    seed: int = Field(0, ge=0, description="The sample and the starts come from this seed.")

@@ -58,9 +58,8 @@ class ComputeOptions(Options):
     memory_limit: ByteSize | None = Field(
         None,
         ge=256 * 2**20,
-        description="Each local worker may hold this much memory, such as 4GiB; one that holds "
-        "95 % of it is restarted and its shard given to another. By default there is "
-        "no limit.",
+        description="Each local worker may hold this much memory, such as 4GiB; one that holds 95 "
+        "% of it is restarted and its shard given to another. By default there is no limit.",
     )
     device: str = Field(
         "auto", description="Torch computes on this device; auto is cuda if there is one, else cpu."
@@ -68,6 +67,6 @@ class ComputeOptions(Options):
     feature_memory: int = Field(
         1024,
         ge=0,
-        description="This many MiB of features are held in memory while training; above that "
-        "they are streamed.",
+        description="This many MiB of features are kept in memory while training; above that they "
+        "are streamed.",
     )

@@ -22,16 +22,15 @@ class ReadOptions(Options):
     bands: str | None = Field(
         None,
         description="These bands, counted from 1, become red, green and blue, such as 4,3,2, or "
-        "this one becomes grey. By default it is as the files say, else the first "
-        "three or the first.",
+        "this one becomes grey. By default it is as the files say, else the first three or the "
+        "first.",
     )
     value_range: str = Field(
         "auto",
-        description="These values become black and white. With auto, eight bits stay as they "
-        "are, others span all that the files' bits hold where their values use it, "
-        "else what the whole corpus holds; with file, they span what the files "
-        "state, else all that their bits hold; or two numbers are given, such as "
-        "0,3000.",
+        description="These values become black and white. With auto, eight bits stay as they are, "
+        "others span all that the files' bits hold where their values use it, else what the whole "
+        "corpus holds; with file, they span what the files state, else all that their bits hold; "
+        "or two numbers are given, such as 0,3000.",
     )
 
     @model_validator(mode="after")
@@ -45,18 +44,18 @@ class CorpusOptions(ReadOptions):
     """Which images, and what is known about them."""
 
     images: str = Field(
-        description="This is a folder or URI of images and videos, which is searched "
-        "recursively, or one image or video."
+        description="This is a folder or URI of images and videos, which is searched recursively, "
+        "or one image or video."
     )
     labels: str | None = Field(
         None,
-        description="This is a folder or URI of label images (same relative path and stem; it "
-        "may be the images' own folder), or a COCO JSON file.",
+        description="This is a folder or URI of label images (same relative path and stem; it may "
+        "be the images' own folder), or a COCO JSON file.",
     )
     taxonomy: str | None = Field(
         None,
-        description="This JSON file holds the class names, the void id and, where wanted, "
-        "colours or a fine-to-coarse table.",
+        description="This JSON file holds the class names, the void id and, where wanted, colours "
+        "or a fine-to-coarse table.",
     )
     image_suffix: str | None = Field(
         None,
@@ -66,8 +65,8 @@ class CorpusOptions(ReadOptions):
     label_suffix: str | None = Field(
         None,
         description="This is what the name of a label has beyond what it shares with its image, "
-        "such as _gtFine_labelIds; other files under --labels are then no labels. "
-        "Without --labels, labels lie among the images.",
+        "such as _gtFine_labelIds; other files under --labels are then no labels. Without "
+        "--labels, labels lie among the images.",
     )
     pages: Literal["first", "all"] = Field(
         "first",

@@ -23,8 +23,8 @@ class FeaturesOptions(Options):
     weights: str | None = Field(
         None,
         description="This is a weights file (.pth or .safetensors, path or URI; timm's or the "
-        "published names), 'untrained' for seeded random ones, or 'bundled' for the "
-        "demo's. By default timm's own are downloaded.",
+        "published names), 'untrained' for seeded random ones, or 'bundled' for the demo's. By "
+        "default timm's own are downloaded.",
     )
     layer: int | None = Field(
         None,
@@ -49,6 +49,6 @@ class FeaturesOptions(Options):
     max_training_images: int = Field(
         100_000,
         ge=1,
-        description="Features are kept for at most this many images, which are drawn by a hash "
+        description="Features are kept for at most this many images, which are sampled by a hash "
         "of their ids.",
     )

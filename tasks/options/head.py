@@ -15,15 +15,14 @@ class HeadOptions(Options):
 
     recipe: Literal["mean-shift", "stego"] = Field(
         "mean-shift",
-        description="With mean-shift, the features of each image are drawn together before the "
-        "head reads them, and large things are drawn less often; stego is the "
-        "published recipe.",
+        description="With mean-shift, the features of each image are pulled together before the "
+        "head reads them, and large things are sampled less often; stego is the published recipe.",
     )
     shifts: str = Field(
         "auto",
         description="The loss's shifts are measured on the features (auto), or given as three "
-        "numbers self,knn,rand or as a preset: cocostuff27-s8, cocostuff27-b8, "
-        "cityscapes27-b8, potsdam3-s8.",
+        "numbers self,knn,rand or as a preset: cocostuff27-s8, cocostuff27-b8, cityscapes27-b8, "
+        "potsdam3-s8.",
     )
     steps: int = Field(400, ge=1, description="The optimiser takes this many steps.")
     batch: int = Field(16, ge=2, description="A step sees this many images.")
@@ -38,7 +37,7 @@ class HeadOptions(Options):
     dropout: float = Field(
         0.1, ge=0, lt=1, description="A channel is dropped with this probability."
     )
-    seed: int = Field(0, ge=0, description="Weights and draws come from this seed.")
+    seed: int = Field(0, ge=0, description="Weights and samples come from this seed.")
 
     @model_validator(mode="after")
     def _shifts_mean_something(self) -> "HeadOptions":

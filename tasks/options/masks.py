@@ -15,14 +15,13 @@ class MasksOptions(Options):
         448,
         ge=32,
         description="The backbone sees images with a short side of this many pixels, rounded to "
-        "whole patches; 448 is the scale of five-crops at 224. STEGO evaluates at "
-        "320.",
+        "whole patches; 448 is the scale of five-crops at 224. STEGO evaluates at 320.",
     )
     tile: int = Field(
         640,
         ge=64,
-        description="The backbone sees windows of this many pixels at once, rounded down to "
-        "whole patches.",
+        description="The backbone sees windows of this many pixels at once, rounded down to whole "
+        "patches.",
     )
     tile_overlap: int = Field(
         160,
@@ -38,8 +37,8 @@ class MasksOptions(Options):
     crf_engine: Literal["lattice", "pydensecrf"] = Field(
         "lattice",
         exclude_if=lambda engine: engine == "lattice",  # masks from before the option keep keys
-        description="This computes the CRF: lattice, which comes with this package, or pydensecrf, "
-        "the implementation of its authors, which takes twice the time and memory.",
+        description="This computes the CRF: lattice, which comes with this package, or "
+        "pydensecrf, the implementation of its authors, which takes twice the time and memory.",
     )
     crf_iterations: int = Field(
         10, ge=0, description="The CRF takes this many mean-field iterations; 0 turns it off."

@@ -38,8 +38,7 @@ class PretrainOptions(Options):
     window: str = Field(
         "1,1",
         description="All views of an image are cut from a part of it that covers this share of "
-        "its area, least and greatest; a share below 1 suits images with many things "
-        "in them.",
+        "its area, least and greatest; a share below 1 suits images with many things in them.",
     )
     global_scale: str = Field(
         "0.4,1", description="A global view covers this share of that area, least and greatest."
@@ -90,8 +89,8 @@ class PretrainOptions(Options):
         ge=0,
         le=1,
         description="A place's partner in the other view lies this far from it (standard "
-        "deviation, as a share of the view's side), since what is near is mostly the "
-        "same thing; with 0 it is the same place.",
+        "deviation, as a share of the view's side), since what is near is mostly the same thing; "
+        "with 0 it is the same place.",
     )
     frozen: float = Field(
         0.01,
@@ -111,7 +110,7 @@ class PretrainOptions(Options):
         description="Images are held with a short side of at most this many pixels; larger ones "
         "are shrunk.",
     )
-    seed: int = Field(0, ge=0, description="Weights, draws and views come from this seed.")
+    seed: int = Field(0, ge=0, description="Weights, samples and views come from this seed.")
     threads: int | None = Field(
         None,
         ge=1,

@@ -18,14 +18,14 @@ class ScoresOptions(Options):
     linear_probe: bool = Field(True, description="A linear probe of the codes is scored too.")
     probe_protocol: Literal["quick", "stego"] = Field(
         "quick",
-        description="With quick, the probe is fitted to a draw of tokens and scored without CRF; "
-        "with stego, it is fitted to every pixel's label, for the head's steps and "
-        "batches, and scored with the CRF.",
+        description="With quick, the probe is fitted to a sample of tokens and scored without "
+        "CRF; with stego, it is fitted to every pixel's label, for the head's steps and batches, "
+        "and scored with the CRF.",
     )
     seeds: str | None = Field(
         None,
         description="Head, clusters, masks and scores are also made from each of these seeds, "
-        "such as 0,1,2,3,4, and the spread of the figures is told.",
+        "such as 0,1,2,3,4, and the spread of the figures is reported.",
     )
 
     @model_validator(mode="after")

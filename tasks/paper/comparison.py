@@ -1,4 +1,4 @@
-"""What a benchmark came to, beside what was published: a JSON document and a figure."""
+"""The scores of a benchmark beside the published ones: a JSON document and a figure."""
 
 import json
 from collections.abc import Sequence
@@ -13,8 +13,10 @@ from tasks.workspace.layout import PREPARED
 from tasks.workspace.summary import Summary
 from tasks.workspace.workspace import Workspace
 
-DOCUMENT, FIGURE = layout.BENCHMARK_FILE, layout.CONFUSION_FILE
-RAW, OURS = "k-means on raw features, here", "STEGO, here"
+RAW = "k-means on raw features, here"
+"""The row of the baseline."""
+OURS = "STEGO, here"
+"""The row of this run."""
 
 
 def write(
@@ -29,7 +31,7 @@ def write(
         notes: where the run departs from the published protocol.
 
     Returns:
-        the document, with the places of report, figure and document.
+        the document, with the paths of document and figure.
     """
     summary = Summary(workspace)
     train, val = dumps
@@ -42,7 +44,7 @@ def write(
     prepared = {dump: workspace.folder(PREPARED, dump).manifest() for dump in dumps}
     lost = sum(manifest["quarantined"] for manifest in prepared.values())
     lost += len(scored["invalid"])
-    folder = layout.report(place(benchmark, prepared[val]["limit"]))
+    folder = layout.report(report_name(benchmark, prepared[val]["limit"]))
     document = {
         "benchmark": benchmark.name,
         "workspace": workspace.storage.uri,
@@ -58,7 +60,7 @@ def write(
         "rows": [
             row(OURS, backbone["name"], figures, "", "linear_"),
             row(RAW, backbone["name"], figures, "baseline_"),
-            *(each._asdict() for each in benchmark.published),
+            *(paper_row._asdict() for paper_row in benchmark.published),
         ],
         "spread": summary.last_run.get("spread", {}).get(val),
         "per_class": figures["per_class"],
@@ -70,15 +72,14 @@ def write(
         },
         "matching": scored["matching"]["stego"],
     }
-    content = json.dumps(document, indent=1, ensure_ascii=False).encode()
-    png = charts.confusion_png(matrix)
-    workspace.storage.write(f"{folder}/{DOCUMENT}", content)
-    workspace.storage.write(f"{folder}/{FIGURE}", png)
-    return {
-        **document,
-        "document": workspace.storage.full(f"{folder}/{DOCUMENT}"),
-        "figure": workspace.storage.full(f"{folder}/{FIGURE}"),
+    files = {
+        "document": f"{folder}/{layout.BENCHMARK_FILE}",
+        "figure": f"{folder}/{layout.CONFUSION_FILE}",
     }
+    content = json.dumps(document, indent=1, ensure_ascii=False).encode()
+    workspace.storage.write(files["document"], content)
+    workspace.storage.write(files["figure"], charts.confusion_png(matrix))
+    return {**document, **{name: workspace.storage.full(path) for name, path in files.items()}}
 
 
 def row(
@@ -95,7 +96,7 @@ def row(
     }
 
 
-def place(benchmark: Benchmark, limit: int | None, split: str = "") -> str:
-    """Name of a benchmark's report, or of a split's dump; a trial's differ from the whole's."""
+def report_name(benchmark: Benchmark, limit: int | None, split: str = "") -> str:
+    """Name of a benchmark's report, or of a split's dump; a trial on a part has its own."""
     parts = (benchmark.name, split, f"first{limit}" if limit else "")
     return "-".join(part for part in parts if part)

@@ -1,4 +1,4 @@
-"""The paper's data sets as they lie on disk: which images a split has, and how each is read."""
+"""The paper's data sets on disk: the images of a split, and how each is read."""
 
 from dataclasses import dataclass
 from typing import NamedTuple, get_args
@@ -15,9 +15,15 @@ from tasks.paper import mat_files
 from tasks.storage.storage import Storage
 
 MAX_PIXELS = 128_000_000
-CITY_IMAGE, CITY_LABEL = "_leftImg8bit.png", "_gtFine_labelIds.png"
-MAT_IMAGE, MAT_LABEL = "img", "gt"
-"""Names of the arrays in Potsdam's .mat files."""
+"""Larger images and labels are refused."""
+CITY_IMAGE = "_leftImg8bit.png"
+"""How Cityscapes' images end."""
+CITY_LABEL = "_gtFine_labelIds.png"
+"""How Cityscapes' labels end."""
+MAT_IMAGE = "img"
+"""The array of an image in Potsdam's .mat files."""
+MAT_LABEL = "gt"
+"""The array of a label in Potsdam's .mat files."""
 FORMS = {
     "cocostuff": (
         "images/{train2017,val2017}/ID.jpg, annotations/{train2017,val2017}/ID.png (fine ids 0 to "
@@ -32,7 +38,7 @@ FORMS = {
         "labelled_train.txt, labelled_test.txt (one ID a line)"
     ),
 }
-"""What has to lie where, by form."""
+"""The files that a data set must have, by form."""
 
 
 class Pair(NamedTuple):
@@ -54,7 +60,7 @@ class DataSet:
     """A data set where it lies; small and picklable.
 
     Attributes:
-        benchmark: what is known about it.
+        benchmark: its classes, lists and form.
         storage: the folder that holds it.
     """
 
@@ -66,19 +72,19 @@ class DataSet:
         """The data set in a folder, or in the folder of its name there, as STEGO's loaders expect.
 
         Raises:
-            InputError: the location names no place.
+            InputError: the location is no path or URI.
         """
-        given = Storage.at(location)
-        inside = given.exists(benchmark.form)
-        return cls(benchmark, Storage(given.full(benchmark.form)) if inside else given)
+        folder = Storage.at(location)
+        inside = folder.exists(benchmark.form)
+        return cls(benchmark, Storage(folder.full(benchmark.form)) if inside else folder)
 
     def pairs(self, split: Split) -> list[Pair]:
         """Images and labels of a split, in the order of its list, else of their names.
 
-        Whether each of them is there shows when it is read.
+        A missing image is noticed only when it is read.
 
         Raises:
-            InputError: the split is not there; says what belongs where.
+            InputError: the split is not there; the message says which files are expected.
         """
         if self.benchmark.form == "cityscapes":
             return self._cityscapes(split)
@@ -96,7 +102,7 @@ class DataSet:
         """Refuse a data set that is not there.
 
         Raises:
-            InputError: a split is not there; says what belongs where.
+            InputError: a split is not there; the message says which files are expected.
         """
         for split in get_args(Split):
             self.pairs(split)
@@ -105,11 +111,10 @@ class DataSet:
         folder = f"leftImg8bit/{split}"
         if not self.storage.exists(folder):
             raise self._absent(folder)
-        place = Storage(self.storage.full(folder))
-        found = [file.path for file in place.files() if file.path.endswith(CITY_IMAGE)]
-        if not found:
+        paths = (file.path for file in Storage(self.storage.full(folder)).files())
+        names = [path.removesuffix(CITY_IMAGE) for path in paths if path.endswith(CITY_IMAGE)]
+        if not names:
             raise self._absent(f"{folder}/CITY/*{CITY_IMAGE}")
-        names = [path.removesuffix(CITY_IMAGE) for path in found]
         return [
             Pair(name, f"{folder}/{name}{CITY_IMAGE}", f"gtFine/{split}/{name}{CITY_LABEL}")
             for name in names
@@ -128,8 +133,8 @@ class DataSet:
         names = [line.strip() for line in lines if line.strip()]
         wrong = [name for name in names if ".." in name.split("/") or name.startswith("/")]
         if wrong or not names:
-            found = f"the name {wrong[0]!r}" if wrong else "no names"
-            raise InputError(f"{self.storage.full(path)} holds {found}; expected one ID a line")
+            content = f"the name {wrong[0]!r}" if wrong else "no names"
+            raise InputError(f"{self.storage.full(path)} holds {content}; expected one ID a line")
         return names
 
     def _absent(self, path: str) -> InputError:
@@ -141,7 +146,7 @@ class DataSet:
     def read(self, pair: Pair) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """RGB pixels (H, W, 3) uint8 and class ids (H, W) uint8, void 255, of a pair.
 
-        Pixels stay as they are stored: labels know nothing of an EXIF orientation.
+        Pixels stay as they are stored: EXIF orientation does not apply to labels.
 
         Raises:
             ImageError: one of them cannot be read, or they do not belong together.
@@ -156,8 +161,8 @@ class DataSet:
         except InputError as error:
             raise ImageError(f"label {pair.label}: {error}") from None
         if ids.shape != pixels.shape[:2]:
-            found, expected = (f"{h}×{w}" for h, w in (ids.shape, pixels.shape[:2]))
-            raise ImageError(f"label {pair.label} is {found}, its image {expected}")
+            label_size, image_size = (f"{h}×{w}" for h, w in (ids.shape, pixels.shape[:2]))
+            raise ImageError(f"label {pair.label} is {label_size}, its image {image_size}")
         return pixels, ids
 
     def _ids(self, pair: Pair) -> NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""Arrays out of MATLAB's .mat files; nothing in them is executed."""
+"""Reads arrays from MATLAB's .mat files; nothing in them is executed."""
 
 import io
 
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from stego_core.errors import ImageError
 
 RGB = 3
+"""Channels that are read."""
 
 
 def _array(content: bytes, key: str) -> NDArray[np.generic]:
@@ -20,15 +21,15 @@ def _array(content: bytes, key: str) -> NDArray[np.generic]:
     if not content:
         raise ImageError("the file is empty (0 bytes)")
     try:
-        found = scipy.io.loadmat(io.BytesIO(content), variable_names=[key])
+        arrays = scipy.io.loadmat(io.BytesIO(content), variable_names=[key])
     except NotImplementedError:
         raise ImageError("is a MATLAB 7.3 (HDF5) file; expected 7.2 or earlier") from None
-    except Exception as error:  # damaged files make the reader fail in ways of its own
+    except Exception as error:  # damaged files raise errors of many kinds
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ImageError(f"cannot be read as a .mat file: {reason}") from None
-    if key not in found:
+    if key not in arrays:
         raise ImageError(f"holds no array {key!r}")
-    array: NDArray[np.generic] = found[key]
+    array: NDArray[np.generic] = arrays[key]
     return array
 
 

@@ -17,13 +17,13 @@ DIFFERENCES = (
     "centroids trained beside it",
     "the linear probe is fitted to the finished head, not beside it",
     "the last step is kept, not the checkpoint with the best mIoU on the validation labels",
-    "tokens are drawn by nearest patch before the head runs",
+    "tokens are sampled by nearest patch before the head runs",
 )
-"""What every run does differently from the released code; docs/notes/paper-protocol.md says why."""
+"""Differences of every run from the released code; docs/notes/paper-protocol.md gives reasons."""
 EVERY = 10**9
-"""Crops that features are kept for: all there are."""
+"""The limit of the crops whose features are stored: none."""
 NO_SHIFTS = "auto"
-"""Where no shifts are published for a data set and backbone, they calibrate themselves."""
+"""The loss's shifts where none are published for a data set and backbone: they are measured."""
 
 
 def architecture(backbone: str) -> str:
@@ -32,7 +32,7 @@ def architecture(backbone: str) -> str:
 
 
 def values(benchmark: Benchmark, backbone: str) -> dict[str, dict[str, Any]]:
-    """What is published, by section and option; the backbone decides the shifts."""
+    """The published options, by section; the shifts depend on the backbone."""
     return {
         "features": {
             "crops": "five" if benchmark.five_crops else "whole",
@@ -57,21 +57,25 @@ def values(benchmark: Benchmark, backbone: str) -> dict[str, dict[str, Any]]:
     }
 
 
-def settled(benchmark: Benchmark, given: Mapping[str, Options]) -> dict[str, Options]:
-    """The sections' options: what somebody set stays, the rest is as published."""
+def published_options(benchmark: Benchmark, given: Mapping[str, Options]) -> dict[str, Options]:
+    """The sections' options: those that a user set stay, the rest is as published."""
     backbone = chosen_backbone(benchmark, given)
     published = values(benchmark, backbone)
     published["features"]["backbone"] = backbone
     return {
         section: given[section].model_copy(
-            update={n: v for n, v in held.items() if n not in given[section].model_fields_set}
+            update={
+                name: value
+                for name, value in options.items()
+                if name not in given[section].model_fields_set
+            }
         )
-        for section, held in published.items()
+        for section, options in published.items()
     }
 
 
 def chosen_backbone(benchmark: Benchmark, given: Mapping[str, Options]) -> str:
-    """timm's name of the backbone: as somebody set it, else the published one."""
+    """timm's name of the backbone: the one that a user set, else the published one."""
     features = given["features"]
     assert isinstance(features, FeaturesOptions)
     stated = "backbone" in features.model_fields_set
@@ -81,29 +85,29 @@ def chosen_backbone(benchmark: Benchmark, given: Mapping[str, Options]) -> str:
 def departures(
     benchmark: Benchmark, chosen: Mapping[str, Options], resampling: str, limit: int | None
 ) -> list[str]:
-    """Where settled options are not what was published, a phrase each."""
+    """Options that differ from the published ones, a phrase each."""
     features = chosen["features"].model_dump()
     name, weights = features["backbone"], features["weights"]
-    found = []
+    phrases = []
     if limit is not None:
-        found.append(f"a trial on the first {limit} images of each split")
+        phrases.append(f"a trial on the first {limit} images of each split")
     tagged = "." not in name or name.endswith(".dino")
     if architecture(name) not in (VIT_S8, VIT_B8) or not tagged or weights:
-        found.append(
+        phrases.append(
             f"backbone {name}{f' with weights {weights}' if weights else ''} "
             f"(published: DINO ViT-S/8 and B/8)"
         )
     if resampling != "nearest":
-        found.append(f"images resampled {resampling} (published: nearest)")
+        phrases.append(f"images resampled {resampling} (published: nearest)")
     if benchmark.shifts.get(architecture(name)) is None:
-        found.append("no shifts are published for this data set and backbone")
+        phrases.append("no shifts are published for this data set and backbone")
     for section, published in values(benchmark, name).items():
-        held = chosen[section].model_dump()
-        found += [
-            f"{option.replace('_', ' ')} {held[option]} (published: {value})"
+        options = chosen[section].model_dump()
+        phrases += [
+            f"{option.replace('_', ' ')} {options[option]} (published: {value})"
             for option, value in published.items()
-            if held[option] != value and value != EVERY
+            if options[option] != value and value != EVERY
         ]
     if features["max_training_images"] != EVERY:
-        found.append(f"features of at most {features['max_training_images']} crops are kept")
-    return found
+        phrases.append(f"features of at most {features['max_training_images']} crops are kept")
+    return phrases

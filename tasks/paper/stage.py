@@ -1,6 +1,6 @@
-"""Stage prepare: a published data set's split becomes squares and labels, cut as STEGO cuts them.
+"""Stage prepare: cuts a split of a published data set into squares and labels, as STEGO does.
 
-What comes out is a folder of PNGs that the stage corpus indexes like any other: every later stage
+The result is a folder of PNGs that the stage corpus indexes like any other: every later stage
 then sees the published pixels, and neither crops nor resizes.
 """
 
@@ -34,16 +34,17 @@ from tasks.workspace.workspace import Workspace
 
 VERSION = 1
 SHARD_IMAGES = 32
+"""Images of a shard."""
 LISTING, TAXONOMY = layout.LISTING_FILE, layout.TAXONOMY_FILE
 LISTING_COLUMNS = dict.fromkeys(Pair._fields, "string")
-
+"""Columns of the list of a split."""
 WORST_PIXELS = 2048 * 1024
-"""Of the largest images among these data sets: Cityscapes."""
+"""Pixels of the largest images of these data sets, Cityscapes'."""
 
 
 @dataclass(frozen=True)
 class Cut:
-    """What becomes of an image.
+    """How an image is cut into squares.
 
     Attributes:
         side: pixels of the squares.
@@ -164,7 +165,9 @@ def plan(
         return None
     listing = f"{folder.path}/{LISTING}"
     if not folder.storage.exists(listing):
-        pairs = data.pairs(split)[:limit]  # before the plan: what is absent leaves no trace
+        pairs = data.pairs(split)[
+            :limit
+        ]  # before the plan: a data set that is not there leaves no trace
         folder.plan(pins)
         taxonomy = taxonomy_document(squares_taxonomy(data.benchmark))
         folder.storage.write(f"{folder.path}/{TAXONOMY}", keys.canonical(taxonomy))
@@ -180,12 +183,12 @@ def plan(
 
 
 def squares_taxonomy(benchmark: Benchmark) -> Taxonomy:
-    """What the values in the squares' label files mean: class ids, void 255."""
+    """The taxonomy of the squares' label files: class ids, void 255."""
     return Taxonomy(benchmark.name, benchmark.classes, VOID_BYTE)
 
 
 def finish(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
-    """List what could not be used, and write the manifest.
+    """List the images that could not be used, and write the manifest.
 
     Raises:
         InputError: nothing could be used.

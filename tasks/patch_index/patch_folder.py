@@ -10,6 +10,7 @@ from tasks.workspace.summary import Summary
 from tasks.workspace.workspace import Workspace
 
 VERSION = 2
+"""Raised whenever the same patches would give another index."""
 
 
 def trained_rows(workspace: Workspace) -> FeatureRows:
@@ -39,14 +40,14 @@ def codes_folder(workspace: Workspace, path: str, dump: str) -> Folder:
 
 
 def recall_folder(workspace: Workspace, path: str, dumps: Sequence[str]) -> Folder:
-    """Where it lies how many lists to scan for some dumps together: the last part of an index."""
+    """The folder of the number of lists to scan for some dumps: the last part of an index."""
     return workspace.folder(path, "recall", keys.digest(keys.canonical(list(dumps)))[:16])
 
 
 def searchable(workspace: Workspace) -> list[str]:
     """Dumps whose patches can be searched, in order of arrival; none without features.
 
-    While a later dump is being added, those before it.
+    While a later dump is being added, they are the dumps before it.
     """
     try:
         path = index_path(trained_rows(workspace))

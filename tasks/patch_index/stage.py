@@ -1,11 +1,11 @@
 """Stage patches: an index of all stored patches, for searching those that resemble one patch.
 
-The codebook is made once, from the dumps that the head was trained on. Each dump then has codes of
-its own, so a later one costs its own size; then it is measured how many lists must be scanned. The
-fifth crop of five shows what the quarters show and is left out.
+The codebook is made once, from the dumps that the head was trained on. Then each dump is coded, so
+a later one costs its own size, and a sample shows how many lists must be scanned. The fifth crop of
+five shows what the quarters show and is left out.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,36 +14,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stego_core.clustering.kmeans import unit
-from stego_core.errors import WorkspaceError
 from stego_core.search import patch_index
 from stego_core.search.patch_index import NO_LIST
 from tasks.engine.stage import Finish, Stage, Stopwatch
-from tasks.engine.steps import Step
-from tasks.patch_index import patch_folder, patch_search, probe_recall
+from tasks.engine.steps import CpuWork
+from tasks.features.rows import cuts
+from tasks.patch_index import probe_recall
 from tasks.patch_index.patch_folder import VERSION
-from tasks.patch_index.patch_folder import searchable as searchable
-from tasks.patch_index.patch_search import CODEBOOK_FILE, PatchRows, PatchSearch
+from tasks.patch_index.patch_rows import PatchRows, patch_rows
 from tasks.workspace import arrays, keys, layout, tables
 from tasks.workspace.arrays import Layout
 from tasks.workspace.ledger import Record
 from tasks.workspace.workspace import Workspace
 
 SAMPLE_ROWS = 1024
-"""Crops that the codebook's sample is drawn from."""
+"""Crops that the codebook's sample comes from."""
 BLOCK_ROWS = 64
 """Crops that are read together for the sample."""
 QUERIES = 64
-"""Patches by which the recall is measured."""
+"""Patches that the recall is measured on."""
 SEED = 0
 """Of the sample and of the codebook."""
 
 
 def stages(workspace: Workspace) -> Iterator[tuple[Stage | None, Finish]]:
-    """What is missing for a search of every dump with features, each part planned once the one
-    before it is finished: `for stage, finish in patches.stages(place): run_stage(stage, options,
-    finish)`.
-
-    Parts that are there are None.
+    """The parts of an index of every dump with features, each planned once the one before it is
+    finished; None for a part that is there.
 
     Raises:
         WorkspaceError: there are no features (an imported head has none).
@@ -56,49 +52,17 @@ def stages(workspace: Workspace) -> Iterator[tuple[Stage | None, Finish]]:
     yield probe_recall.plan(patches, tuple(dumps)), probe_recall.finish
 
 
-def patch_rows(workspace: Workspace) -> PatchRows:
-    """Patches of the dumps that the head was trained on.
-
-    Raises:
-        WorkspaceError: there are no features.
-    """
-    rows = patch_folder.trained_rows(workspace)
-    return PatchRows(rows, patch_folder.index_path(rows))
-
-
 def with_features(workspace: Workspace, key: str) -> list[str]:
     """Dumps whose features are finished, in order of arrival."""
     dumps = workspace.dumps()
     return [d for d in dumps if workspace.folder(layout.features(key, d)).finished]
 
 
-def search(workspace: Workspace) -> PatchSearch:
-    """The index of all dumps that can be searched, read once.
-
-    Raises:
-        WorkspaceError: there is none; says what to do.
-        CapacityError: it does not fit this machine's memory.
-    """
-    patches, dumps = patch_rows(workspace), searchable(workspace)
-    if not dumps:
-        raise WorkspaceError(
-            f"the patches of {workspace.storage.uri} are not indexed yet; run `stego explore`, "
-            "which does it first"
-        )
-    found = patches.of(tuple(dumps))
-    probes = int(found.recall_folder().manifest()["probes"])
-    return PatchSearch(found, patch_search.index_of(found), probes)
-
-
 @dataclass(frozen=True)
-class CodebookWork:
+class CodebookWork(CpuWork):
     """An index trained on a sample of the patches, and queries: the only shard."""
 
     patches: PatchRows
-
-    def steps(self) -> Sequence[Step]:
-        """One step on a CPU."""
-        return [Step(self.shard)]
 
     def shard(self, shard: int) -> Record:
         """The codebook."""
@@ -107,19 +71,18 @@ class CodebookWork:
         valid = patches.tiling(np.flatnonzero(patches.rows.valid()))
         lists = patch_index.list_count(len(valid) * patches.tokens())
         sources = generator.permutation(valid)[:SAMPLE_ROWS]
-        each = -(-patch_index.sample_size(lists) // max(len(sources), 1))
+        per_row = -(-patch_index.sample_size(lists) // max(len(sources), 1))
         with watch("read"):
-            sample = sampled(patches, np.sort(sources), each, generator)
+            sample = sample_patches(patches, np.sort(sources), per_row, generator)
             rows = np.sort(generator.permutation(sources)[:QUERIES])
-            queries = sampled(patches, rows, 1, generator)
+            queries = sample_patches(patches, rows, 1, generator)
         with watch("infer"):
             index = patch_index.train(sample, lists, SEED)
-        images = rows // patches.crops()  # among those drawn of all the training dumps
+        images = rows // patches.crops()  # among those sampled from all training dumps
         size, checksum = write_codebook(patches, index, queries, images)
         results = {"lists": index.nlist, "code_bytes": index.code_size}
         record = Record(shard, (0, 1), size, checksum, watch.seconds, results=results)
-        patches.codebook_folder().record(record)
-        return record
+        return patches.codebook_folder().record(record)
 
 
 def write_codebook(
@@ -130,32 +93,31 @@ def write_codebook(
 ) -> tuple[int, str]:
     """Store an empty index and the queries; bytes and checksum of the index."""
     content = np.asarray(faiss.serialize_index(index))
-    path = f"{patches.codebook_folder().path}/{CODEBOOK_FILE}"
+    path = f"{patches.codebook_folder().path}/{layout.CODEBOOK_FILE}"
     tensors: dict[str, NDArray[Any]] = {"index": content, "queries": queries, "images": images}
     tables.write_tensors(patches.storage, path, tensors)
     return content.nbytes, keys.digest(content.tobytes())
 
 
-def sampled(
-    patches: PatchRows, rows: NDArray[np.int64], each: int, generator: np.random.Generator
+def sample_patches(
+    patches: PatchRows, rows: NDArray[np.int64], per_row: int, generator: np.random.Generator
 ) -> NDArray[np.float32]:
     """(n, C) float32 of norm 1: some patches of each row, at most all, none of them twice."""
     depth, tokens = patches.rows.shape()[2], patches.tokens()
     parts = [np.empty((0, depth), np.float32)]
-    for first in range(0, len(rows), BLOCK_ROWS):
-        block = patches.rows.read("patches", rows[first : first + BLOCK_ROWS])
-        block = block.reshape(len(block), tokens, depth)
+    for block_rows in cuts(rows, BLOCK_ROWS):
+        block = patches.rows.read("patches", block_rows).reshape(-1, tokens, depth)
         order = generator.permuted(np.tile(np.arange(tokens), (len(block), 1)), axis=1)
         empty = ~np.take_along_axis(block.any(axis=-1), order, axis=1)  # they hold no data
         order = np.take_along_axis(order, np.argsort(empty, axis=1, kind="stable"), axis=1)
-        taken = np.take_along_axis(block, order[:, :each, None], axis=1)
-        found = taken.reshape(-1, depth).astype(np.float32)
-        parts.append(np.asarray(unit(found[found.any(axis=1)]), np.float32))
+        sample = np.take_along_axis(block, order[:, :per_row, None], axis=1)
+        vectors = sample.reshape(-1, depth).astype(np.float32)
+        parts.append(np.asarray(unit(vectors[vectors.any(axis=1)]), np.float32))
     return np.concatenate(parts)
 
 
 def plan_codebook(patches: PatchRows) -> Stage | None:
-    """The codebook; None if it is there."""
+    """Plan the codebook; None if it is there."""
     folder = patches.codebook_folder()
     if folder.finished:
         return None
@@ -169,24 +131,20 @@ def plan_codebook(patches: PatchRows) -> Stage | None:
 
 
 def finish_codebook(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
-    """Say how large it is, and which one."""
+    """Write the manifest with the codebook's size and digest."""
     (record,) = stage.folder.records(stage.shards)
     return stage.finish(seconds, computed, **record.results, codebook=record.checksum)
 
 
 @dataclass(frozen=True)
-class CodesWork:
-    """Codes of one shard of a dump's patches, and how much each image resembles each query.
+class CodesWork(CpuWork):
+    """Codes of one shard of a dump's patches, and how much the images resemble the queries.
 
     Attributes:
         patches: of the dump alone.
     """
 
     patches: PatchRows
-
-    def steps(self) -> Sequence[Step]:
-        """One step on a CPU."""
-        return [Step(self.shard)]
 
     def shard(self, shard: int) -> Record:
         """One shard of the features' rows; patches without data get no code."""
@@ -197,7 +155,7 @@ class CodesWork:
         with watch("infer"):
             index, tensors = patches.empty_index(), patches.codebook_tensors()
             values = encoded(index, vectors, with_data)
-            values |= self._best(vectors, with_data, tensors["queries"])
+            values |= self._similarities(vectors, with_data, tensors["queries"])
         folder = patches.codes_folder(patches.rows.dumps[0])
         with watch("write"):
             written = {
@@ -205,9 +163,7 @@ class CodesWork:
                 for name, value in values.items()
             }
         span = (int(rows[0]), int(rows[-1]) + 1)
-        record = Record(shard, span, *written["codes"], watch.seconds)
-        folder.record(record)
-        return record
+        return folder.record(Record(shard, span, *written["codes"], watch.seconds))
 
     def _read(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Unit vectors (n, C) of the patches of those rows that tile images, and which hold data.
@@ -221,7 +177,7 @@ class CodesWork:
         vectors = unit(block.reshape(len(valid), -1).astype(np.float32))
         return np.asarray(vectors, np.float32), valid & vectors.any(axis=1)
 
-    def _best(
+    def _similarities(
         self,
         vectors: NDArray[np.float32],
         with_data: NDArray[np.bool_],
@@ -245,13 +201,13 @@ def encoded(
 
 
 def plan_codes(trained: PatchRows, dump: str) -> Stage | None:
-    """A dump's codes; None if they are there.
+    """Plan a dump's codes; None if they are there.
 
     Args:
         trained: patches of the dumps that the codebook is from, which is finished.
         dump: one of these, or a later one.
     """
-    patches, folder = trained.of((dump,)), trained.codes_folder(dump)
+    patches, folder = trained.of_dumps((dump,)), trained.codes_folder(dump)
     codebook = trained.codebook_folder().manifest()
     folder.plan({"index": patches.rows.manifest(dump)["index"], "codebook": codebook["codebook"]})
     if folder.finished:

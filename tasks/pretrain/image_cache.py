@@ -1,4 +1,4 @@
-"""A dump's images, decoded once and held in memory as far as a budget allows."""
+"""A dump's images, decoded once and kept in memory as far as a budget allows."""
 
 import threading
 
@@ -13,7 +13,7 @@ from tasks.images.image_codecs import shrunk
 
 
 def with_data(picture: Picture) -> Pixels:
-    """The rectangle of a picture that has all its data; black frames teach nothing."""
+    """The rectangle of a picture that has all its data; black borders teach nothing."""
     if picture.valid is None:
         return picture.pixels
     rows, columns = (np.flatnonzero(picture.valid.any(axis=axis)) for axis in (1, 0))
@@ -21,9 +21,9 @@ def with_data(picture: Picture) -> Pixels:
 
 
 class ImageCache:
-    """A dump's images by row: held in memory up to a budget, decoded anew beyond it.
+    """A dump's images by row: kept in memory up to a budget, decoded again beyond it.
 
-    An image that cannot be read any more gives its place to the next one that can.
+    Instead of an image that cannot be read any more it gives the next one that can.
     """
 
     def __init__(self, index: IndexReader, side: int, budget: int) -> None:
@@ -31,7 +31,7 @@ class ImageCache:
         self.index, self.side = index, side
         self.count = int(index.manifest["images"])
         self.free = budget * 2**20
-        self.held: dict[int, Pixels] = {}
+        self.images: dict[int, Pixels] = {}
         self.invalid: dict[int, str] = {}
         self.lock = threading.Lock()
 
@@ -41,15 +41,14 @@ class ImageCache:
         Raises:
             CapacityError: not one image can be read.
         """
-        missing = sorted({int(row) for row in rows} - self.held.keys())
+        missing = sorted({int(row) for row in rows} - self.images.keys())
         read = {row: self._read(row) for row in missing}
-        return [read[row] if row in read else self.held[row] for row in map(int, rows)]
+        return [read[row] if row in read else self.images[row] for row in map(int, rows)]
 
     def _read(self, row: int) -> Pixels:
-        for place in range(row, row + self.count):
-            candidate = place % self.count
-            if candidate in self.held:
-                return self.held[candidate]
+        for candidate in (*range(row, self.count), *range(row)):
+            if candidate in self.images:
+                return self.images[candidate]
             if candidate in self.invalid:
                 continue
             (entry,) = self.index.entries(np.array([candidate]))
@@ -58,9 +57,9 @@ class ImageCache:
             except ImageError as error:
                 self.invalid[candidate] = str(error)
                 continue
-            with self.lock:  # several batches are drawn at once
-                if candidate not in self.held and image.nbytes <= self.free:
+            with self.lock:  # several batches are made at once
+                if candidate not in self.images and image.nbytes <= self.free:
                     self.free -= image.nbytes
-                    self.held[candidate] = image
+                    self.images[candidate] = image
             return image
         raise CapacityError(f"dump {self.index.dump} has no image that can be read")

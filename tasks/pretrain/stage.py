@@ -1,7 +1,6 @@
 """Stage pretrain: a backbone of one's own by self-distillation on a dump's images."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
 
@@ -16,11 +15,11 @@ from stego_core.pretrain.views import ViewRecipe
 from tasks.corpus.index import IndexReader
 from tasks.engine import checkpoints, machine
 from tasks.engine.stage import Stage, Stopwatch
-from tasks.engine.steps import Step
+from tasks.engine.steps import GpuWork
 from tasks.engine.training_loop import TrainingLoop
 from tasks.features.backbones import BackboneSpec
 from tasks.options import ComputeOptions, PretrainOptions
-from tasks.pretrain.collapse_alarm import ALARM_STEPS, Alarm
+from tasks.pretrain.collapse import WINDOW_STEPS, CollapseDetector
 from tasks.pretrain.image_cache import ImageCache
 from tasks.pretrain.training_run import DinoTraining, resumed
 from tasks.workspace import keys, layout, tables
@@ -29,13 +28,15 @@ from tasks.workspace.ledger import Folder, Record
 from tasks.workspace.workspace import Workspace
 
 VERSION = 1
+"""Raised whenever the same options would give another backbone."""
 TITLE = "pretrain"
+"""What the progress calls the stage."""
 REPORT_STEPS = 10
-CURVE_FILE, QUALITY_FILE = layout.CURVE_FILE, layout.QUALITY_FILE
+"""Progress is reported after each so many steps."""
 
 
 @dataclass(frozen=True)
-class PretrainWork:
+class PretrainWork(GpuWork):
     """One training run, the only shard of its stage."""
 
     index: IndexReader
@@ -44,11 +45,7 @@ class PretrainWork:
     folder: Folder
     device: str
 
-    def steps(self) -> Sequence[Step]:
-        """One step, on a GPU where there is one."""
-        return [Step(self.train, gpu=True)]
-
-    def train(self, shard: int) -> Record:
+    def shard(self, shard: int) -> Record:
         """Train to the end from the newest checkpoint, then store the teacher's backbone.
 
         Raises:
@@ -67,26 +64,27 @@ class PretrainWork:
             first = training.state.step
             loop.run(first, make_batch, training.train, training.tensors, training.remark)
             record = self._store(shard, training, watch)
-        self.folder.record(record)
-        return record
+        return self.folder.record(record)
 
     def _store(self, shard: int, training: DinoTraining, watch: Stopwatch) -> Record:
         """Write the teacher's backbone, the curve and the figures; returns the record."""
         storage, path, state = self.folder.storage, self.folder.path, training.state
-        checkpoints.write_rows(self.folder, CURVE_FILE, training.curve)
-        checkpoints.write_rows(self.folder, QUALITY_FILE, training.figures)
+        checkpoints.write_rows(self.folder, layout.CURVE_FILE, training.curve)
+        checkpoints.write_rows(self.folder, layout.QUALITY_FILE, training.figures)
         weights = {
             name: value.cpu().numpy() for name, value in state.teacher.vit.state_dict().items()
         }
         content = tables.write_tensors(storage, f"{path}/{WEIGHTS_FILE}", weights)
         digest = keys.digest(content)
-        tail = training.curve[-ALARM_STEPS:]
-        outcome = {
+        tail = training.curve[-WINDOW_STEPS:]
+        means = {
+            name: round(float(np.mean([getattr(row, name) for row in tail])), 4)
+            for name in ("loss", "entropy", "information")
+        }
+        results = {
             "digest": digest,
-            "loss": round(float(np.mean([row.loss for row in tail])), 4),
-            "entropy": round(float(np.mean([row.entropy for row in tail])), 4),
-            "information": round(float(np.mean([row.information for row in tail])), 4),
-            "collapsed": Alarm(training.recipe).of(tail),
+            **means,
+            "collapsed": CollapseDetector(training.recipe).is_collapsed(tail),
             "quality": training.figures[-1]._asdict(),
             "machine": {
                 "device": state.image_centre.device.type,
@@ -94,16 +92,8 @@ class PretrainWork:
                 "threads": torch.get_num_threads(),
             },
         }
-        span = (0, self.options.steps)
-        return Record(
-            shard,
-            span,
-            len(content),
-            digest,
-            watch.seconds,
-            training.images.invalid,
-            results=outcome,
-        )
+        span, invalid = (0, self.options.steps), training.images.invalid
+        return Record(shard, span, len(content), digest, watch.seconds, invalid, results)
 
 
 def recipe_of(options: PretrainOptions, device: str) -> DinoRecipe:
@@ -117,27 +107,17 @@ def recipe_of(options: PretrainOptions, device: str) -> DinoRecipe:
         local_scale=options.span("local_scale"),
         colour=options.colour,
     )
-    return DinoRecipe(
-        steps=options.steps,
-        batch=options.batch,
-        views=views,
-        seed=options.seed,
-        learning_rate=options.learning_rate,
-        warmup=round(options.warmup * options.steps),
-        weight_decay=Schedule(*options.span("weight_decay")),
-        momentum=options.momentum,
-        temperature=Schedule(*options.span("teacher_temperature")),
-        temperature_steps=round(options.temperature_warmup * options.steps),
-        prototypes=options.prototypes,
-        hidden=options.hidden,
-        bottleneck=options.bottleneck,
-        dense_weight=options.dense_weight,
-        dense_points=options.dense_points,
-        dense_reach=options.dense_reach,
-        frozen_steps=round(options.frozen * options.steps),
-        clip=options.clip,
-        precision=machine.precision(options.precision, device),
-    )
+    computed: dict[str, Any] = {
+        "views": views,
+        "warmup": round(options.warmup * options.steps),
+        "weight_decay": Schedule(*options.span("weight_decay")),
+        "temperature": Schedule(*options.span("teacher_temperature")),
+        "temperature_steps": round(options.temperature_warmup * options.steps),
+        "frozen_steps": round(options.frozen * options.steps),
+        "precision": machine.precision(options.precision, device),
+    }
+    same = {field.name for field in fields(DinoRecipe)} - computed.keys()
+    return DinoRecipe(**options.model_dump(include=same), **computed)
 
 
 def pretrain_key(index: IndexReader, spec: BackboneSpec, options: PretrainOptions) -> str:
@@ -153,7 +133,7 @@ def plan(
     options: PretrainOptions,
     compute: ComputeOptions,
 ) -> Stage | None:
-    """A training run; None if its backbone is there.
+    """Plan a training run; None if its backbone is there.
 
     Raises:
         OptionError: sizes or spans mean nothing.
@@ -181,22 +161,16 @@ def plan(
     return Stage(folder, TITLE, "steps", options.steps, 1, work, manifest, memory)
 
 
-def finish(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
-    """Write the manifest of a trained backbone."""
-    (record,) = stage.folder.records(stage.shards)
-    return stage.finish(seconds, computed, **record.results)
-
-
 def outcome(
     workspace: Workspace, dump: str, spec: BackboneSpec, options: PretrainOptions
 ) -> dict[str, Any]:
-    """What a finished training left: its key, where the weights are, how it ended."""
+    """The outcome of a finished training: its key, where its weights are, its figures."""
     folder = workspace.folder(TITLE, pretrain_key(IndexReader(workspace, dump), spec, options))
     manifest = folder.manifest()
-    told = ("loss", "entropy", "information", "collapsed", "quality")
+    figures = ("loss", "entropy", "information", "collapsed", "quality")
     return {
         "key": folder.path.rpartition("/")[2],
         "backbone": spec.name,
         "weights": workspace.storage.full(f"{folder.path}/{WEIGHTS_FILE}"),
-        **{name: manifest[name] for name in told},
+        **{name: manifest[name] for name in figures},
     }

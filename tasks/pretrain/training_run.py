@@ -8,23 +8,20 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from stego_core.backbone.vit import bare_model, load_weights
 from stego_core.errors import TrainingError
 from stego_core.pretrain import distillation
 from stego_core.pretrain.dino import DinoRecipe
 from stego_core.pretrain.distillation import DinoCurve, DinoState, ViewBatch
 from stego_core.pretrain.quality import Quality, quality
 from tasks.engine import checkpoints
-from tasks.features.backbones import BackboneSpec
+from tasks.features.backbones import BackboneSpec, stored_model
 from tasks.options import PretrainOptions
-from tasks.pretrain.collapse_alarm import Alarm
+from tasks.pretrain.collapse import CollapseDetector
 from tasks.pretrain.image_cache import ImageCache
-from tasks.workspace import layout, tables
-from tasks.workspace.layout import WEIGHTS_FILE
 from tasks.workspace.ledger import Folder
 
 QUALITY_IMAGES = 64
-"""Images that the label-free figures are taken on, the same ones every time."""
+"""Images that the label-free figures are measured on, the same ones every time."""
 
 
 class Figures(NamedTuple):
@@ -37,13 +34,13 @@ class Figures(NamedTuple):
 
 @dataclass
 class DinoTraining:
-    """Where a training stands, and what it learns from.
+    """The state of a training, its images, and its curves so far.
 
     Attributes:
         state: student, teacher, centres, optimiser.
         recipe: how it learns.
         images: of the dump.
-        quality_steps: figures are taken after each so many steps, and after the last.
+        quality_steps: figures are measured after each so many steps, and after the last.
         curve: a row of each step so far.
         figures: label-free quality so far.
     """
@@ -56,8 +53,8 @@ class DinoTraining:
     figures: list[Figures] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """The alarm for collapse belongs to the recipe."""
-        self.alarm = Alarm(self.recipe)
+        """The detector of collapse depends on the recipe."""
+        self.detector = CollapseDetector(self.recipe)
 
     def train(self, batches: Iterable[ViewBatch]) -> Iterator[DinoCurve]:
         """Learn from each batch; yields the row of its step.
@@ -67,7 +64,7 @@ class DinoTraining:
         """
         for row in distillation.train(self.state, self.recipe, batches):
             _require_finite(row)
-            self.alarm.hear(row)
+            self.detector.add(row)
             self.curve.append(row)
             if self.state.step % self.quality_steps == 0 or self.state.step == self.recipe.steps:
                 self.figures.append(Figures(self.state.step, *self._quality()))
@@ -86,10 +83,10 @@ class DinoTraining:
             )
 
     def remark(self, row: DinoCurve) -> str:
-        """What the progress shows beside a step."""
-        known = f" · agreement {self.figures[-1].agreement:.2f}" if self.figures else ""
-        collapsed = " · COLLAPSED" if self.alarm.ringing else ""
-        return f"loss {row.loss:.2f} · entropy {row.entropy:.2f}{known}{collapsed}"
+        """The remark that the progress shows on a step."""
+        agreement = f" · agreement {self.figures[-1].agreement:.2f}" if self.figures else ""
+        collapsed = " · COLLAPSED" if self.detector.collapsed else ""
+        return f"loss {row.loss:.2f} · entropy {row.entropy:.2f}{agreement}{collapsed}"
 
     def tensors(self) -> dict[str, Any]:
         """All that training needs to go on, for a checkpoint."""
@@ -125,10 +122,7 @@ def resumed(
     device: str,
 ) -> DinoTraining:
     """The training of the newest readable checkpoint in a stage's folder, or at its start."""
-    model = bare_model(spec.name)
-    path = f"{layout.backbone(spec.digest)}/{WEIGHTS_FILE}"
-    weights = tables.read_tensors(folder.storage, path)
-    load_weights(model, {name: torch.from_numpy(value) for name, value in weights.items()})
+    model = stored_model(folder.storage, spec)
     state = distillation.start(model, recipe, device)
     training = DinoTraining(state, recipe, images, options.quality_steps)
     if (checkpoint := checkpoints.newest(folder, "pretrain")) is not None:

@@ -16,13 +16,12 @@ from stego_core.paper.released_parts import ReleasedModel
 from tasks.features import backbones, checkpoint_file
 from tasks.features.backbones import BackboneSpec
 from tasks.labels.taxonomies import load_taxonomy
-from tasks.scores.quick_probe import PROBE_FILE
 from tasks.workspace import keys, layout, tables
 from tasks.workspace.workspace import Workspace
 
 VERSION = 1
 FEATURES = ("feat", None)
-"""Values of STEGO's `dino_feat_type` that mean the last block's output; None: not said."""
+"""Values of STEGO's `dino_feat_type` that mean the last block's output; None where it is absent."""
 
 
 class Checkpoint(NamedTuple):
@@ -44,13 +43,13 @@ class Checkpoint(NamedTuple):
 
 
 class Imported(NamedTuple):
-    """What a checkpoint became.
+    """The workspace's copy of a checkpoint.
 
     Attributes:
         keys: of the head and the clusters.
-        backbone: which one.
-        code_size: D.
-        classes: K.
+        backbone: its backbone.
+        code_size: length of a code.
+        classes: number of clusters.
         probed: classes of the linear probe; None without one.
     """
 
@@ -70,11 +69,11 @@ def read(
 
     Args:
         location: path or URI of the file.
-        backbone: timm's name of the transformer; None tells it by the shapes.
+        backbone: timm's name of the transformer; None to find it by the shapes.
         taxonomy: path or URI of the taxonomy of the linear probe's classes.
 
     Raises:
-        WeightsError: it is no STEGO checkpoint, is damaged, or names what it has no need of.
+        WeightsError: it is no STEGO checkpoint, is damaged, or names types that none needs.
         OptionError: the taxonomy does not fit the checkpoint.
     """
     name, content = backbones.read_whole(location, location)
@@ -110,10 +109,10 @@ def _names(name: str, parts: ReleasedModel, taxonomy: Taxonomy | None) -> list[s
 
 
 def parameters(document: Any, size: int) -> dict[str, NDArray[np.float32]]:
-    """The parameters that are read of a Lightning checkpoint's state dict, or of a bare one.
+    """The needed parameters of a Lightning checkpoint's state dict, or of a bare one.
 
     Args:
-        document: what the file holds.
+        document: the content of the file.
         size: of the file, bytes.
 
     Raises:
@@ -130,34 +129,34 @@ def parameters(document: Any, size: int) -> dict[str, NDArray[np.float32]]:
         for name, value in dict.items(state)
         if isinstance(name, str) and released_parts.needed_parameters(name)
     }
-    strange = [name for name, value in tensors.items() if not checkpoint_file.is_plain(value)]
-    if strange:
-        raise WeightsError(f"its {strange[0]} is no plain tensor")
+    others = [name for name, value in tensors.items() if not checkpoint_file.is_plain(value)]
+    if others:
+        raise WeightsError(f"its {others[0]} is no plain tensor")
     if sum(value.numel() for value in tensors.values()) > size:  # views of one storage
         raise WeightsError("its tensors are larger than the file")
     return {name: value.detach().float().contiguous().numpy() for name, value in tensors.items()}
 
 
 def setting(document: Any, name: str) -> Any:
-    """A plain value by its name, wherever in a document it lies; None if it is nowhere.
+    """A plain value by its name, anywhere in a document; None if it is nowhere.
 
     Configuration objects keep their entries in their attributes, and each value in a node's `_val`.
     """
-    waiting: list[Any] = [document]
+    pending: list[Any] = [document]
     seen: set[int] = set()
-    while waiting:
-        value = waiting.pop()
+    while pending:
+        value = pending.pop()
         if id(value) in seen:
             continue  # a pickle's values may hold themselves
         seen.add(id(value))
         if isinstance(value, OrderedDict):
-            waiting.append(vars(value))
+            pending.append(vars(value))
         if isinstance(value, dict):
             if name in value:
                 return _plain(value[name])
-            waiting += dict.values(value)
+            pending += dict.values(value)
         elif isinstance(value, list | tuple):
-            waiting += value
+            pending += value
     return None
 
 
@@ -168,7 +167,7 @@ def _plain(value: Any) -> Any:
 
 
 def keep(workspace: Workspace, checkpoint: Checkpoint) -> Imported:
-    """Store a checkpoint's parts under keys of their content; what is there stays.
+    """Store a checkpoint's parts under keys of their content; parts that are there stay.
 
     Raises:
         OptionError: there is no such backbone.
@@ -209,7 +208,7 @@ def _keep_head(workspace: Workspace, parts: ReleasedModel, common: Mapping[str, 
 def _keep_clusters(
     workspace: Workspace, checkpoint: Checkpoint, head: str, common: Mapping[str, Any]
 ) -> str:
-    """Centroids and, beside them, the linear probe; they are there for each other's names."""
+    """Store the centroids, their names and the linear probe; returns the key."""
     parts, taxonomy = checkpoint.parts, checkpoint.taxonomy
     tensors = {"centroids": parts.centroids, **(parts.probe._asdict() if parts.probe else {})}
     probe = None
@@ -225,7 +224,9 @@ def _keep_clusters(
             storage, f"{folder.path}/{layout.CENTROIDS_FILE}", {"centroids": parts.centroids}
         )
         if parts.probe is not None:
-            tables.write_tensors(storage, f"{folder.path}/{PROBE_FILE}", parts.probe._asdict())
+            tables.write_tensors(
+                storage, f"{folder.path}/{layout.PROBE_FILE}", parts.probe._asdict()
+            )
         folder.finish(
             {
                 **common,

@@ -1,8 +1,7 @@
 """The linear probe as STEGO fits it: on every labelled pixel of the training crops, in steps."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,18 +18,22 @@ from stego_core.scores.linear_probe import PixelFit
 from tasks.corpus.index import IndexReader
 from tasks.engine import checkpoints, machine
 from tasks.engine.stage import Stage, Stopwatch
-from tasks.engine.steps import Step
+from tasks.engine.steps import GpuWork
 from tasks.engine.training_loop import TrainingLoop
 from tasks.features.rows import FeatureRows, PatchCache
 from tasks.head import heads
 from tasks.options import ComputeOptions
-from tasks.scores.quick_probe import PROBE_FILE
-from tasks.workspace import arrays, keys, layout, tables
+from tasks.workspace import keys, layout, tables
 from tasks.workspace.ledger import Folder, Record
 
 VERSION = 1
+"""Raised whenever the same labels would give another probe."""
 TITLE = "linear probe"
-CHECKPOINT_STEPS, REPORT_STEPS = 200, 20
+"""What the progress calls the stage."""
+CHECKPOINT_STEPS = 200
+"""A checkpoint is stored after each so many steps."""
+REPORT_STEPS = 20
+"""Progress is reported after each so many steps."""
 
 
 class ProbeBatch(NamedTuple):
@@ -39,7 +42,7 @@ class ProbeBatch(NamedTuple):
     Attributes:
         patches: (B, h, w, C) float16 features.
         labels: (B, H, W) int64 class ids, void −1.
-        generator: draws the dropout; it has drawn the rows.
+        generator: of the dropout; the rows were sampled with it.
     """
 
     patches: NDArray[np.float16]
@@ -51,61 +54,44 @@ class LabelledRows:
     """Feature rows whose images have labels, and the labels of their crops."""
 
     def __init__(self, rows: FeatureRows) -> None:
-        """Find them among the rows of all dumps; reads tables only.
+        """Look them up among the rows of all dumps; reads tables only.
 
         Raises:
             InputError: there are none.
         """
-        self.rows = rows
-        self.manifest = rows.manifest(rows.dumps[0])
-        self.crops = int(self.manifest["crops"])
-        self.side = int(self.manifest["options"]["crop_size"])
+        self.rows, self.crops = rows, rows.crops()
+        self.side = int(rows.manifest(rows.dumps[0])["options"]["crop_size"])
         self.readers = [IndexReader(rows.workspace, dump) for dump in rows.dumps]
-        self.drawn = [
-            arrays.read_rows(rows.workspace.storage, rows.path(dump), "images", slice(None))
-            for dump in rows.dumps
-        ]
-        valid, offsets, usable = rows.valid(), rows.offsets(), []
-        for number, drawn in enumerate(self.drawn):
-            labelled = np.array([digest is not None for _, digest in self.labels[number]])
-            there = np.repeat(labelled[drawn], self.crops)
-            usable.append(offsets[number] + np.flatnonzero(there))
-        found = np.concatenate(usable).astype(np.int64)
-        self.usable: NDArray[np.int64] = found[valid[found]]
+        self.images = [rows.images(dump) for dump in rows.dumps]
+        labelled = []
+        for reader, images in zip(self.readers, self.images, strict=True):
+            digests = [digest for part in reader.column("label_digest") for digest in part]
+            known = np.array([digest is not None for digest in digests])
+            labelled.append(np.repeat(known[images], self.crops))
+        usable = rows.valid() & np.concatenate(labelled)
+        self.usable: NDArray[np.int64] = np.flatnonzero(usable).astype(np.int64)
         if not len(self.usable):
             raise InputError(
                 "none of the crops that features are kept for has a label; use --no-linear-probe"
             )
 
-    @cached_property
-    def labels(self) -> list[list[tuple[str | None, str | None]]]:
-        """Path and digest of the label of every image, by dump."""
-        return [
-            [
-                pair
-                for parts in zip(reader.column("label"), reader.column("label_digest"), strict=True)
-                for pair in zip(*parts, strict=True)
-            ]
-            for reader in self.readers
-        ]
-
     def classes(self) -> int:
         """Classes of the labels."""
-        reader = next(each for each in self.readers if each.manifest["labelled"])
+        reader = next(reader for reader in self.readers if reader.manifest["labelled"])
         return len(reader.taxonomy().classes)
 
-    def of(self, row: int) -> NDArray[np.int64]:
-        """Class ids (side, side) int64 of a row's crop, void −1."""
-        number, place, crop = self.rows.location(row)
-        (entry,) = self.readers[number].entries(self.drawn[number][[place]])
+    def label(self, row: int) -> NDArray[np.int64]:
+        """Class ids (side, side) int64 of a usable row's crop, void −1."""
+        number, image, crop = self.rows.location(row)
+        (entry,) = self.readers[number].entries(self.images[number][[image]])
         ids = self.readers[number].labels(entry)
-        assert ids is not None  # only labelled rows are asked for
+        assert ids is not None  # only labelled rows are usable
         window = crop_windows(ids.shape[0], ids.shape[1], self.crops == 5)[crop]
         return square_labels(ids[window.slices], self.side).astype(np.int64)
 
 
 @dataclass(frozen=True)
-class PixelProbeWork:
+class PixelProbeWork(GpuWork):
     """One fit, the only shard of its stage."""
 
     rows: FeatureRows
@@ -117,14 +103,10 @@ class PixelProbeWork:
     feature_memory: int
     device: str
 
-    def steps(self) -> Sequence[Step]:
-        """One step, on a GPU where there is one."""
-        return [Step(self.fit, gpu=True)]
-
-    def fit(self, shard: int) -> Record:
+    def shard(self, shard: int) -> Record:
         """Fit to the end from the newest checkpoint, then store the probe."""
         watch, device = Stopwatch(), machine.device(self.device)
-        head = heads.load_head(self.rows.workspace.storage, self.head_key, device)
+        head = heads.load_head(self.rows.storage, self.head_key, device)
         trained: Any = head.head if isinstance(head, MeanShiftHead) else head
         with watch("read"):
             labelled = LabelledRows(self.rows)
@@ -135,13 +117,13 @@ class PixelProbeWork:
 
         def make_batch(step: int) -> ProbeBatch:
             generator = step_generator(self.seed, step + 1)
-            draw = torch.randint(len(labelled.usable), (self.batch,), generator=generator).numpy()
-            rows = labelled.usable[draw]
-            labels = np.stack([labelled.of(int(row)) for row in rows])
+            sample = torch.randint(len(labelled.usable), (self.batch,), generator=generator)
+            rows = labelled.usable[sample.numpy()]
+            labels = np.stack([labelled.label(int(row)) for row in rows])
             features = patches(rows)
-            if (there := with_data(features)) is not None:
-                patch = labels.shape[1] // there.shape[1]
-                labels[~there.repeat(patch, axis=1).repeat(patch, axis=2)] = VOID
+            if (data := with_data(features)) is not None:
+                patch = labels.shape[1] // data.shape[1]
+                labels[~data.repeat(patch, axis=1).repeat(patch, axis=2)] = VOID
             return ProbeBatch(features, labels, generator)
 
         def train(batches: Iterable[ProbeBatch]) -> Iterator[float]:
@@ -156,19 +138,17 @@ class PixelProbeWork:
             first = self._resume(fit)
             loop.run(first, make_batch, train, lambda: tensors_of(fit), "loss {:.2f}".format)
         content = tables.write_tensors(
-            self.folder.storage, f"{self.folder.path}/{PROBE_FILE}", fit.result()._asdict()
+            self.folder.storage, f"{self.folder.path}/{layout.PROBE_FILE}", fit.result()._asdict()
         )
         span = (0, self.steps_to_do)
         record = Record(shard, span, len(content), keys.digest(content), watch.seconds)
-        self.folder.record(record)
-        return record
+        return self.folder.record(record)
 
     def _resume(self, fit: PixelFit) -> int:
         """Load the newest readable checkpoint; returns the steps done."""
-        found = checkpoints.newest(self.folder, TITLE)
-        if found is None:
+        step, stored = checkpoints.newest(self.folder, TITLE) or (0, None)
+        if stored is None:
             return 0
-        step, stored = found
         checkpoints.load_module(fit.linear, "probe", stored)
         checkpoints.load_optimiser(fit.optimiser, stored)
         return step
@@ -190,23 +170,12 @@ def probe_folder(rows: FeatureRows, head_key: str, seed: int) -> Folder:
 
 
 def plan(rows: FeatureRows, head_key: str, seed: int, options: ComputeOptions) -> Stage | None:
-    """The probe of a head, for as many steps and images a step as the head was trained.
-
-    None if it is fitted.
-    """
-    place = probe_folder(rows, head_key, seed)
-    if place.finished:
+    """Plan the probe of a head, with the head's steps and batch; None if it is fitted."""
+    folder = probe_folder(rows, head_key, seed)
+    if folder.finished:
         return None
     trained: dict[str, Any] = rows.workspace.folder(layout.head(head_key)).manifest()["options"]
-    work = PixelProbeWork(
-        rows,
-        head_key,
-        place,
-        seed,
-        int(trained["steps"]),
-        int(trained["batch"]),
-        options.feature_memory,
-        options.device,
-    )
+    steps, batch, memory = int(trained["steps"]), int(trained["batch"]), options.feature_memory
+    work = PixelProbeWork(rows, head_key, folder, seed, steps, batch, memory, options.device)
     manifest = {"stage": "probe", "protocol": "stego", "head": head_key}
-    return Stage(place, TITLE, "steps", work.steps_to_do, 1, work, manifest)
+    return Stage(folder, TITLE, "steps", steps, 1, work, manifest)

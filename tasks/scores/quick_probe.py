@@ -1,6 +1,5 @@
 """The linear probe of a head: fitted once on the labelled training crops, then only read."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,21 +11,21 @@ from stego_core.scores import linear_probe
 from tasks.corpus.index import IndexReader
 from tasks.engine import machine
 from tasks.engine.stage import Stage, Stopwatch
-from tasks.engine.steps import Step
+from tasks.engine.steps import GpuWork
 from tasks.features.rows import FeatureRows
 from tasks.head import heads
-from tasks.workspace import arrays, keys, layout, tables
+from tasks.workspace import keys, layout, tables
 from tasks.workspace.ledger import Folder, Record
 from tasks.workspace.workspace import Workspace
 
 VERSION = 1
+"""Raised whenever the same labels would give another probe."""
 PROBE_TOKENS = 300_000
 """Tokens that the probe is fitted on, at most."""
-PROBE_FILE = layout.PROBE_FILE
 
 
 @dataclass(frozen=True)
-class ProbeWork:
+class ProbeWork(GpuWork):
     """Fits the linear probe on codes of the labelled training crops; a single shard."""
 
     rows: FeatureRows
@@ -35,67 +34,54 @@ class ProbeWork:
     seed: int
     device: str
 
-    def steps(self) -> Sequence[Step]:
-        """One step, on a GPU where there is one."""
-        return [Step(self.shard, gpu=True)]
-
     def shard(self, shard: int) -> Record:
-        """Draw labelled images, gather their crops' codes and labels, fit."""
-        watch = Stopwatch()
-        storage = self.rows.workspace.storage
+        """Sample labelled images, gather their crops' codes and labels, fit."""
+        watch, storage = Stopwatch(), self.rows.storage
         with watch("read"):
             codes, shares = self._examples()
         with watch("infer"):
             fitted = linear_probe.fit(codes, shares, self.seed)
-        content = tables.write_tensors(storage, f"{self.path}/{PROBE_FILE}", fitted._asdict())
+        content = tables.write_tensors(
+            storage, f"{self.path}/{layout.PROBE_FILE}", fitted._asdict()
+        )
         record = Record(0, (0, 1), len(content), keys.digest(content), watch.seconds)
-        Folder(storage, self.path).record(record)
-        return record
+        return Folder(storage, self.path).record(record)
 
     def _examples(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         height, width, _ = self.rows.shape()
         most = max(PROBE_TOKENS // (height * width), 1)
         labelled = [
-            (number, place)
-            for number, dump in enumerate(self.rows.dumps)
-            if IndexReader(self.rows.workspace, dump).manifest["labelled"]
-            for place in self._labelled_places(dump)
+            (dump, number) for dump in self.rows.dumps for number in self._labelled_images(dump)
         ]
-        crops = int(self.rows.manifest(self.rows.dumps[0])["crops"])
-        draw = np.random.default_rng(self.seed).permutation(len(labelled))
-        parts = [self._image_examples(*labelled[i]) for i in np.sort(draw[: max(most // crops, 1)])]
-        return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
+        order = np.random.default_rng(self.seed).permutation(len(labelled))
+        sample = np.sort(order[: max(most // self.rows.crops(), 1)])
+        codes, shares = zip(*(self._image_examples(*labelled[i]) for i in sample), strict=True)
+        return np.concatenate(codes), np.concatenate(shares)
 
-    def _labelled_places(self, dump: str) -> list[int]:
-        """Places, among a dump's drawn images, of those with a label."""
-        index = IndexReader(self.rows.workspace, dump)
-        drawn = self._drawn(dump)
-        digests = np.concatenate(
-            [np.array([d is not None for d in part]) for part in index.column("label_digest")]
-        )
-        valid = ~np.isin(drawn, [int(r) for r in self.rows.manifest(dump)["invalid"]])
-        return [int(place) for place in np.flatnonzero(digests[drawn] & valid)]
-
-    def _drawn(self, dump: str) -> NDArray[np.int64]:
-        storage = self.rows.workspace.storage
-        return arrays.read_rows(storage, self.rows.path(dump), "images", slice(None))
+    def _labelled_images(self, dump: str) -> list[int]:
+        """Numbers, among a dump's sampled images, of the usable ones with a label."""
+        index, rows = IndexReader(self.rows.workspace, dump), self.rows.images(dump)
+        if not index.manifest["labelled"]:
+            return []
+        digests = [digest for part in index.column("label_digest") for digest in part]
+        labelled = np.array([digest is not None for digest in digests])[rows]
+        invalid = np.isin(rows, [int(row) for row in self.rows.manifest(dump)["invalid"]])
+        return [int(number) for number in np.flatnonzero(labelled & ~invalid)]
 
     def _image_examples(
-        self, number: int, place: int
+        self, dump: str, number: int
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Codes (n, D) and label shares (n, classes) of one image's crops."""
-        dump = self.rows.dumps[number]
-        manifest = self.rows.manifest(dump)
-        crops, side = int(manifest["crops"]), int(manifest["options"]["crop_size"])
+        crops, side = self.rows.crops(), int(self.rows.manifest(dump)["options"]["crop_size"])
         index = IndexReader(self.rows.workspace, dump)
-        (entry,) = index.entries(self._drawn(dump)[[place]])
+        (entry,) = index.entries(self.rows.images(dump)[[number]])
         labels = index.labels(entry)
-        assert labels is not None  # only labelled places are drawn
+        assert labels is not None  # only labelled images are sampled
         classes = len(index.taxonomy().classes)
-        first = int(self.rows.offsets()[number]) + place * crops
+        first = int(self.rows.offsets()[self.rows.dumps.index(dump)]) + number * crops
         patches = self.rows.read("patches", np.arange(first, first + crops))
         grid = (patches.shape[1], patches.shape[2])
-        head = heads.load_head(self.rows.workspace.storage, self.head_key, self.device)
+        head = heads.load_head(self.rows.storage, self.head_key, self.device)
         with torch.inference_mode():
             features = torch.from_numpy(patches.astype(np.float32)).to(machine.device(self.device))
             codes = head(features).flatten(0, 2).cpu().numpy()
@@ -103,8 +89,8 @@ class ProbeWork:
             linear_probe.label_shares(square_labels(labels[window.slices], side), *grid, classes)
             for window in crop_windows(labels.shape[0], labels.shape[1], five=crops == 5)
         ]
-        there = (patches != 0).any(axis=-1).reshape(-1, 1)  # the others hold no data
-        return codes, np.concatenate(shares).reshape(-1, classes) * there
+        with_data = (patches != 0).any(axis=-1).reshape(-1, 1)
+        return codes, np.concatenate(shares).reshape(-1, classes) * with_data
 
 
 def probe_key(rows: FeatureRows, head_key: str, seed: int) -> str:
@@ -123,27 +109,27 @@ def can_fit(rows: FeatureRows, dump: str) -> bool:
     readers = [IndexReader(rows.workspace, name) for name in rows.dumps]
     if not any(reader.manifest["labelled"] for reader in readers):
         return False
-    wanted = IndexReader(rows.workspace, dump).taxonomy().classes
-    return all(r.taxonomy().classes == wanted for r in readers if r.manifest["labelled"])
+    classes = IndexReader(rows.workspace, dump).taxonomy().classes
+    return all(r.taxonomy().classes == classes for r in readers if r.manifest["labelled"])
 
 
 def imported_probe(workspace: Workspace, dump: str, clusters_key: str) -> str | None:
     """File of the probe that came with imported clusters; None where it does not know the
     classes of the dump's labels.
     """
-    held = workspace.folder(layout.clusters(clusters_key)).manifest()["probe"]
+    probe = workspace.folder(layout.clusters(clusters_key)).manifest()["probe"]
     classes = IndexReader(workspace, dump).taxonomy().classes
-    if held is None or held["classes"] != len(classes):
+    if probe is None or probe["classes"] != len(classes):
         return None
-    if held["names"] is not None and held["names"] != list(classes):
+    if probe["names"] is not None and probe["names"] != list(classes):
         return None
-    return f"{layout.clusters(clusters_key)}/{PROBE_FILE}"
+    return f"{layout.clusters(clusters_key)}/{layout.PROBE_FILE}"
 
 
 def plan(rows: FeatureRows, head_key: str, seed: int, device: str) -> Stage | None:
-    """The probe of a head; None if it is fitted."""
-    place = probe_folder(rows, head_key, seed)
-    if place.finished:
+    """Plan the probe of a head; None if it is fitted."""
+    folder = probe_folder(rows, head_key, seed)
+    if folder.finished:
         return None
-    work = ProbeWork(rows, head_key, place.path, seed, device)
-    return Stage(place, "linear probe", "fits", 1, 1, work, {"stage": "probe", "head": head_key})
+    work = ProbeWork(rows, head_key, folder.path, seed, device)
+    return Stage(folder, "linear probe", "fits", 1, 1, work, {"stage": "probe", "head": head_key})

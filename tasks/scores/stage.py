@@ -1,7 +1,7 @@
 """Stage scores: masks against labels, beside k-means on raw features and a linear probe."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,22 +16,25 @@ from stego_core.masks.segmenter import in_windows
 from stego_core.scores import linear_probe as probe
 from stego_core.scores import metrics
 from stego_core.scores.metrics import Confusion
-from tasks.corpus.index import IndexReader
+from tasks.corpus.index import Entry, IndexReader
 from tasks.engine.prefetch import ahead
 from tasks.engine.stage import Stage, Stopwatch, summed
 from tasks.engine.steps import Step
 from tasks.images import image_codecs
 from tasks.masks.segmenter import SegmenterSpec, predicted_memory
+from tasks.masks.shard_codes import ShardCodes, image_codes
 from tasks.scores.spread import two_digits
-from tasks.workspace import keys, tables
+from tasks.workspace import arrays, keys, layout, tables
 from tasks.workspace.layout import SCORES
 from tasks.workspace.ledger import Folder, Record
 from tasks.workspace.workspace import Workspace
 
 VERSION = 2
+"""Raised whenever the same masks would give other scores."""
 SHARD_IMAGES = 8
+"""Images of a shard."""
 METHODS = {"stego": "", "baseline": "baseline_", "linear": "linear_"}
-"""What is scored, and how the names of its figures begin."""
+"""The methods that are scored, and the prefix of their figures' names."""
 FETCHES_AHEAD = 2
 """Images whose files are read while the one before them is being scored."""
 
@@ -66,7 +69,8 @@ class Sources(NamedTuple):
         }
 
 
-class Labelled(NamedTuple):
+@dataclass(frozen=True)
+class Labelled:
     """One labelled image: its classes, what was predicted, and its pixels for the probe's CRF.
 
     Attributes:
@@ -80,21 +84,6 @@ class Labelled(NamedTuple):
     image: Picture | None
 
 
-@dataclass
-class ShardCodes:
-    """Codes of a shard's labelled images, on their way to the probe.
-
-    Attributes:
-        codes: (h, w, D) float32 by row; none where there is no probe.
-        invalid: reason by row.
-        seconds: time spent.
-    """
-
-    codes: dict[int, NDArray[np.float32]] = field(default_factory=dict)
-    invalid: dict[int, str] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
-
-
 @dataclass(frozen=True)
 class ScoresWork:
     """Confusion matrices of one shard's labelled images."""
@@ -106,70 +95,70 @@ class ScoresWork:
     device: str
 
     def steps(self) -> Sequence[Step]:
-        """Codes for the probe, then all that is counted, a CRF perhaps among it."""
+        """Codes for the probe, then the counting, with its CRF where there is one."""
         return [Step(self.codes, gpu=self.sources.probe is not None), Step(self.count)]
 
-    def rows(self, shard: int) -> tuple[int, int]:
-        """First and past-the-last row of a shard."""
-        total = self.index.manifest["images"]
-        return shard * SHARD_IMAGES, min((shard + 1) * SHARD_IMAGES, total)
+    def _entries(self, shard: int) -> dict[int, Entry]:
+        """Index entries, by row, of the shard's labelled images."""
+        rows = np.arange(*self._span(shard), dtype=np.int64)
+        entries = zip(rows.tolist(), self.index.entries(rows), strict=True)
+        return {row: entry for row, entry in entries if entry["label_digest"]}
+
+    def _span(self, shard: int) -> tuple[int, int]:
+        return arrays.shard_span(shard, SHARD_IMAGES, self.index.manifest["images"])
 
     def codes(self, shard: int) -> ShardCodes:
-        """Codes of the shard's labelled images."""
+        """Codes of the shard's labelled images; none where there is no probe."""
         watch, result = Stopwatch(), ShardCodes()
         if self.sources.probe is None:
             return result
-        rows = np.arange(*self.rows(shard), dtype=np.int64)
-        entries = dict(zip(rows.tolist(), self.index.entries(rows), strict=True))
-        labelled = {row: entry for row, entry in entries.items() if entry["label_digest"]}
-        pictures = watch.each("read", self.index.images(labelled.values()))
-        for row, (_, image) in zip(labelled, pictures, strict=True):
+        entries, spec = self._entries(shard), self.sources.spec
+        images = image_codes(self.index, list(entries.values()), spec, self.device, watch)
+        for row, image in zip(entries, images, strict=True):
             if isinstance(image, ImageError):
                 result.invalid[row] = f"not scored: {image}"
-                continue
-            segmenter = self.sources.spec.build(self.device)
-            with watch("infer"):
-                result.codes[row] = segmenter.codes(image.pixels, image.valid)
+            else:
+                result.codes[row] = image[1]
         result.seconds = watch.seconds
         return result
 
-    def count(self, shard: int, coded: ShardCodes) -> Record:
+    def count(self, shard: int, shard_codes: ShardCodes) -> Record:
         """Confusion matrices of the masks, the baseline's masks and the probe."""
-        watch, span = Stopwatch(), self.rows(shard)
-        classes = len(self.index.taxonomy().classes)
-        shapes = {"stego": self.clusters}
-        if self.sources.baseline:
-            shapes["baseline"] = len(self.sources.baseline.centroids())
-        if self.sources.probe:
-            shapes["linear"] = classes
-        counts = {name: Confusion.create(classes, width) for name, width in shapes.items()}
-        invalid = dict(coded.invalid)
-        entries = self.index.entries(np.arange(*span))
-        fetched = watch.each("read", ahead(entries, self._fetched, FETCHES_AHEAD))
-        for row, (_, found) in zip(range(*span), fetched, strict=True):
-            if isinstance(found, Exception):
-                invalid[row] = f"not scored: {found}"
-            if row in invalid or not isinstance(found, Labelled):
+        watch, invalid, entries = Stopwatch(), dict(shard_codes.invalid), self._entries(shard)
+        confusions = self._empty_confusions()
+        fetched = watch.each("read", ahead(entries.values(), self._fetch, FETCHES_AHEAD))
+        for row, (_, image) in zip(entries, fetched, strict=True):
+            if not isinstance(image, Labelled):
+                invalid[row] = f"not scored: {image}"
+            if row in invalid or not isinstance(image, Labelled):
                 continue
-            predicted = dict(found.masks)
-            if row in coded.codes:
+            predicted = dict(image.masks)
+            if row in shard_codes.codes:
                 with watch("refine"):
-                    predicted["linear"] = self._probe_classes(coded.codes[row], found)
-            for name, confusion in counts.items():
-                confusion.add(found.labels, predicted[name])
-        results = {name: confusion.counts.tolist() for name, confusion in counts.items()}
+                    predicted["linear"] = self._probe_classes(shard_codes.codes[row], image)
+            for name, confusion in confusions.items():
+                confusion.add(image.labels, predicted[name])
+        results = {name: confusion.counts.tolist() for name, confusion in confusions.items()}
         checksum = keys.digest(keys.canonical(results))
-        seconds = summed(iter((coded.seconds, watch.seconds)))
-        record = Record(shard, span, 0, checksum, seconds, invalid, results)
-        Folder(self.index.workspace.storage, self.path).record(record)
-        return record
+        seconds = summed(iter((shard_codes.seconds, watch.seconds)))
+        record = Record(shard, self._span(shard), 0, checksum, seconds, invalid, results)
+        return Folder(self.index.workspace.storage, self.path).record(record)
 
-    def _fetched(self, entry: dict[str, Any]) -> Labelled | ImageError | FileNotFoundError | None:
-        """All that one image's scores are made from; None without a label."""
+    def _empty_confusions(self) -> dict[str, Confusion]:
+        """A confusion matrix per method."""
+        classes = len(self.index.taxonomy().classes)
+        predicted = {"stego": self.clusters}
+        if self.sources.baseline:
+            predicted["baseline"] = len(self.sources.baseline.centroids())
+        if self.sources.probe:
+            predicted["linear"] = classes
+        return {name: Confusion.create(classes, count) for name, count in predicted.items()}
+
+    def _fetch(self, entry: Entry) -> Labelled | ImageError | FileNotFoundError:
+        """What one image's scores are made from, or why it cannot be had."""
         try:
             labels = self.index.labels(entry)
-            if labels is None:
-                return None
+            assert labels is not None  # only labelled images are scored
             masks = {"stego": self._mask(self.sources.spec, entry)}
             if self.sources.baseline:
                 masks["baseline"] = self._mask(self.sources.baseline, entry)
@@ -179,33 +168,31 @@ class ScoresWork:
         except (ImageError, FileNotFoundError) as error:
             return error
 
-    def _mask(self, spec: SegmenterSpec, entry: dict[str, Any]) -> NDArray[np.uint8]:
-        path = f"{spec.masks_path(self.index.dump)}/{entry['image_id']}.png"
+    def _mask(self, spec: SegmenterSpec, entry: Entry) -> NDArray[np.uint8]:
+        path = layout.mask(spec.masks_path(self.index.dump), entry["image_id"])
         return image_codecs.decode_mask(spec.storage.read(path))
 
-    def _probe_classes(self, codes: NDArray[np.float32], found: Labelled) -> NDArray[np.uint8]:
+    def _probe_classes(self, codes: NDArray[np.float32], image: Labelled) -> NDArray[np.uint8]:
         """The linear probe's class of every pixel of an image, codes (h, w, D) interpolated."""
         assert self.sources.probe is not None  # codes come only where there is one
-        fitted = probe.Probe(
-            **tables.read_tensors(self.index.workspace.storage, self.sources.probe)
-        )
-        crf, image = self.sources.spec.crf(), found.image
-        height, width = found.labels.shape
+        tensors = tables.read_tensors(self.index.workspace.storage, self.sources.probe)
+        fitted, spec, picture = probe.Probe(**tensors), self.sources.spec, image.image
+        crf, (height, width) = spec.crf(), image.labels.shape
 
         def classify(window: Window) -> NDArray[np.uint8]:
             logits = scores_at(codes, fitted.logits, (height, width), window)
-            if image is not None:
-                unary = probe.log_probabilities(logits.transpose(1, 2, 0)).transpose(2, 0, 1)
-                there = None if image.valid is None else image.valid[window.slices]
-                if there is None or there.any():
-                    logits = crf.refine(unary, image.pixels[window.slices], there)
+            if picture is not None:
+                with_data = None if picture.valid is None else picture.valid[window.slices]
+                if with_data is None or with_data.any():
+                    unary = probe.log_probabilities(logits.transpose(1, 2, 0)).transpose(2, 0, 1)
+                    logits = crf.refine(unary, picture.pixels[window.slices], with_data)
             return np.asarray(logits.argmax(axis=0), np.uint8)
 
-        return in_windows((height, width), self.sources.spec.view(), classify)
+        return in_windows((height, width), spec.windows(), classify, layers=())
 
 
 def plan(workspace: Workspace, dump: str, sources: Sources, device: str) -> Stage | None:
-    """Scores of a dump's masks; None if they are there or the dump has no labels."""
+    """Plan the scores of a dump's masks; None if they are there or it has no labels."""
     corpus = workspace.corpus(dump).manifest()
     if not corpus["labelled"]:
         return None
@@ -216,7 +203,7 @@ def plan(workspace: Workspace, dump: str, sources: Sources, device: str) -> Stag
     work = ScoresWork(IndexReader(workspace, dump), sources, folder.path, len(centroids), device)
     inputs, count = sources.document(dump), corpus["images"]
     manifest = {"stage": "scores", "version": VERSION, "dump": dump, "inputs": inputs}
-    shards = -(-count // SHARD_IMAGES)
+    shards = arrays.shard_count(count, SHARD_IMAGES)
     memory = 0
     if sources.probe_is_refined:
         classes = len(work.index.taxonomy().classes)
@@ -232,42 +219,42 @@ def scores_key(workspace: Workspace, dump: str, sources: Sources) -> str:
 
 
 def finish(workspace: Workspace, stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
-    """Merge the confusion matrices, match clusters to classes, and write the figures."""
+    """Add up the confusion matrices, match clusters to classes, and write the figures."""
     records = stage.folder.records(stage.shards)
-    taxonomy = IndexReader(workspace, stage.manifest["dump"]).taxonomy()
-    merged = {
+    classes = IndexReader(workspace, stage.manifest["dump"]).taxonomy().classes
+    confusions = {
         name: np.sum([record.results[name] for record in records], axis=0)
         for name in records[0].results
     }
-    result: dict[str, Any] = {}
+    figures: dict[str, Any] = {}
     matching: dict[str, list[int]] = {}
     for name, prefix in METHODS.items():
-        result |= dict.fromkeys((f"{prefix}accuracy", f"{prefix}miou"))
-        if name not in merged:
+        if name not in confusions:
+            figures |= dict.fromkeys((f"{prefix}accuracy", f"{prefix}miou"))
             continue
-        matched = (
-            metrics.identity_match(len(taxonomy.classes))
-            if name == "linear"
-            else metrics.match(merged[name])
-        )
-        figures = metrics.scores(merged[name], matched)
-        matching[name] = matched.tolist()
-        result |= _pair(prefix, figures)
+        linear = name == "linear"
+        match = metrics.identity_match(len(classes)) if linear else metrics.match(confusions[name])
+        scores = metrics.scores(confusions[name], match)
+        matching[name] = match.tolist()
+        figures |= _figures(prefix, scores)
         if name == "stego":
-            named = zip(taxonomy.classes, figures.per_class, strict=True)
-            result["per_class"] = {cls: two_digits(iou) for cls, iou in named}
-    majority = metrics.majority_match(merged["stego"])
-    result |= _pair("many_", metrics.scores(merged["stego"], majority))
+            figures["per_class"] = dict(
+                zip(classes, map(two_digits, scores.per_class), strict=True)
+            )
+    majority = metrics.majority_match(confusions["stego"])
+    figures |= _figures("many_", metrics.scores(confusions["stego"], majority))
     return stage.finish(
         seconds,
         computed,
-        scores=result,
+        scores=figures,
         matching=matching,
-        confusion={name: counts.tolist() for name, counts in merged.items()},
-        classes=list(taxonomy.classes),
+        confusion={name: counts.tolist() for name, counts in confusions.items()},
+        classes=list(classes),
     )
 
 
-def _pair(prefix: str, figures: metrics.Scores) -> dict[str, float | None]:
-    pair = {"accuracy": figures.accuracy, "miou": figures.miou}
-    return {f"{prefix}{name}": two_digits(value) for name, value in pair.items()}
+def _figures(prefix: str, scores: metrics.Scores) -> dict[str, float | None]:
+    return {
+        f"{prefix}accuracy": two_digits(scores.accuracy),
+        f"{prefix}miou": two_digits(scores.miou),
+    }

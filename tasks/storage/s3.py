@@ -6,12 +6,9 @@ from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-CONNECTIONS = 32
-"""Requests of one process at the same time, at most."""
-CONNECT_SECONDS = 5
-"""Longest wait for a connection, in one attempt."""
-READ_SECONDS = 20
-"""Longest wait for the next bytes of an answer, in one attempt."""
+CONNECTIONS = 32  # requests of one process at the same time, at most
+CONNECT_SECONDS = 5  # longest wait for a connection, in one attempt
+READ_SECONDS = 20  # longest wait for the next bytes of an answer, in one attempt
 
 
 class Service(NamedTuple):

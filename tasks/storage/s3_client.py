@@ -27,8 +27,7 @@ log = Log(__name__)
 
 ATTEMPTS = 12
 """Of one request; s3fs waits 0.1 s after the first, 1.7 times as long after each: 44 s in all."""
-ATTEMPTS_AT_FIRST = 3
-"""While the service has never answered: most likely the address is wrong."""
+ATTEMPTS_AT_FIRST = 3  # while the service has never answered: most likely the address is wrong
 LATER = {"RequestTimeout", "ThrottlingException", 408, 429}
 """Codes and statuses of answers below 500 that ask to come again later."""
 TRANSIENT = (

@@ -30,12 +30,9 @@ SIGNATURE = re.compile(r"[?&](sig|signature|x-amz-signature|token)=", re.IGNOREC
 """A query by which a URI gives access to whoever has it."""
 PASSWORD = re.compile(r"://[^/@:]*:(?!\d+(?:/|$))[^@]*@")
 """A user and a password before a host; a secret may contain slashes, a port is no secret."""
-READS_AT_ONCE = 16
-"""Files that are fetched at the same time."""
-UPLOAD_BYTES = 16 * 2**20
-"""Bytes of a large file that are in memory at once on its way to S3."""
-RANGE_BYTES = 2**20
-"""Bytes that are fetched at least, where a part of a file is read."""
+READS_AT_ONCE = 16  # files that are fetched at the same time
+UPLOAD_BYTES = 16 * 2**20  # bytes of a large file that are in memory at once on its way to S3
+RANGE_BYTES = 2**20  # bytes that are fetched at least, where a part of a file is read
 
 
 class File(NamedTuple):

@@ -9,10 +9,8 @@ from tasks.storage.storage import Storage
 
 PART = re.compile(r"\w(?:[\w .+-]*[\w+-])?")
 """A folder's name: no separators, drives, wildcards or control characters; no dot at either end."""
-LONGEST_PART = 100
-"""Bytes of a folder's name, at most."""
-MOST_PARTS = 4
-"""Folders below each other, at most."""
+LONGEST_PART = 100  # bytes of a folder's name, at most
+MOST_PARTS = 4  # folders below each other, at most
 DEVICES = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?", re.IGNORECASE)
 """Names that are no files on Windows."""
 

@@ -22,10 +22,8 @@ from tasks.storage.storage import Storage
 from tasks.storage.threads import ContextThreadPool
 from tasks.workspace.keys import digest
 
-DENSE = 4
-"""A distant shard is fetched whole where at least one in DENSE of its rows is read."""
-ROWS_AT_ONCE = 32
-"""Scattered rows that are read at the same time."""
+DENSE = 4  # a distant shard is fetched whole where at least one in DENSE of its rows is read
+ROWS_AT_ONCE = 32  # scattered rows that are read at the same time
 
 
 @dataclass(frozen=True)

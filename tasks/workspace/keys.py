@@ -6,8 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-KEY_LENGTH = 16
-"""Hexadecimal digits of a key."""
+KEY_LENGTH = 16  # hexadecimal digits of a key
 
 
 def digest(content: bytes) -> str:

@@ -33,14 +33,11 @@ from tasks.workspace.layout import WRITERS
 
 log = Log(__name__)
 
-RENEWAL_SECONDS = 15.0
-"""Between two renewals of a lease."""
+RENEWAL_SECONDS = 15.0  # between two renewals of a lease
 EXPIRY_SECONDS = 90.0
 """A lease that was not renewed for this time has expired: its machine or network is gone."""
-LOOK_SECONDS = 1.0
-"""Between two listings of the leases of others, on average."""
-SAME_START_SECONDS = 1.0
-"""Two processes with the same id began further apart than this."""
+LOOK_SECONDS = 1.0  # between two listings of the leases of others, on average
+SAME_START_SECONDS = 1.0  # two processes with the same id began further apart than this
 CONTEST_SECONDS = 10.0
 """How long the first of several that began together waits for the others to step back."""
 

@@ -26,8 +26,7 @@ STAGE_FOLDERS = {
     "baseline_masks": layout.MASKS,
 }
 """The folder of a stage's outcome, where it has another name than the stage."""
-ZARR_STAGES = {"features", "neighbors"}
-"""Stages whose outcome for a dump is a Zarr group."""
+ZARR_STAGES = {"features", "neighbors"}  # stages whose outcome for a dump is a Zarr group
 
 
 @dataclass(frozen=True)

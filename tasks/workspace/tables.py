@@ -15,8 +15,7 @@ from stego_core.errors import DamageError
 from tasks.storage.run_cache import remembered
 from tasks.storage.storage import Storage
 
-ROW_GROUP = 4096
-"""Rows read together; a worker fetches the groups of its own rows only."""
+ROW_GROUP = 4096  # rows read together; a worker fetches the groups of its own rows only
 Columns = Mapping[str, str]
 """Names of a table's columns and their Arrow types, such as "string" or "int64"."""
 Column = Callable[[str], NDArray[Any]]

@@ -11,10 +11,8 @@ from tasks.storage.storage import Storage
 from tasks.workspace import layout, lease
 from tasks.workspace.ledger import Folder
 
-FORMAT = 1
-"""Raised when an older workspace can no longer be read."""
-DUMP_NAME = re.compile(r"\w[\w.-]{0,99}")
-"""Names of dumps, which are also names of folders."""
+FORMAT = 1  # raised when an older workspace can no longer be read
+DUMP_NAME = re.compile(r"\w[\w.-]{0,99}")  # names of dumps, which are also names of folders
 
 
 @dataclass(frozen=True)

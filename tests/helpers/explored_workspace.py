@@ -15,6 +15,7 @@ from tasks.features import backbones
 from tasks.features import stage as features
 from tasks.features.rows import FeatureRows
 from tasks.masks import stage as masks
+from tasks.masks.segmenter import masks_key
 from tasks.neighbors import stage as neighbors
 from tasks.options import CorpusOptions, FeaturesOptions, MasksOptions, NeighborsOptions
 from tasks.workspace import layout, tables
@@ -69,7 +70,7 @@ def finished(location: str, folder: Path, make_corpus: Callable[..., Path]) -> W
         keys={
             "features": key,
             "clusters": CLUSTERS,
-            "masks": masks.masks_path(CLUSTERS, MASKS, "first").split("/")[1],
+            "masks": masks_key(CLUSTERS, MASKS),
         },
         dumps=["first"],
         options={"masks": MASKS.model_dump(mode="json")},

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from stego_core.errors import InputError, OutageError
+from tasks.corpus import listing
 from tasks.corpus import stage as corpus
 from tasks.corpus.changed_files import NAMED_FILES, arrived_later, check_unchanged
 from tasks.corpus.listing import LISTING_COLUMNS, list_images
@@ -255,3 +256,21 @@ class TestListed:
     def test_labels_of_none_of_the_images_are_refused(self, source: Callable[..., Storage]) -> None:
         with pytest.raises(InputError, match=r"none of the 1 images.*same relative path and stem"):
             list_images(source("a.png"), source("b.png"))
+
+
+class TestListing:
+    def test_ids_stay_unique(self, tmp_path: Path) -> None:
+        for name in ("a.jpg", "a.png", "b/a.jpg", "B.png", "notes.txt", ".hidden.jpg"):
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).touch()
+        found = listing.list_images(Storage.at(str(tmp_path)), None).columns
+        assert dict(zip(found["path"], found["image_id"], strict=True)) == {
+            "B.png": "B", "a.jpg": "a.jpg", "a.png": "a.png", "b/a.jpg": "b/a",
+        }  # fmt: skip
+
+    @pytest.mark.parametrize(
+        ("uri", "name"),
+        [("imgs/train", "train"), ("s3://b/x y/", "x-y"), ("/", "images"), ("../..", "images")],
+    )
+    def test_default_dump(self, uri: str, name: str) -> None:
+        assert listing.default_dump(uri) == name

@@ -5,13 +5,13 @@ import pytest
 from flows.runs.settings import RunOptions
 from stego_core.paper.published_protocol import BENCHMARKS
 from tasks.options import FeaturesOptions, HeadOptions, MasksOptions
-from tasks.paper.protocol import EVERY, departures, settled
+from tasks.paper.protocol import EVERY, departures, published_options
 
 
 def options(name: str, **sections: object) -> RunOptions:
     """Settled options of a run in which somebody gave some sections."""
     given = RunOptions(**sections)
-    return given.model_copy(update=settled(BENCHMARKS[name], dict(given)))
+    return given.model_copy(update=published_options(BENCHMARKS[name], dict(given)))
 
 
 def told(name: str, resampling: str = "nearest", limit: int | None = None, **sections) -> list[str]:

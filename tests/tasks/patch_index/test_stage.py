@@ -17,9 +17,10 @@ from stego_core.search import patch_index
 from tasks.features.rows import FeatureRows
 from tasks.patch_index import patch_folder, patch_search, probe_recall
 from tasks.patch_index import stage as patches
-from tasks.patch_index.patch_search import PatchHit, PatchRows
+from tasks.patch_index.patch_rows import PatchRows, patch_rows
+from tasks.patch_index.patch_search import PatchHit
 from tasks.storage import run_cache
-from tasks.workspace import arrays
+from tasks.workspace import arrays, layout
 from tasks.workspace.arrays import Layout
 from tasks.workspace.workspace import Workspace
 
@@ -115,7 +116,7 @@ def test_a_small_corpus_is_searched_as_by_a_loop(tmp_path: Path, crops: int) -> 
         "patches later",
         "patches: recall",
     ]
-    search = patches.search(workspace)
+    search = patch_search.search(workspace)
     assert search.patches.rows.dumps == ("first", "later")
     for query, without in zip(queries(4), (None, 0, 9, 14), strict=True):
         found = search.find(query, 100, without)
@@ -130,8 +131,8 @@ def test_a_small_corpus_is_searched_as_by_a_loop(tmp_path: Path, crops: int) -> 
 def test_its_manifest_tells_the_recall(tmp_path: Path) -> None:
     workspace = filled(str(tmp_path / "ws"))
     build(workspace)
-    rows = patches.patch_rows(workspace)
-    manifest = rows.of(("first", "later")).recall_folder().manifest()
+    rows = patch_rows(workspace)
+    manifest = rows.of_dumps(("first", "later")).recall_folder().manifest()
     assert manifest["recall"] == 1.0
     assert manifest["probes"] == rows.codebook_folder().manifest()["lists"]
     assert manifest["sample"] == 36  # the quarters of nine readable images
@@ -142,16 +143,16 @@ def test_its_manifest_tells_the_recall(tmp_path: Path) -> None:
 def test_the_sample_seeks_what_a_loop_finds(tmp_path: Path) -> None:
     workspace = filled(str(tmp_path / "ws"))
     build(workspace)
-    trained = patches.patch_rows(workspace)
+    trained = patch_rows(workspace)
     tensors = trained.codebook_tensors()
     own = tensors["images"] + COUNTS["later"]
-    both = trained.of(("later", "first"))
+    both = trained.of_dumps(("later", "first"))
     for query, image, found in list(
         zip(tensors["queries"], own.tolist(), probe_recall.best_rows(both, own), strict=True)
     )[::9]:
         expected = brute(both, query, image)
         first = {"later": 0, "first": 5 * COUNTS["later"]}
-        places = [first[each.dump] + each.place * 5 + each.crop for each in expected]
+        places = [first[each.dump] + each.image * 5 + each.crop for each in expected]
         assert found.tolist() == places
 
 
@@ -159,7 +160,7 @@ def test_a_lost_part_is_made_again_with_the_same_bytes(tmp_path: Path) -> None:
     workspace = filled(str(tmp_path / "ws"))
     build(workspace)
     assert build(workspace) == []
-    folder = patches.patch_rows(workspace).codes_folder("first")
+    folder = patch_rows(workspace).codes_folder("first")
     root = tmp_path / "ws" / folder.path
     lost = [root / "codes" / "c" / "1" / "0", root / "lists" / "c" / "1"]
     before = [path.read_bytes() for path in lost]
@@ -175,18 +176,18 @@ def test_a_later_dump_leaves_the_codebook_as_it_is(tmp_path: Path) -> None:
     workspace = filled(str(tmp_path / "ws"), dumps=("first",))
     build(workspace)
     assert patch_folder.searchable(workspace) == ["first"]
-    rows = patches.patch_rows(workspace)
+    rows = patch_rows(workspace)
     codebook = workspace.storage.read(f"{rows.codebook_folder().path}/codebook.safetensors")
     with run_cache.during("after the first dump"):
-        assert patches.search(workspace).patches.rows.dumps == ("first",)
+        assert patch_search.search(workspace).patches.rows.dumps == ("first",)
     store(workspace, "later", 5)
     with run_cache.during("between"):
         compute(patches.plan_codes(rows, "later"))
         assert patch_folder.searchable(workspace) == ["first"]
     with run_cache.during("after the second dump"):
         assert build(workspace) == ["patches: recall"]
-        assert patches.search(workspace).patches.rows.dumps == ("first", "later")
-    path = f"{patches.patch_rows(workspace).codebook_folder().path}/codebook.safetensors"
+        assert patch_search.search(workspace).patches.rows.dumps == ("first", "later")
+    path = f"{patch_rows(workspace).codebook_folder().path}/codebook.safetensors"
     assert workspace.storage.read(path) == codebook
 
 
@@ -195,10 +196,10 @@ def test_few_lists_are_scanned_where_they_suffice(
 ) -> None:
     """With fewer patches than are scanned anyway there would be no choice."""
     monkeypatch.setattr(probe_recall, "LEAST_SCANNED", 20)
-    monkeypatch.setattr(probe_recall, "AIM", 0.5)
+    monkeypatch.setattr(probe_recall, "RECALL", 0.5)
     workspace = filled(str(tmp_path / "ws"))
     build(workspace)
-    search = patches.search(workspace)
+    search = patch_search.search(workspace)
     assert 0 < search.probes < search.index.nlist
     every = search.index.ntotal
     numbers, _ = patch_index.nearest(search.index, queries(1)[0], search.probes, every)
@@ -211,10 +212,10 @@ def test_more_patches_are_ranked_where_few_images_have_them(
 ) -> None:
     workspace = filled(str(tmp_path / "ws"))
     build(workspace)
-    search = patches.search(workspace)
+    search = patch_search.search(workspace)
     expected = [search.find(query, 100, 4) for query in queries(3)]
     assert [len(each) for each in expected] == [13] * 3
-    monkeypatch.setattr(patch_search, "RANKED", ranked)
+    monkeypatch.setattr(patch_search, "RANKED_PATCHES", ranked)
     assert [search.find(query, 100, 4) for query in queries(3)] == expected
 
 
@@ -232,16 +233,16 @@ def test_lists_to_try(
     count: int, lists: int, least: int, tries: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(probe_recall, "LEAST_SCANNED", least)
-    assert probe_recall.tried(count, lists) == tries
+    assert probe_recall.probe_counts(count, lists) == tries
 
 
 def test_threads_share_one_index(tmp_path: Path) -> None:
     workspace = filled(str(tmp_path / "ws"))
     build(workspace)
-    alone = [patches.search(workspace).find(query, 5) for query in queries()]
+    alone = [patch_search.search(workspace).find(query, 5) for query in queries()]
 
     def find(query: NDArray[np.float32]) -> list[PatchHit]:
-        return patches.search(workspace).find(query, 5)
+        return patch_search.search(workspace).find(query, 5)
 
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(find, queries())) == alone
@@ -250,17 +251,17 @@ def test_threads_share_one_index(tmp_path: Path) -> None:
 def test_what_cannot_be_searched_says_why(tmp_path: Path) -> None:
     workspace = filled(str(tmp_path / "ws"))
     with pytest.raises(WorkspaceError, match="not indexed yet"):
-        patches.search(workspace)
+        patch_search.search(workspace)
     workspace.update_last_run(keys={}, dumps=[])
     assert patch_folder.searchable(workspace) == []
     with pytest.raises(WorkspaceError, match="no stored features"):
-        patches.search(workspace)
+        patch_search.search(workspace)
 
 
 def test_codes_of_another_codebook_are_not_mixed_in(tmp_path: Path) -> None:
     workspace = filled(str(tmp_path / "ws"), dumps=("first",))
     build(workspace)
-    rows = patches.patch_rows(workspace)
+    rows = patch_rows(workspace)
     folder = rows.codebook_folder()
     folder.finish({**folder.manifest(), "codebook": "another"})
     (tmp_path / "ws" / rows.codes_folder("first").path / "manifest.json").unlink()
@@ -271,10 +272,10 @@ def test_codes_of_another_codebook_are_not_mixed_in(tmp_path: Path) -> None:
 def test_a_missing_shard_is_damage(tmp_path: Path) -> None:
     workspace = filled(str(tmp_path / "ws"))
     build(workspace)
-    folder = patches.patch_rows(workspace).codes_folder("first")
+    folder = patch_rows(workspace).codes_folder("first")
     shutil.rmtree(tmp_path / "ws" / folder.path / "codes" / "c" / "0")
     with run_cache.during("another run"), pytest.raises(DamageError, match="damaged"):
-        patches.search(workspace)
+        patch_search.search(workspace)
 
 
 @pytest.mark.parametrize(
@@ -292,11 +293,11 @@ def test_a_codebook_of_other_bytes_is_damage(
 ) -> None:
     workspace = filled(str(tmp_path / "ws"))
     build(workspace)
-    folder = patches.patch_rows(workspace).codebook_folder()
-    file = tmp_path / "ws" / folder.path / patch_search.CODEBOOK_FILE
+    folder = patch_rows(workspace).codebook_folder()
+    file = tmp_path / "ws" / folder.path / layout.CODEBOOK_FILE
     file.write_bytes(change(file.read_bytes()))
     with run_cache.during("another run"), pytest.raises(DamageError, match="damaged"):
-        patches.search(workspace)
+        patch_search.search(workspace)
 
 
 @pytest.mark.parametrize("list_byte", [None, 255])
@@ -306,7 +307,7 @@ def test_codes_that_are_not_of_the_codebook_are_damage(
     """Of another width, and of a list that there is not, with checksums that hold."""
     workspace = filled(str(tmp_path / "ws"))
     build(workspace)
-    folder = patches.patch_rows(workspace).codes_folder("first")
+    folder = patch_rows(workspace).codes_folder("first")
     array = arrays.open_array(workspace.storage, folder.path, "codes", "r+")
     codes = np.asarray(array[:])
     if list_byte is None:
@@ -319,7 +320,7 @@ def test_codes_that_are_not_of_the_codebook_are_damage(
         codes[:, 0] = list_byte
         array[:] = codes
     with run_cache.during("another run"), pytest.raises(DamageError, match="not of this codebook"):
-        patches.search(workspace)
+        patch_search.search(workspace)
 
 
 def test_the_key_follows_the_trained_dumps(tmp_path: Path) -> None:
@@ -327,7 +328,7 @@ def test_the_key_follows_the_trained_dumps(tmp_path: Path) -> None:
     one = FeatureRows(workspace, FEATURES, ("first",))
     both = FeatureRows(workspace, FEATURES, ("first", "later"))
     assert patch_folder.index_path(one) != patch_folder.index_path(both)
-    assert patches.patch_rows(workspace).path == patch_folder.index_path(one)
+    assert patch_rows(workspace).path == patch_folder.index_path(one)
 
 
 def test_in_a_bucket(s3_environment: str, tmp_path: Path) -> None:
@@ -336,7 +337,7 @@ def test_in_a_bucket(s3_environment: str, tmp_path: Path) -> None:
     for place in places:
         workspace = filled(place, crops=1, dumps=("first",))
         build(workspace)
-        found.append([patches.search(workspace).find(query, 5, 0) for query in queries(2)])
+        found.append([patch_search.search(workspace).find(query, 5, 0) for query in queries(2)])
     assert found[0] == found[1]
     assert [len(each) for each in found[0]] == [5, 5]
 

@@ -29,9 +29,9 @@ from tasks.features import backbones
 from tasks.features.backbones import BackboneSpec
 from tasks.images.image_codecs import shrunk
 from tasks.options import ComputeOptions, CorpusOptions, PretrainOptions
-from tasks.pretrain import collapse_alarm
+from tasks.pretrain import collapse
 from tasks.pretrain import stage as pretrain
-from tasks.pretrain.collapse_alarm import Alarm
+from tasks.pretrain.collapse import CollapseDetector
 from tasks.pretrain.image_cache import ImageCache
 from tasks.workspace import keys
 from tasks.workspace.layout import WEIGHTS_FILE
@@ -87,7 +87,7 @@ class Place:
     def trained(self, options: PretrainOptions) -> tuple[dict[str, Any], Path]:
         """Train to the end; the manifest and the folder."""
         stage, path = self.begun(options)
-        return pretrain.finish(compute(stage), 1.5, 1), path
+        return compute(stage).finish_single(1.5, 1), path
 
 
 @pytest.fixture(scope="module")
@@ -114,9 +114,7 @@ def undisturbed(shared: Place) -> Iterator[tuple[dict[str, Any], Path, list[Even
     heard: list[Event] = []
     with pytest.MonkeyPatch.context() as patch, listening(heard.append):
         patch.setattr(pretrain, "REPORT_STEPS", 2)
-        patch.setattr(
-            collapse_alarm, "ALARM_INFORMATION", 0
-        )  # so short a training has learnt nothing
+        patch.setattr(collapse, "LEAST_INFORMATION", 0)  # so short a training has learnt nothing
         manifest, path = shared.trained(varied(quality_steps=3))
     return manifest, path, heard
 
@@ -175,7 +173,7 @@ class TestImageCache:
             found = cache(np.array([0, 1, 2, 1]))
             assert [int(each[0, 0, 0]) for each in found] == [0, 1, 2, 1]
         assert read == decoded
-        assert sum(held.nbytes for held in cache.held.values()) <= budget * 2**20
+        assert sum(held.nbytes for held in cache.images.values()) <= budget * 2**20
 
     @pytest.mark.parametrize("budget", [0, 1])
     def test_a_lost_image_gives_its_place_to_the_next(
@@ -210,7 +208,7 @@ class TestImageCache:
         with ThreadPoolExecutor(2) as pool:
             both = list(pool.map(cache, [np.array([0])] * 2))
         np.testing.assert_array_equal(both[0][0], both[1][0])
-        assert cache.free == 2**20 - sum(held.nbytes for held in cache.held.values())
+        assert cache.free == 2**20 - sum(held.nbytes for held in cache.images.values())
 
     def test_all_lost(self, own: Place, tmp_path: Path) -> None:
         for path in (tmp_path / "images").iterdir():
@@ -448,7 +446,7 @@ class TestResume:
         heard: list[Event] = []
         monkeypatch.setattr(pretrain, "REPORT_STEPS", 1)
         with listening(heard.append), caplog.at_level(logging.WARNING):
-            manifest = pretrain.finish(compute(stage), 0.0, 1)
+            manifest = compute(stage).finish_single(0.0, 1)
         assert [event.done for event in heard] == list(range(resumed_at + 1, STEPS + 1))
         skipped = [line for line in warnings_in(caplog) if "checkpoint skipped" in line]
         assert len(skipped) == int(torn)
@@ -502,7 +500,7 @@ class TestAstray:
                 tmp_path / f"images/{name}.png"
             )
         monkeypatch.setattr(pretrain, "REPORT_STEPS", 1)
-        monkeypatch.setattr(collapse_alarm, "ALARM_STEPS", 1)
+        monkeypatch.setattr(collapse, "WINDOW_STEPS", 1)
         heard: list[Event] = []
         place = Place(tmp_path, tmp_path / "images")
         with listening(heard.append), caplog.at_level(logging.WARNING):
@@ -535,26 +533,28 @@ def row(step: int, information: float) -> DinoCurve:
 FLAT, HEALTHY = 0.0, 1.0
 
 
-class TestAlarm:
+class TestCollapseDetector:
     @pytest.fixture
-    def alarm(self) -> Alarm:
-        """It listens from step 300 on; 2 % of log 16 is 0.055."""
+    def detector(self) -> CollapseDetector:
+        """It watches from step 300 on; 2 % of log 16 is 0.055."""
         options = varied(steps=1000, warmup=0.1, temperature_warmup=0.3)
-        return Alarm(pretrain.recipe_of(options, "cpu"))
+        return CollapseDetector(pretrain.recipe_of(options, "cpu"))
 
-    def hear(self, alarm: Alarm, steps: range, information: float) -> list[bool]:
-        rung = []
+    def collapsed(self, detector: CollapseDetector, steps: range, information: float) -> list[bool]:
+        collapsed = []
         for step in steps:
-            alarm.hear(row(step, information))
-            rung.append(alarm.ringing)
-        return rung
+            detector.add(row(step, information))
+            collapsed.append(detector.collapsed)
+        return collapsed
 
-    def test_rings_after_the_warm_up_only_and_once(
-        self, alarm: Alarm, caplog: pytest.LogCaptureFixture
+    def test_warns_after_the_warm_up_only_and_once(
+        self, detector: CollapseDetector, caplog: pytest.LogCaptureFixture
     ) -> None:
-        assert not any(self.hear(alarm, range(399), FLAT))  # not before a hundred steps were heard
+        assert not any(
+            self.collapsed(detector, range(399), FLAT)
+        )  # not before a hundred steps were seen
         assert warnings_in(caplog) == []
-        assert all(self.hear(alarm, range(399, 450), FLAT))
+        assert all(self.collapsed(detector, range(399, 450), FLAT))
         (said,) = warnings_in(caplog)
         assert "the teacher has collapsed" in said
         assert "--learning-rate or --teacher-temperature" in said
@@ -563,16 +563,16 @@ class TestAlarm:
     @pytest.mark.parametrize(("warmup", "temperature"), [(0.5, 0.1), (0.1, 0.5)])
     def test_the_longer_warm_up_counts(self, warmup: float, temperature: float) -> None:
         options = varied(steps=1000, warmup=warmup, temperature_warmup=temperature)
-        alarm = Alarm(pretrain.recipe_of(options, "cpu"))
-        assert self.hear(alarm, range(490, 610), FLAT) == [False] * 109 + [True] * 11
+        detector = CollapseDetector(pretrain.recipe_of(options, "cpu"))
+        assert self.collapsed(detector, range(490, 610), FLAT) == [False] * 109 + [True] * 11
 
-    def test_recovers_and_may_ring_again(
-        self, alarm: Alarm, caplog: pytest.LogCaptureFixture
+    def test_recovers_and_may_warn_again(
+        self, detector: CollapseDetector, caplog: pytest.LogCaptureFixture
     ) -> None:
-        self.hear(alarm, range(300, 400), FLAT)
-        rung = self.hear(alarm, range(400, 410), HEALTHY)
-        assert rung == [True] * 5 + [False] * 5  # 6 of the last 100 rows lift their mean
-        self.hear(alarm, range(410, 600), FLAT)
+        self.collapsed(detector, range(300, 400), FLAT)
+        collapsed = self.collapsed(detector, range(400, 410), HEALTHY)
+        assert collapsed == [True] * 5 + [False] * 5  # 6 of the last 100 rows lift their mean
+        self.collapsed(detector, range(410, 600), FLAT)
         said = [line.split(" stage=")[0].strip('"') for line in warnings_in(caplog)]
         assert [line.split(":")[0] for line in said] == [
             "the teacher has collapsed",
@@ -580,19 +580,21 @@ class TestAlarm:
             "the teacher has collapsed",
         ]
 
-    def test_a_healthy_run_never_rings(
-        self, alarm: Alarm, caplog: pytest.LogCaptureFixture
+    def test_a_healthy_run_never_warns(
+        self, detector: CollapseDetector, caplog: pytest.LogCaptureFixture
     ) -> None:
-        assert not any(self.hear(alarm, range(0, 1000, 3), HEALTHY))
-        assert not any(self.hear(alarm, range(1000, 1050), FLAT))  # half of the last 100 rows
+        assert not any(self.collapsed(detector, range(0, 1000, 3), HEALTHY))
+        assert not any(
+            self.collapsed(detector, range(1000, 1050), FLAT)
+        )  # half of the last 100 rows
         assert warnings_in(caplog) == []
 
     @pytest.mark.parametrize(("prototypes", "collapsed"), [(2, False), (4096, True)])
     def test_what_counts_is_the_share_of_what_could_be_told(
         self, prototypes: int, collapsed: bool
     ) -> None:
-        alarm = Alarm(pretrain.recipe_of(varied(prototypes=prototypes), "cpu"))
-        assert alarm.of([row(0, 0.1), row(1, 0.05)]) == collapsed
+        detector = CollapseDetector(pretrain.recipe_of(varied(prototypes=prototypes), "cpu"))
+        assert detector.is_collapsed([row(0, 0.1), row(1, 0.05)]) == collapsed
 
 
 def test_training_leaves_torch_s_own_generator_alone(shared: Place) -> None:

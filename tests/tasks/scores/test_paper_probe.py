@@ -68,7 +68,7 @@ def head_key(rows: FeatureRows) -> str:
     table = NeighborsOptions(k=4)
     compute(neighbors.plan(rows, "train", table, "cpu")).finish(0.0, 1)
     key, options = neighbors.neighbors_key(rows, table), HeadOptions(steps=10, batch=3)
-    head.finish(compute(head.plan(rows, key, options, LOOP)), 0.0, 1)
+    compute(head.plan(rows, key, options, LOOP)).finish_single(0.0, 1)
     return head.head_key(rows, key, options)
 
 
@@ -84,9 +84,9 @@ def test_labels_are_cut_like_the_crops(folder: Path, rows: FeatureRows) -> None:
             0: (0, 0), 3: (height - h, width - w), 4: ((height - h) // 2, (width - w) // 2),
         }[row % 5]  # fmt: skip
         crop = square_labels(stored[top : top + h, left : left + w], 32)
-        np.testing.assert_array_equal(labelled.of(row), np.where(crop == 255, -1, crop))
+        np.testing.assert_array_equal(labelled.label(row), np.where(crop == 255, -1, crop))
         image = np.asarray(Image.open(folder / f"images/s{row // 5:03d}.png"))
-        assert training_crops(image, 32, five=True)[row % 5].shape[:2] == labelled.of(row).shape
+        assert training_crops(image, 32, five=True)[row % 5].shape[:2] == labelled.label(row).shape
 
 
 def test_a_resumed_fit_ends_with_the_same_bytes(
