@@ -7,8 +7,6 @@ from contextlib import contextmanager
 from stego_core.errors import CapacityError, StegoError, WorkspaceError
 from tasks.storage import s3
 
-CREDENTIALS = "give credentials through the environment or the service's own files"
-"""The remedy of errors of access."""
 PERMANENT = (
     PermissionError,
     FileNotFoundError,

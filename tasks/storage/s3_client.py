@@ -9,7 +9,7 @@ import asyncio
 import io
 import time
 from collections.abc import Awaitable, Callable
-from functools import wraps
+from functools import lru_cache, wraps
 from typing import Any
 
 import aiohttp
@@ -20,11 +20,13 @@ from s3fs.core import add_retryable_error
 
 from stego_core.errors import OptionError, OutageError
 from tasks.log import Log
-from tasks.storage.refusal_errors import CREDENTIALS
-from tasks.storage.s3 import AccessError
+from tasks.storage.s3 import CREDENTIALS, AccessError, Service
 
 log = Log(__name__)
 
+CONNECTIONS = 32  # requests of one process at the same time, at most
+CONNECT_SECONDS = 5  # longest wait for a connection, in one attempt
+READ_SECONDS = 20  # longest wait for the next bytes of an answer, in one attempt
 ATTEMPTS = 12
 """Of one request; s3fs waits 0.1 s after the first, 1.7 times as long after each: 44 s in all."""
 ATTEMPTS_AT_FIRST = 3  # while the service has never answered: most likely the address is wrong
@@ -151,3 +153,22 @@ def _access_error(error: Exception) -> AccessError:
     reason = " ".join(str(error).split())
     missing = isinstance(error, raised.NoCredentialsError | raised.ProfileNotFound)
     return AccessError(f"{reason}; {CREDENTIALS}" if missing else reason)
+
+
+@lru_cache(maxsize=8)
+def filesystem(service: Service, asynchronous: bool = False) -> Any:
+    """The filesystem of a service; `asynchronous` for use inside another event loop."""
+    options = {"endpoint_url": service.endpoint, "profile": service.profile}
+    return LoggedS3(
+        asynchronous=asynchronous,
+        use_listings_cache=False,  # others write too
+        max_concurrency=1,  # with more, s3fs asks for an object's size before each read
+        client_kwargs={"region_name": service.region} if service.region else {},
+        config_kwargs={
+            "retries": {"total_max_attempts": 1, "mode": "standard"},  # s3fs repeats, botocore not
+            "connect_timeout": CONNECT_SECONDS,
+            "read_timeout": READ_SECONDS,
+            "max_pool_connections": CONNECTIONS,
+        },
+        **{name: value for name, value in options.items() if value},
+    )

@@ -18,7 +18,6 @@ from stego_core.errors import InputError, StegoError, WorkspaceError
 from tasks.storage import s3
 from tasks.storage.local_files import sync, write_local
 from tasks.storage.refusal_errors import (
-    CREDENTIALS,
     first_line,
     has_own_errors,
     read_errors,
@@ -70,9 +69,13 @@ class Storage:
                 names no place.
         """
         if PASSWORD.search(location):
-            raise InputError(f"the {location.split('://')[0]} URI holds a password; {CREDENTIALS}")
+            raise InputError(
+                f"the {location.split('://')[0]} URI holds a password; {s3.CREDENTIALS}"
+            )
         if SIGNATURE.search(location):
-            raise InputError(f"{location.split('?')[0]} is given with a signature; {CREDENTIALS}")
+            raise InputError(
+                f"{location.split('?')[0]} is given with a signature; {s3.CREDENTIALS}"
+            )
         if re.fullmatch(r"\s*|[^/]+:///*", location):
             raise InputError(
                 f"{location!r} names no place; expected a folder, or a URI such as s3://bucket/name"
@@ -272,7 +275,9 @@ def _file(path: str, info: dict[str, Any]) -> File:
 
 def _filesystem(uri: str) -> Any:
     if s3.is_s3(uri):
-        return s3.filesystem(s3.current_service())
+        from tasks.storage import s3_client  # s3fs and botocore take a second to import
+
+        return s3_client.filesystem(s3.current_service())
     return _other_filesystem(uri)
 
 

@@ -234,6 +234,8 @@ def _store(storage: Storage, path: str) -> LocalStore | FsspecStore:
     if storage.is_local:
         return LocalStore(full)
     if s3.is_s3(full):
-        filesystem = s3.filesystem(s3.current_service(), asynchronous=True)
+        from tasks.storage import s3_client  # it takes a second to import
+
+        filesystem = s3_client.filesystem(s3.current_service(), asynchronous=True)
         return FsspecStore(filesystem, path=full.split("://", 1)[1])
     return FsspecStore.from_url(full)

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from stego_core.errors import CapacityError, InputError, WorkspaceError
 from tasks.storage import storage as module
-from tasks.storage.refusal_errors import CREDENTIALS, write_errors
-from tasks.storage.s3 import AccessError
+from tasks.storage.refusal_errors import write_errors
+from tasks.storage.s3 import CREDENTIALS, AccessError
 from tasks.storage.storage import Storage
 
 NAMES = st.text(
