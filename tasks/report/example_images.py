@@ -68,7 +68,12 @@ def _examples(summary: Summary, dump: str, rows: Sequence[int]) -> list[ExampleI
 
 
 def _label_colours(index: IndexReader, named: ClassNames) -> NDArray[np.uint8]:
-    """(classes, 3) uint8 of the labels: as the class of that name, grey where there is none."""
+    """(classes, 3) uint8 of the labels: as the class of that name, grey where there is none.
+
+    Of a dump without labels there are no classes.
+    """
+    if not index.manifest["labelled"]:
+        return np.zeros((0, 3), np.uint8)
     colours = {named.entries[number].name: named.colours()[number] for number in named.kept()}
     names = index.taxonomy().classes
     return np.array([colours.get(name, (NO_CLASS,) * 3) for name in names], np.uint8).reshape(-1, 3)

@@ -20,7 +20,7 @@ from stego_core.masks.crf import Crf
 from stego_core.masks.margins import MarginSums
 from stego_core.masks.segmenter import Segmenter, Windows, image_features
 from stego_core.video.flicker import flicker
-from tasks.clusters.code_sample import codes_drawn
+from tasks.clusters.code_sample import sample_codes
 from tasks.images.image_codecs import decode_mask, encode_mask
 
 HEIGHT, WIDTH = 48, 64
@@ -127,9 +127,9 @@ def test_clustering_draws_nothing_there(
     head = MeanShiftHead(head) if shifted else head
     patches = torch.from_numpy(holed(rng, 2)[1].astype(np.float32))
     with torch.inference_mode():
-        found = codes_drawn(head, patches, tokens, np.random.default_rng(0))
-        alone = codes_drawn(head, patches[:, 3:], tokens, np.random.default_rng(0))
-        none = codes_drawn(head, torch.zeros(4, 4, 6), tokens, np.random.default_rng(0))
+        found = sample_codes(head, patches, tokens, np.random.default_rng(0))
+        alone = sample_codes(head, patches[:, 3:], tokens, np.random.default_rng(0))
+        none = sample_codes(head, torch.zeros(4, 4, 6), tokens, np.random.default_rng(0))
     np.testing.assert_allclose(found, alone, atol=1e-5)
     assert (np.abs(found).sum(axis=1) > 0).sum() == (tokens if shifted else min(tokens, 4))
     assert none.shape == (tokens, 4)

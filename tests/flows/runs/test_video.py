@@ -86,7 +86,7 @@ def test_frames_and_images_have_masks(finished: Path, capsys: pytest.CaptureFixt
     assert "broken.mp4: not a video" in shown
     report = (finished / "ws/reports/latest/index.html").read_text()
     assert "broken.mp4" in report
-    assert "flicker, %" in report
+    assert "temporal inconsistency, %" in report
 
 
 def test_smoothing_is_another_key_and_off_is_the_old_one(

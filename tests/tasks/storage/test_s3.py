@@ -49,7 +49,7 @@ class Impatient:
 
 def forget() -> None:
     """No filesystem with an earlier test's credentials and connections."""
-    services.filesystem.cache_clear()
+    s3_client.filesystem.cache_clear()
     s3_client.LoggedS3.clear_instance_cache()
 
 
@@ -170,7 +170,7 @@ class TestOnEveryStore:
 
 def test_an_empty_file_of_a_folder_s_name_is_no_folder(storage: Storage) -> None:
     """Some clients of object stores leave such markers."""
-    client = services.filesystem(services.current_service())
+    client = s3_client.filesystem(services.current_service())
     for path in ("inbox/", "inbox/day-1/"):
         client.call_s3("put_object", Bucket=storage.uri.split("/")[2], Key=f"ws/{path}")
     storage.write("inbox/day-1/a.png", b"1")
