@@ -11,7 +11,8 @@ import pytest
 @pytest.mark.timeout(600)
 def test_nothing_mixes_devices() -> None:
     """In a process of its own: a device that torch knows of can not be taken from it again."""
-    checks = Path(__file__).with_name("device_checks.py")
+    root = Path(__file__).parents[3]
+    checks = root / "tests" / "helpers" / "device_checks.py"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(checks)]
-    ended = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[3])
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=root)
     assert ended.returncode == 0, ended.stdout[-6000:]
