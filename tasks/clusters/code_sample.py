@@ -44,9 +44,10 @@ class CodesWork(GpuWork):
         with watch("read"):
             patches = self.rows.read("patches", rows)
             valid = self.rows.read("valid", rows)
+        head = heads.load_head(storage, self.head_key, self.device)
         with watch("infer"), torch.inference_mode():
             pairs = zip(rows.tolist(), patches, strict=True)
-            codes = np.stack([self._row_codes(row, image) for row, image in pairs])
+            codes = np.stack([self._row_codes(head, row, image) for row, image in pairs])
         codes = kmeans.unit(codes) * valid[:, None, None]
         codes = codes.reshape(len(rows) * self.tokens, -1).astype(np.float32)
         with watch("write"):
@@ -54,8 +55,9 @@ class CodesWork(GpuWork):
         record = Record(shard, span, size, checksum, watch.seconds)
         return Folder(storage, self.path).record(record)
 
-    def _row_codes(self, row: int, image: NDArray[np.float16]) -> NDArray[np.float32]:
-        head = heads.load_head(self.rows.storage, self.head_key, self.device)
+    def _row_codes(
+        self, head: torch.nn.Module, row: int, image: NDArray[np.float16]
+    ) -> NDArray[np.float32]:
         patches = torch.from_numpy(image.astype(np.float32)).to(machine.device(self.device))
         return sample_codes(head, patches, self.tokens, np.random.default_rng([self.seed, row]))
 
