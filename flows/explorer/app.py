@@ -19,10 +19,10 @@ def application(explorer: Explorer) -> FastAPI:
     app = FastAPI(openapi_url=None, redirect_slashes=False, exception_handlers=HANDLERS)
     app.state.explorer = explorer
     subjects = (
-        image_routes.router,
         correspondence_routes.router,
         class_routes.router,
         explorer.exporting.router(),
+        image_routes.router,  # last: an image of any kind would take other addresses of three parts
     )
     for router in subjects:
         app.include_router(router, prefix="/api")

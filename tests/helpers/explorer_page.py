@@ -172,5 +172,5 @@ def page(browser: Any, served: Served, copied: Workspace) -> Iterator[Page]:
     yield Page(browser, served.address, copied)
     severe = [line["message"] for line in browser.get_log("browser") if line["level"] == "SEVERE"]
     refused = [line for line in severe if "409" in line or "404" in line]  # told on purpose
-    assert severe == refused
+    assert severe == refused, severe
     browser.get("about:blank")
