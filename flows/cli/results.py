@@ -8,9 +8,7 @@ from cyclopts import Parameter, validators
 from flows.cli.flags import Common, Dumps, Flag, Printing, Shown, command, listed
 from flows.runs.settings import flags
 from tasks.options import ExportFormat, ExportOptions
-
-PORT = 8765
-"""Port of the explorer."""
+from tasks.options.base import EXPLORER_PORT
 
 
 @command()
@@ -73,7 +71,7 @@ def export(
 def explore(
     *,
     common: Common,
-    port: int = PORT,
+    port: int = EXPLORER_PORT,
     host: str = "127.0.0.1",
     no_browser: Flag = False,
     export_root: Annotated[list[str] | None, Parameter(negative="")] = None,

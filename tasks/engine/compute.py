@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import partial
 from itertools import islice
+from types import MappingProxyType
 from typing import Any
 from uuid import uuid4
 
@@ -206,7 +207,9 @@ def _result(future: Any, title: str, shard: int) -> Any:
         raise
 
 
-_open: ContextVar[Mapping[ComputeOptions, Executor]] = ContextVar("open", default={})  # noqa: B039
+_open: ContextVar[Mapping[ComputeOptions, Executor]] = ContextVar(
+    "open", default=MappingProxyType({})
+)
 """Executors that a run has open, which its stages and partitions share."""
 
 

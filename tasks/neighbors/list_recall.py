@@ -34,7 +34,7 @@ SEED = 1
 
 
 @dataclass(frozen=True)
-class RecallWork(CpuWork):
+class ListRecallWork(CpuWork):
     """Finds the fewest lists that hold enough of the sample's true neighbours: the only shard.
 
     Attributes:
@@ -96,7 +96,7 @@ def plan(listed: ListedRows, rows: FeatureRows, dump: str) -> Stage | None:
     count = min(SAMPLE, int(queries.valid().sum()))
     channels, vectors = listed.rows.channels(), (1 + RANKS) * count
     memory = neighbor_shard.search_memory(channels, vectors, RANKS + 1, listed.rows.total)
-    work = RecallWork(listed, queries, folder, count)
+    work = ListRecallWork(listed, queries, folder, count)
     return Stage(folder, f"recall {dump}", "samples", count, 1, work, {"stage": "recall"}, memory)
 
 

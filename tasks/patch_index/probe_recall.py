@@ -30,7 +30,7 @@ MOST_SHARE = 4
 
 
 @dataclass(frozen=True)
-class RecallWork(CpuWork):
+class ProbeRecallWork(CpuWork):
     """Measures the recall of the queries for more and more lists: the only shard.
 
     Attributes:
@@ -109,7 +109,7 @@ def plan(trained: PatchRows, dumps: tuple[str, ...]) -> Stage | None:
     code_bytes = patches.codebook_folder().manifest()["code_bytes"]
     memory = patch_search.index_memory(patches.total(), code_bytes)
     manifest = {"stage": "patches", "dumps": list(patches.rows.dumps), "ranks": RANKS}
-    work = RecallWork(patches, tuple(query_images.tolist()))
+    work = ProbeRecallWork(patches, tuple(query_images.tolist()))
     return Stage(folder, "patches: recall", "samples", 1, 1, work, manifest, memory)
 
 

@@ -7,6 +7,7 @@ from urllib.parse import quote
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from tasks.options.base import EXPLORER_PORT
 from tasks.report import charts, data_uris
 from tasks.report.contents import (
     Confusion,
@@ -20,7 +21,7 @@ from tasks.report.data_uris import Colour, Embedded
 
 BLANK = "–"
 """What stands for a number that is not there."""
-EXPLORER = "http://127.0.0.1:8765/"
+EXPLORER = f"http://127.0.0.1:{EXPLORER_PORT}/"
 """Default address of `stego explore`."""
 QUERIES: dict[str, Colour] = {
     "blue": (64, 138, 255),

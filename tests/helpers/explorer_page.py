@@ -1,7 +1,6 @@
 """For the explorer's tests: a small finished workspace, its server, its page in a browser."""
 
 import shutil
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from flows.explorer.listening import listening
 from flows.explorer.login import Login
 from flows.explorer.state import Explorer
 from tasks.storage import run_cache
+from tasks.storage.threads import context_thread
 from tasks.workspace.workspace import Workspace
 
 IMAGES = 6
@@ -154,7 +154,7 @@ def served(copied: Workspace) -> Iterator[Served]:
             port = server_socket.getsockname()[1]
             login = Login(port)
             server = serve.server(explorer, login, "127.0.0.1", "127.0.0.1")
-            thread = threading.Thread(target=server.run, args=([server_socket],), daemon=True)
+            thread = context_thread(lambda: server.run([server_socket]), "server")
             thread.start()
             explorer.searching.start()
             yield Served(explorer, f"http://127.0.0.1:{port}/", login)

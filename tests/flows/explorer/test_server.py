@@ -187,6 +187,14 @@ class TestReading:
         stale = asked.get("/api/thumb/train/0?v=other")
         assert stale.headers["cache-control"] == "no-cache"
 
+    def test_every_address_of_the_page_is_its_own(self, asked: TestClient) -> None:
+        """That of a picture, of any kind, takes none of the others."""
+        assert asked.get("/api/prepare/train/0").json() == {}
+        assert asked.get("/api/item/train/0").json()["row"] == 0
+        answer = asked.get("/api/nothing/train/0")
+        assert answer.status_code == 400
+        assert answer.json()["error"].startswith("kind: ")
+
     def test_an_unexpected_error_tells_nothing(
         self, asked: TestClient, monkeypatch: pytest.MonkeyPatch
     ) -> None:

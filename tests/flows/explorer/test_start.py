@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +20,7 @@ from stego_core.errors import InputError, OptionError
 from tasks import exports
 from tasks.storage import run_cache
 from tasks.storage.storage import Storage
+from tasks.storage.threads import context_thread
 from tasks.workspace.workspace import Workspace
 
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("prefect"), pytest.mark.timeout(200)]
@@ -205,7 +205,7 @@ def served_by() -> Iterator[Callable[[Path], Running]]:
         server_socket = listening.listening("127.0.0.1", 0)
         login = Login(server_socket.getsockname()[1])
         server = serve.server(explorer, login, "127.0.0.1", "127.0.0.1")
-        thread = threading.Thread(target=server.run, args=([server_socket],), daemon=True)
+        thread = context_thread(lambda: server.run([server_socket]), "server")
         thread.start()
 
         def end() -> None:
@@ -247,6 +247,7 @@ class TestInTheBrowser:
             assert cookie["name"] == f"stego-explorer-{running.port}"
             assert (cookie["httpOnly"], cookie["sameSite"], cookie["path"]) == (True, "Strict", "/")
             assert page.until("return document.cookie === '' && 'hidden'") == "hidden"
+            page.until("return document.querySelector('#stage').offsetHeight")  # the picture came
             page.click("#stage")
             page.see("#heat")
             browser.execute_script(f"{LOOK}.click()", "#legend .edit")
