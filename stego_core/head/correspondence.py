@@ -8,47 +8,21 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 
-class Terms(NamedTuple):
-    """One value for each of STEGO's three kinds of pairs."""
-
-    self: Tensor
-    knn: Tensor
-    rand: Tensor
-
-
 def correspondence(a: Tensor, b: Tensor) -> Tensor:
-    """Cosine of every token of a with every token of b.
+    """Cosines (B, n, m) of every token of a (B, n, C) with every token of b (B, m, C).
 
     F_ij = a_i · b_j / (|a_i| |b_j|)  (Hamilton et al. 2022, equation 1).
-
-    Args:
-        a: (B, n, C).
-        b: (B, m, C).
-
-    Returns:
-        (B, n, m) in [-1, 1].
     """
     return normalize(a, dim=-1) @ normalize(b, dim=-1).transpose(-1, -2)
 
 
 def spatially_centred(correspondences: Tensor) -> Tensor:
-    """Subtract each row's mean, then add the tensor's old global mean back.
-
-    F^SC_ij = F_ij − mean_j F_ij + mean F  (equation 4 and its published code).
-
-    Args:
-        correspondences: (B, n, m).
-    """
+    """F^SC_ij = F_ij − mean_j F_ij + mean F, (B, n, m)  (equation 4 and its published code)."""
     return correspondences - correspondences.mean(dim=-1, keepdim=True) + correspondences.mean()
 
 
 def shifted_correspondence(features: Tensor, shift: float) -> Tensor:
-    """F^SC − b: above 0 for pairs of tokens that attract, below for those that repel.
-
-    Args:
-        features: (B, n, m) feature correspondences F, not yet centred.
-        shift: b.
-    """
+    """F^SC − b of F (B, n, m): above 0 for pairs of tokens that attract, below for others."""
     return spatially_centred(features) - shift
 
 
@@ -95,22 +69,17 @@ def batch_shifted_correspondences(features: Compared, shifts: Sequence[float]) -
     return list(map(shifted_correspondence, features.correspondences(), of_each))
 
 
-def batch_terms(codes: Compared, shifted: Sequence[Tensor]) -> tuple[Terms, Terms]:
-    """The three losses of a batch and their mean code correspondences.
+def batch_terms(codes: Compared, shifted: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    """A batch's losses of self, knn and random pairs, and means of S (detached, unclamped).
 
-    Args:
-        codes: of the tokens.
-        shifted: of the same tokens' features (`batch_shifted_correspondences`).
-
-    Returns:
-        losses, and means of S (detached, unclamped), both as (self, knn, rand).
+    `shifted` are the `batch_shifted_correspondences` of the same tokens' features.
     """
     correspondences = codes.correspondences()
     losses = list(map(correspondence_loss, correspondences, shifted))
     means = [values.detach().mean() for values in correspondences]
     # Random pairs count with the mean over their draws.
     of_losses, of_means = (
-        Terms(self, knn, torch.stack(draws).mean()) for self, knn, *draws in (losses, means)
+        [own, knn, torch.stack(draws).mean()] for own, knn, *draws in (losses, means)
     )
     return of_losses, of_means
 

@@ -14,8 +14,6 @@ class Head(nn.Module):
 
     A: C→D, B₁: C→C, B₂: C→D; `drop` and `drop'` are independent channel dropouts: a channel is
     dropped for a whole image at once.
-
-    Use `Head.create` for one whose weights come from a generator.
     """
 
     def __init__(self, channels: int, code_size: int, dropout: float = 0.1) -> None:
@@ -49,10 +47,7 @@ class Head(nn.Module):
     def forward(self, features: Tensor, kept: Sequence[Tensor] | None = None) -> Tensor:
         """Codes (..., D) of features (..., C).
 
-        Args:
-            features: float tensor.
-            kept: two of `channels_kept`, for each token its image's; None means that nothing is
-                dropped (evaluation).
+        `kept` are two of `channels_kept`, for each token its image's; None drops nothing.
         """
         a, b = (features, features) if kept is None else (features * keep for keep in kept)
         codes: Tensor = self.linear(a) + self.nonlinear(torch.relu(self.hidden(b)))

@@ -5,7 +5,6 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -54,9 +53,8 @@ class TrainingState:
     """The state of training: a run that saves and loads it continues exactly.
 
     Attributes:
-        head, optimiser, step, average: a step changes these; `average` is the head that training
-            returns, with the EMA of the weights.
-        shifts: b of the self, knn and random term.
+        shifts: b of the self, knn and random term; a step changes all but these.
+        average: the head that training returns, with the EMA of the weights.
     """
 
     head: Head
@@ -134,8 +132,8 @@ def train_step(
     kept = state.head.kept(2 * recipe.batch, generator)
     codes, backward = parallel_head(state.head, batch, kept, parallel)
     losses, means = batch_terms(batch.compared(normalize(codes, dim=-1)), shifted)
-    weights = recipe.weights
-    loss = weights.self * losses.self + weights.knn * losses.knn + weights.rand * losses.rand
+    own, knn, rand = (weight * term for weight, term in zip(recipe.weights, losses, strict=True))
+    loss = own + knn + rand
     backward(*torch.autograd.grad(loss, codes))
     state.optimiser.step()
     row = HeadCurve(state.step, *(value.item() for value in (loss, *losses, *means)))
@@ -201,25 +199,13 @@ def measured_shifts(data: TrainingSet, recipe: Recipe) -> Measured:
 
 def train(
     state: TrainingState,
-    data: TrainingSet,
     recipe: Recipe,
-    steps: Iterable[PreparedStep] | None = None,
+    steps: Iterable[PreparedStep],
 ) -> Iterator[HeadCurve]:
-    """Run the remaining steps and yield a row of the curve after each.
+    """Run prepared steps, the first of which is that of `state.step`; a row of the curve of each.
 
     The caller may save the state between two rows and continue from it later.
-
-    Args:
-        state: the head, its optimiser and its average; changed in place.
-        data: the images.
-        recipe: hyper-parameters.
-        steps: `prepare_step` of the steps from `state.step` on, if the caller prepares them ahead
-            of time; by default each step is prepared when it runs.
     """
-    device = next(state.head.parameters()).device
-    if steps is None:
-        make = partial(prepare_step, data, recipe, state.shifts, device)
-        steps = map(make, range(state.step, recipe.steps))
     with ThreadPoolExecutor(PARTS) as pool:
         for step in steps:
             yield train_step(state, step, recipe, pool.map)

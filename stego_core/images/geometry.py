@@ -55,15 +55,10 @@ class Window(NamedTuple):
 
 
 def require_patches(option: str, length: int, patch: int, least: int = 1) -> None:
-    """Check that a length in pixels is a whole number of patches.
-
-    Args:
-        option: the option that sets the length, as people write it.
-        length, patch: pixels.
-        least: the smallest length that the message may propose.
+    """Check that an option's length is a whole number of patches, both in pixels.
 
     Raises:
-        OptionError: it is not; names the nearest lengths that are.
+        OptionError: it is not; names the nearest lengths that are, from `least` on.
     """
     if length % patch:
         below = length // patch * patch
@@ -84,18 +79,10 @@ def crop_windows(height: int, width: int, five: bool) -> list[Window]:
     return [Window.sized(top, left, h, w) for top, left in corners]
 
 
-def central_square(height: int, width: int, side: int) -> Window:
-    """The central `side` × `side` window of an array that is at least that large."""
-    if min(height, width) < side:
-        raise OptionError(
-            f"a {height}×{width} array has no {side}×{side} centre; resize its short side first"
-        )
-    return Window.sized((height - side) // 2, (width - side) // 2, side, side)
-
-
 def inner_square(height: int, width: int) -> Window:
     """The largest central square of an array."""
-    return central_square(height, width, min(height, width))
+    side = min(height, width)
+    return Window.sized((height - side) // 2, (width - side) // 2, side, side)
 
 
 def resize(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
@@ -104,13 +91,6 @@ def resize(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint
         return image
     resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
     return np.asarray(resized)
-
-
-def resize_labels(labels: NDArray[np.integer], height: int, width: int) -> NDArray[np.integer]:
-    """Resample (H, W) class ids to (height, width) by nearest neighbour (pixel centres)."""
-    rows = (np.arange(height) + 0.5) * labels.shape[0] / height
-    columns = (np.arange(width) + 0.5) * labels.shape[1] / width
-    return np.asarray(labels[rows.astype(np.intp)[:, None], columns.astype(np.intp)[None, :]])
 
 
 def square(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
@@ -122,8 +102,10 @@ def square(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
 
 
 def square_labels(labels: NDArray[np.integer], side: int) -> NDArray[np.integer]:
-    """The same crop as `square` for (H, W) class ids, by nearest neighbour."""
-    return resize_labels(labels[inner_square(*labels.shape).slices], side, side)
+    """The same crop as `square` for (H, W) class ids, by nearest neighbour (pixel centres)."""
+    cropped = labels[inner_square(*labels.shape).slices]
+    nearest = ((np.arange(side) + 0.5) * len(cropped) / side).astype(np.intp)
+    return np.asarray(cropped[np.ix_(nearest, nearest)])
 
 
 def training_crops(image: NDArray[np.uint8], side: int, five: bool) -> NDArray[np.uint8]:
@@ -137,13 +119,7 @@ def training_crops(image: NDArray[np.uint8], side: int, five: bool) -> NDArray[n
 
 
 def crops_with_data(valid: NDArray[np.bool_], grid: int, five: bool) -> NDArray[np.bool_]:
-    """(5 or 1, grid, grid) which patches of an image's `training_crops` hold data.
-
-    Args:
-        valid: (H, W), which of its pixels do.
-        grid: patches along a crop's side.
-        five: as in `training_crops`.
-    """
+    """(5 or 1, grid, grid) which patches of an image's `training_crops` hold data, from (H, W)."""
     crops = [valid[window.slices] for window in crop_windows(valid.shape[0], valid.shape[1], five)]
     squares = [crop[inner_square(*crop.shape).slices] for crop in crops]
     return np.stack([patches_with_data(square, grid, grid) for square in squares])
@@ -152,9 +128,8 @@ def crops_with_data(valid: NDArray[np.bool_], grid: int, five: bool) -> NDArray[
 def inference_size(height: int, width: int, short: int, patch: int) -> tuple[int, int]:
     """Size at which an image is read: short side `short`, both sides multiples of `patch`.
 
-    An image longer than `MAX_ASPECT` times its short side gets a long side of
-    `MAX_ASPECT * short` and a short side as small as that makes it, at least one patch: a
-    1×2000 image would otherwise be enlarged to 320×640,000.
+    The long side is at most `MAX_ASPECT * short`, the short side at least one patch: a 1×2000
+    image would otherwise be enlarged to 320×640,000.
     """
     scale = min(short / min(height, width), MAX_ASPECT * short / max(height, width))
     return (
@@ -164,9 +139,9 @@ def inference_size(height: int, width: int, short: int, patch: int) -> tuple[int
 
 
 def cuts(length: int, tile: int, overlap: int) -> list[tuple[int, int]]:
-    """First and past-the-last cell of overlapping parts of at most `tile` that cover 0..length.
+    """First and past-the-last cell of parts of at most `tile`, evenly spread, that cover 0..length.
 
-    They are evenly spread. Neighbouring parts share at least `overlap` cells.
+    Neighbouring parts share at least `overlap` cells.
 
     Raises:
         OptionError: the overlap is not smaller than the tile.
@@ -190,10 +165,7 @@ def windows(height: int, width: int, tile: int, overlap: int) -> list[Window]:
 
 
 def cores(length: int, tile: int, overlap: int) -> list[tuple[int, int]]:
-    """The core of each of the `cuts`: the cores are a partition of 0..length.
-
-    Neighbouring cores meet in the middle of what the two parts share.
-    """
+    """A partition of 0..length: neighbouring cores meet in the middle of what two `cuts` share."""
     parts = cuts(length, tile, overlap)
     borders = [0, *((a[1] + b[0]) // 2 for a, b in pairwise(parts)), length]
     return list(pairwise(borders))
@@ -211,7 +183,7 @@ class Blend:
 
     Attributes:
         total: (H, W, D) float32, sum of weight × value.
-        weight: (H, W, 1) float32, sum of weights.
+        weight: (H, W, 1) float32.
         overlap: cells over which a window's weight rises from its border.
     """
 

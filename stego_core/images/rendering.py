@@ -78,7 +78,6 @@ class Rendering:
     """How the files of a form become pictures.
 
     Attributes:
-        form: what the files have in common.
         ranges: for each band shown, the values that become black and white.
         alpha: whether the band that is called transparency is that; else it is a band like others.
         how: where the ranges come from, for people.
@@ -146,11 +145,7 @@ def rendered(
 ) -> Levels:
     """RGB (h, w, 3) of values (bands shown, h, w): one band is grey, three are red, green, blue.
 
-    Args:
-        values: of the bands shown.
-        rendering: ranges of the bands, and whether black and white are exchanged.
-        opacity: (h, w) in [0, 1]; pixels that are partly transparent show white behind them, as
-            browsers show them.
+    Pixels whose opacity (h, w), 0 to 1, is partial show white behind them, as in browsers.
     """
     inverted = rendering.form.inverted
     bands = [levels(*band, inverted) for band in zip(values, rendering.ranges, strict=True)]
@@ -165,14 +160,10 @@ def rendered(
 
 
 def filled(pixels: Levels, valid: NDArray[np.bool_] | None) -> Picture:
-    """A picture whose pixels without data have the mean colour of the others.
+    """A picture (H, W, 3) whose pixels that are not `valid` (H, W) have the others' mean colour.
 
     Black frames and sentinel values would add features and outlines of their own to the data
     beside them.
-
-    Args:
-        pixels: (H, W, 3).
-        valid: (H, W), which pixels hold data; None: all.
     """
     if valid is None or valid.all():
         return Picture(pixels)

@@ -14,15 +14,9 @@ BAND_FLOATS = 16 * 2**20
 def upsampled(
     maps: NDArray[np.float32], size: tuple[int, int], window: Window
 ) -> NDArray[np.float32]:
-    """Bilinear values of a low-resolution map inside one window of the full-size image.
+    """Bilinear values of a map (h, w, D) in a window of the full image: (height, width, D) float32.
 
-    Args:
-        maps: (h, w, D) float32.
-        size: (H, W) of the full image; pixel centres are aligned, borders repeat.
-        window: the part of the full image that is returned.
-
-    Returns:
-        (window height, window width, D) float32.
+    Pixel centres are aligned with those of the full image of this `size` (H, W); borders repeat.
     """
     rows = _interpolation(maps.shape[0], size[0], window.top, window.bottom)
     columns = _interpolation(maps.shape[1], size[1], window.left, window.right)
@@ -49,16 +43,13 @@ def scores_at(
     size: tuple[int, int],
     window: Window,
 ) -> NDArray[np.float32]:
-    """Score every pixel of a window from codes interpolated there, band by band.
+    """Scores (K, height, width) float32 of a window from codes interpolated there, band by band.
 
     Args:
         codes: (h, w, D) float32 of the whole image.
         score: turns codes (n, m, D) into scores (n, m, K).
         size: (H, W) of the whole image.
         window: the part of it that is scored.
-
-    Returns:
-        (K, window height, window width) float32.
     """
     band = max(BAND_FLOATS // (window.width * codes.shape[-1]), 1)
     parts = []

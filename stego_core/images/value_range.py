@@ -39,17 +39,12 @@ class RangeChoice(NamedTuple):
 
 
 def choose_range(counts: Counts, form: Form, stated: ValueRange | None) -> RangeChoice:
-    """The range of `--value-range auto`.
+    """The range of `--value-range auto`, by the counts of all values with data.
 
     Eight bits are levels already. A range that the files state, or that is usual for numbers of
     their kind, counts where the values use it. Otherwise the corpus decides: the range ends at its
     extremes, unless these are outliers, and black is zero where no value lies below zero and the
     least one lies close above.
-
-    Args:
-        counts: of all values with data.
-        form: of the files.
-        stated: least and greatest value as the files state them.
     """
     if form.dtype == "uint8" and form.bits == 8 and not form.scaled:
         return RangeChoice(BYTE, "as they are")
@@ -140,14 +135,9 @@ def parsed_bands(option: str | None) -> tuple[int, ...] | None:
 def ranges(
     counts: Sequence[Counts], form: Form, stated: ValueRange | None, option: str, one: bool
 ) -> tuple[tuple[ValueRange, ...], str]:
-    """The range of each band shown, and where it is from.
+    """The range of each band shown by --value-range, and where it is from.
 
-    Args:
-        counts: of each band.
-        form, stated: as in `choose_range`.
-        option: of --value-range.
-        one: whether all bands have one range, so that the balance of colours stays; bands of
-            different units have their own.
+    `one` range for all bands keeps the balance of colours; bands of different units have their own.
     """
     if not one and option == "auto":
         choices = [choose_range(of_band, form, stated) for of_band in counts]
@@ -162,14 +152,10 @@ def ranges(
 
 
 def is_transparency(alpha: Counts, full: float) -> bool:
-    """Whether a band that a TIFF calls transparency really is.
+    """Whether a band that a TIFF calls transparency is that; `full` is its greatest possible value.
 
     Writers give the fourth band of four this name by default, also if it holds near infrared. Real
     transparency is nothing or all in most pixels, and all in some.
-
-    Args:
-        alpha: counts of its values.
-        full: its greatest possible value.
     """
     edge = full * EXTREME / 255
     extreme = alpha.share(-np.inf, edge) + alpha.share(full - edge, np.inf)

@@ -6,7 +6,6 @@ twice the time and memory, comes without wheels, and does not build with every P
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,21 +15,9 @@ from stego_core.masks._lattice import Lattice, mean_field
 SHARPNESS = 2.0
 """Factor of the cosine before the softmax over clusters, as in STEGO."""
 
-
 Scores = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
-
-
-class Refiner(Protocol):
-    """A CRF as the segmenter uses it."""
-
-    @property
-    def sharpness(self) -> float:
-        """Factor of the cosine before the softmax that the log probabilities come from."""
-
-    def refine(self, log_probabilities: Scores, image: Pixels, valid: Mask | None = None) -> Scores:
-        """Class probabilities (K, H, W) float32 that follow the image's edges, as `Crf.refine`."""
 
 
 @dataclass(frozen=True)

@@ -103,13 +103,9 @@ def uncertainty(
     mixture, and wrong even in an image whose margins are large.
 
     Args:
-        own: (...) geometric mean of 1 − margin of each image's pixels.
+        own: (...) geometric mean of 1 − margin of each image's pixels, weighted `IMAGE_WEIGHT`.
         shares: (..., K) of its pixels that are of each class.
-        dump: of all its images.
-
-    Returns:
-        (...) geometric mean of 1 − margin of its pixels, weighted `IMAGE_WEIGHT`, and of those that
-        its classes have in the dump, weighted 1.
+        dump: of all its images; the geometric mean that its classes have there is weighted 1.
     """
     usual = shares @ (dump.log_doubts / np.maximum(dump.pixels, 1))
     return np.asarray(np.exp((IMAGE_WEIGHT * np.log(own) + usual) / (IMAGE_WEIGHT + 1)))

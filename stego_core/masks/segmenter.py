@@ -17,7 +17,7 @@ from stego_core.images.geometry import Blend, Window, cores, cuts, inference_siz
 from stego_core.images.rendering import patches_with_data
 from stego_core.images.upsampling import scores_at
 from stego_core.labels.void import VOID_BYTE
-from stego_core.masks.crf import SHARPNESS, Crf, Refiner
+from stego_core.masks.crf import SHARPNESS, Crf
 
 Mask = NDArray[np.bool_]
 """(H, W), which pixels of an image hold data."""
@@ -55,7 +55,7 @@ class Segmenter:
     backbone: Backbone
     head: nn.Module
     centroids: NDArray[np.float32]
-    crf: Refiner = field(default_factory=Crf)
+    crf: Crf = field(default_factory=Crf)
     view: Windows = field(default_factory=Windows)
 
     def __call__(self, image: NDArray[np.uint8], valid: Mask | None = None) -> NDArray[np.uint8]:
@@ -88,7 +88,7 @@ def refined(
     codes: NDArray[np.float32],
     image: NDArray[np.uint8],
     centroids: NDArray[np.float32],
-    crf: Refiner,
+    crf: Crf,
     view: Windows,
     valid: Mask | None = None,
 ) -> Refined:
@@ -124,19 +124,11 @@ def image_codes(
     view: Windows,
     valid: Mask | None = None,
 ) -> NDArray[np.float32]:
-    """Codes of an image, each the mean of the code of the image and of its mirrored twin.
+    """Codes (h, w, D) float32 of an image (H, W, 3) uint8 RGB at patch resolution, once resized.
 
-    Images longer than a tile are read in overlapping windows whose codes are blended.
-
-    Args:
-        image: (H, W, 3) uint8 RGB.
-        backbone, head: they make the codes.
-        view: the windows.
-        valid: which pixels hold data; None: all. Patches without data influence no other patch,
-            and get the code of the nearest one with data.
-
-    Returns:
-        (h, w, D) float32 at patch resolution of the resized image.
+    Each is the mean of the code of the image and of its mirrored twin. Images longer than a tile
+    are read in overlapping windows whose codes are blended. Patches without `valid` pixels
+    influence no other patch, and get the code of the nearest one with data.
     """
     data = _data(image, backbone.patch, view, valid)
 
@@ -218,14 +210,11 @@ def mirrored_codes(
 def cluster_log_probabilities(
     codes: NDArray[np.float32], centroids: NDArray[np.float32], sharpness: float = SHARPNESS
 ) -> NDArray[np.float32]:
-    """log softmax over clusters of sharpness · cos(code, centroid).
+    """log softmax over K clusters of sharpness · cos(code, centroid), (..., K) float32.
 
     Args:
         codes: (..., D) float32.
         centroids: (K, D) float32 unit vectors.
-
-    Returns:
-        (..., K) float32.
     """
     norm = np.sqrt(np.einsum("...d,...d->...", codes, codes))[..., None]
     scaled = sharpness * (codes @ centroids.T) / np.maximum(norm, np.finfo(np.float32).tiny)
@@ -235,8 +224,7 @@ def cluster_log_probabilities(
 def margins(marginals: NDArray[np.float32]) -> NDArray[np.uint8]:
     """How sure each pixel's class is: 255 times best less second best probability, (H, W) uint8.
 
-    Args:
-        marginals: (K, H, W) float32, over K of sum 1; of one class only, all margins are 255.
+    Of `marginals` (K, H, W) float32, over K of sum 1; of one class only, all margins are 255.
     """
     best = marginals[0].copy()
     second = np.zeros_like(best)

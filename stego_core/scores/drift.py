@@ -105,12 +105,7 @@ def feature_drift(training: Moments, dump: Moments) -> float:
     have no upper bound. A shift along directions in which the training images hardly vary is
     not seen.
 
-    Args:
-        training: moments of the training images, one vector each.
-        dump: moments of the dump's images; of a single one only the shift is measured.
-
-    Returns:
-        The drift, ≥ −bias; of one distribution 0 on average.
+    Each image has one vector in the moments; of a dump of one image only the shift is measured.
 
     Raises:
         CapacityError: no dump vector, fewer than 2 training vectors, or training vectors that
@@ -153,19 +148,12 @@ def _leading(covariance: Vector, rank: int) -> tuple[Vector, Vector]:
 
 
 def shares_drift(training: NDArray[np.int64], dump: NDArray[np.int64]) -> float:
-    """Jensen-Shannon divergence of two distributions of pixels over classes (Lin 1991), in bits.
+    """Jensen-Shannon divergence of pixels (K,) over classes (Lin 1991), 0 to 1 bit.
 
         JS(p, q) = H((p + q) / 2) − (H(p) + H(q)) / 2
 
-    A class that one of them lacks is no exception. Pixels of an image are alike, so the chance
-    part goes with the number of images, not of pixels; it is not subtracted.
-
-    Args:
-        training: (K,) pixels of each class.
-        dump: (K,) likewise.
-
-    Returns:
-        0 (the same shares) to 1 (no class in common).
+    0 is the same shares, 1 no class in common. Pixels of an image are alike, so the chance part
+    goes with the number of images, not of pixels; it is not subtracted.
 
     Raises:
         CapacityError: one of them has no pixels.

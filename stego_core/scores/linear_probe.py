@@ -41,12 +41,8 @@ def label_shares(
     """(height, width, classes) float32: the share of each patch that each class covers.
 
     Cross-entropy against these shares equals the mean per-pixel cross-entropy of a prediction
-    that is constant over the patch. Void pixels (negative) count as no class.
-
-    Args:
-        labels: (H, W) ids; H and W multiples of height and width.
-        height, width: patches.
-        classes: number of classes.
+    that is constant over the patch. Of labels (H, W), multiples of height and width in patches,
+    void pixels (negative) count as no class.
     """
     one_hot = labels[..., None] == np.arange(classes)
     cells = one_hot.reshape(height, labels.shape[0] // height, width, -1, classes)

@@ -61,11 +61,7 @@ class Scores(NamedTuple):
 def match(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     """One-to-one matching that maximises the matched pixels (Kuhn 1955, Munkres 1957).
 
-    Args:
-        counts: (classes, clusters) pixels.
-
-    Returns:
-        (clusters,) int64: the class of each cluster, −1 for a cluster left over.
+    (clusters,) int64 of counts (classes, clusters): each cluster's class, −1 for one left over.
     """
     from scipy.optimize import linear_sum_assignment  # a second, which most commands need not wait
 
@@ -79,19 +75,9 @@ def majority_match(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     """Many-to-one matching: each cluster counts as the class that most of its pixels have.
 
     Scores under it measure how pure the clusters are; they rise with the number of clusters.
-
-    Args:
-        counts: (classes, clusters) pixels.
-
-    Returns:
-        (clusters,) int64: the class of each cluster, −1 for a cluster without labelled pixels.
+    Shapes as in `match`; −1 for a cluster without labelled pixels.
     """
     return np.where(counts.any(axis=0), counts.argmax(axis=0), -1)
-
-
-def identity_match(classes: int) -> NDArray[np.int64]:
-    """The matching of predictions that are classes already (the linear probe)."""
-    return np.arange(classes)
 
 
 def scores(counts: NDArray[np.int64], matched: NDArray[np.int64]) -> Scores:

@@ -63,7 +63,7 @@ class HeadWork(GpuWork):
         loop = TrainingLoop(self.folder, TITLE, recipe.steps, CHECKPOINT_STEPS, REPORT_STEPS)
 
         def train(batches: Iterable[PreparedStep]) -> Iterator[HeadCurve]:
-            for row in training.train(state, data, recipe, batches):
+            for row in training.train(state, recipe, batches):
                 curve.append(row)
                 yield row
 

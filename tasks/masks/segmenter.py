@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from stego_core.masks.crf import Crf, Refiner
+from stego_core.masks.crf import Crf
 from stego_core.masks.densecrf import DenseCrf
 from stego_core.masks.segmenter import Segmenter, Windows
 from tasks.features import backbones
@@ -61,7 +61,7 @@ class SegmenterSpec:
             self.windows(),
         )
 
-    def crf(self) -> Refiner:
+    def crf(self) -> Crf:
         """The CRF of these options."""
         return refiner(self.options)
 
@@ -89,7 +89,7 @@ def segmenter_spec(workspace: Workspace, clusters_key: str, options: MasksOption
     )
 
 
-def refiner(options: MasksOptions) -> Refiner:
+def refiner(options: MasksOptions) -> Crf:
     """The CRF of some options.
 
     Raises:

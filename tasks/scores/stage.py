@@ -233,7 +233,7 @@ def finish(workspace: Workspace, stage: Stage, seconds: float, computed: int) ->
             figures |= dict.fromkeys((f"{prefix}accuracy", f"{prefix}miou"))
             continue
         linear = name == "linear"
-        match = metrics.identity_match(len(classes)) if linear else metrics.match(confusions[name])
+        match = np.arange(len(classes)) if linear else metrics.match(confusions[name])
         scores = metrics.scores(confusions[name], match)
         matching[name] = match.tolist()
         figures |= _figures(prefix, scores)

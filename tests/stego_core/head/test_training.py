@@ -3,6 +3,7 @@
 import copy
 import itertools
 import math
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -72,11 +73,16 @@ def data() -> TrainingSet:
     return TrainingSet(lambda rows: Images(patches[rows]), np.arange(30), positives)
 
 
+def all_steps(state: TrainingState, data: TrainingSet, plan: Recipe) -> Iterator[HeadCurve]:
+    steps = range(state.step, plan.steps)
+    return train(state, plan, (prepare_step(data, plan, state.shifts, "cpu", n) for n in steps))
+
+
 def run(
     data: TrainingSet, plan: Recipe, dropout: float = 0.1
 ) -> tuple[TrainingState, list[HeadCurve]]:
     state = start(CHANNELS, CODES, dropout, plan, SHIFTS, "cpu")
-    return state, list(train(state, data, plan))
+    return state, list(all_steps(state, data, plan))
 
 
 def same(a: TrainingState, b: TrainingState) -> bool:
@@ -305,7 +311,7 @@ class TestRepeatability:
         plan = recipe(averaging=0.8)
         undisturbed, rows = run(data, plan)
         state = start(CHANNELS, CODES, 0.1, plan, SHIFTS, "cpu")
-        seen = [next(train(state, data, plan)) for _ in range(stop)]
+        seen = [next(all_steps(state, data, plan)) for _ in range(stop)]
         head, average = copy.deepcopy(state.head.state_dict()), copy.deepcopy(state.average)
         optimiser = copy.deepcopy(state.optimiser.state_dict())
 
@@ -314,7 +320,7 @@ class TestRepeatability:
         adam = torch.optim.Adam(fresh.parameters(), lr=1.0)
         adam.load_state_dict(optimiser)
         resumed = TrainingState(fresh, adam, state.shifts, state.step, average)
-        seen += list(train(resumed, data, plan))
+        seen += list(all_steps(resumed, data, plan))
         assert same(resumed, undisturbed)
         assert seen == rows
 
@@ -325,7 +331,7 @@ class TestRepeatability:
         plan = recipe(averaging=decay)
         state = start(CHANNELS, CODES, 0.1, plan, SHIFTS, "cpu")
         seen = []
-        for _ in train(state, data, plan):
+        for _ in all_steps(state, data, plan):
             seen.append(state.head.linear.weight.detach().clone())
         weights = [decay ** (len(seen) - 1 - step) for step in range(len(seen))]
         mean = sum(w * value for w, value in zip(weights, seen, strict=True)) / sum(weights)
@@ -337,9 +343,9 @@ class TestRepeatability:
         undisturbed, _ = run(data, plan)
         state = start(CHANNELS, CODES, 0.1, plan, SHIFTS, "cpu")
         for _ in range(3):
-            next(train(state, data, plan))
+            next(all_steps(state, data, plan))
         state.optimiser = torch.optim.Adam(state.head.parameters(), lr=plan.learning_rate)
-        list(train(state, data, plan))
+        list(all_steps(state, data, plan))
         assert not same(state, undisturbed)
 
     def test_every_step_draws_its_own_images(self, data: TrainingSet) -> None:
@@ -356,7 +362,7 @@ class TestRepeatability:
         plan = recipe(steps=2)
         state, rows = run(data, plan)
         assert [row.step for row in rows] == [0, 1]
-        assert list(train(state, data, plan)) == []
+        assert list(all_steps(state, data, plan)) == []
 
 
 class TestMeasuredShifts:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from flows.demo.scenes import SCENE_CLASSES, scene
 from stego_core.errors import OptionError
 from stego_core.masks import densecrf
-from stego_core.masks.crf import Crf, Refiner
+from stego_core.masks.crf import Crf
 from stego_core.masks.densecrf import DenseCrf
 
 # With Python 3.11, CI's, `make install` builds it: there it is never skipped.
@@ -62,7 +62,7 @@ def test_pixels_without_data_take_no_part(drawn: Drawn) -> None:
 
 
 @pytest.mark.parametrize("refiner", [Crf(iterations=0), DenseCrf(iterations=0)], ids=["own", "its"])
-def test_no_iterations_leave_the_probabilities(drawn: Drawn, refiner: Refiner) -> None:
+def test_no_iterations_leave_the_probabilities(drawn: Drawn, refiner: Crf) -> None:
     np.testing.assert_allclose(refiner.refine(*drawn), np.exp(drawn[0]), rtol=1e-6)
 
 

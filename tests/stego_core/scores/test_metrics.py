@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from stego_core.labels.void import VOID
-from stego_core.scores.metrics import Confusion, identity_match, majority_match, match, scores
+from stego_core.scores.metrics import Confusion, majority_match, match, scores
 
 CLASSES, CLUSTERS = 3, 5
 Counts = NDArray[np.int64]
@@ -112,9 +112,6 @@ class TestMatching:
             scores(counts, each).accuracy for each in (majority_match(counts), match(counts))
         )
         assert best >= one_to_one or counts.sum() == 0
-
-    def test_classes_of_the_probe_match_themselves(self) -> None:
-        assert identity_match(3).tolist() == [0, 1, 2]
 
 
 class TestScores:
