@@ -37,10 +37,7 @@ QKV_BIAS = re.compile(r"(blocks\.\d+\.attn\.)qkv\.bias")
 def timm_names(weights: Mapping[str, Tensor], own: Collection[str]) -> dict[str, Tensor]:
     """The same parameters under timm's names; what only training needs is left out.
 
-    Args:
-        weights: as published.
-        own: the names that the backbone has; DINOv3's biases that are zero and not among them are
-            left out too.
+    So are DINOv3's biases that are zero and not among the backbone's `own` names.
 
     Raises:
         WeightsError: two parameters have the same name, or biases would be lost.

@@ -49,15 +49,10 @@ class Backbone:
 
     @torch.inference_mode()
     def features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Patch features of a batch, class and register tokens dropped.
+        """Patch features (B, H / patch, W / patch, C) float32 of images (B, H, W, 3) uint8 RGB.
 
-        The block's output goes through the model's final LayerNorm, as in STEGO.
-
-        Args:
-            images: (B, H, W, 3) uint8 RGB; H and W multiples of the patch side.
-
-        Returns:
-            (B, H / patch, W / patch, C) float32.
+        H and W are multiples of the patch side. Class and register tokens are dropped. The block's
+        output goes through the model's final LayerNorm, as in STEGO.
         """
         batch = torch.from_numpy(np.ascontiguousarray(images)).to(self.device)
         normal = (batch.float() / 255 - self._constant(self.mean)) / self._constant(self.std)
@@ -137,26 +132,21 @@ def _built(name: str) -> nn.Module:
             name, pretrained=False, num_classes=0, dynamic_img_size=True
         )
     except TypeError:  # only vision transformers have dynamic_img_size
-        raise not_a_vit(name) from None
+        model = nn.Identity()
     except (RuntimeError, ValueError) as error:
         raise OptionError(f"backbone {name!r} cannot be built: {error}") from None
     plain = hasattr(model, "forward_intermediates") and hasattr(model, "blocks")
     if not (plain and isinstance(model.patch_embed, PatchEmbed)):
-        raise not_a_vit(name)
+        raise OptionError(
+            f"backbone {name!r} is not a plain vision transformer; choose a vit_* model such as "
+            "vit_small_patch16_224.dino"
+        )
     if isinstance(model.norm, nn.Identity):
         raise OptionError(
             f"backbone {name!r} has no final LayerNorm over patch tokens (it pools them first); "
             "choose a vit_* model without 'gap' in its name"
         )
     return model
-
-
-def not_a_vit(name: str) -> OptionError:
-    """The error for a model whose patches cannot be read."""
-    return OptionError(
-        f"backbone {name!r} is not a plain vision transformer; choose a vit_* model such as "
-        "vit_small_patch16_224.dino"
-    )
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
@@ -200,14 +190,11 @@ def freeze(
     imagenet: bool = False,
     precision: str = "float32",
 ) -> Backbone:
-    """The model as a frozen feature extractor.
+    """A timm vision transformer as a frozen feature extractor.
 
     Args:
-        model: a timm vision transformer.
         layer: 0-based block to read; None reads the last.
-        device: torch device name.
         imagenet: normalise images as DINO does, whatever timm says of a model of this name.
-        precision: of the products, as in `Backbone`.
 
     Raises:
         OptionError: the model has no such block.

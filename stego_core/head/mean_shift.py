@@ -31,7 +31,6 @@ def mean_shift(
     Args:
         features: (B, ..., C) of any norm; the axes between count an image's patches.
         sharpness: κ.
-        iterations: of the update.
 
     Returns:
         the same shape, norm 1; patches of zeros, which hold no data, stay zero and move no other.
@@ -60,12 +59,8 @@ def sampling_weights(shifted: Tensor, power: float) -> Tensor:
     w_i = n_i^−p, n_i = Σ_j exp(κ (x_i · x_j − 1)): the kernel density at a patch, which counts the
     similar patches of its image. The n patches of an object weigh n^(1 − p) together.
 
-    Args:
-        shifted: (B, ..., C) as `mean_shift` returns them.
-        power: p; with 0 all patches weigh the same, with 1 all objects do.
-
-    Returns:
-        (B, ...) in (0, 1]; 0 of patches of zeros, which hold no data.
+    With p = `power` 0 all patches weigh the same, with 1 all objects do. The weights (B, ...) of
+    patches (B, ..., C) from `mean_shift` are in (0, 1]; 0 of patches of zeros, which hold no data.
     """
     images = shifted.reshape(shifted.shape[0], -1, shifted.shape[-1])
     counts = torch.stack(

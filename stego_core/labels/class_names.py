@@ -37,10 +37,10 @@ class ClassEntry:
 
 @dataclass(frozen=True)
 class ClassNames:
-    """Every cluster's entry, by its id. Edits return new ones.
+    """The entries of K clusters, by their ids.
 
-    Attributes:
-        entries: K of them.
+    Edits return new ones; they raise OptionError where there is no such class, or where the new
+    entries are not valid.
     """
 
     entries: tuple[ClassEntry, ...]
@@ -84,10 +84,8 @@ class ClassNames:
                     f"class {number} is merged into {into}; expected another one of 0 to "
                     f"{len(self.entries) - 1}"
                 )
-            if (
-                into is None
-                and (other := named.setdefault(entry.name.casefold(), number)) != number
-            ):
+            other = number if into is not None else named.setdefault(entry.name.casefold(), number)
+            if other != number:
                 raise OptionError(
                     f"classes {other} and {number} have the same name {entry.name!r}; merge them "
                     "or give another name"
@@ -142,29 +140,17 @@ class ClassNames:
     def edited(
         self, number: int, name: str | None = None, colour: str | None = None
     ) -> "ClassNames":
-        """A copy with another name or colour of one class.
-
-        Raises:
-            OptionError: there is no such class, or the copy is not valid.
-        """
+        """A copy with another name or colour of one class."""
         changes = {} if name is None else {"name": " ".join(name.split())}
         changes |= {} if colour is None else {"colour": _full(colour)}
         return self._replaced([number], **changes)
 
     def merged(self, numbers: Iterable[int], into: int | None) -> "ClassNames":
-        """A copy in which classes count as another one; None separates them again.
-
-        Raises:
-            OptionError: there is no such class, or the copy is not valid.
-        """
+        """A copy in which classes count as another one; None separates them again."""
         return self._replaced(numbers, merged_into=None if into is None else self.existing(into))
 
     def ignoring(self, numbers: Iterable[int], ignored: bool = True) -> "ClassNames":
-        """A copy in which pixels of some classes belong to none, or to these classes again.
-
-        Raises:
-            OptionError: there is no such class, or the copy is not valid.
-        """
+        """A copy in which pixels of some classes belong to none, or to these classes again."""
         return self._replaced(numbers, ignored=ignored)
 
     def _replaced(self, numbers: Iterable[int], **changes: Any) -> "ClassNames":
@@ -218,9 +204,7 @@ class Proposal:
 def proposals(confusion: NDArray[np.integer], names: Sequence[str]) -> list[Proposal]:
     """A name for each cluster: the label that most of its labelled pixels have.
 
-    Args:
-        confusion: (R, K) pixels of label r in cluster k.
-        names: R names of the labels.
+    `confusion` (R, K) counts the pixels of label r in cluster k.
     """
     result = []
     for cluster, column in enumerate(np.asarray(confusion).T):

@@ -55,10 +55,8 @@ def resized_square(
 ) -> NDArray[np.uint8]:
     """Short side resized to `side`, then the central square.
 
-    Args:
-        pixels: (H, W, 3) uint8 RGB, or (H, W) uint8 class ids, which need "nearest".
-        side: pixels.
-        resampling: the released code resamples images, too, with "nearest".
+    Pixels are (H, W, 3) uint8 RGB, or (H, W) uint8 class ids, which need "nearest"; the released
+    code resamples images, too, with that.
     """
     height, width = resized_size(pixels.shape[0], pixels.shape[1], side)
     image = Image.fromarray(pixels).resize((width, height), FILTERS[resampling])

@@ -65,9 +65,6 @@ def released_model(state: Mapping[str, Array]) -> ReleasedModel:
     the projection is linear, B₁ and B₂ are missing, and zero here. The centroids are
     `cluster_probe.clusters` scaled to norm 1, as its cosine does (STEGO's `ClusterLookup`).
 
-    Args:
-        state: parameters by their names in the checkpoint, float32.
-
     Raises:
         WeightsError: parameters are missing, unknown, of other shapes, or not finite.
     """

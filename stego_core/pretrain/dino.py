@@ -36,9 +36,7 @@ class DinoRecipe:
     """How a backbone is trained.
 
     Attributes:
-        steps: optimiser steps.
-        batch: images per step.
-        views: how images are cut and coloured.
+        steps, batch: optimiser steps, and images of each.
         seed: all samples of step t depend on (seed, t) alone, so a resumed run repeats them.
         learning_rate: of AdamW, at its peak.
         warmup: steps in which the learning rate rises to the peak, linearly.
@@ -46,8 +44,7 @@ class DinoRecipe:
         momentum: of the teacher; cosine from here to 1.
         temperature: of the teacher; linear from first to last.
         temperature_steps: steps until it is reached.
-        prototypes: K, outputs of the projection heads.
-        hidden, bottleneck: widths inside the projection heads.
+        prototypes, hidden, bottleneck: K outputs of the projection heads, and widths inside.
         dense_weight: share of the patches' term in the loss; 0 is DINO.
         dense_points: points per image in the patches' term.
         dense_reach: how far a point's partner in the other view lies from it, standard deviation
@@ -170,9 +167,8 @@ def cross_entropy(target: Tensor, cosines: Tensor) -> Tensor:
 def image_loss(target: Sequence[Tensor], student: Sequence[Tensor]) -> Tensor:
     """Mean cross-entropy over all pairs of a teacher's view and another view of the student's.
 
-    Args:
-        target: of the two global views, each (B, K) probabilities.
-        student: of all views, the global ones first, each (B, K) cosines.
+    Targets are probabilities (B, K) of the two global views, `student` cosines (B, K) of all views,
+    the global ones first.
     """
     terms = [
         cross_entropy(expected, predicted).mean()
@@ -184,11 +180,9 @@ def image_loss(target: Sequence[Tensor], student: Sequence[Tensor]) -> Tensor:
 
 
 def patch_loss(target: Sequence[Tensor], student: Sequence[Tensor], overlap: Tensor) -> Tensor:
-    """Mean cross-entropy between the same points of the two global views.
+    """Mean cross-entropy between the same points of the two global views, each (B, p, K).
 
-    Args:
-        target, student: of each global view, (B, p, K).
-        overlap: (B,) 1 for images that count, else 0.
+    `overlap` (B,) is 1 of images that count, else 0.
     """
     first = cross_entropy(target[0], student[1]).mean(dim=1)
     second = cross_entropy(target[1], student[0]).mean(dim=1)

@@ -5,7 +5,7 @@ Caron et al., Emerging Properties in Self-Supervised Vision Transformers, ICCV 2
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -149,7 +149,10 @@ def start(vit: nn.Module, recipe: DinoRecipe, device: str) -> DinoState:
 
 
 def train_step(state: DinoState, batch: ViewBatch, recipe: DinoRecipe) -> DinoCurve:
-    """One step: the student descends the gradient, teacher and centres move as averages (EMA)."""
+    """One step: the student descends the gradient, teacher and centres move as averages (EMA).
+
+    The caller may save the state between two steps and continue from it later.
+    """
     now = rates(recipe, state.step)
     device = state.image_centre.device
     views = torch.cat(batch.globals).to(device)
@@ -211,14 +214,3 @@ def prepare_batch(read: ImageReader, count: int, recipe: DinoRecipe, step: int) 
     generator = np.random.default_rng(np.random.SeedSequence([recipe.seed, step]))
     rows = generator.integers(count, size=recipe.batch)
     return sample_views(read(rows), recipe, generator)
-
-
-def train(
-    state: DinoState, recipe: DinoRecipe, batches: Iterable[ViewBatch]
-) -> Iterator[DinoCurve]:
-    """Run the steps of these batches, the first of which is that of `state.step`.
-
-    The caller may save the state between two rows and continue from it later.
-    """
-    for batch in batches:
-        yield train_step(state, batch, recipe)

@@ -129,16 +129,7 @@ def _sample_colours(
 
 
 def render(images: Sequence[Pixels], views: Sequence[Augmentation], size: int) -> Tensor:
-    """One view of each image.
-
-    Args:
-        images: (H, W, 3) uint8 RGB each.
-        views: one for each image.
-        size: side of the result, pixels.
-
-    Returns:
-        (n, 3, size, size) float32 in [0, 1].
-    """
+    """One view of each image (H, W, 3) uint8 RGB: (n, 3, size, size) float32 in [0, 1]."""
     cut = torch.stack([_cut(image, view, size) for image, view in zip(images, views, strict=True)])
     matrices = torch.tensor(np.stack([view.colours[0] for view in views]), dtype=torch.float32)
     offsets = torch.tensor([view.colours[1] for view in views], dtype=torch.float32)
@@ -169,13 +160,8 @@ def shared_points(
 ) -> NDArray[np.float32]:
     """Points of an image that two of its views show, sampled uniformly from their overlap.
 
-    Args:
-        first, second: the views.
-        count: points.
-        generator: samples them.
-        reach: how far the second view's points lie from the first's: standard deviation along
-            each axis, as a share of the first view's side in the image; none leaves its view.
-            0 is the same points.
+    The second view's points lie apart from the first's by a standard deviation along each axis of
+    `reach`, a share of the first view's side in the image; none leaves its view.
 
     Returns:
         (2, count, 2) float32 x and y in [-1, 1] within each view, as `grid_sample` counts them

@@ -36,12 +36,9 @@ def list_count(rows: int) -> int:
 
 
 def centroids(sample: Vectors, lists: int, seed: int) -> Vectors:
-    """(L, C) float32 of norm 1, by spherical k-means on a sample (n, C) of the rows.
+    """(L, C) float32 of norm 1, by spherical k-means on a sample (n, C) of the rows, of norm 1.
 
-    Args:
-        sample: vectors of norm 1.
-        lists: number of centroids, at most one for each vector of the sample.
-        seed: of the first centroids.
+    There are at most as many as vectors in the sample.
     """
     count, channels = min(lists, len(sample)), sample.shape[1]
     means = faiss.Kmeans(
@@ -89,16 +86,15 @@ def nearest_lists(vectors: Vectors, centroids: Vectors, count: int = 1) -> Rows:
 def search(
     table: Neighbors, queries: Vectors, centroids: Vectors, segments: Segments, probes: int
 ) -> Neighbors:
-    """The table over the rows of the lists nearest to each query.
+    """The table over the rows of the lists, `probes` of them, nearest to each query.
 
-    A query that gets fewer than k rows is compared with twice as many lists, and so on.
+    A query that gets fewer than k rows is compared with twice as many lists, and so on: the
+    segments are read again.
 
     Args:
         table: over other rows, of the same queries.
         queries: (n, C) float32 of norm 1.
         centroids: (L, C) float32.
-        segments: the rows; read once, and again for queries that got too few.
-        probes: lists for each query.
     """
     probes = min(probes, len(centroids))
     lists, k, result = nearest_lists(queries, centroids, probes), table.ids.shape[1], table

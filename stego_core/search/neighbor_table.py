@@ -56,13 +56,10 @@ class Neighbors:
     def with_rows(
         self, queries: Vectors, block: Vectors, ids: Rows, device: str = "cpu"
     ) -> "Neighbors":
-        """The table over a further block of rows; it has the same bytes on every device.
+        """The table over a further block of rows (m, C), whose global rows are `ids` (m,).
 
-        Args:
-            queries: (n, C) float32 of norm 1.
-            block: (m, C) float32 of norm 1.
-            ids: (m,) their global rows.
-            device: on which torch computes all products; on `cpu` faiss does.
+        Queries (n, C) and block are float32 of norm 1. The table has the same bytes on every
+        device; torch computes the products there, faiss on `cpu`.
         """
         k = min(self.ids.shape[1], len(block))
         if k == 0 or not len(queries):

@@ -54,12 +54,9 @@ def code_bytes(channels: int) -> int:
 
 
 def train(sample: Vectors, lists: int, seed: int) -> faiss.IndexIVFPQ:
-    """An empty index, trained on a sample (n, C) float32 of norm 1.
+    """An empty index, trained on a sample (n, C) float32 of norm 1; the seed is of both k-means.
 
-    Args:
-        sample: of the patches.
-        lists: number of lists, at most one for each vector of the sample.
-        seed: of both k-means.
+    It has at most as many lists as the sample has vectors.
 
     Raises:
         CapacityError: there is no patch in the sample.
@@ -104,7 +101,6 @@ def nearest(
         index: filled.
         query: (C,) float32 of norm 1.
         lists: how many are scanned.
-        count: patches to return.
         without: numbers of patches that are left out.
 
     Returns:

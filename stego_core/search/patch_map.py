@@ -77,13 +77,7 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True)
 class PatchMap:
-    """Features of an image's patches in rows and columns.
-
-    Attributes:
-        features: (h, w, C) float16 or float32, as the backbone gives them.
-        rows: where the h rows lie.
-        columns: where the w columns lie.
-    """
+    """Features (h, w, C) of an image's patches, float16 or float32, and where they lie."""
 
     features: NDArray[np.floating]
     rows: Axis
@@ -97,11 +91,9 @@ class PatchMap:
 
     @classmethod
     def stitched(cls, crops: NDArray[np.floating], height: int, width: int) -> "PatchMap":
-        """Of the crops (n, g, g, C) that features were taken from: one, or the first four of five.
+        """Of patches (n, g, g, C) of the crops of an image, sides in pixels: one, or four of five.
 
-        Args:
-            crops: their patches, in the order of `geometry.crop_windows`.
-            height, width: of the image, in pixels.
+        They are in the order of `geometry.crop_windows`.
         """
         count, grid = crops.shape[:2]
         side = 1 if count == 1 else 2
@@ -137,12 +129,9 @@ class PatchMap:
 
 
 def crop_patch(height: int, width: int, grid: int, five: bool, crop: int, token: int) -> Patch:
-    """Position of a crop's patch in the image.
+    """Position of a crop's patch in the image; `crop` and `token` are numbers, row by row.
 
-    Args:
-        height, width, grid, five: as `crop_axes`.
-        crop: the whole image, 0, or one of its quarters, row by row.
-        token: number of the patch in the crop, row by row.
+    The other arguments are those of `crop_axes`.
     """
     rows, columns = crop_axes(height, width, grid, five)
     row, column = grid * (crop // 2) + token // grid, grid * (crop % 2) + token % grid
@@ -155,12 +144,9 @@ def _patch(rows: Axis, columns: Axis, row: int, column: int) -> Patch:
 
 
 def crop_axes(height: int, width: int, grid: int, five: bool) -> tuple[Axis, Axis]:
-    """Rows and columns of the patches of a whole image, or of its four quarters.
+    """Rows and columns of the patches of a whole image, or of the four quarters of `five` crops.
 
-    Args:
-        height, width: of the image, in pixels.
-        grid: patches along each side of a crop.
-        five: whether the crops are quarters, and the centre.
+    The image's sides are in pixels; a crop has `grid` patches along each side.
     """
     windows = crop_windows(height, width, five)
     corners = [windows[0], windows[QUARTERS - 1]] if five else windows

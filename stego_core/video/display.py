@@ -6,18 +6,12 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-AS_STORED = (1, 0, 0, 0, 1, 0, 0, 0, 1)
-"""The display matrix of a frame that is neither turned nor mirrored."""
-
 
 def shown_size(height: int, width: int, aspect: Fraction) -> tuple[int, int]:
-    """Height and width at which square pixels show a frame whose own are not square.
+    """Height and width at which square pixels show a stored frame whose own are not square.
 
-    One side grows, as in players, so that no pixel is lost.
-
-    Args:
-        height, width: of the stored frame.
-        aspect: width of a stored pixel by its height; 0 or less if unknown.
+    One side grows, as in players, so that no pixel is lost. `aspect` is the width of a stored pixel
+    by its height, 0 or less if unknown.
     """
     if aspect > 1:
         return height, max(round(width * aspect), 1)
@@ -25,14 +19,12 @@ def shown_size(height: int, width: int, aspect: Fraction) -> tuple[int, int]:
 
 
 def upright(pixels: NDArray[np.uint8], matrix: Sequence[int]) -> NDArray[np.uint8]:
-    """A stored frame, (H, W, 3) or (W, H, 3) uint8, turned by quarters and mirrored for display.
+    """A stored frame (H, W, 3) uint8 turned by quarters and mirrored for display.
 
-    Args:
-        pixels: (H, W, 3) uint8.
-        matrix: a, b, u, c, d, v, x, y, w of an MP4 or MOV track (ISO/IEC 14496-12, 8.3.2): the
-            stored pixel (p, q), counted to the right and down, is shown at (a p + c q, b p + d q).
-            An angle that is no quarter counts as the nearest one, as far as the two axes go; where
-            all are 0 the frame does not change.
+    The matrix is a, b, u, c, d, v, x, y, w of an MP4 or MOV track (ISO/IEC 14496-12, 8.3.2): the
+    stored pixel (p, q), counted to the right and down, is shown at (a p + c q, b p + d q). An angle
+    that is no quarter counts as the nearest one, as far as the two axes go; where all are 0 the
+    frame does not change.
     """
     a, b, _, c, d = matrix[:5]
     turned = abs(b) + abs(c) > abs(a) + abs(d)

@@ -1,6 +1,7 @@
 """Temporal inconsistency of a video's masks: classes that change where the image does not."""
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from operator import add
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +18,8 @@ BAND = 256
 
 
 @dataclass(frozen=True)
-class Flicker:
-    """Counts of pairs of neighbouring frames; counts add with +.
+class ClassChanges:
+    """Classes that change between neighbouring frames; counts add with +.
 
     Attributes:
         pairs: pairs of frames.
@@ -30,11 +31,9 @@ class Flicker:
     still: int = 0
     changed: int = 0
 
-    def __add__(self, other: "Flicker") -> "Flicker":
+    def __add__(self, other: "ClassChanges") -> "ClassChanges":
         """Of both."""
-        return Flicker(
-            self.pairs + other.pairs, self.still + other.still, self.changed + other.changed
-        )
+        return ClassChanges(*map(add, astuple(self), astuple(other)))
 
     @property
     def share(self) -> float | None:
@@ -45,7 +44,7 @@ class Flicker:
 def flicker(
     images: tuple[NDArray[np.uint8], NDArray[np.uint8]],
     masks: tuple[NDArray[np.uint8], NDArray[np.uint8]],
-) -> Flicker:
+) -> ClassChanges:
     """Counts of two neighbouring frames; those of no pair if the two differ in size.
 
     A pixel is still if the difference of the two images, averaged over BLUR × BLUR pixels around
@@ -57,7 +56,7 @@ def flicker(
             pixel without data (VOID_BYTE) in either is left out.
     """
     if images[0].shape != images[1].shape:
-        return Flicker()
+        return ClassChanges()
     still = changed = 0
     height, halo = masks[0].shape[0], BLUR // 2
     for top in range(0, height, BAND):
@@ -71,4 +70,4 @@ def flicker(
         unchanged &= (masks[0][top:bottom] != VOID_BYTE) & (masks[1][top:bottom] != VOID_BYTE)
         still += int(unchanged.sum())
         changed += int((masks[0][top:bottom] != masks[1][top:bottom])[unchanged].sum())
-    return Flicker(1, still, changed)
+    return ClassChanges(1, still, changed)

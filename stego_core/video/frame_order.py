@@ -61,10 +61,7 @@ class Links(NamedTuple):
 def sample(start: Fraction, end: Fraction, rate: Fraction) -> int | None:
     """The first k for which a frame is on display at k / rate; None if there is none.
 
-    Args:
-        start: seconds at which the frame appears.
-        end: seconds at which the next one does.
-        rate: moments per second.
+    The frame appears at `start`, the next one at `end`, in seconds; `rate` is moments per second.
     """
     first = max(ceil(start * rate), 0)
     return first if first < end * rate else None
@@ -88,10 +85,7 @@ def linked(places: Iterable[Place | None]) -> Links:
 
     Frames of a clip follow one another in order of time. Numbered images do where at least half
     (REGULAR) of the steps between their sorted numbers are the same, the usual step, and the step
-    between the two is at most GAP times that.
-
-    Args:
-        places: of each row; None belongs to no sequence.
+    between the two is at most GAP times that. A row whose place is None belongs to no sequence.
     """
     sequences: dict[tuple[str, bool], int] = {}
     rows, numbers, ids, count = array("q"), array("q"), array("q"), 0

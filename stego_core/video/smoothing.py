@@ -16,12 +16,7 @@ TOLERANCE = 24.0
 
 @dataclass(frozen=True)
 class Frame:
-    """Codes of a frame, and colours that tell what changes.
-
-    Attributes:
-        codes: (h, w, D) float32.
-        colours: (h · CELLS, w · CELLS, 3) uint8, its pixels averaged.
-    """
+    """Codes (h, w, D) float32 of a frame, and (h · CELLS, w · CELLS, 3) uint8 mean colours."""
 
     codes: NDArray[np.float32]
     colours: NDArray[np.uint8]
@@ -48,11 +43,6 @@ def smoothed(
 
     the frame itself with weight 1. Moving objects look different there in the neighbours and keep
     their own codes. Neighbours of another size are left out.
-
-    Args:
-        frame: the frame.
-        neighbours: frames before and after it.
-        tolerance: root mean square colour difference at which a neighbour counts 1/e.
     """
     total = frame.codes.astype(np.float32, copy=True)
     weights = np.ones(frame.codes.shape[:2], np.float32)

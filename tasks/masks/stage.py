@@ -14,7 +14,7 @@ from stego_core.images.palette import coloured, overlay, palette
 from stego_core.labels.void import VOID_BYTE
 from stego_core.masks.margins import MarginSums
 from stego_core.masks.segmenter import Refined, refined
-from stego_core.video.flicker import Flicker
+from stego_core.video.flicker import ClassChanges
 from stego_core.video.smoothing import Frame, smoothed
 from tasks.corpus.index import Entry, IndexReader
 from tasks.engine.stage import Stage, Stopwatch
@@ -207,7 +207,7 @@ def finish(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
     """Add up the pixels of each class, join the tables of confidence, and write the manifest."""
     results = [record.results for record in stage.folder.records(stage.shards)]
     sums = MarginSums.total(map(MarginSums.from_document, results), len(results[0]["pixels"]))
-    flicker = sum((Flicker(*result.get("flicker", ())) for result in results), Flicker())
+    flicker = sum((ClassChanges(*result.get("flicker", ())) for result in results), ClassChanges())
     if stage.manifest["inputs"]["head"] != heads.IDENTITY:
         confidence_table.join_parts(stage.folder, stage.shards, sums)
     return stage.finish(

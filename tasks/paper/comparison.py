@@ -22,16 +22,10 @@ OURS = "STEGO, here"
 def write(
     workspace: Workspace, benchmark: Benchmark, dumps: Sequence[str], notes: Sequence[str]
 ) -> dict[str, Any]:
-    """Gather the figures of a finished benchmark and store them in the report's folder.
+    """Store the figures of a finished benchmark in the report's folder.
 
-    Args:
-        workspace: that holds it.
-        benchmark: which data set.
-        dumps: the training and the evaluation dump.
-        notes: where the run departs from the published protocol.
-
-    Returns:
-        the document, with the paths of document and figure.
+    `dumps` are that of training and that of evaluation, `notes` say where the run departs from the
+    published protocol. Returns the document, with the paths of document and figure.
     """
     summary = Summary(workspace)
     train, val = dumps

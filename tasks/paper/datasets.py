@@ -42,13 +42,7 @@ FORMS = {
 
 
 class Pair(NamedTuple):
-    """An image and its label, paths inside the data set.
-
-    Attributes:
-        name: the image's name in the data set.
-        image: path of the image.
-        label: path of the label.
-    """
+    """An image's name in the data set, and the paths of image and label there."""
 
     name: str
     image: str
@@ -57,12 +51,7 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True)
 class DataSet:
-    """A data set where it lies; small and picklable.
-
-    Attributes:
-        benchmark: its classes, lists and form.
-        storage: the folder that holds it.
-    """
+    """A data set in the folder that holds it; small and picklable."""
 
     benchmark: Benchmark
     storage: Storage
@@ -99,11 +88,7 @@ class DataSet:
         ]
 
     def require(self) -> None:
-        """Refuse a data set that is not there.
-
-        Raises:
-            InputError: a split is not there; the message says which files are expected.
-        """
+        """Refuse a data set that lacks a split, as `pairs` does."""
         for split in get_args(Split):
             self.pairs(split)
 

@@ -4,7 +4,6 @@ The result is a folder of PNGs that the stage corpus indexes like any other: eve
 then sees the published pixels, and neither crops nor resizes.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -14,20 +13,18 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from stego_core.errors import ImageError, InputError
-from stego_core.labels.taxonomy import Taxonomy
-from stego_core.labels.void import VOID_BYTE
 from stego_core.paper import cropping
 from stego_core.paper.cropping import Resampling
-from stego_core.paper.published_protocol import Benchmark, Split
+from stego_core.paper.published_protocol import Split
 from tasks.corpus.listing import QUARANTINE_COLUMNS
 from tasks.engine.stage import Stage, Stopwatch
-from tasks.engine.steps import Step
+from tasks.engine.steps import CpuWork
 from tasks.images import image_codecs
 from tasks.labels.taxonomies import taxonomy_document
 from tasks.options import CorpusOptions
 from tasks.paper.datasets import DataSet, Pair
 from tasks.storage.uploads import Uploads
-from tasks.workspace import keys, layout, tables
+from tasks.workspace import arrays, keys, layout, tables
 from tasks.workspace.layout import PREPARED, QUARANTINE_FILE
 from tasks.workspace.ledger import Folder, Record
 from tasks.workspace.workspace import Workspace
@@ -77,7 +74,7 @@ class Cut:
 
 
 @dataclass(frozen=True)
-class PrepareWork:
+class PrepareWork(CpuWork):
     """Reads, cuts and writes the images of one shard of the listing."""
 
     data: DataSet
@@ -85,15 +82,11 @@ class PrepareWork:
     cut: Cut
     listed: int
 
-    def steps(self) -> Sequence[Step]:
-        """One step on a CPU."""
-        return [Step(self.shard)]
-
     def shard(self, shard: int) -> Record:
         """Squares of one shard's images; one that cannot be used is listed with its reason."""
         watch = Stopwatch()
-        first, last = shard * SHARD_IMAGES, min((shard + 1) * SHARD_IMAGES, self.listed)
-        rows = np.arange(first, last)
+        span = arrays.shard_span(shard, SHARD_IMAGES, self.listed)
+        rows = np.arange(*span)
         listing = tables.read_rows(self.folder.storage, f"{self.folder.path}/{LISTING}", rows)
         invalid: dict[int, str] = {}
         written: list[str] = []
@@ -112,9 +105,8 @@ class PrepareWork:
                     written += self._store(uploads, row, pair, views)
         checksum = keys.digest(keys.canonical(written))
         results = {"squares": len(written) // 2}
-        record = Record(shard, (first, last), 0, checksum, watch.seconds, invalid, results)
-        self.folder.record(record)
-        return record
+        record = Record(shard, span, 0, checksum, watch.seconds, invalid, results)
+        return self.folder.record(record)
 
     def _store(
         self,
@@ -125,10 +117,10 @@ class PrepareWork:
     ) -> list[str]:
         """Write squares and labels, in the order of the list; returns their digests."""
         digests = []
-        for number, arrays in enumerate(views):
+        for number, view in enumerate(views):
             crop = f"-{number}" if self.cut.five else ""
             name = f"{row:06d}-{PurePosixPath(pair.name).name}{crop}.png"
-            for kind, array in zip(("images", "labels"), arrays, strict=True):
+            for kind, array in zip(("images", "labels"), view, strict=True):
                 content = image_codecs.encode_png(Image.fromarray(array))
                 uploads.write(f"{self.folder.path}/{kind}/{name}", content)
                 digests.append(keys.digest(content))
@@ -165,26 +157,20 @@ def plan(
         return None
     listing = f"{folder.path}/{LISTING}"
     if not folder.storage.exists(listing):
-        pairs = data.pairs(split)[
-            :limit
-        ]  # before the plan: a data set that is not there leaves no trace
+        # Before the plan: a data set that is not there leaves no trace.
+        pairs = data.pairs(split)[:limit]
         folder.plan(pins)
-        taxonomy = taxonomy_document(squares_taxonomy(data.benchmark))
+        taxonomy = taxonomy_document(data.benchmark.stored.with_ids())
         folder.storage.write(f"{folder.path}/{TAXONOMY}", keys.canonical(taxonomy))
         columns = {name: [getattr(pair, name) for pair in pairs] for name in Pair._fields}
         tables.write_table(folder.storage, listing, columns, LISTING_COLUMNS)
     folder.plan(pins)
     count = tables.row_count(folder.storage, listing)
     work = PrepareWork(data, folder, cut, count)
-    shards = -(-count // SHARD_IMAGES)
+    shards = arrays.shard_count(count, SHARD_IMAGES)
     manifest = {"stage": "prepare", "dump": dump, **pins}
     memory = 16 * WORST_PIXELS
     return Stage(folder, f"prepare {dump}", "images", count, shards, work, manifest, memory)
-
-
-def squares_taxonomy(benchmark: Benchmark) -> Taxonomy:
-    """The taxonomy of the squares' label files: class ids, void 255."""
-    return Taxonomy(benchmark.name, benchmark.classes, VOID_BYTE)
 
 
 def finish(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
@@ -194,10 +180,9 @@ def finish(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
         InputError: nothing could be used.
     """
     folder, records = stage.folder, stage.folder.records(stage.shards)
-    invalid = {row: reason for record in records for row, reason in record.invalid.items()}
-    rows = np.array(sorted(map(int, invalid)), np.int64)
+    invalid = dict(sorted(item for record in records for item in record.invalid.items()))
+    rows, reasons = np.array(list(invalid), np.int64), list(invalid.values())
     listed = tables.read_rows(folder.storage, f"{folder.path}/{LISTING}", rows)
-    reasons = [reason for _, reason in sorted((int(row), why) for row, why in invalid.items())]
     quarantine = {"path": [entry["image"] for entry in listed], "reason": reasons}
     if len(rows) == stage.items:
         raise InputError(

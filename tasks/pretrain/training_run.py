@@ -37,9 +37,6 @@ class DinoTraining:
     """The state of a training, its images, and its curves so far.
 
     Attributes:
-        state: student, teacher, centres, optimiser.
-        recipe: how it learns.
-        images: of the dump.
         quality_steps: figures are measured after each so many steps, and after the last.
         curve: a row of each step so far.
         figures: label-free quality so far.
@@ -62,7 +59,8 @@ class DinoTraining:
         Raises:
             TrainingError: the loss is not a number any more.
         """
-        for row in distillation.train(self.state, self.recipe, batches):
+        for batch in batches:
+            row = distillation.train_step(self.state, batch, self.recipe)
             _require_finite(row)
             self.detector.add(row)
             self.curve.append(row)
@@ -122,8 +120,7 @@ def resumed(
     device: str,
 ) -> DinoTraining:
     """The training of the newest readable checkpoint in a stage's folder, or at its start."""
-    model = stored_model(folder.storage, spec)
-    state = distillation.start(model, recipe, device)
+    state = distillation.start(stored_model(folder.storage, spec), recipe, device)
     training = DinoTraining(state, recipe, images, options.quality_steps)
     if (checkpoint := checkpoints.newest(folder, "pretrain")) is not None:
         training.restore(*checkpoint)

@@ -60,17 +60,11 @@ class Imported(NamedTuple):
     probed: int | None
 
 
-def read(
-    location: str,
-    backbone: str | None = None,
-    taxonomy: str | None = None,
-) -> Checkpoint:
+def read(location: str, backbone: str | None = None, taxonomy: str | None = None) -> Checkpoint:
     """A checkpoint's parameters; nothing in the file is executed.
 
-    Args:
-        location: path or URI of the file.
-        backbone: timm's name of the transformer; None to find it by the shapes.
-        taxonomy: path or URI of the taxonomy of the linear probe's classes.
+    The file, and the taxonomy of the linear probe's classes, are given as paths or URIs. `backbone`
+    is timm's name of the transformer; None finds it by the shapes.
 
     Raises:
         WeightsError: it is no STEGO checkpoint, is damaged, or names types that none needs.
@@ -111,9 +105,7 @@ def _names(name: str, parts: ReleasedModel, taxonomy: Taxonomy | None) -> list[s
 def parameters(document: Any, size: int) -> dict[str, NDArray[np.float32]]:
     """The needed parameters of a Lightning checkpoint's state dict, or of a bare one.
 
-    Args:
-        document: the content of the file.
-        size: of the file, bytes.
+    `document` is the content of the file, which has `size` bytes.
 
     Raises:
         WeightsError: there are none, or they say that other features were used.

@@ -9,13 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stego_core.errors import InputError
 from stego_core.head.batches import step_generator, with_data
 from stego_core.head.head import MeanShiftHead
-from stego_core.images.geometry import crop_windows, square_labels
 from stego_core.labels.void import VOID
 from stego_core.scores.linear_probe import PixelFit
-from tasks.corpus.index import IndexReader
 from tasks.engine import checkpoints, machine
 from tasks.engine.stage import Stage, Stopwatch
 from tasks.engine.steps import GpuWork
@@ -23,6 +20,7 @@ from tasks.engine.training_loop import TrainingLoop
 from tasks.features.rows import FeatureRows, PatchCache
 from tasks.head import heads
 from tasks.options import ComputeOptions
+from tasks.scores.labelled_crops import LabelledCrops
 from tasks.workspace import keys, layout, tables
 from tasks.workspace.ledger import Folder, Record
 
@@ -50,46 +48,6 @@ class ProbeBatch(NamedTuple):
     generator: torch.Generator
 
 
-class LabelledRows:
-    """Feature rows whose images have labels, and the labels of their crops."""
-
-    def __init__(self, rows: FeatureRows) -> None:
-        """Look them up among the rows of all dumps; reads tables only.
-
-        Raises:
-            InputError: there are none.
-        """
-        self.rows, self.crops = rows, rows.crops()
-        self.side = int(rows.manifest(rows.dumps[0])["options"]["crop_size"])
-        self.readers = [IndexReader(rows.workspace, dump) for dump in rows.dumps]
-        self.images = [rows.images(dump) for dump in rows.dumps]
-        labelled = []
-        for reader, images in zip(self.readers, self.images, strict=True):
-            digests = [digest for part in reader.column("label_digest") for digest in part]
-            known = np.array([digest is not None for digest in digests])
-            labelled.append(np.repeat(known[images], self.crops))
-        usable = rows.valid() & np.concatenate(labelled)
-        self.usable: NDArray[np.int64] = np.flatnonzero(usable).astype(np.int64)
-        if not len(self.usable):
-            raise InputError(
-                "none of the crops that features are kept for has a label; use --no-linear-probe"
-            )
-
-    def classes(self) -> int:
-        """Classes of the labels."""
-        reader = next(reader for reader in self.readers if reader.manifest["labelled"])
-        return len(reader.taxonomy().classes)
-
-    def label(self, row: int) -> NDArray[np.int64]:
-        """Class ids (side, side) int64 of a usable row's crop, void −1."""
-        number, image, crop = self.rows.location(row)
-        (entry,) = self.readers[number].entries(self.images[number][[image]])
-        ids = self.readers[number].labels(entry)
-        assert ids is not None  # only labelled rows are usable
-        window = crop_windows(ids.shape[0], ids.shape[1], self.crops == 5)[crop]
-        return square_labels(ids[window.slices], self.side).astype(np.int64)
-
-
 @dataclass(frozen=True)
 class PixelProbeWork(GpuWork):
     """One fit, the only shard of its stage."""
@@ -109,17 +67,19 @@ class PixelProbeWork(GpuWork):
         head = heads.load_head(self.rows.storage, self.head_key, device)
         trained: Any = head.head if isinstance(head, MeanShiftHead) else head
         with watch("read"):
-            labelled = LabelledRows(self.rows)
+            labelled = LabelledCrops(self.rows)
             patches = PatchCache(self.rows, self.feature_memory)
         depth = int(head(torch.zeros(1, 1, self.rows.shape()[2], device=device)).shape[-1])
-        fit = PixelFit.start(depth, labelled.classes(), device)
+        fit = PixelFit.start(depth, labelled.classes, device)
         loop = TrainingLoop(self.folder, TITLE, self.steps_to_do, CHECKPOINT_STEPS, REPORT_STEPS)
 
         def make_batch(step: int) -> ProbeBatch:
             generator = step_generator(self.seed, step + 1)
-            sample = torch.randint(len(labelled.usable), (self.batch,), generator=generator)
-            rows = labelled.usable[sample.numpy()]
-            labels = np.stack([labelled.label(int(row)) for row in rows])
+            sample = torch.randint(len(labelled.rows), (self.batch,), generator=generator)
+            rows = labelled.rows[sample.numpy()]
+            images_and_crops = [divmod(int(row), labelled.crops) for row in rows]
+            crops = [labelled.labels(image)[crop] for image, crop in images_and_crops]
+            labels = np.stack(crops, dtype=np.int64)
             features = patches(rows)
             if (data := with_data(features)) is not None:
                 patch = labels.shape[1] // data.shape[1]

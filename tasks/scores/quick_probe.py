@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stego_core.images.geometry import crop_windows, square_labels
 from stego_core.scores import linear_probe
 from tasks.corpus.index import IndexReader
 from tasks.engine import machine
@@ -14,6 +13,7 @@ from tasks.engine.stage import Stage, Stopwatch
 from tasks.engine.steps import GpuWork
 from tasks.features.rows import FeatureRows
 from tasks.head import heads
+from tasks.scores.labelled_crops import LabelledCrops
 from tasks.workspace import keys, layout, tables
 from tasks.workspace.ledger import Folder, Record
 from tasks.workspace.workspace import Workspace
@@ -48,60 +48,38 @@ class ProbeWork(GpuWork):
         return Folder(storage, self.path).record(record)
 
     def _examples(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        height, width, _ = self.rows.shape()
+        """Codes (n, D) and label shares (n, classes) of the crops of a sample of images."""
+        labelled, (height, width, _) = LabelledCrops(self.rows), self.rows.shape()
         most = max(PROBE_TOKENS // (height * width), 1)
-        labelled = [
-            (dump, number) for dump in self.rows.dumps for number in self._labelled_images(dump)
-        ]
-        order = np.random.default_rng(self.seed).permutation(len(labelled))
-        sample = np.sort(order[: max(most // self.rows.crops(), 1)])
-        codes, shares = zip(*(self._image_examples(*labelled[i]) for i in sample), strict=True)
+        order = np.random.default_rng(self.seed).permutation(len(labelled.images))
+        sample = np.sort(order[: max(most // labelled.crops, 1)])
+        images = labelled.images[sample].tolist()
+        codes, shares = zip(*(self._image_examples(labelled, i) for i in images), strict=True)
         return np.concatenate(codes), np.concatenate(shares)
 
-    def _labelled_images(self, dump: str) -> list[int]:
-        """Numbers, among a dump's sampled images, of the usable ones with a label."""
-        index, rows = IndexReader(self.rows.workspace, dump), self.rows.images(dump)
-        if not index.manifest["labelled"]:
-            return []
-        digests = [digest for part in index.column("label_digest") for digest in part]
-        labelled = np.array([digest is not None for digest in digests])[rows]
-        invalid = np.isin(rows, [int(row) for row in self.rows.manifest(dump)["invalid"]])
-        return [int(number) for number in np.flatnonzero(labelled & ~invalid)]
-
     def _image_examples(
-        self, dump: str, number: int
+        self, labelled: LabelledCrops, image: int
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Codes (n, D) and label shares (n, classes) of one image's crops."""
-        crops, side = self.rows.crops(), int(self.rows.manifest(dump)["options"]["crop_size"])
-        index = IndexReader(self.rows.workspace, dump)
-        (entry,) = index.entries(self.rows.images(dump)[[number]])
-        labels = index.labels(entry)
-        assert labels is not None  # only labelled images are sampled
-        classes = len(index.taxonomy().classes)
-        first = int(self.rows.offsets()[self.rows.dumps.index(dump)]) + number * crops
-        patches = self.rows.read("patches", np.arange(first, first + crops))
-        grid = (patches.shape[1], patches.shape[2])
+        """The same of one image."""
+        first = image * labelled.crops
+        patches = self.rows.read("patches", np.arange(first, first + labelled.crops))
         head = heads.load_head(self.rows.storage, self.head_key, self.device)
         with torch.inference_mode():
             features = torch.from_numpy(patches.astype(np.float32)).to(machine.device(self.device))
             codes = head(features).flatten(0, 2).cpu().numpy()
         shares = [
-            linear_probe.label_shares(square_labels(labels[window.slices], side), *grid, classes)
-            for window in crop_windows(labels.shape[0], labels.shape[1], five=crops == 5)
+            linear_probe.label_shares(ids, patches.shape[1], patches.shape[2], labelled.classes)
+            for ids in labelled.labels(image)
         ]
         with_data = (patches != 0).any(axis=-1).reshape(-1, 1)
-        return codes, np.concatenate(shares).reshape(-1, classes) * with_data
-
-
-def probe_key(rows: FeatureRows, head_key: str, seed: int) -> str:
-    """Key of the linear probe on a head's codes."""
-    inputs = {**rows.inputs(), "head": head_key, "seed": seed}
-    return keys.key("probe", VERSION, None, inputs)
+        return codes, np.concatenate(shares).reshape(-1, labelled.classes) * with_data
 
 
 def probe_folder(rows: FeatureRows, head_key: str, seed: int) -> Folder:
     """Where a head's probe lies."""
-    return rows.workspace.folder(layout.SCORES, "probes", probe_key(rows, head_key, seed))
+    inputs = {**rows.inputs(), "head": head_key, "seed": seed}
+    key = keys.key("probe", VERSION, None, inputs)
+    return rows.workspace.folder(layout.SCORES, "probes", key)
 
 
 def can_fit(rows: FeatureRows, dump: str) -> bool:

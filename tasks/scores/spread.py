@@ -10,11 +10,7 @@ from tasks.workspace.workspace import Workspace
 
 
 def spread_over_seeds(workspace: Workspace, dump: str, scored: Mapping[int, str]) -> dict[str, Any]:
-    """How far a dump's figures differ from seed to seed.
-
-    Args:
-        workspace, dump: whose scores.
-        scored: key of the scores by seed.
+    """How far a dump's figures differ from seed to seed, given the key of the scores of each seed.
 
     Returns:
         `seeds`, and for each figure its `mean`, `std` (of a sample; None for one seed), `least`

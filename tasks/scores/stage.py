@@ -238,9 +238,8 @@ def finish(workspace: Workspace, stage: Stage, seconds: float, computed: int) ->
         matching[name] = match.tolist()
         figures |= _figures(prefix, scores)
         if name == "stego":
-            figures["per_class"] = dict(
-                zip(classes, map(two_digits, scores.per_class), strict=True)
-            )
+            per_class = map(two_digits, scores.per_class)
+            figures["per_class"] = dict(zip(classes, per_class, strict=True))
     majority = metrics.majority_match(confusions["stego"])
     figures |= _figures("many_", metrics.scores(confusions["stego"], majority))
     return stage.finish(

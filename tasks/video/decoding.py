@@ -5,12 +5,12 @@ workers decode stretches of it with the frames of one pass, whatever a container
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import av
 import numpy as np
@@ -21,7 +21,7 @@ from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from stego_core.errors import ImageError
-from stego_core.video.display import AS_STORED, shown_size, upright
+from stego_core.video.display import shown_size, upright
 from stego_core.video.frame_order import sample
 from tasks.video.clip_errors import WatchedFile, image_errors
 
@@ -85,7 +85,6 @@ class Clip:
     """An opened video.
 
     Attributes:
-        source: its bytes.
         max_pixels: frames of more are refused.
         end: seconds at which the last decoded frame goes, None before the first.
         aspect: width of a pixel by its height; known once it is opened.
@@ -156,13 +155,7 @@ class Clip:
         """The frames on display at the moments first / rate … (last − 1) / rate, each once.
 
         The frame on display at a moment is the last one whose timestamp is not later, by more
-        than SLACK.
-
-        Args:
-            facts: of the clip.
-            rate: moments per second.
-            first: the first moment.
-            last: the moment past the last one; None: to the end.
+        than SLACK. Without `last` they go on to the clip's end.
 
         Raises:
             ImageError: it breaks on the way; the frames before have been given.
@@ -197,8 +190,11 @@ class Clip:
             height, width = shown_size(frame.height, frame.width, self.aspect)
             self._check(width, height)
             with image_errors(self.source, lambda: f"the frame at {_clock(start)} has no colours"):
-                pixels = frame.to_ndarray(format="rgb24", width=width, height=height)
-            yield Sampled(moment, pts, upright(np.asarray(pixels), _matrix(frame)))
+                array = frame.to_ndarray(format="rgb24", width=width, height=height)
+            pixels, side_data = np.asarray(array, np.uint8), cast(Any, frame.side_data)
+            if (matrix := side_data.get(Type.DISPLAYMATRIX)) is not None:
+                pixels = upright(pixels, np.frombuffer(matrix, np.int32).tolist())
+            yield Sampled(moment, pts, pixels)
 
     def _frames_from(self, facts: Facts, moment: Fraction) -> Iterator[tuple[int, VideoFrame]]:
         """Timestamps and frames from a key frame on, at the latest that of a moment."""
@@ -258,13 +254,6 @@ def _timestamp(frame: VideoFrame, container: str, last: int | None) -> int:
         if time is not None:
             return int(time)
     return 0 if last is None else last + max(frame.duration or 1, 1)
-
-
-def _matrix(frame: VideoFrame) -> Sequence[int]:
-    """The display matrix of a frame: see `upright`."""
-    side_data: Any = frame.side_data
-    matrix = side_data.get(Type.DISPLAYMATRIX)
-    return AS_STORED if matrix is None else tuple(np.frombuffer(matrix, np.int32).tolist())
 
 
 def _clock(seconds: Fraction) -> str:

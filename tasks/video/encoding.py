@@ -32,13 +32,7 @@ class OverlayVideo:
     """
 
     def __init__(self, folder: Path, classes: ClassNames, rate: float) -> None:
-        """Prepare to write.
-
-        Args:
-            folder: a local one, where the files are made.
-            classes: whose colours are blended.
-            rate: frames per second, for the time that a clip's last frame stays.
-        """
+        """Make files in a local folder; by `rate`, frames per second, a clip's last frame stays."""
         self.folder = folder
         self.colours, self.rate = classes.colours(), Fraction(str(rate))
         self.files: dict[str, Path] = {}
@@ -61,8 +55,7 @@ class OverlayVideo:
             InputError: the frame comes out of order.
             CapacityError: the disk is full.
         """
-        blended = overlay(image, self.colours[ids])
-        blended[ids == VOID_BYTE] = image[ids == VOID_BYTE]
+        blended = overlay(image, self.colours[ids], covered=ids != VOID_BYTE)
         pts = round(Fraction(seconds) / CLOCK)
         with write_errors(str(self.folder)):
             if clip != self.clip:

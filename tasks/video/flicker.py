@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from stego_core.video.flicker import Flicker, flicker
+from stego_core.video.flicker import ClassChanges, flicker
 from stego_core.video.frame_order import NONE
 from tasks.corpus.index import IndexReader
 from tasks.video import frame_order
@@ -27,7 +27,7 @@ class FlickerCounter:
         self.links = frame_order.links(index)
         self.waiting = set(rows)
         self.kept: dict[int, Frame] = {}
-        self.total = Flicker()
+        self.total = ClassChanges()
 
     def add(self, row: int, image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
         """Count a frame, (H, W, 3) and (H, W) uint8, with its neighbours that came before."""

@@ -1,6 +1,5 @@
 """Stage frames: extracts images from a dump's videos at a given rate, for corpus to index."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -11,7 +10,7 @@ from stego_core.errors import ImageError, InputError
 from tasks.corpus.changed_files import begin, refuse_changed
 from tasks.corpus.listing import QUARANTINE_COLUMNS
 from tasks.engine.stage import Stage, Stopwatch
-from tasks.engine.steps import Step
+from tasks.engine.steps import CpuWork
 from tasks.files import video_files
 from tasks.files.left_out import is_clip, is_image
 from tasks.images import image_codecs
@@ -33,17 +32,13 @@ Frame = tuple[str, str, float, int, int]
 
 
 @dataclass(frozen=True)
-class FramesWork:
+class FramesWork(CpuWork):
     """Decodes one stretch of a clip and writes the frames on display at its moments."""
 
     source: Storage
     folder: Folder
     rate: Fraction
     max_pixels: int
-
-    def steps(self) -> Sequence[Step]:
-        """One step on a CPU."""
-        return [Step(self.shard)]
 
     def shard(self, shard: int) -> Record:
         """Frames of one stretch; where it breaks, those before are kept and the reason listed."""
@@ -71,8 +66,7 @@ class FramesWork:
         checksum, size = keys.digest(keys.canonical(digests)), sum(row[-1] for row in rows)
         span = (shard, shard + 1)
         record = Record(shard, span, size, checksum, watch.seconds, invalid, results)
-        self.folder.record(record)
-        return record
+        return self.folder.record(record)
 
     def _store(
         self, uploads: Uploads, stretch: dict[str, Any], sampled: Sampled

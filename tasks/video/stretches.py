@@ -40,12 +40,8 @@ def freeze(
 ) -> None:
     """Write the tables of a dump's stretches and clips; that of clips is last and proves both.
 
-    Args:
-        folder: where the dump's frames will lie.
-        source: the folder of the clips.
-        files: all files in it, images included.
-        rate: moments per second.
-        max_pixels: clips with larger frames are refused.
+    `files` are all those of the source, images included; `rate` counts moments per second. Clips
+    whose frames have more than `max_pixels` are refused.
     """
     clips = [file for file in files if is_clip(file.path)]
     images = [storable(file.path) for file in files if is_image(file.path)]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from stego_core.images.geometry import resize
-from stego_core.video.flicker import Flicker, flicker
+from stego_core.video.flicker import ClassChanges, flicker
 from stego_core.video.smoothing import CELLS, Frame, change, smoothed
 
 H, W, D = 4, 6, 5
@@ -98,19 +98,19 @@ def test_flicker_equals_a_slow_version(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 100 < still < 1100
     for band in (7, 256):
         monkeypatch.setattr("stego_core.video.flicker.BAND", band)
-        assert flicker((first, second), (masks[0], masks[1])) == Flicker(1, still, changed)
+        assert flicker((first, second), (masks[0], masks[1])) == ClassChanges(1, still, changed)
 
 
 def test_flicker_adds_up() -> None:
-    total = Flicker(1, 10, 2) + Flicker(2, 30, 8)
-    assert total == Flicker(3, 40, 10)
+    total = ClassChanges(1, 10, 2) + ClassChanges(2, 30, 8)
+    assert total == ClassChanges(3, 40, 10)
     assert total.share == 0.25
-    assert Flicker().share is None
+    assert ClassChanges().share is None
 
 
 def test_frames_of_different_sizes_are_no_pair() -> None:
     images = np.zeros((4, 4, 3), np.uint8), np.zeros((4, 5, 3), np.uint8)
-    assert flicker(images, (images[0][..., 0], images[1][..., 0])) == Flicker()
+    assert flicker(images, (images[0][..., 0], images[1][..., 0])) == ClassChanges()
 
 
 def test_a_still_scene_flickers_less_when_smoothed() -> None:
@@ -130,7 +130,7 @@ def test_a_still_scene_flickers_less_when_smoothed() -> None:
             others = [frames[other][0] for other in near if other != number]
             classes = smoothed(own, others).argmax(-1).astype(np.uint8)
             masks.append(classes.repeat(8, 0).repeat(8, 1))
-        total = Flicker()
+        total = ClassChanges()
         for number in range(1, len(frames)):
             images = frames[number - 1][1], frames[number][1]
             total += flicker(images, (masks[number - 1], masks[number]))
