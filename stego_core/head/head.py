@@ -58,7 +58,7 @@ class MeanShiftHead(nn.Module):
     """A head that reads whole images, after mean shift of their features (`mean_shift`)."""
 
     def __init__(self, head: nn.Module) -> None:
-        """Wrap a head that was trained on shifted features, or `IdentityHead`."""
+        """Wrap a head that was trained on shifted features, or the baseline's identity."""
         super().__init__()
         self.head = head
 
@@ -67,14 +67,6 @@ class MeanShiftHead(nn.Module):
         shifted = mean_shift(features)
         codes: Tensor = self.head(shifted) if kept is None else self.head(shifted, kept)
         return codes
-
-
-class IdentityHead(nn.Module):
-    """Codes that are the raw features: the baseline of a trained head."""
-
-    def forward(self, features: Tensor) -> Tensor:
-        """The features themselves, (B, ..., C)."""
-        return features
 
 
 def channels_kept(images: int, channels: int, dropout: float, generator: torch.Generator) -> Tensor:

@@ -170,42 +170,25 @@ def shares_drift(training: NDArray[np.int64], dump: NDArray[np.int64]) -> float:
     return float(np.clip(nats / np.log(2), 0, 1))
 
 
-@dataclass(frozen=True)
-class Drift:
-    """Both numbers of a dump, and the verdict.
+def verdict(features: float | None, shares: float | None, images: int) -> dict[str, Any]:
+    """For a manifest: numbers to four places, thresholds, and whether the dump has drifted.
 
-    Attributes:
+    Args:
         features: `feature_drift`; None where it could not be measured.
         shares: `shares_drift` in bits; None where it could not be measured.
         images: the fewest images of the dump that a number was measured on.
     """
-
-    features: float | None
-    shares: float | None
-    images: int
-
-    @property
-    def judged(self) -> bool:
-        """Whether there is a number, and it comes from enough images."""
-        measured = self.features is not None or self.shares is not None
-        return measured and self.images >= FEWEST_IMAGES
-
-    @property
-    def drifted(self) -> bool:
-        """Whether a number of a dump of enough images is above its threshold."""
-        above = (self.features or 0) > FEATURES_THRESHOLD or (self.shares or 0) > SHARES_THRESHOLD
-        return self.judged and above
-
-    def document(self) -> dict[str, Any]:
-        """For a manifest: numbers to four places, thresholds, verdict."""
-        numbers = {"features": self.features, "shares": self.shares}
-        return {
-            **{name: None if x is None else round(x, 4) for name, x in numbers.items()},
-            "images": self.images,
-            "thresholds": thresholds(),
-            "judged": self.judged,
-            "drifted": self.drifted,
-        }
+    measured = features is not None or shares is not None
+    judged = measured and images >= FEWEST_IMAGES
+    above = (features or 0) > FEATURES_THRESHOLD or (shares or 0) > SHARES_THRESHOLD
+    return {
+        "features": None if features is None else round(features, 4),
+        "shares": None if shares is None else round(shares, 4),
+        "images": images,
+        "thresholds": thresholds(),
+        "judged": judged,
+        "drifted": judged and above,
+    }
 
 
 def thresholds() -> dict[str, float]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stego_core.errors import CapacityError
-from stego_core.scores.drift import Drift, Moments, feature_drift, shares_drift, thresholds
+from stego_core.scores.drift import Moments, feature_drift, shares_drift, thresholds, verdict
 from tasks.features.rows import FeatureRows, feature_rows
 from tasks.workspace import keys, layout, tables
 from tasks.workspace.workspace import Workspace
@@ -48,7 +48,7 @@ def measure(
     """
     training = feature_rows(workspace, features_key, training_dumps)
     if dump in training_dumps:
-        return _manifest(dump, Drift(None, None, 0), training=True, inputs=training.inputs())
+        return _manifest(dump, verdict(None, None, 0), training=True, inputs=training.inputs())
     rows = feature_rows(workspace, features_key, [dump])
     masks = workspace.folder(layout.masks(masks_key, dump)).manifest()
     masked = [d for d in training_dumps if workspace.folder(layout.masks(masks_key, d)).finished]
@@ -62,7 +62,7 @@ def measure(
     images, features = _features(training, rows)
     shares = _shares(workspace, masks_key, masked, masks["pixels"])
     counts = [images] * (features is not None) + [int(masks["masks"])] * (shares is not None)
-    drift = Drift(features, shares, min(counts, default=0))
+    drift = verdict(features, shares, min(counts, default=0))
     inputs = {**training.inputs(), "masks": masks_key, "masked": masked, **pins}
     manifest = _manifest(dump, drift, training=False, inputs=inputs)
     manifest["seconds"] = {"wall": round(time.perf_counter() - begun, 3)}
@@ -70,13 +70,15 @@ def measure(
     return manifest
 
 
-def _manifest(dump: str, drift: Drift, training: bool, inputs: dict[str, Any]) -> dict[str, Any]:
+def _manifest(
+    dump: str, drift: dict[str, Any], training: bool, inputs: dict[str, Any]
+) -> dict[str, Any]:
     return {
         "stage": "drift",
         "version": VERSION,
         "dump": dump,
         "training": training,
-        **drift.document(),
+        **drift,
         "inputs": inputs,
     }
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from stego_core.head import mean_shift
-from stego_core.head.head import Head, IdentityHead, MeanShiftHead
+from stego_core.head.head import Head, MeanShiftHead
 from tasks.engine import machine
 from tasks.storage.storage import Storage
 from tasks.workspace import layout, tables
@@ -20,7 +20,7 @@ IDENTITY = "identity"
 def load_head(storage: Storage, key: str, device: str) -> nn.Module:
     """A trained head in eval mode, or the identity, built once per process."""
     if key == IDENTITY:
-        return IdentityHead()
+        return nn.Identity()
     tensors = tables.read_tensors(storage, f"{layout.head(key)}/{layout.HEAD_FILE}")
     code_size, channels = tensors["linear.weight"].shape
     with torch.random.fork_rng(devices=[]):

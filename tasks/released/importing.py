@@ -190,10 +190,8 @@ def keep(workspace: Workspace, checkpoint: Checkpoint) -> Imported:
 def _keep_head(workspace: Workspace, parts: ReleasedModel, common: Mapping[str, Any]) -> str:
     inputs = {"backbone": common["backbone"]["digest"], "head": backbones.digests(parts.head)}
     key = keys.key("imported head", VERSION, None, inputs)
-    folder = workspace.folder(layout.head(key))
-    if not folder.finished:
-        tables.write_tensors(workspace.storage, f"{folder.path}/{layout.HEAD_FILE}", parts.head)
-        folder.finish({**common, "stage": "head", "inputs": inputs})
+    manifest = {**common, "stage": "head", "inputs": inputs}
+    _keep(workspace, layout.head(key), {layout.HEAD_FILE: parts.head}, manifest)
     return key
 
 
@@ -202,31 +200,36 @@ def _keep_clusters(
 ) -> str:
     """Store the centroids, their names and the linear probe; returns the key."""
     parts, taxonomy = checkpoint.parts, checkpoint.taxonomy
-    tensors = {"centroids": parts.centroids, **(parts.probe._asdict() if parts.probe else {})}
+    files = {layout.CENTROIDS_FILE: {"centroids": parts.centroids}}
     probe = None
     if parts.probe is not None:
         classes = None if taxonomy is None else list(taxonomy.classes)
         probe = {"classes": len(parts.probe.weight), "names": classes}
+        files[layout.PROBE_FILE] = parts.probe._asdict()
+    tensors = {name: value for file in files.values() for name, value in file.items()}
     pins = {"head": head, "tensors": backbones.digests(tensors), "names": checkpoint.names}
     key = keys.key("imported clusters", VERSION, None, {**pins, "probe": probe})
-    folder = workspace.folder(layout.clusters(key))
-    if not folder.finished:
-        storage = workspace.storage
-        tables.write_tensors(
-            storage, f"{folder.path}/{layout.CENTROIDS_FILE}", {"centroids": parts.centroids}
-        )
-        if parts.probe is not None:
-            tables.write_tensors(
-                storage, f"{folder.path}/{layout.PROBE_FILE}", parts.probe._asdict()
-            )
-        folder.finish(
-            {
-                **common,
-                "stage": "clusters",
-                "classes": len(parts.centroids),
-                "inputs": {"head": head, "dumps": []},
-                "names": checkpoint.names,
-                "probe": probe,
-            }
-        )
+    manifest = {
+        **common,
+        "stage": "clusters",
+        "classes": len(parts.centroids),
+        "inputs": {"head": head, "dumps": []},
+        "names": checkpoint.names,
+        "probe": probe,
+    }
+    _keep(workspace, layout.clusters(key), files, manifest)
     return key
+
+
+def _keep(
+    workspace: Workspace,
+    path: str,
+    files: Mapping[str, Mapping[str, NDArray[np.float32]]],
+    manifest: dict[str, Any],
+) -> None:
+    """Store files of tensors in a folder, unless it is finished."""
+    folder = workspace.folder(path)
+    if not folder.finished:
+        for name, tensors in files.items():
+            tables.write_tensors(workspace.storage, f"{folder.path}/{name}", tensors)
+        folder.finish(manifest)

@@ -8,11 +8,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import nn
 
 from stego_core.backbone.vit import Backbone
 from stego_core.clustering.kmeans import unit
 from stego_core.head.batches import TrainingSet, draw_batch, plain, step_generator
-from stego_core.head.head import Head, IdentityHead, MeanShiftHead
+from stego_core.head.head import Head, MeanShiftHead
 from stego_core.images.geometry import crops_with_data, training_crops
 from stego_core.images.palette import coloured, overlay, palette
 from stego_core.labels.void import VOID_BYTE
@@ -72,7 +73,7 @@ def test_classes_and_margins(
     local_backbone: Backbone, rng: np.random.Generator, shifted: bool
 ) -> None:
     """The same elsewhere, whatever stands where there is no data."""
-    head = MeanShiftHead(IdentityHead()) if shifted else IdentityHead()
+    head = MeanShiftHead(nn.Identity()) if shifted else nn.Identity()
     view = VIEW if not shifted else replace(VIEW, tile=4096)
     centroids = np.asarray(unit(rng.normal(size=(5, 3))), np.float32)
     segmenter = Segmenter(local_backbone, head, centroids, Crf(iterations=2), view)

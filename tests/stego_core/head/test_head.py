@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from stego_core.head.head import Head, IdentityHead, channels_kept
+from stego_core.head.head import Head, channels_kept
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -32,10 +32,6 @@ class TestFormula:
             hidden = np.maximum(affine(head.hidden, token), 0)
             expected = affine(head.linear, token) + affine(head.nonlinear, hidden)
             np.testing.assert_allclose(found[index], expected, atol=1e-5)
-
-    def test_identity_head_returns_the_features(self) -> None:
-        features = torch.arange(6.0).reshape(1, 2, 3)
-        assert torch.equal(IdentityHead()(features), features)
 
 
 class TestDropout:

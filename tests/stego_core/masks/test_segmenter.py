@@ -9,11 +9,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from torch import nn
 
 from stego_core.backbone.vit import Backbone
 from stego_core.clustering.kmeans import unit
 from stego_core.errors import OptionError
-from stego_core.head.head import Head, IdentityHead
+from stego_core.head.head import Head
 from stego_core.images import upsampling
 from stego_core.images.geometry import Window, inference_size, resize
 from stego_core.images.upsampling import scores_at, upsampled
@@ -42,7 +43,7 @@ def floats(rng: np.random.Generator, *shape: int) -> Floats:
 def segmenter(local_backbone: Backbone) -> Segmenter:
     """Five clusters of colour and texture; no refinement."""
     centroids = np.asarray(unit(np.random.default_rng(1).normal(size=(5, 3))), np.float32)
-    return Segmenter(local_backbone, IdentityHead(), centroids, Crf(iterations=0), WHOLE)
+    return Segmenter(local_backbone, nn.Identity(), centroids, Crf(iterations=0), WHOLE)
 
 
 def blocky(height: int, width: int, cell: int, seed: int = 0) -> Image:
@@ -58,7 +59,7 @@ class TestMirroring:
         self, local_backbone: Backbone, rng: np.random.Generator
     ) -> None:
         image = rng.integers(0, 256, (8, 12, 3), dtype=np.uint8)
-        found = mirrored_codes(image, local_backbone, IdentityHead())
+        found = mirrored_codes(image, local_backbone, nn.Identity())
         assert (found.shape, found.dtype) == ((2, 3, 3), np.float32)
         kernel = local_backbone.model.kernel.double().numpy()
         normal = (image / 255 - 0.5) / 0.25
@@ -89,8 +90,8 @@ class TestTiles:
         self, local_backbone: Backbone, rng: np.random.Generator, size: tuple[int, int]
     ) -> None:
         image = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
-        tiled = image_codes(image, local_backbone, IdentityHead(), SMALL_TILES)
-        whole = image_codes(image, local_backbone, IdentityHead(), WHOLE)
+        tiled = image_codes(image, local_backbone, nn.Identity(), SMALL_TILES)
+        whole = image_codes(image, local_backbone, nn.Identity(), WHOLE)
         height, width = inference_size(*size, 64, 4)
         assert tiled.shape == (height // 4, width // 4, 3)
         np.testing.assert_allclose(tiled, whole, atol=1e-4)
@@ -106,14 +107,14 @@ class TestTiles:
             return features(self, images)
 
         monkeypatch.setattr(Backbone, "features", watched)
-        image_codes(noise_image, local_backbone, IdentityHead(), SMALL_TILES)
+        image_codes(noise_image, local_backbone, nn.Identity(), SMALL_TILES)
         assert len(seen) > 4
         assert all(shape[0] == 2 and max(shape[1:3]) <= 24 for shape in seen)
 
     def test_attention_changes_tiled_codes_but_little(self, tiny_backbone: Backbone) -> None:
         image = blocky(64, 96, 16)
         view = Windows(resolution=64, tile=64, tile_overlap=32)
-        head = IdentityHead()
+        head = nn.Identity()
         tiled = image_codes(image, tiny_backbone, head, view)
         whole = image_codes(image, tiny_backbone, head, replace(view, tile=640))
         assert tiled.shape == whole.shape == (4, 6, 192)
@@ -123,7 +124,7 @@ class TestTiles:
     def test_pixels_of_a_code_are_those_under_it(self, local_backbone: Backbone) -> None:
         image = np.zeros((64, 128, 3), np.uint8)
         image[40:44, 100:104] = 255  # one patch of a 16×32 map
-        codes = image_codes(image, local_backbone, IdentityHead(), SMALL_TILES)
+        codes = image_codes(image, local_backbone, nn.Identity(), SMALL_TILES)
         differs = (abs(codes - codes[0, 0]) > 1e-3).any(-1)
         assert np.argwhere(differs).tolist() == [[10, 25]]
 
@@ -266,7 +267,7 @@ class TestSegmenter:
 
     def test_default_view_takes_extreme_images(self, tiny_backbone: Backbone) -> None:
         centroids = np.eye(3, 192, dtype=np.float32)
-        segmenter = Segmenter(tiny_backbone, IdentityHead(), centroids)
+        segmenter = Segmenter(tiny_backbone, nn.Identity(), centroids)
         for size in ((1, 1), (1, 2000)):
             assert segmenter(np.full((*size, 3), 80, np.uint8)).shape == size
 
@@ -321,5 +322,5 @@ class TestSegmenter:
         self, segmenter: Segmenter, local_backbone: Backbone, noise_image: Image
     ) -> None:
         resized = resize(noise_image, 64, 92)
-        expected = mirrored_codes(resized, local_backbone, IdentityHead())
+        expected = mirrored_codes(resized, local_backbone, nn.Identity())
         np.testing.assert_array_equal(segmenter.codes(noise_image), expected)

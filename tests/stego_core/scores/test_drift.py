@@ -15,10 +15,10 @@ from stego_core.scores.drift import (
     FEATURES_THRESHOLD,
     FEWEST_IMAGES,
     SHARES_THRESHOLD,
-    Drift,
     Moments,
     feature_drift,
     shares_drift,
+    verdict,
 )
 
 Vectors = NDArray[np.float32]
@@ -259,11 +259,11 @@ class TestVerdict:
         judged: bool,
         drifted: bool,
     ) -> None:
-        found = Drift(features, shares, images)
-        assert (found.judged, found.drifted) == (judged, drifted)
+        document = verdict(features, shares, images)
+        assert (document["judged"], document["drifted"]) == (judged, drifted)
 
     def test_document(self) -> None:
-        document = Drift(0.123456, None, 12).document()
+        document = verdict(0.123456, None, 12)
         assert document["features"] == 0.1235
         assert document["shares"] is None
         assert document["thresholds"] == drift.thresholds()

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from two_dumps import compute
 
-from stego_core.head.head import IdentityHead, MeanShiftHead
+from stego_core.head.head import MeanShiftHead
 from tasks.clusters import stage as clusters
 from tasks.clusters.code_sample import sample_codes
 from tasks.features.rows import FeatureRows
@@ -28,7 +29,7 @@ def test_codes_are_sampled_per_row(rows: FeatureRows) -> None:
 def test_things_come_alike_after_mean_shift(shifted: bool) -> None:
     """An image of 81 patches of one thing, 9 of another: 9 to 1, or 1 to 1."""
     patches = torch.eye(2)[(torch.arange(90) < 81).long()].reshape(9, 10, 2)
-    head = MeanShiftHead(IdentityHead()) if shifted else IdentityHead()
+    head = MeanShiftHead(nn.Identity()) if shifted else nn.Identity()
     tokens = 4000 if shifted else 60
     codes = sample_codes(head, patches, tokens, np.random.default_rng(0))
     assert codes.shape == (tokens, 2)
