@@ -28,11 +28,7 @@ INTERRUPTED = 130
 
 
 class StegoError(Exception):
-    """Base of every error that the user can act on; a command shows it as one sentence.
-
-    Attributes:
-        exit_code: of a command that it ends.
-    """
+    """Base of every error that the user can act on; a command shows it as one sentence."""
 
     exit_code = MEND
 

@@ -1,6 +1,5 @@
 """Crops and sizes of images, overlapping windows, and the mean of what windows hold."""
 
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -177,28 +176,17 @@ def ramp(length: int, overlap: int) -> NDArray[np.float32]:
     return np.minimum(rise / (overlap + 1), 1.0).astype(np.float32)
 
 
-@dataclass
 class Blend:
     """Weighted mean of overlapping windows, the inverse of `windows`.
 
-    Attributes:
-        total: (H, W, D) float32, sum of weight × value.
-        weight: (H, W, 1) float32.
-        overlap: cells over which a window's weight rises from its border.
+    A window's weight rises from its border over `overlap` cells.
     """
 
-    total: NDArray[np.float32]
-    weight: NDArray[np.float32]
-    overlap: int
-
-    @classmethod
-    def create(cls, height: int, width: int, depth: int, overlap: int) -> "Blend":
+    def __init__(self, height: int, width: int, depth: int, overlap: int) -> None:
         """An empty blend of a (height, width, depth) array."""
-        return cls(
-            np.zeros((height, width, depth), np.float32),
-            np.zeros((height, width, 1), np.float32),
-            overlap,
-        )
+        self.total = np.zeros((height, width, depth), np.float32)
+        self.weight = np.zeros((height, width, 1), np.float32)
+        self.overlap = overlap
 
     def add(self, window: Window, values: NDArray[np.float32]) -> None:
         """Add the (h, w, D) values of one window."""

@@ -18,6 +18,7 @@ SHARPNESS = 2.0
 Scores = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
+"""(H, W), which pixels of an image hold data."""
 
 
 @dataclass(frozen=True)

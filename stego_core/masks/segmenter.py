@@ -17,10 +17,7 @@ from stego_core.images.geometry import Blend, Window, cores, cuts, inference_siz
 from stego_core.images.rendering import patches_with_data
 from stego_core.images.upsampling import scores_at
 from stego_core.labels.void import VOID_BYTE
-from stego_core.masks.crf import SHARPNESS, Crf
-
-Mask = NDArray[np.bool_]
-"""(H, W), which pixels of an image hold data."""
+from stego_core.masks.crf import SHARPNESS, Crf, Mask
 
 
 @dataclass(frozen=True)
@@ -44,12 +41,8 @@ class Windows:
 class Segmenter:
     """Labels images: backbone, head, centroids and CRF in one callable.
 
-    Attributes:
-        backbone: frozen feature extractor.
-        head: module that turns features (B, h, w, C) into codes (B, h, w, D).
-        centroids: (K, D) float32 unit vectors.
-        crf: refinement.
-        view: resolution and windows.
+    The head turns features (B, h, w, C) into codes (B, h, w, D); the centroids (K, D) are float32
+    unit vectors.
     """
 
     backbone: Backbone
@@ -185,7 +178,7 @@ def _tiled(
     first = maps(parts[0])
     if len(parts) == 1:
         return first
-    blend = Blend.create(height // patch, width // patch, first.shape[-1], overlap)
+    blend = Blend(height // patch, width // patch, first.shape[-1], overlap)
     blend.add(parts[0], first)
     for part in parts[1:]:
         blend.add(part, maps(part))

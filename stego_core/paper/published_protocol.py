@@ -35,7 +35,6 @@ class Benchmark:
     """A data set and how STEGO was trained and evaluated on it.
 
     Attributes:
-        name: as on the command line.
         form: how it lies on disk.
         stored: classes, and which of them each stored label value means.
         lists: of each split, the file that names its images; empty where the folders do.

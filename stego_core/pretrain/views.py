@@ -51,7 +51,6 @@ class Augmentation:
     """How one view of an image is made: its sampled parameters, before it is rendered.
 
     Attributes:
-        box: the part of the image that is cut out.
         flipped: whether left and right are exchanged.
         colours: a (3, 3) matrix and a number: RGB in [0, 1] becomes `rgb @ matrix.T + number`.
         blur: standard deviation of a Gaussian, pixels of the view; 0 is none.

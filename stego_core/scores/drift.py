@@ -33,7 +33,6 @@ class Moments:
     """Count, mean and scatter of vectors; + is associative up to rounding.
 
     Attributes:
-        count: vectors seen.
         mean: (C,) float64; zeros before the first vector.
         scatter: (C, C) float64, the sum of outer products of deviations from the mean.
     """

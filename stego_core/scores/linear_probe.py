@@ -20,12 +20,7 @@ LEAST_PROBABILITY = 1e-5
 
 
 class Probe(NamedTuple):
-    """A linear classifier of codes.
-
-    Attributes:
-        weight: (classes, D) float32.
-        bias: (classes,) float32.
-    """
+    """A linear classifier of codes: weight (classes, D) and bias (classes,), both float32."""
 
     weight: NDArray[np.float32]
     bias: NDArray[np.float32]
@@ -75,25 +70,16 @@ def fit(
     return Probe(weight.detach().numpy(), bias.detach().numpy())
 
 
-class PixelFit(NamedTuple):
-    """A linear probe while it is fitted to pixels, as STEGO does it.
+class PixelFit:
+    """A linear probe while it is fitted to pixels, as STEGO does it."""
 
-    Attributes:
-        linear: codes D to classes, zero at first.
-        optimiser: Adam of its parameters.
-    """
-
-    linear: nn.Linear
-    optimiser: torch.optim.Adam
-
-    @classmethod
-    def start(cls, depth: int, classes: int, device: str) -> "PixelFit":
-        """The probe before the first step."""
+    def __init__(self, depth: int, classes: int, device: str) -> None:
+        """The probe of codes of this depth before the first step: zeros."""
         with torch.random.fork_rng(devices=[]):  # the constructor uses the global generator
-            linear = nn.Linear(depth, classes).to(device)
-        for parameter in linear.parameters():
+            self.linear = nn.Linear(depth, classes).to(device)
+        for parameter in self.linear.parameters():
             nn.init.zeros_(parameter)
-        return cls(linear, torch.optim.Adam(linear.parameters(), lr=LEARNING_RATE))
+        self.optimiser = torch.optim.Adam(self.linear.parameters(), lr=LEARNING_RATE)
 
     def step(self, codes: Tensor, labels: Tensor) -> float:
         """One step of Adam; returns the loss before it, NaN where every pixel is void.

@@ -1,6 +1,5 @@
 """Confusion matrix, matching of clusters to classes, accuracy and IoU."""
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -9,20 +8,12 @@ from numpy.typing import NDArray
 from stego_core.labels.void import VOID_BYTE
 
 
-@dataclass
 class Confusion:
-    """Counts of pixels by true class and predicted cluster.
+    """Counts (classes, clusters) int64 of pixels by true class and predicted cluster."""
 
-    Attributes:
-        counts: (classes, clusters) int64.
-    """
-
-    counts: NDArray[np.int64]
-
-    @classmethod
-    def create(cls, classes: int, clusters: int) -> "Confusion":
+    def __init__(self, classes: int, clusters: int) -> None:
         """Counts of no pixels."""
-        return cls(np.zeros((classes, clusters), np.int64))
+        self.counts: NDArray[np.int64] = np.zeros((classes, clusters), np.int64)
 
     def add(self, labels: NDArray[np.integer], predicted: NDArray[np.integer]) -> None:
         """Count pixels: labels (void negative) and predicted clusters, of equal shape.

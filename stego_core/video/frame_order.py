@@ -22,7 +22,7 @@ NONE = -1
 """Row where no frame comes before or after."""
 
 
-class Place(NamedTuple):
+class FramePosition(NamedTuple):
     """Position of an image in a possible sequence.
 
     Attributes:
@@ -67,8 +67,8 @@ def sample(start: Fraction, end: Fraction, rate: Fraction) -> int | None:
     return first if first < end * rate else None
 
 
-def numbered(path: str) -> Place | None:
-    """The place that a file's name states; None if the name has no number.
+def numbered(path: str) -> FramePosition | None:
+    """The position that a file's name states; None if the name has no number.
 
     Files of a sequence have the same folder and the same name except for the last NUMBER.
     """
@@ -77,23 +77,23 @@ def numbered(path: str) -> Place | None:
     if not numbers:
         return None
     before, after = name.stem[: numbers[-1].start()], name.stem[numbers[-1].end() :]
-    return Place(f"{name.parent}/{before}#{after}{name.suffix}", int(numbers[-1].group()))
+    return FramePosition(f"{name.parent}/{before}#{after}{name.suffix}", int(numbers[-1].group()))
 
 
-def linked(places: Iterable[Place | None]) -> Links:
+def linked(positions: Iterable[FramePosition | None]) -> Links:
     """Which row follows which.
 
     Frames of a clip follow one another in order of time. Numbered images do where at least half
     (REGULAR) of the steps between their sorted numbers are the same, the usual step, and the step
-    between the two is at most GAP times that. A row whose place is None belongs to no sequence.
+    between the two is at most GAP times that. A row whose position is None belongs to no sequence.
     """
     sequences: dict[tuple[str, bool], int] = {}
     rows, numbers, ids, count = array("q"), array("q"), array("q"), 0
-    for count, place in enumerate(places, start=1):
-        if place is not None:
+    for count, position in enumerate(positions, start=1):
+        if position is not None:
             rows.append(count - 1)
-            numbers.append(place.number)
-            ids.append(sequences.setdefault((place.sequence, place.clip), len(sequences)))
+            numbers.append(position.number)
+            ids.append(sequences.setdefault((position.sequence, position.clip), len(sequences)))
     order = np.lexsort((rows, numbers, ids))
     by_sequence = np.split(order, np.flatnonzero(np.diff(np.asarray(ids)[order])) + 1)
     links = Links(np.full(count, NONE, np.int64), np.full(count, NONE, np.int64))

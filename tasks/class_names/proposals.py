@@ -80,7 +80,7 @@ def from_previous(summary: Summary) -> tuple[list[Proposal], dict[str, str]]:
     names = [before.classes.entries[number].name for number in kept]
     rows = np.full(256, -1, np.int16)  # of the confusion matrix, by shown id
     rows[kept] = np.arange(len(kept))
-    confusion = Confusion.create(len(kept), len(summary.automatic_names()))
+    confusion = Confusion(len(kept), len(summary.automatic_names()))
     for dump in summary.dumps:
         now, old = summary.folder("masks", dump), _masks_of(summary, before.clusters_key, dump)
         if now is None or old is None:
@@ -140,7 +140,7 @@ def from_labelled(
     """
     source, labels = Storage.at(options.images), Storage.at(options.labels or options.images)
     taxonomy = taxonomy_or_numbers(load_taxonomy(options.taxonomy))
-    confusion = Confusion.create(len(taxonomy.classes), clusters)
+    confusion = Confusion(len(taxonomy.classes), clusters)
     request = ListingRequest(options.image_suffix or "", options.label_suffix or "")
     listing = list_images(source, labels, None, request)
     if listing.labels is None or listing.labels.coco:

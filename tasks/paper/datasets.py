@@ -20,10 +20,6 @@ CITY_IMAGE = "_leftImg8bit.png"
 """How Cityscapes' images end."""
 CITY_LABEL = "_gtFine_labelIds.png"
 """How Cityscapes' labels end."""
-MAT_IMAGE = "img"
-"""The array of an image in Potsdam's .mat files."""
-MAT_LABEL = "gt"
-"""The array of a label in Potsdam's .mat files."""
 FORMS = {
     "cocostuff": (
         "images/{train2017,val2017}/ID.jpg, annotations/{train2017,val2017}/ID.png (fine ids 0 to "
@@ -138,7 +134,7 @@ class DataSet:
         """
         content = read_file(self.storage, pair.image)
         if self.benchmark.form == "potsdam":
-            pixels = mat_files.rgb(content, MAT_IMAGE)
+            pixels = mat_files.rgb(content)
         else:
             pixels = image_codecs.decode(content, MAX_PIXELS, upright=False)
         try:
@@ -153,7 +149,7 @@ class DataSet:
     def _ids(self, pair: Pair) -> NDArray[np.uint8]:
         content = read_file(self.storage, pair.label)
         if self.benchmark.form == "potsdam":
-            stored = mat_files.ids(content, MAT_LABEL)
+            stored = mat_files.ids(content)
         else:
             stored = image_codecs.decode_labels(content, MAX_PIXELS)
         classes = self.benchmark.stored.apply(stored)

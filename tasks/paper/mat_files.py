@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 from stego_core.errors import ImageError
 
+IMAGE, LABEL = "img", "gt"
+"""The arrays of an image and of a label in Potsdam's files."""
 RGB = 3
 """Channels that are read."""
 
@@ -33,31 +35,31 @@ def _array(content: bytes, key: str) -> NDArray[np.generic]:
     return array
 
 
-def rgb(content: bytes, key: str) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8: the first three channels of an array; further ones are left out.
+def rgb(content: bytes) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8: the first three channels of an image; further ones are left out.
 
     Raises:
         ImageError: there is no such array of bytes.
     """
-    array = _array(content, key)
+    array = _array(content, IMAGE)
     if array.ndim != 3 or array.shape[2] < RGB or array.dtype != np.uint8 or not array.size:
         raise ImageError(
-            f"{key!r} is {_described(array)}; expected height × width × 3 or more of uint8"
+            f"{IMAGE!r} is {_described(array)}; expected height × width × 3 or more of uint8"
         )
     return np.ascontiguousarray(array[..., :RGB]).astype(np.uint8)
 
 
-def ids(content: bytes, key: str) -> NDArray[np.int32]:
-    """(H, W) int32 label values of an array.
+def ids(content: bytes) -> NDArray[np.int32]:
+    """(H, W) int32 label values.
 
     Raises:
         ImageError: there is no such array of whole numbers.
     """
-    array = _array(content, key)
+    array = _array(content, LABEL)
     numbers = array.dtype.kind in "iubf"
     whole = numbers and bool((array.astype(np.float64) % 1 == 0).all())
     if array.ndim != 2 or not whole or not array.size:
-        raise ImageError(f"{key!r} is {_described(array)}; expected height × width whole numbers")
+        raise ImageError(f"{LABEL!r} is {_described(array)}; expected height × width whole numbers")
     return array.astype(np.int32)
 
 

@@ -152,19 +152,18 @@ def plan(
         "limit": limit,
         "version": VERSION,
     }
-    if folder.finished:
-        folder.plan(pins)
-        return None
     listing = f"{folder.path}/{LISTING}"
-    if not folder.storage.exists(listing):
-        # Before the plan: a data set that is not there leaves no trace.
-        pairs = data.pairs(split)[:limit]
-        folder.plan(pins)
+    listed = folder.storage.exists(listing)
+    # Before the plan: a data set that is not there leaves no trace.
+    pairs = [] if listed else data.pairs(split)[:limit]
+    folder.plan(pins)
+    if folder.finished:
+        return None
+    if not listed:
         taxonomy = taxonomy_document(data.benchmark.stored.with_ids())
         folder.storage.write(f"{folder.path}/{TAXONOMY}", keys.canonical(taxonomy))
         columns = {name: [getattr(pair, name) for pair in pairs] for name in Pair._fields}
         tables.write_table(folder.storage, listing, columns, LISTING_COLUMNS)
-    folder.plan(pins)
     count = tables.row_count(folder.storage, listing)
     work = PrepareWork(data, folder, cut, count)
     shards = arrays.shard_count(count, SHARD_IMAGES)

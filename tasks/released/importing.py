@@ -47,7 +47,6 @@ class Imported(NamedTuple):
 
     Attributes:
         keys: of the head and the clusters.
-        backbone: its backbone.
         code_size: length of a code.
         classes: number of clusters.
         probed: classes of the linear probe; None without one.

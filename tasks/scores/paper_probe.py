@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,20 +32,8 @@ CHECKPOINT_STEPS = 200
 """A checkpoint is stored after each so many steps."""
 REPORT_STEPS = 20
 """Progress is reported after each so many steps."""
-
-
-class ProbeBatch(NamedTuple):
-    """What a step learns from.
-
-    Attributes:
-        patches: (B, h, w, C) float16 features.
-        labels: (B, H, W) int64 class ids, void −1.
-        generator: of the dropout; the rows were sampled with it.
-    """
-
-    patches: NDArray[np.float16]
-    labels: NDArray[np.int64]
-    generator: torch.Generator
+ProbeBatch = tuple[NDArray[np.float16], NDArray[np.int64], torch.Generator]
+"""Features (B, h, w, C), class ids (B, H, W) with void −1, and the generator of the dropout."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +58,7 @@ class PixelProbeWork(GpuWork):
             labelled = LabelledCrops(self.rows)
             patches = PatchCache(self.rows, self.feature_memory)
         depth = int(head(torch.zeros(1, 1, self.rows.shape()[2], device=device)).shape[-1])
-        fit = PixelFit.start(depth, labelled.classes, device)
+        fit = PixelFit(depth, labelled.classes, device)
         loop = TrainingLoop(self.folder, TITLE, self.steps_to_do, CHECKPOINT_STEPS, REPORT_STEPS)
 
         def make_batch(step: int) -> ProbeBatch:
@@ -84,15 +72,15 @@ class PixelProbeWork(GpuWork):
             if (data := with_data(features)) is not None:
                 patch = labels.shape[1] // data.shape[1]
                 labels[~data.repeat(patch, axis=1).repeat(patch, axis=2)] = VOID
-            return ProbeBatch(features, labels, generator)
+            return features, labels, generator
 
         def train(batches: Iterable[ProbeBatch]) -> Iterator[float]:
-            for batch in batches:
-                features = torch.from_numpy(batch.patches.astype(np.float32)).to(device)
+            for batch, labels, generator in batches:
+                features = torch.from_numpy(batch.astype(np.float32)).to(device)
                 with torch.no_grad():
-                    kept = trained.kept(len(features), batch.generator)
+                    kept = trained.kept(len(features), generator)
                     codes = head(features, [keep[:, None, None] for keep in kept])
-                yield fit.step(codes, torch.from_numpy(batch.labels).to(device))
+                yield fit.step(codes, torch.from_numpy(labels).to(device))
 
         with watch("infer"):
             first = self._resume(fit)

@@ -30,22 +30,21 @@ class ProbeWork(GpuWork):
 
     rows: FeatureRows
     head_key: str
-    path: str
+    folder: Folder
     seed: int
     device: str
 
     def shard(self, shard: int) -> Record:
         """Sample labelled images, gather their crops' codes and labels, fit."""
-        watch, storage = Stopwatch(), self.rows.storage
+        watch = Stopwatch()
         with watch("read"):
             codes, shares = self._examples()
         with watch("infer"):
             fitted = linear_probe.fit(codes, shares, self.seed)
-        content = tables.write_tensors(
-            storage, f"{self.path}/{layout.PROBE_FILE}", fitted._asdict()
-        )
+        path = f"{self.folder.path}/{layout.PROBE_FILE}"
+        content = tables.write_tensors(self.folder.storage, path, fitted._asdict())
         record = Record(0, (0, 1), len(content), keys.digest(content), watch.seconds)
-        return Folder(storage, self.path).record(record)
+        return self.folder.record(record)
 
     def _examples(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Codes (n, D) and label shares (n, classes) of the crops of a sample of images."""
@@ -109,5 +108,5 @@ def plan(rows: FeatureRows, head_key: str, seed: int, device: str) -> Stage | No
     folder = probe_folder(rows, head_key, seed)
     if folder.finished:
         return None
-    work = ProbeWork(rows, head_key, folder.path, seed, device)
+    work = ProbeWork(rows, head_key, folder, seed, device)
     return Stage(folder, "linear probe", "fits", 1, 1, work, {"stage": "probe", "head": head_key})

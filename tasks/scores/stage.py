@@ -152,7 +152,7 @@ class ScoresWork:
             predicted["baseline"] = len(self.sources.baseline.centroids())
         if self.sources.probe:
             predicted["linear"] = classes
-        return {name: Confusion.create(classes, count) for name, count in predicted.items()}
+        return {name: Confusion(classes, count) for name, count in predicted.items()}
 
     def _fetch(self, entry: Entry) -> Labelled | ImageError | FileNotFoundError:
         """What one image's scores are made from, or why it cannot be had."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from stego_core.video.frame_order import Links, Place, linked, numbered
+from stego_core.video.frame_order import FramePosition, Links, linked, numbered
 from tasks.corpus.index import IndexReader
 from tasks.storage.run_cache import remembered
 
@@ -10,10 +10,10 @@ from tasks.storage.run_cache import remembered
 @remembered(2)
 def links(index: IndexReader) -> Links:
     """The rows before and after each row of a dump."""
-    return linked(_places(index))
+    return linked(_positions(index))
 
 
-def _places(index: IndexReader) -> Iterator[Place | None]:
+def _positions(index: IndexReader) -> Iterator[FramePosition | None]:
     if not index.has_clips:
         for paths in index.column("path"):
             yield from map(numbered, paths)
@@ -21,4 +21,4 @@ def _places(index: IndexReader) -> Iterator[Place | None]:
     names = ("path", "clip", "seconds")
     for columns in zip(*map(index.column, names), strict=True):
         for path, clip, seconds in zip(*columns, strict=True):
-            yield Place(clip, round(1000 * seconds), True) if clip else numbered(path)
+            yield FramePosition(clip, round(1000 * seconds), True) if clip else numbered(path)

@@ -249,13 +249,13 @@ class TestBlend:
     ) -> None:
         _, tile, overlap = tiling
         values = np.random.default_rng(height).normal(size=(height, width, 2)).astype(np.float32)
-        blend = Blend.create(height, width, 2, overlap)
+        blend = Blend(height, width, 2, overlap)
         for window in windows(height, width, tile, overlap):
             blend.add(window, values[window.slices])
         np.testing.assert_allclose(blend.result(), values, atol=1e-5)
 
     def test_a_seam_fades_from_one_window_to_the_next(self) -> None:
-        blend = Blend.create(1, 5, 1, overlap=1)
+        blend = Blend(1, 5, 1, overlap=1)
         blend.add(Window(0, 0, 1, 3), np.zeros((1, 3, 1), np.float32))
         blend.add(Window(0, 2, 1, 5), np.ones((1, 3, 1), np.float32))
         np.testing.assert_allclose(blend.result()[0, :, 0], [0, 0, 0.5, 1, 1])

@@ -80,7 +80,7 @@ class TestPixelFit:
     ) -> None:
         codes = rng.normal(size=(2, 2, 3, 4)).astype(np.float32)
         labels = rng.integers(-1, 3, (2, 6, 9))
-        fitted = PixelFit.start(4, 3, "cpu")
+        fitted = PixelFit(4, 3, "cpu")
         with torch.no_grad():
             fitted.linear.weight.copy_(torch.from_numpy(rng.normal(size=(3, 4))))
         weight = fitted.linear.weight.detach().numpy().astype(np.float64)
@@ -99,20 +99,20 @@ class TestPixelFit:
     def test_learns_what_can_be_learned(self, rng: np.random.Generator) -> None:
         labels = rng.integers(0, 3, (4, 5, 5))
         codes = torch.from_numpy(np.eye(3, dtype=np.float32)[labels])
-        fitted = PixelFit.start(3, 3, "cpu")
+        fitted = PixelFit(3, 3, "cpu")
         losses = [fitted.step(codes, torch.from_numpy(labels)) for _ in range(300)]
         assert losses[0] == pytest.approx(math.log(3))
         assert losses[-1] < 0.5
         assert (fitted.result().logits(codes.numpy()).argmax(-1) == labels).all()
 
     def test_a_batch_of_void_changes_nothing(self) -> None:
-        fitted = PixelFit.start(2, 3, "cpu")
+        fitted = PixelFit(2, 3, "cpu")
         assert math.isnan(fitted.step(torch.ones(1, 2, 2, 2), torch.full((1, 4, 4), -1)))
         assert not fitted.result().weight.any()
 
     def test_leaves_the_global_generator_alone(self) -> None:
         before = torch.get_rng_state()
-        PixelFit.start(2, 3, "cpu")
+        PixelFit(2, 3, "cpu")
         assert torch.equal(before, torch.get_rng_state())
 
 

@@ -21,7 +21,7 @@ pixels = st.lists(
 
 def confusion(pairs: list[tuple[int, int]]) -> Confusion:
     table = np.array(pairs, np.int16).reshape(-1, 2)
-    matrix = Confusion.create(CLASSES, CLUSTERS)
+    matrix = Confusion(CLASSES, CLUSTERS)
     matrix.add(table[:, 0], table[:, 1].astype(np.uint8))
     return matrix
 
@@ -67,7 +67,7 @@ class TestConfusion:
     ) -> None:
         whole = confusion(a + b).counts
         for parts in ([a, b], [b, a]):
-            matrix = Confusion.create(CLASSES, CLUSTERS)
+            matrix = Confusion(CLASSES, CLUSTERS)
             for part in parts:
                 table = np.array(part, np.int64).reshape(-1, 2)
                 matrix.add(table[:, 0], table[:, 1].astype(np.uint8))
@@ -75,12 +75,12 @@ class TestConfusion:
 
     def test_unequal_shapes_are_refused(self) -> None:
         with pytest.raises(ValueError, match=r"\(2, 3\).*\(3, 2\)"):
-            Confusion.create(2, 2).add(np.zeros((2, 3), int), np.zeros((3, 2), int))
+            Confusion(2, 2).add(np.zeros((2, 3), int), np.zeros((3, 2), int))
 
     @pytest.mark.parametrize(("label", "cluster"), [(CLASSES, 0), (0, CLUSTERS), (0, -1)])
     def test_ids_outside_the_matrix_are_refused(self, label: int, cluster: int) -> None:
         with pytest.raises(ValueError, match="3 classes and 5 clusters"):
-            Confusion.create(CLASSES, CLUSTERS).add(np.array([label]), np.array([cluster]))
+            Confusion(CLASSES, CLUSTERS).add(np.array([label]), np.array([cluster]))
 
 
 class TestMatching:

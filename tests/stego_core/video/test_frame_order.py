@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stego_core.video.frame_order import NONE, Place, linked, numbered, sample
+from stego_core.video.frame_order import NONE, FramePosition, linked, numbered, sample
 
 TIMES = st.fractions(0, 20, max_denominator=60)
 
@@ -23,16 +23,16 @@ def test_sample_is_the_first_moment_on_display(
 @pytest.mark.parametrize(
     ("path", "expected"),
     [
-        ("0016E5_08063.png", Place("./0016E5_#.png", 8063)),
-        ("a/b/12.jpg", Place("a/b/#.jpg", 12)),
-        ("ulm_000000_000019_leftImg8bit.png", Place("./ulm_000000_#_leftImg8bit.png", 19)),
-        ("v1.2_0003 (copy).png", Place("./v1.2_# (copy).png", 3)),
+        ("0016E5_08063.png", FramePosition("./0016E5_#.png", 8063)),
+        ("a/b/12.jpg", FramePosition("a/b/#.jpg", 12)),
+        ("ulm_000000_000019_leftImg8bit.png", FramePosition("./ulm_000000_#_leftImg8bit.png", 19)),
+        ("v1.2_0003 (copy).png", FramePosition("./v1.2_# (copy).png", 3)),
         ("photo.png", None),
         ("frame12a.png", None),
         ("1" * 19 + ".png", None),
     ],
 )
-def test_numbers_in_names(path: str, expected: Place | None) -> None:
+def test_numbers_in_names(path: str, expected: FramePosition | None) -> None:
     assert numbered(path) == expected
 
 
@@ -73,8 +73,11 @@ def test_equal_numbers_are_no_sequence() -> None:
 
 def test_frames_of_a_clip_are_one_whatever_their_times() -> None:
     times = [0, 1000, 5000, 90000]
-    places = [Place("a.mp4", t, True) for t in times] + [Place("b.mp4", 0, True), None]
-    links = linked(places)
+    positions = [FramePosition("a.mp4", t, True) for t in times] + [
+        FramePosition("b.mp4", 0, True),
+        None,
+    ]
+    links = linked(positions)
     np.testing.assert_array_equal(links.following, [1, 2, 3, NONE, NONE, NONE])
     np.testing.assert_array_equal(links.previous, [NONE, 0, 1, 2, NONE, NONE])
     assert links.around(1, 2) == [0, 2, 3]

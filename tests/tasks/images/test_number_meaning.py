@@ -189,7 +189,7 @@ def test_an_ordinary_picture_is_counted_on_some_of_its_pixels(
 
 def test_pixels_without_data_count_in_no_confusion() -> None:
     labels, clusters = np.array([0, 1, -1, 1]), np.array([2, VOID_BYTE, VOID_BYTE, 0], np.uint8)
-    matrix = Confusion.create(2, 3)
+    matrix = Confusion(2, 3)
     matrix.add(labels, clusters)
     assert matrix.counts.tolist() == [[0, 0, 1], [1, 0, 0]]
 

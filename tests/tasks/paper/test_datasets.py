@@ -227,22 +227,22 @@ class TestMatlab:
     def test_what_is_not_a_picture(self) -> None:
         for array in (np.zeros((4, 4), np.uint8), np.zeros((4, 4, 2), np.uint8), np.eye(3)):
             with pytest.raises(ImageError, match="expected height × width × 3 or more of uint8"):
-                mat_files.rgb(self.content(img=array), "img")
+                mat_files.rgb(self.content(img=array))
 
     def test_whole_numbers_of_any_type(self) -> None:
         for kind in (np.uint8, np.int16, np.int64, np.float64):
-            found = mat_files.ids(self.content(gt=np.array([[0, 5], [255, 1]], kind)), "gt")
+            found = mat_files.ids(self.content(gt=np.array([[0, 5], [255, 1]], kind)))
             assert (found.dtype, found.tolist()) == (np.int32, [[0, 5], [255, 1]])
 
     def test_what_is_not_ids(self) -> None:
         for array in (np.array([[0.5]]), np.zeros((2, 2, 2)), np.array(["a"]), np.zeros((0, 3))):
             with pytest.raises(ImageError, match="expected height × width whole numbers"):
-                mat_files.ids(self.content(gt=array), "gt")
+                mat_files.ids(self.content(gt=array))
 
     def test_matlab_seven_three(self) -> None:
         header = b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM"
         with pytest.raises(ImageError, match=r"7\.3 \(HDF5\)"):
-            mat_files.rgb(header + b"\x00" * 400, "img")
+            mat_files.rgb(header + b"\x00" * 400)
 
 
 class TestAbsent:

@@ -72,7 +72,8 @@ def test_few_tokens_are_those_of_few_images(
 ) -> None:
     """Two images of 5 crops of 4 patches; the whole images, in the order of their rows."""
     monkeypatch.setattr(quick_probe, "PROBE_TOKENS", 59)
-    codes, shares = quick_probe.ProbeWork(rows, head_key, "", 0, "cpu")._examples()
+    folder = quick_probe.probe_folder(rows, head_key, 0)
+    codes, shares = quick_probe.ProbeWork(rows, head_key, folder, 0, "cpu")._examples()
     assert len(codes) == len(shares) == 2 * 5 * 4
     every_code, _ = slow_examples(rows, head_key)
     chosen = np.sort(np.random.default_rng(0).permutation(3)[:2])
