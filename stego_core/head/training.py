@@ -91,6 +91,9 @@ def start(
     return TrainingState(head, optimiser, shifts, 0, copy.deepcopy(head))
 
 
+PreparedStep = tuple[HeadBatch, list[Tensor], torch.Generator]
+"""A batch, its features' `batch_shifted_correspondences`, and the generator that sampled it and
+will sample the dropout."""
 ParallelMap = Callable[..., Iterable[Any]]
 """`map`, or that of a pool of threads."""
 
@@ -125,7 +128,7 @@ def parallel_head(
 
 
 def train_step(
-    state: TrainingState, step: "PreparedStep", recipe: Recipe, parallel: ParallelMap = map
+    state: TrainingState, step: PreparedStep, recipe: Recipe, parallel: ParallelMap = map
 ) -> HeadCurve:
     """One step of Adam on the three terms."""
     batch, shifted, generator = step
@@ -154,20 +157,6 @@ def update_ema(average: Head, head: Head, decay: float, step: int) -> None:
         mean.lerp_(value, share)
 
 
-class PreparedStep(NamedTuple):
-    """A step's batch, its features' shifted correspondences, and its generator.
-
-    Attributes:
-        batch: its patches.
-        shifted: F^SC − b of each kind of pair (`batch_shifted_correspondences`).
-        generator: has sampled the batch and will sample the dropout.
-    """
-
-    batch: HeadBatch
-    shifted: list[Tensor]
-    generator: torch.Generator
-
-
 def prepare_step(
     data: TrainingSet, recipe: Recipe, shifts: Triple, device: str | torch.device, step: int
 ) -> PreparedStep:
@@ -178,7 +167,7 @@ def prepare_step(
     generator = step_generator(recipe.seed, step + 1)
     batch = draw_batch(data, recipe.batch, recipe.grid, generator).to(device)
     features = batch.compared(normalize(batch.tokens, dim=-1))
-    return PreparedStep(batch, batch_shifted_correspondences(features, shifts), generator)
+    return batch, batch_shifted_correspondences(features, shifts), generator
 
 
 def measured_shifts(data: TrainingSet, recipe: Recipe) -> Measured:

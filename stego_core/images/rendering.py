@@ -173,13 +173,11 @@ def filled(pixels: Levels, valid: NDArray[np.bool_] | None) -> Picture:
     return Picture(result, valid)
 
 
-def patches_with_data(
-    valid: NDArray[np.bool_], height: int, width: int, least: float = LEAST_DATA
-) -> NDArray[np.bool_]:
-    """(height, width) cells of an even grid over (H, W): does `least` of their area hold data?"""
+def patches_with_data(valid: NDArray[np.bool_], height: int, width: int) -> NDArray[np.bool_]:
+    """(height, width) cells of an even grid over (H, W): does LEAST_DATA of them hold data?"""
     rows, columns = map(_overlaps, valid.shape, (height, width))
     shares = rows @ valid.astype(np.float32) @ columns.T
-    return np.asarray(shares >= least - 1e-4)
+    return np.asarray(shares >= LEAST_DATA - 1e-4)
 
 
 def _overlaps(pixels: int, cells: int) -> NDArray[np.float32]:

@@ -106,8 +106,7 @@ class PixelFit:
         return Probe(*(value.detach().cpu().numpy() for value in self.linear.parameters()))
 
 
-def log_probabilities(
-    logits: NDArray[np.float32], least: float = LEAST_PROBABILITY
-) -> NDArray[np.float32]:
-    """log softmax of logits (..., classes), at least log `least`: the unary term of a CRF."""
-    return np.asarray(np.maximum(log_softmax(logits, axis=-1), np.log(np.float32(least))))
+def log_probabilities(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """log softmax of logits (..., classes), at least log LEAST_PROBABILITY: a CRF's unary term."""
+    least = np.log(np.float32(LEAST_PROBABILITY))
+    return np.asarray(np.maximum(log_softmax(logits, axis=-1), least))

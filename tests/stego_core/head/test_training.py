@@ -225,7 +225,7 @@ class TestStep:
         self, parts: tuple[TrainingState, PreparedStep, Recipe]
     ) -> None:
         state, step, plan = parts
-        total, terms = slow_loss(self.weights(state), step.batch, state.shifts)
+        total, terms = slow_loss(self.weights(state), step[0], state.shifts)
         row = train_step(state, step, plan)
         assert row.loss == pytest.approx(total, abs=1e-6)
         found = (row.loss_self, row.loss_knn, row.loss_rand)
@@ -250,7 +250,7 @@ class TestStep:
             for change in (-1e-5, 1e-5):
                 moved = copy.deepcopy(before)
                 moved[name][index] += change
-                losses.append(slow_loss(moved, step.batch, SHIFTS)[0])
+                losses.append(slow_loss(moved, step[0], SHIFTS)[0])
             gradient = (losses[1] - losses[0]) / 2e-5
             expected = -plan.learning_rate * gradient / (abs(gradient) + 1e-8)
             assert after[name][index] - before[name][index] == pytest.approx(expected, rel=1e-2)
@@ -281,7 +281,7 @@ class TestStep:
         train_step(state, step, plan)
         first, second = (torch.cat(parts) for parts in zip(*seen, strict=True))
         assert not torch.equal(first, second)
-        of_images = [first[step.batch.images == image] for image in range(6)]
+        of_images = [first[step[0].images == image] for image in range(6)]
         assert all(torch.equal(kept, kept[:1].expand_as(kept)) for kept in of_images)
         assert len({tuple(kept[0].tolist()) for kept in of_images}) > 1
 
