@@ -81,8 +81,8 @@ class Crf:
     def _appearance(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(H · W, 5) features of the filter over pixels that are near and of like colour."""
         colours = image.reshape(-1, 3).astype(np.float32) / np.float32(self.bilateral_rgb)
-        places = positions(image.shape[0], image.shape[1], self.bilateral_xy)
-        return np.concatenate([places, colours], axis=1)
+        near = positions(image.shape[0], image.shape[1], self.bilateral_xy)
+        return np.concatenate([near, colours], axis=1)
 
 
 @lru_cache(maxsize=2)

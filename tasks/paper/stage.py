@@ -80,12 +80,12 @@ class PrepareWork(CpuWork):
     data: DataSet
     folder: Folder
     cut: Cut
-    listed: int
+    images: int
 
     def shard(self, shard: int) -> Record:
         """Squares of one shard's images; one that cannot be used is listed with its reason."""
         watch = Stopwatch()
-        span = arrays.shard_span(shard, SHARD_IMAGES, self.listed)
+        span = arrays.shard_span(shard, SHARD_IMAGES, self.images)
         rows = np.arange(*span)
         listing = tables.read_rows(self.folder.storage, f"{self.folder.path}/{LISTING}", rows)
         invalid: dict[int, str] = {}
@@ -153,13 +153,13 @@ def plan(
         "version": VERSION,
     }
     listing = f"{folder.path}/{LISTING}"
-    listed = folder.storage.exists(listing)
+    has_listing = folder.storage.exists(listing)
     # Before the plan: a data set that is not there leaves no trace.
-    pairs = [] if listed else data.pairs(split)[:limit]
+    pairs = [] if has_listing else data.pairs(split)[:limit]
     folder.plan(pins)
     if folder.finished:
         return None
-    if not listed:
+    if not has_listing:
         taxonomy = taxonomy_document(data.benchmark.stored.with_ids())
         folder.storage.write(f"{folder.path}/{TAXONOMY}", keys.canonical(taxonomy))
         columns = {name: [getattr(pair, name) for pair in pairs] for name in Pair._fields}
@@ -181,8 +181,8 @@ def finish(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
     folder, records = stage.folder, stage.folder.records(stage.shards)
     invalid = dict(sorted(item for record in records for item in record.invalid.items()))
     rows, reasons = np.array(list(invalid), np.int64), list(invalid.values())
-    listed = tables.read_rows(folder.storage, f"{folder.path}/{LISTING}", rows)
-    quarantine = {"path": [entry["image"] for entry in listed], "reason": reasons}
+    entries = tables.read_rows(folder.storage, f"{folder.path}/{LISTING}", rows)
+    quarantine = {"path": [entry["image"] for entry in entries], "reason": reasons}
     if len(rows) == stage.items:
         raise InputError(
             f"none of the {stage.items} images of {stage.manifest['split']} can be used, the "
@@ -203,8 +203,8 @@ def finish(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
 
 def corpus_options(workspace: Workspace, dump: str) -> CorpusOptions:
     """The squares as images that the stage corpus indexes."""
-    place = workspace.folder(PREPARED, dump).path
+    folder = workspace.folder(PREPARED, dump).path
     images_uri, labels_uri, taxonomy = (
-        workspace.storage.full(f"{place}/{name}") for name in ("images", "labels", TAXONOMY)
+        workspace.storage.full(f"{folder}/{name}") for name in ("images", "labels", TAXONOMY)
     )
     return CorpusOptions(images=images_uri, labels=labels_uri, taxonomy=taxonomy)

@@ -155,10 +155,10 @@ def finish(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
         folder.storage, f"{folder.path}/{layout.QUARANTINE_FILE}", quarantine, QUARANTINE_COLUMNS
     )
     count = sum(record.results["frames"] for record in records)
-    listed = tables.row_count(folder.storage, f"{folder.path}/{layout.CLIPS_FILE}")
+    clips = tables.row_count(folder.storage, f"{folder.path}/{layout.CLIPS_FILE}")
     if not count and not _images_beside(stage):
         raise InputError(
-            f"none of the {listed} clips under {stage.manifest['images_uri']} can be used; the "
+            f"none of the {clips} clips under {stage.manifest['images_uri']} can be used; the "
             f"first: {quarantine['path'][0]}: {quarantine['reason'][0]}; give readable clips as "
             "another --dump"
         )
@@ -166,7 +166,7 @@ def finish(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
         seconds,
         computed,
         digest=keys.digest(keys.canonical([record.checksum for record in records])),
-        clips=listed,
+        clips=clips,
         frames=count,
         quarantined=len(broken),
     )
