@@ -1,6 +1,6 @@
 """Correspondences of a clicked patch: on its image, on the image's neighbours, in all images."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -10,9 +10,8 @@ from stego_core.errors import OptionError
 from stego_core.search.patch_map import Patch, PatchMap, crop_patch
 from tasks.browse import patch_maps
 from tasks.corpus.index import IndexReader
-from tasks.features.rows import FeatureRows
 from tasks.patch_index import patch_search
-from tasks.patch_index.patch_rows import PatchRows, shape_of
+from tasks.patch_index.patch_rows import PatchRows
 from tasks.patch_index.patch_search import PatchHit
 from tasks.workspace import arrays
 from tasks.workspace.summary import Summary
@@ -134,13 +133,13 @@ def _nearest(
     if number is None:
         return []
     dumps = tuple(str(name) for name, _ in folder.manifest()["inputs"]["dumps"])
-    searched, crops = FeatureRows(workspace, rows.key, dumps), int(rows.manifest(dump)["crops"])
+    searched, crops = replace(rows, dumps=dumps), rows.crops()
     span = slice(number * crops, (number + 1) * crops)
     ids, cosines = (
         arrays.read_rows(workspace.storage, folder.path, name, span).ravel()
         for name in ("ids", "similarities")
     )
-    clicked = int(searched.offsets()[dumps.index(dump)]) // crops + number
+    clicked = searched.first_row(dump) // crops + number
     best: dict[int, float] = {}  # cosine by number of the image in all dumps
     for position in np.argsort(-cosines, kind="stable").tolist():
         image = int(ids[position]) // crops
@@ -149,14 +148,8 @@ def _nearest(
     nearest = []
     for image, cosine in list(best.items())[:k]:
         owner, sampled, _ = searched.location(image * crops)
-        nearest.append((*_sampled_image(searched, dumps[owner], sampled), cosine))
+        nearest.append((dumps[owner], int(searched.images(dumps[owner])[sampled]), cosine))
     return nearest
-
-
-def _sampled_image(rows: FeatureRows, dump: str, number: int) -> tuple[str, int]:
-    """Dump and row of an image, by its number among the sampled ones of the dump."""
-    images = patch_maps.sampled_images(FeatureRows(rows.workspace, rows.key, (dump,)))
-    return dump, int(images[number])
 
 
 def matches(
@@ -184,13 +177,13 @@ def _number_in_search(workspace: Workspace, searched: PatchRows, dump: str, row:
     if rows is None or dump not in searched.rows.dumps:
         return None
     number = patch_maps.sample_number(rows, row)
-    first = int(searched.rows.offsets()[searched.rows.dumps.index(dump)]) // searched.crops()
-    return None if number is None else first + number
+    first_row = searched.rows.first_row(dump)
+    return None if number is None else first_row // searched.crops() + number
 
 
 def _match(workspace: Workspace, searched: PatchRows, hit: PatchHit) -> Match:
-    dump, row = _sampled_image(searched.rows, hit.dump, hit.image)
-    entry, grid = IndexReader(workspace, dump).entry(row), shape_of(searched.rows)[0]
+    row, grid = int(searched.rows.images(hit.dump)[hit.image]), searched.rows.shape()[0]
+    entry = IndexReader(workspace, hit.dump).entry(row)
     size = int(entry["height"]), int(entry["width"])
     patch = crop_patch(*size, grid, searched.tiles() > 1, hit.crop, hit.token)
-    return Match(dump, row, patch, hit.similarity)
+    return Match(hit.dump, row, patch, hit.similarity)

@@ -15,7 +15,7 @@ from tasks.class_names import classes_file
 from tasks.corpus.index import IndexReader
 from tasks.images import image_codecs
 from tasks.masks import confidence_table
-from tasks.patch_index import patch_folder
+from tasks.patch_index import patch_rows
 from tasks.storage.run_cache import remembered
 from tasks.workspace import layout
 from tasks.workspace.ledger import Folder
@@ -56,7 +56,7 @@ def overview(workspace: Workspace) -> dict[str, Any]:
     """
     summary, named = Summary(workspace), classes_file.current_names(workspace)
     clusters = summary.whole("clusters") or {}
-    searchable = patch_folder.searchable(workspace)
+    searchable = patch_rows.searchable(workspace)
     masks = {dump: summary.manifest("masks", dump) or {} for dump in summary.dumps}
     pixels = np.zeros(len(named.classes.entries), np.int64)
     for manifest in masks.values():

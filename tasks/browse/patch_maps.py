@@ -6,15 +6,15 @@ import numpy as np
 from cachetools import LRUCache, cached
 from numpy.typing import NDArray
 
+from stego_core.images.geometry import QUARTERS
 from stego_core.masks.segmenter import Windows, image_features
-from stego_core.search.patch_map import QUARTERS, PatchMap
+from stego_core.search.patch_map import PatchMap
 from tasks.corpus.index import IndexReader
 from tasks.features import backbones
 from tasks.features.rows import FeatureRows
 from tasks.masks.segmenter import segmenter_spec
 from tasks.options import MasksOptions
-from tasks.storage.run_cache import current_run, remembered
-from tasks.workspace import arrays
+from tasks.storage.run_cache import current_run
 from tasks.workspace.summary import Summary
 from tasks.workspace.workspace import Workspace
 
@@ -60,8 +60,7 @@ def _stitched_map(rows: FeatureRows, row: int) -> PatchMap | None:
     number = sample_number(rows, row)
     if number is None:
         return None
-    crops = int(rows.manifest(dump)["crops"])
-    tiles = number * crops + np.arange(min(crops, QUARTERS))
+    tiles = number * rows.crops() + np.arange(min(rows.crops(), QUARTERS))
     if not rows.read("valid", tiles).all():
         return None
     return PatchMap.stitched(rows.read("patches", tiles), entry["height"], entry["width"])
@@ -77,21 +76,14 @@ def feature_rows_of(workspace: Workspace, dump: str) -> FeatureRows | None:
 
 def sample_number(rows: FeatureRows, row: int) -> int | None:
     """The number of an image among the sampled ones of a dump, None if it was not sampled."""
-    sampled = sampled_images(rows)
+    sampled = rows.images(rows.dumps[0])
     number = int(np.searchsorted(sampled, row))
     return number if number < len(sampled) and sampled[number] == row else None
 
 
-@remembered(16)
-def sampled_images(rows: FeatureRows) -> NDArray[np.int64]:
-    """(n,) rows in a dump's index of the images that features were taken from, rising."""
-    (dump,) = rows.dumps
-    return arrays.read_rows(rows.workspace.storage, rows.path(dump), "images", slice(None))
-
-
 def valid_images(rows: FeatureRows) -> NDArray[np.int64]:
-    """Those of a dump's `sampled_images` that could be read."""
-    sampled = sampled_images(rows)
+    """Index rows of the images that were sampled from a dump and could be read."""
+    sampled = rows.images(rows.dumps[0])
     return sampled[rows.valid().reshape(len(sampled), -1).all(axis=1)]
 
 

@@ -130,7 +130,7 @@ def plan(
     folder.plan({"index": rows.manifest(dump)["index"], "dump": dump})
     if folder.finished:
         return None
-    count, first_row = _queries(rows, dump), int(rows.offsets()[rows.dumps.index(dump)])
+    count, first_row = _queries(rows, dump), rows.first_row(dump)
     base = base_of(rows, dump, options) if reuse else None
     listed = _listed(rows, dump, options, base)
     search = _search(listed, dump)

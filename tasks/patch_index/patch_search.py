@@ -9,14 +9,14 @@ import numpy as np
 from cachetools import LRUCache, cached
 from numpy.typing import NDArray
 
-from stego_core.errors import WorkspaceError
+from stego_core.errors import DamageError, WorkspaceError
 from stego_core.search import patch_index
 from stego_core.search.patch_index import NO_LIST, compared, first_of_each
 from tasks.engine import machine
-from tasks.patch_index import patch_folder
-from tasks.patch_index.patch_rows import PatchRows, damage, patch_rows, shape_of
+from tasks.patch_index import patch_rows
+from tasks.patch_index.patch_rows import PatchRows
 from tasks.storage.run_cache import current_run
-from tasks.workspace import arrays
+from tasks.workspace import arrays, keys
 from tasks.workspace.workspace import Workspace
 
 COMPARED_IMAGES = 64
@@ -104,7 +104,9 @@ class PatchSearch:
         rows = self.candidates(query, without)
         if not len(rows):
             return []
-        cosines = compared(query, self._features(rows)).clip(-1, 1)
+        features = self.patches.rows.read("patches", rows, scattered=True)
+        features = features.reshape(len(rows), self.patches.tokens(), -1)
+        cosines = compared(query, features).clip(-1, 1)
         best = cosines.max(axis=1)
         order = np.argsort(-best, kind="stable")
         one_per_image = order[first_of_each(rows[order] // self.patches.crops())[:count]]
@@ -115,21 +117,31 @@ class PatchSearch:
             hits.append(PatchHit(dump, image, crop, token, float(best[rank])))
         return hits
 
-    def _features(self, rows: NDArray[np.int64]) -> NDArray[np.float16]:
-        """(n, m, C) patches of some feature rows, as they are stored."""
-        source, offsets = self.patches.rows, self.patches.rows.offsets()
-        dump_numbers = np.searchsorted(offsets, rows, side="right") - 1
-        features = np.empty((len(rows), *shape_of(source)), np.float16)
-        for number in np.unique(dump_numbers).tolist():
-            of_dump, path = dump_numbers == number, source.path(source.dumps[number])
-            dump_rows = rows[of_dump] - offsets[number]
-            features[of_dump] = arrays.read_scattered(source.storage, path, "patches", dump_rows)
-        return features.reshape(len(rows), self.patches.tokens(), -1)
-
 
 def index_memory(patches: int, code_bytes: int) -> int:
     """Bytes that an index of so many patches holds while it is loaded: codes, numbers, lists."""
     return patches * (code_bytes + patch_index.ID_BYTES + LIST_BYTES)
+
+
+def empty_index(patches: PatchRows) -> faiss.IndexIVFPQ:
+    """The trained index without any patch.
+
+    Raises:
+        DamageError: its bytes are not those that were written.
+    """
+    content, folder = patches.codebook_tensors()["index"], patches.codebook_folder()
+    if keys.digest(content.tobytes()) != folder.manifest()["codebook"]:
+        raise _damage(patches, folder.path, "it has another checksum")
+    index = faiss.deserialize_index(content)
+    assert isinstance(index, faiss.IndexIVFPQ)
+    return index
+
+
+def _damage(patches: PatchRows, path: str, reason: str) -> DamageError:
+    return DamageError(
+        f"{path} in {patches.storage.uri} is damaged ({reason}); remove that folder and run the "
+        "same command again"
+    )
 
 
 _loaded: LRUCache[Any, faiss.IndexIVFPQ] = LRUCache(1)
@@ -146,12 +158,7 @@ def index_of(patches: PatchRows) -> faiss.IndexIVFPQ:
     """
     with _lock:
         _loaded.clear()  # makes room before the next one is read
-    return _load(patches)
-
-
-def _load(patches: PatchRows) -> faiss.IndexIVFPQ:
-    """The index, filled shard by shard."""
-    index, storage = patches.empty_index(), patches.storage
+    index, storage = empty_index(patches), patches.storage
     needed = index_memory(patches.total(), index.code_size)
     machine.require_free(f"the index of {patches.total():,} patches", needed)
     paths = [patches.codes_folder(dump).path for dump in patches.rows.dumps]
@@ -169,7 +176,7 @@ def _load(patches: PatchRows) -> faiss.IndexIVFPQ:
             try:
                 index.add_sa_codes(codes[coded], first + span.start + coded)
             except (RuntimeError, AssertionError):  # faiss checks the list and the width
-                raise damage(storage, path, "its codes are not of this codebook") from None
+                raise _damage(patches, path, "its codes are not of this codebook") from None
         first += len(numbers)
     return index
 
@@ -181,7 +188,7 @@ def search(workspace: Workspace) -> PatchSearch:
         WorkspaceError: there is none; says what to do.
         CapacityError: it does not fit this machine's memory.
     """
-    trained, dumps = patch_rows(workspace), patch_folder.searchable(workspace)
+    trained, dumps = PatchRows.trained(workspace), patch_rows.searchable(workspace)
     if not dumps:
         raise WorkspaceError(
             f"the patches of {workspace.storage.uri} are not indexed yet; run `stego explore`, "

@@ -20,8 +20,8 @@ from tasks.engine.stage import Finish, Stage, Stopwatch
 from tasks.engine.steps import CpuWork
 from tasks.features.rows import cuts
 from tasks.patch_index import probe_recall
-from tasks.patch_index.patch_folder import VERSION
-from tasks.patch_index.patch_rows import PatchRows, patch_rows
+from tasks.patch_index.patch_rows import VERSION, PatchRows
+from tasks.patch_index.patch_search import empty_index
 from tasks.workspace import arrays, keys, layout, tables
 from tasks.workspace.arrays import Layout
 from tasks.workspace.ledger import Record
@@ -44,7 +44,7 @@ def stages(workspace: Workspace) -> Iterator[tuple[Stage | None, Finish]]:
     Raises:
         WorkspaceError: there are no features (an imported head has none).
     """
-    patches = patch_rows(workspace)
+    patches = PatchRows.trained(workspace)
     yield plan_codebook(patches), finish_codebook
     dumps = with_features(workspace, patches.rows.key)
     for dump in dumps:
@@ -153,7 +153,7 @@ class CodesWork(CpuWork):
         with watch("read"):
             vectors, with_data = self._read(rows)
         with watch("infer"):
-            index, tensors = patches.empty_index(), patches.codebook_tensors()
+            index, tensors = empty_index(patches), patches.codebook_tensors()
             values = encoded(index, vectors, with_data)
             values |= self._similarities(vectors, with_data, tensors["queries"])
         folder = patches.codes_folder(patches.rows.dumps[0])
@@ -232,7 +232,7 @@ def plan_codes(trained: PatchRows, dump: str) -> Stage | None:
 def codes_layouts(patches: PatchRows, images: int) -> dict[str, Layout]:
     """Arrays of a dump's codes, for so many images in a shard."""
     total, count = patches.total(), patches.total() // patches.per_image()
-    size, width = images * patches.per_image(), patches.empty_index().sa_code_size()
+    size, width = images * patches.per_image(), empty_index(patches).sa_code_size()
     queries = len(patches.codebook_tensors()["queries"])
     return {
         "codes": Layout((total, width), "uint8", size, size),

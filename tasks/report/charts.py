@@ -132,13 +132,12 @@ def _mark(axes: Axes, point: tuple[float, float], text: str, **options: Any) -> 
     axes.grid(axis="y")
 
 
-def confusion(matrix: Confusion, alt: str) -> Embedded:
-    """Heat map of a confusion matrix, every row normalised to 100 %, beside bars of IoU.
-
-    Args:
-        matrix: the matrix, its names and IoUs.
-        alt: what the matrix belongs to, in words.
-    """
+def confusion(matrix: Confusion) -> Embedded:
+    """Heat map of a confusion matrix, every row normalised to 100 %, beside bars of IoU."""
+    alt = (
+        f"Confusion matrix of dump {matrix.dump}, every row adding up to 100 %, "
+        "and the IoU of every class"
+    )
     with _confusion_figure(matrix) as figure:
         return _svg(figure, alt, bbox_inches="tight", pad_inches=0.02)
 

@@ -11,24 +11,6 @@ from tasks.report.data_uris import Colour, Floats, Picture
 
 
 @dataclass(frozen=True)
-class DumpCounts:
-    """How many images one dump holds, and how consistent their masks are in time.
-
-    `flicker` is the share of the still pixels whose class changes between neighbouring frames,
-    in %, None of dumps that are no sequence. `values` says how the numbers of its files became
-    colours, and what counts as no data.
-    """
-
-    dump: str
-    images: int
-    labelled: int
-    quarantined: int
-    megapixels: float
-    flicker: float | None = None
-    values: str = ""
-
-
-@dataclass(frozen=True)
 class ExampleImage:
     """One image and its mask.
 
@@ -126,15 +108,9 @@ class Report:
     """Everything that the page shows; a section without data says so in one sentence.
 
     Attributes:
-        title, workspace, version: texts.
-        backbone: its `name`, the `layer` that is read, and a `note` on its weights.
-        keys: the key of each stage's folder.
-        dumps: in order of arrival.
-        left_out: dump, and a sentence on its files that became no image.
-        quarantine: `dump`, `path`, `stage` and `reason` of images that could not be used.
-        quarantine_total: their true number, where `quarantine` is cut off.
+        title, version: texts.
+        status: the document of `stego status`.
         classes: of the legend.
-        scores: figures of each labelled `dump` in %, None where not measured.
         examples: images spread evenly over the dumps.
         uncertain: the most uncertain images.
         inertias: one value per k-means restart.
@@ -143,16 +119,9 @@ class Report:
     """
 
     title: str
-    workspace: str
     version: str
-    backbone: Mapping[str, str]
-    keys: Mapping[str, str]
-    dumps: Sequence[DumpCounts] = ()
-    left_out: Sequence[tuple[str, str]] = ()
-    quarantine: Sequence[Mapping[str, str]] = ()
-    quarantine_total: int = 0
+    status: Mapping[str, Any]
     classes: Sequence[ClassShare] = ()
-    scores: Sequence[Mapping[str, Any]] = ()
     examples: Sequence[ExampleImage] = ()
     uncertain: Sequence[ExampleImage] = ()
     curves: TrainingCurves | None = None
