@@ -1,8 +1,7 @@
 """Format geojson: polygons of the classes of georeferenced images, in degrees (RFC 7946)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,8 +37,8 @@ class GeoJson(Writer):
     def begin(self, classes: ClassNames, dumps: Sequence[str]) -> None:
         """Begin the collection."""
         self.legend = {row["id"]: row for row in legend(classes)}
-        self.features = self.target.file("masks.geojson")
-        self.features.write('{"type":"FeatureCollection","features":[\n')
+        head = '{"type":"FeatureCollection","features":[\n'
+        self.features = self.target.file("masks.geojson", head, "\n]}\n")
 
     def add(self, image: LabelledImage) -> None:
         """Add the image's polygons.
@@ -67,11 +66,6 @@ class GeoJson(Writer):
                 "image": image.entry["image_id"],
             }
             self.features.item({"type": "Feature", "geometry": geometry, "properties": properties})
-
-    def end(self) -> Mapping[str, Path]:
-        """The collection."""
-        self.features.write("\n]}\n")
-        return {"masks.geojson": self.features.finished()}
 
 
 def _degrees(georeference: Georeference, outlines: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """Format labelstudio: tasks with brush masks as predictions, and the labelling configuration."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -60,8 +60,7 @@ class LabelStudio(Writer):
             SubElement(brush, "Label", value=row["name"], background=row["colour"])
         indent(view)
         self.target.write("config.xml", tostring(view, encoding="utf-8") + b"\n")
-        self.tasks = self.target.file("tasks.json")
-        self.tasks.write("[\n")
+        self.tasks = self.target.file("tasks.json", "[\n", "\n]\n")
 
     def add(self, image: LabelledImage) -> None:
         """Add the image's task."""
@@ -75,11 +74,6 @@ class LabelStudio(Writer):
             "image_id": image.entry["image_id"],
         }
         self.tasks.item({"data": data, "predictions": [prediction]})
-
-    def end(self) -> Mapping[str, Path]:
-        """The tasks."""
-        self.tasks.write("\n]\n")
-        return {"tasks.json": self.tasks.finished()}
 
     def _result(self, number: str, region: Region, size: tuple[int, int]) -> dict[str, Any]:
         mask = np.zeros(size, np.uint8)

@@ -15,11 +15,12 @@ class TextFile:
         items: how many were added with `item`.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Make the file."""
-        self.path = path
+    def __init__(self, path: Path, head: str = "", tail: str = "") -> None:
+        """Make the file, which begins with `head` and ends with `tail` once it is finished."""
+        self.path, self.tail = path, tail
         self.items = 0
         self.file = path.open("w", encoding="utf-8", newline="\n")
+        self.write(head)
 
     def write(self, text: str) -> int:
         """Add text; returns how many characters.
@@ -42,7 +43,8 @@ class TextFile:
             shutil.copyfileobj(source, self.file)
 
     def finished(self) -> Path:
-        """Close the file; returns where it lies."""
+        """End and close the file; returns where it lies."""
         with write_errors(str(self.path)):
+            self.file.write(self.tail)
             self.file.close()
         return self.path

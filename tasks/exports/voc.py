@@ -53,7 +53,7 @@ class Voc(Writer):
         self.colours[: len(self.entries)] = [colour for _, colour in self.entries]
         self.colours[VOID_BYTE] = VOID_COLOUR
         self._check(any(classes.display_table()[: len(classes.entries)] == VOID_BYTE))
-        self.list = self.target.file("default.txt")
+        self.list = self.target.file("ImageSets/Segmentation/default.txt")
 
     def add(self, image: LabelledImage) -> None:
         """Write the image's mask, and the image itself if --with-images is given."""
@@ -75,14 +75,11 @@ class Voc(Writer):
         _require_clear(self.entries)
 
     def end(self) -> Mapping[str, Path]:
-        """The label map, and the list of images."""
+        """The list of images, and the label map."""
         lines = [f"{name}:{','.join(map(str, colour))}::\n" for name, colour in self.entries]
-        labels = self.target.file("labelmap.txt")
-        labels.write("".join(["# label:color_rgb:parts:actions\n", *lines]))
-        return {
-            "ImageSets/Segmentation/default.txt": self.list.finished(),
-            "labelmap.txt": labels.finished(),
-        }
+        labels = self.target.file("labelmap.txt", "# label:color_rgb:parts:actions\n")
+        labels.write("".join(lines))
+        return super().end()
 
 
 def _require_clear(entries: Sequence[Entry]) -> None:

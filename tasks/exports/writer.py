@@ -5,7 +5,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -198,11 +198,13 @@ class Target:
         uploads: for files of one image each, written in the background.
         folder: a temporary one, for files that grow with every image.
         on_exit: closes what is open when the export ends or fails.
+        files: those that grow and are part of the export, by their paths in it.
     """
 
     uploads: Uploads
     folder: Path
     on_exit: ExitStack
+    files: dict[str, TextFile] = field(default_factory=dict)
 
     def write(self, path: str, content: bytes) -> None:
         """Write a whole file of the export in the background."""
@@ -213,9 +215,14 @@ class Target:
         document = {"void": VOID_BYTE, "classes": legend(classes)}
         self.write("legend.json", json.dumps(document, indent=1, ensure_ascii=False).encode())
 
-    def file(self, name: str) -> TextFile:
-        """A new file in the temporary folder."""
-        file = TextFile(self.folder / name)
+    def file(self, path: str, head: str = "", tail: str = "") -> TextFile:
+        """A new file of the export that grows with every image, between `head` and `tail`."""
+        self.files[path] = self.scratch(path.replace("/", "-"), head, tail)
+        return self.files[path]
+
+    def scratch(self, name: str, head: str = "", tail: str = "") -> TextFile:
+        """A new file that grows and is no part of the export by itself."""
+        file = TextFile(self.folder / name, head, tail)
         self.on_exit.callback(file.file.close)
         return file
 
@@ -256,7 +263,7 @@ class Writer(ABC):
 
     def end(self) -> Mapping[str, Path]:
         """Files to be stored last, by their paths: without them the export is not whole."""
-        return {}
+        return {path: file.finished() for path, file in self.target.files.items()}
 
     def image_name(self, image: LabelledImage) -> str:
         """The name of an image's file; the file is exported below `images/` with --with-images."""

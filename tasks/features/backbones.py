@@ -75,7 +75,6 @@ def fetch_backbone(
     """Fetch a backbone's weights into the workspace, so that nobody needs them again.
 
     Args:
-        workspace: where they are kept.
         name: timm's name.
         weights: a file, `UNTRAINED`, `BUNDLED` or `TIMM`.
         layer: 0-based block that is read; None reads the last.
@@ -113,12 +112,8 @@ def store_backbone(
     """Store a backbone's weights in the workspace, under their digest.
 
     Args:
-        workspace: where they are kept.
-        name: timm's name.
-        model: built by that name, with its weights.
-        note: where they came from, for people.
-        layer: 0-based block that is read; None reads the last.
-        imagenet: normalise images as DINO does, whatever timm says of the name.
+        model: built by its name, with its weights.
+        name, note, layer, imagenet: as in the BackboneSpec; the layer None is the last.
 
     Raises:
         OptionError: there is no such layer.
