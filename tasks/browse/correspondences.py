@@ -36,12 +36,9 @@ class Heat:
 
 
 class Neighbour(NamedTuple):
-    """One of an image's nearest neighbours.
+    """One of an image's nearest neighbours, and the clicked patch's heat on it.
 
-    Attributes:
-        dump, row: which image.
-        similarity: cosine of the images' vectors, of those crops that are most alike.
-        heat: of the clicked patch on it.
+    The similarity is the cosine of the images' vectors, of those crops that are most alike.
     """
 
     dump: str
@@ -51,13 +48,7 @@ class Neighbour(NamedTuple):
 
 
 class Match(NamedTuple):
-    """The patch of an image that resembles the clicked one most.
-
-    Attributes:
-        dump, row: which image.
-        patch: where it lies there.
-        similarity: its cosine with the clicked patch, exact.
-    """
+    """The patch of an image that resembles the clicked one most, with their exact cosine."""
 
     dump: str
     row: int
@@ -85,8 +76,7 @@ def heat(workspace: Workspace, dump: str, row: int, y: float, x: float) -> Heat:
     """Correspondences of the patch at a point with all patches of the same image.
 
     Args:
-        workspace: with clusters.
-        dump, row: which image.
+        workspace, dump, row: which image.
         y, x: the point, in shares of height and width, 0 to 1.
 
     Raises:

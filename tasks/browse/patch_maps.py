@@ -1,5 +1,6 @@
 """Patch features of single images, stored or computed; the last ones stay in memory."""
 
+from collections.abc import Hashable
 from threading import Condition, Lock
 
 import numpy as np
@@ -27,11 +28,7 @@ _computing = Lock()
 
 
 def display_map(workspace: Workspace, dump: str, row: int) -> PatchMap:
-    """Features of a whole image: the stored ones if they show nearly all of it, else computed.
-
-    Raises:
-        InputError, ImageError, WorkspaceError: as `computed_map`.
-    """
+    """Features of a whole image: the stored ones if they show nearly all of it, else computed."""
     stored = stitched_map(workspace, dump, row)
     if stored is not None and stored.seen.mean() >= COVERED:
         return stored
@@ -55,8 +52,7 @@ def stitched_map(workspace: Workspace, dump: str, row: int) -> PatchMap | None:
 
 @cached(LRUCache(KEPT), lambda rows, row: (current_run(), rows, row), condition=Condition())
 def _stitched_map(rows: FeatureRows, row: int) -> PatchMap | None:
-    (dump,) = rows.dumps
-    entry = IndexReader(rows.workspace, dump).entry(row)
+    entry = IndexReader(rows.workspace, rows.dumps[0]).entry(row)
     number = sample_number(rows, row)
     if number is None:
         return None
@@ -87,6 +83,12 @@ def valid_images(rows: FeatureRows) -> NDArray[np.int64]:
     return sampled[rows.valid().reshape(len(sampled), -1).all(axis=1)]
 
 
+def _image_key(workspace: Workspace, dump: str, row: int) -> Hashable:
+    """Other clusters may come with another backbone."""
+    return current_run(), workspace, Summary(workspace).require("clusters"), dump, row
+
+
+@cached(LRUCache(KEPT), _image_key, condition=Condition())
 def computed_map(workspace: Workspace, dump: str, row: int) -> PatchMap:
     """Features of an image, in windows of the size that stored features are taken from.
 
@@ -98,12 +100,6 @@ def computed_map(workspace: Workspace, dump: str, row: int) -> PatchMap:
         ImageError: the image cannot be read any more.
         WorkspaceError: there are no clusters yet.
     """
-    return _computed_map(workspace, Summary(workspace).require("clusters"), dump, row)
-
-
-@cached(LRUCache(KEPT), lambda *image: (current_run(), *image), condition=Condition())
-def _computed_map(workspace: Workspace, clusters: str, dump: str, row: int) -> PatchMap:
-    """`clusters` is part of the cache's key: other ones may come with another backbone."""
     index = IndexReader(workspace, dump)
     image = index.image(index.entry(row))
     spec, windows = _backbone_and_windows(Summary(workspace))

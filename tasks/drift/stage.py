@@ -96,8 +96,8 @@ def _pixels(
 ) -> NDArray[np.int64]:
     """(K,) pixels of each class in the masks of some dumps."""
     manifests = [workspace.folder(layout.masks(masks_key, dump)).manifest() for dump in dumps]
-    none = np.zeros(classes, np.int64)
-    return np.sum([none, *(manifest["pixels"] for manifest in manifests)], axis=0)
+    pixels = np.array([manifest["pixels"] for manifest in manifests], np.int64)
+    return np.asarray(pixels.reshape(-1, classes).sum(axis=0))
 
 
 def image_vectors(rows: FeatureRows) -> Iterator[NDArray[np.float32]]:
@@ -106,11 +106,10 @@ def image_vectors(rows: FeatureRows) -> Iterator[NDArray[np.float32]]:
     Crops of an image are alike: counted one by one they would pass for a larger sample.
     """
     crops = rows.crops()
-    size = BLOCK_IMAGES * crops
-    valid = rows.blocks("valid", size)
-    for (_, pooled), (_, usable) in zip(rows.blocks("pooled", size), valid, strict=True):
-        usable = usable.reshape(-1, crops)
-        images, vectors = usable.any(axis=1), pooled.reshape(len(usable), crops, -1)
+    for block in rows.row_blocks(BLOCK_IMAGES * crops):
+        usable = rows.read("valid", block).reshape(-1, crops)
+        vectors = rows.read("pooled", block).reshape(len(usable), crops, -1)
+        images = usable.any(axis=1)
         if usable[images].all():
             yield vectors[images].mean(axis=1)
             continue

@@ -70,10 +70,9 @@ def export(
     and the same call makes it so, from the beginning.
 
     Args:
-        workspace: whose masks.
+        workspace, dumps: whose masks; all dumps' by default.
         kind: one of WRITERS.
         out: an empty folder, or one with an earlier export of this format, which is replaced.
-        dumps: their names; None for all.
         options: what the export holds beyond masks.
         progress: is called after every image.
 

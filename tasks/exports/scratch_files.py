@@ -9,11 +9,7 @@ from tasks.storage.refusal_errors import write_errors
 
 
 class TextFile:
-    """A text file that grows at its end: UTF-8, lines ending in a line feed.
-
-    Attributes:
-        items: how many were added with `item`.
-    """
+    """A text file that grows at its end: UTF-8, lines ending in a line feed."""
 
     def __init__(self, path: Path, head: str = "", tail: str = "") -> None:
         """Make the file, which begins with `head` and ends with `tail` once it is finished."""
@@ -23,11 +19,7 @@ class TextFile:
         self.write(head)
 
     def write(self, text: str) -> int:
-        """Add text; returns how many characters.
-
-        Raises:
-            CapacityError: the disk is full.
-        """
+        """Add text, or raise a CapacityError where the disk is full; returns its length."""
         with write_errors(str(self.path)):
             return self.file.write(text)
 

@@ -12,12 +12,7 @@ IN_MEMORY = 20
 
 
 class SkippedImages:
-    """The list, which grows on a local disk.
-
-    Attributes:
-        first: dump, path and reason of the first ones.
-        counts: how many of each dump.
-    """
+    """The list, which grows on a local disk, and its first rows and counts by dump in memory."""
 
     def __init__(self, file: TextFile) -> None:
         """Write the list to a file."""

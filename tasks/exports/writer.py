@@ -32,11 +32,9 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 
 @dataclass(frozen=True)
 class Source:
-    """One dump's masks.
+    """One dump's masks, which lie in the folder `masks`.
 
     Attributes:
-        index: of the dump.
-        masks: path of the folder of its masks.
         class_of: (256,) uint8, the class that each stored id counts as.
         invalid: why rows of the index have no mask.
         margin_sums: of all its masks; None where an earlier version made them.
@@ -56,12 +54,10 @@ class Source:
 
 @dataclass(frozen=True)
 class LabelledImage:
-    """An image and its mask; each part is read when it is first needed.
+    """An image and its mask; `row` and `entry` are those of the dump's index.
 
-    Attributes:
-        source: its dump.
-        row: in the dump's index.
-        entry: of the index.
+    Each part is read when it is first needed, which raises ImageError where it is not there any
+    more, or is not what was indexed.
     """
 
     source: Source
@@ -71,7 +67,7 @@ class LabelledImage:
     @property
     def dump(self) -> str:
         """The dump's name."""
-        return self.source.dump
+        return self.source.index.dump
 
     @property
     def name(self) -> str:
@@ -96,29 +92,17 @@ class LabelledImage:
 
     @cached_property
     def ids(self) -> NDArray[np.uint8]:
-        """(H, W) uint8 class ids: merged clusters have their class's id, ignored ones VOID_BYTE.
-
-        Raises:
-            ImageError: there is no mask.
-        """
+        """(H, W) uint8 class ids: merged clusters have their class's id, ignored ones VOID_BYTE."""
         return self.source.class_of[self.clusters]
 
     @cached_property
     def clusters(self) -> NDArray[np.uint8]:
-        """(H, W) uint8 cluster ids.
-
-        Raises:
-            ImageError: there is no mask.
-        """
+        """(H, W) uint8 cluster ids."""
         return self._read("mask", layout.mask(self.source.masks, self.entry["image_id"]))
 
     @cached_property
     def margins(self) -> NDArray[np.uint8]:
-        """(H, W) uint8 margins, 255 where the mask is certain.
-
-        Raises:
-            ImageError: there are none.
-        """
+        """(H, W) uint8 margins, 255 where the mask is certain."""
         path = layout.margins(self.source.masks, self.entry["image_id"])
         return self._read("map of confidence", path)
 
@@ -137,11 +121,7 @@ class LabelledImage:
 
     @cached_property
     def content(self) -> bytes:
-        """The image file's bytes.
-
-        Raises:
-            ImageError: it cannot be read any more, or is not what was indexed.
-        """
+        """The image file's bytes."""
         return self.source.index.content(self.entry)
 
     @cached_property
@@ -151,11 +131,7 @@ class LabelledImage:
 
     @cached_property
     def pixels(self) -> NDArray[np.uint8]:
-        """(H, W, 3) uint8 RGB, upright.
-
-        Raises:
-            ImageError: as `content`.
-        """
+        """(H, W, 3) uint8 RGB, upright."""
         return self.source.index.picture(self.content).pixels
 
     def _read(self, what: str, path: str) -> NDArray[np.uint8]:
@@ -181,11 +157,7 @@ class LabelledImage:
         return f"{self.path}.png", image_codecs.encode_png(Image.fromarray(self.pixels))
 
     def require_plain_name(self) -> None:
-        """Refuse names that a line of text or XML cannot hold.
-
-        Raises:
-            ImageError: it has control characters.
-        """
+        """Raise an ImageError for a name that a line of text or XML cannot hold."""
         if CONTROL.search(self.path):
             raise ImageError("its name has control characters, which this format cannot hold")
 
@@ -232,8 +204,7 @@ class Writer(ABC):
 
     Attributes:
         names: files and folders that it makes, at the top of the export.
-        reads: properties of every LabelledImage that it needs beside `ids`; they are read ahead
-            of `add`.
+        reads: properties of LabelledImage that it needs beside `ids`; they are read ahead.
         accepts: names of the ExportOptions that it uses.
     """
 

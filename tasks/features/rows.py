@@ -26,13 +26,7 @@ SHARDS_AHEAD = 2
 
 @dataclass(frozen=True)
 class FeatureRows:
-    """The rows of `features/KEY` for some dumps; small and picklable.
-
-    Attributes:
-        workspace: where they lie.
-        key: of the features.
-        dumps: in order.
-    """
+    """The rows of `features/KEY` for some dumps, in their order; small and picklable."""
 
     workspace: Workspace
     key: str
@@ -158,11 +152,6 @@ class FeatureRows:
             for block in cuts(rows, arrays.shard_rows(self._array(dump, "patches")))
         ]
 
-    def blocks(self, name: str, size: int) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:
-        """All rows of an array in blocks, as (global rows, values)."""
-        for rows in self.row_blocks(size):
-            yield rows, self.read(name, rows)
-
     def valid_blocks(
         self, name: str, blocks: Sequence[NDArray[np.int64]]
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:
@@ -186,7 +175,8 @@ class FeatureRows:
 
     def valid(self) -> NDArray[np.bool_]:
         """(total,) which rows hold features."""
-        return np.concatenate([block for _, block in self.blocks("valid", 2**20)])
+        parts = [_whole_array(self.storage, self.path(dump), "valid") for dump in self.dumps]
+        return np.concatenate(parts)
 
 
 @remembered(64)
@@ -223,11 +213,7 @@ def cuts(rows: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
 
 
 def feature_rows(workspace: Workspace, key: str, dumps: Sequence[str]) -> FeatureRows:
-    """The rows of some dumps, all of them finished.
-
-    Raises:
-        WorkspaceError: the features of a dump are not finished.
-    """
+    """The rows of some dumps; raises a WorkspaceError where those of a dump are not finished."""
     rows = FeatureRows(workspace, key, tuple(dumps))
     rows.counts()
     return rows

@@ -146,11 +146,9 @@ def plan(
         return None
     images = sampled_rows(workspace, dump, options.max_training_images)
     crops, grid = CROPS[options.crops], options.crop_size // spec.patch
-    rows = len(images) * crops
-    row_bytes = grid * grid * spec.channels * 2
+    rows, row_bytes = len(images) * crops, grid * grid * spec.channels * 2
     shard_images = int(np.clip(SHARD_BYTES // (crops * row_bytes), 1, SHARD_IMAGES))
-    shard_rows = shard_images * crops
-    storage = workspace.storage
+    shard_rows, storage = shard_images * crops, workspace.storage
     layouts = {
         "patches": Layout((rows, grid, grid, spec.channels), "float16", shard_rows),
         "pooled": Layout((rows, spec.channels), "float32", shard_rows, shard_rows),
@@ -179,5 +177,4 @@ def plan(
         spec, max(crops, CPU_CROPS) * grid * grid
     )
     memory += reading_memory(corpus["largest"]) + 4 * corpus["largest"]
-    title = f"features {dump}"
-    return Stage(folder, title, "crops", rows, shards, work, manifest, memory)
+    return Stage(folder, f"features {dump}", "crops", rows, shards, work, manifest, memory)

@@ -27,15 +27,7 @@ CRF_BYTES = {"lattice": (860, 20), "pydensecrf": (740, 80)}
 
 @dataclass(frozen=True)
 class SegmenterSpec:
-    """What a segmenter is made of; small and picklable.
-
-    Attributes:
-        storage: the workspace's files.
-        backbone: which backbone.
-        head_key: which head.
-        clusters_key: which centroids.
-        options: resolution, windows and CRF.
-    """
+    """What a segmenter is made of; small and picklable."""
 
     storage: Storage
     backbone: backbones.BackboneSpec
@@ -90,11 +82,7 @@ def segmenter_spec(workspace: Workspace, clusters_key: str, options: MasksOption
 
 
 def refiner(options: MasksOptions) -> Refiner:
-    """The CRF of some options.
-
-    Raises:
-        OptionError: a package that it needs is not installed.
-    """
+    """The CRF of some options; raises an OptionError where its package is not installed."""
     engine = ENGINES[options.crf_engine]
     return engine(iterations=options.crf_iterations, sharpness=options.sharpness)
 

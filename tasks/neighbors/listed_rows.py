@@ -38,10 +38,7 @@ SEED = 0
 class ListedRows:
     """Rows to be searched, and where their lists are; small and picklable.
 
-    Attributes:
-        rows: those of the dumps to search.
-        path: of the lists.
-        segment_rows: rows of a segment; the last one may have fewer.
+    The last segment may have fewer than `segment_rows`.
     """
 
     rows: FeatureRows
@@ -56,7 +53,7 @@ class ListedRows:
     @property
     def storage(self) -> Storage:
         """The workspace's files."""
-        return self.rows.workspace.storage
+        return self.rows.storage
 
     def folder(self, part: str) -> Folder:
         """Where the centroids, the segments or a recall lie."""

@@ -115,10 +115,7 @@ def plan(
     The values of an exact table depend neither on `device` nor on `reuse`.
 
     Args:
-        rows: of all the dumps to search.
-        dump: one of them.
-        options: of the table.
-        device: option of the torch device.
+        rows: of all the dumps to search, of which `dump` is one.
         reuse: begin with the table of the same dump among fewer dumps, where there is one.
 
     Raises:

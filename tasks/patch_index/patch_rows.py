@@ -26,11 +26,9 @@ VERSION = 2
 
 @dataclass(frozen=True)
 class PatchRows:
-    """Patches of some dumps, and where their index lies; small and picklable.
+    """Patches of the feature rows of some dumps, and the path of their index, `patches/KEY`.
 
-    Attributes:
-        rows: feature rows of the dumps.
-        path: of the index, `patches/KEY`.
+    It is small and picklable.
     """
 
     rows: FeatureRows

@@ -30,14 +30,12 @@ RANKED_PATCHES = 4096
 
 
 class PatchHit(NamedTuple):
-    """A patch of the index.
+    """A patch of the index, and its cosine with the query.
 
     Attributes:
-        dump: whose image.
-        image: its number among those sampled from the dump.
-        crop: its number in the image.
-        token: number of the patch in the crop, row by row.
-        similarity: its cosine with the query.
+        image: number among those sampled from the dump.
+        crop: number in the image.
+        token: number in the crop, row by row.
     """
 
     dump: str
@@ -51,10 +49,7 @@ class PatchHit(NamedTuple):
 class PatchSearch:
     """The codes of some dumps' patches in memory; several threads may search them.
 
-    Attributes:
-        patches: which ones.
-        index: their codes, by their numbers.
-        probes: how many lists are scanned for a query.
+    Of the index's lists, `probes` are scanned for a query.
     """
 
     patches: PatchRows

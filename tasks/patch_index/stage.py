@@ -138,11 +138,7 @@ def finish_codebook(stage: Stage, seconds: float, computed: int) -> dict[str, An
 
 @dataclass(frozen=True)
 class CodesWork(CpuWork):
-    """Codes of one shard of a dump's patches, and how much the images resemble the queries.
-
-    Attributes:
-        patches: of the dump alone.
-    """
+    """Codes of one shard of a dump's patches, and how much the images resemble the queries."""
 
     patches: PatchRows
 
@@ -201,12 +197,7 @@ def encoded(
 
 
 def plan_codes(trained: PatchRows, dump: str) -> Stage | None:
-    """Plan a dump's codes; None if they are there.
-
-    Args:
-        trained: patches of the dumps that the codebook is from, which is finished.
-        dump: one of these, or a later one.
-    """
+    """Plan the codes of a dump, a trained or a later one; None if they are there."""
     patches, folder = trained.of_dumps((dump,)), trained.codes_folder(dump)
     codebook = trained.codebook_folder().manifest()
     folder.plan({"index": patches.rows.manifest(dump)["index"], "codebook": codebook["codebook"]})

@@ -60,11 +60,8 @@ class Confusion:
     """Confusion matrix of one labelled dump.
 
     Attributes:
-        dump: name of the dump.
         counts: (R, C) integer pixels of true class r that were predicted as c.
-        true_names: R names.
-        predicted_names: C names, matched classes first, in the order of the rows, then extra
-            clusters.
+        predicted_names: matched classes first, in the order of the rows, then extra clusters.
         ious: (R,) IoU of every true class in %, nan where the class does not occur.
     """
 
@@ -83,7 +80,6 @@ class SeedFigure:
         points: three (row, col) in pixels of the first picture: the blue, red and green query.
         heats: (picture (H, W, 3) uint8, heat (3, h, w) in [-1, 1]) per target: the query image
             itself first, then its nearest neighbours. Heat is cosine similarity per patch.
-        captions: one per target.
     """
 
     points: Sequence[tuple[float, float]]
@@ -108,9 +104,7 @@ class Report:
     """Everything that the page shows; a section without data says so in one sentence.
 
     Attributes:
-        title, version: texts.
         status: the document of `stego status`.
-        classes: of the legend.
         examples: images spread evenly over the dumps.
         uncertain: the most uncertain images.
         inertias: one value per k-means restart.

@@ -54,8 +54,6 @@ def render(report: Report) -> str:
             queries=QUERIES,
             classes=sorted(report.classes, key=lambda entry: -entry.share),
             widest=max((entry.share for entry in report.classes), default=0.0) or 1.0,
-            examples=[(item, _pictures(item)) for item in report.examples],
-            uncertain=[(item, _pictures(item)) for item in report.uncertain],
             explorer=EXPLORER,
             seed=_seed_rows(report.seed) if report.seed else [],
             confusions=[(matrix.dump, charts.confusion(matrix)) for matrix in report.confusions],
@@ -80,6 +78,7 @@ def _environment() -> Environment:
     )
     environment.filters.update(
         linked=_linked,
+        pictures=_pictures,
         count=_count,
         percent=_percent,
         duration=_duration,
