@@ -106,8 +106,8 @@ def neighbours(
         return None
     images = (patch_maps.fast_map(workspace, name, other) for name, other, _ in nearest)
     return [
-        Neighbour(*found, Heat(*image.answer(query.features), query.patch))
-        for found, image in zip(nearest, images, strict=True)
+        Neighbour(*near, Heat(*image.answer(query.features), query.patch))
+        for near, image in zip(nearest, images, strict=True)
     ]
 
 

@@ -167,7 +167,7 @@ def mask(workspace: Workspace, dump: str, row: int) -> NDArray[np.uint8]:
 
 
 def margins(workspace: Workspace, dump: str, row: int) -> NDArray[np.uint8]:
-    """Confidence margins (H, W) uint8 of an image: 255 where the class is certain or is no data.
+    """Confidence margins (H, W) uint8 of an image: 255 where the class is certain, or no data is.
 
     Raises:
         InputError: as `mask`.

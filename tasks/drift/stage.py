@@ -97,7 +97,7 @@ def _pixels(
     """(K,) pixels of each class in the masks of some dumps."""
     manifests = [workspace.folder(layout.masks(masks_key, dump)).manifest() for dump in dumps]
     pixels = np.array([manifest["pixels"] for manifest in manifests], np.int64)
-    return np.asarray(pixels.reshape(-1, classes).sum(axis=0))
+    return np.asarray(pixels.reshape(len(dumps), classes).sum(axis=0))
 
 
 def image_vectors(rows: FeatureRows) -> Iterator[NDArray[np.float32]]:

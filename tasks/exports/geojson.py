@@ -52,9 +52,10 @@ class GeoJson(Writer):
         pixels = np.bincount(parts.ravel(), minlength=len(classes))
         sums = np.bincount(parts.ravel(), margins, minlength=len(classes))
         large = (pixels >= self.options.min_area)[parts] & (parts > 0)
-        found = list(shapes(parts, mask=large, transform=georeference.transform))
-        geometries = _degrees(georeference, [outline for outline, _ in found])
-        for number, geometry in zip((int(part) for _, part in found), geometries, strict=True):
+        outlines = list(shapes(parts, mask=large, transform=georeference.transform))
+        geometries = _degrees(georeference, [outline for outline, _ in outlines])
+        for (_, part), geometry in zip(outlines, geometries, strict=True):
+            number = int(part)
             row = self.legend[int(classes[number])]
             properties = {
                 "class": row["id"],

@@ -46,7 +46,14 @@ class LabelStudio(Writer):
             OptionError: Label Studio's package is not installed.
         """
         super().__init__(target, options)
-        self.encode = _encoder()
+        try:
+            from label_studio_sdk.converter.brush import encode_rle
+        except ImportError:
+            raise OptionError(
+                "the format labelstudio needs the package label-studio-sdk; install it with "
+                "`pip install 'stego-flows[labelstudio]'`"
+            ) from None
+        self.encode: Callable[[NDArray[np.uint8]], list[int]] = encode_rle
         self.root = Storage.at(options.document_root)
 
     def begin(self, classes: ClassNames, dumps: Sequence[str]) -> None:
@@ -108,16 +115,3 @@ def reference(uri: str, root: Storage) -> str:
             "another --document-root, the same as its LOCAL_FILES_DOCUMENT_ROOT"
         )
     return LOCAL_FILES + quote(str(Path(uri).relative_to(served)))
-
-
-def _encoder() -> Callable[[NDArray[np.uint8]], list[int]]:
-    """Label Studio's own encoder of runs."""
-    try:
-        from label_studio_sdk.converter.brush import encode_rle
-    except ImportError:
-        raise OptionError(
-            "the format labelstudio needs the package label-studio-sdk; install it with "
-            "`pip install 'stego-flows[labelstudio]'`"
-        ) from None
-    encode: Callable[[NDArray[np.uint8]], list[int]] = encode_rle
-    return encode

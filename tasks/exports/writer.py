@@ -67,7 +67,7 @@ class LabelledImage:
     @property
     def dump(self) -> str:
         """The dump's name."""
-        return self.source.index.dump
+        return self.source.dump
 
     @property
     def name(self) -> str:

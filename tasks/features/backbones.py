@@ -112,7 +112,7 @@ def store_backbone(
 
     Args:
         model: built by its name, with its weights.
-        name, note, layer, imagenet: as in the BackboneSpec; the layer None is the last.
+        name, note, layer, imagenet: as in the BackboneSpec; None reads the last layer.
 
     Raises:
         OptionError: there is no such layer.

@@ -1,5 +1,6 @@
 """Feature rows of several dumps as one table: global row = dump offset + row, in dump order."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -95,11 +96,6 @@ class FeatureRows:
 
     def _array(self, dump: str, name: str) -> Any:
         return arrays.open_array(self.storage, self.path(dump), name)
-
-    def nbytes(self) -> int:
-        """Bytes of all patches."""
-        height, width, channels = self.shape()
-        return self.total * height * width * channels * 2
 
     def read(self, name: str, rows: NDArray[np.int64], scattered: bool = False) -> NDArray[Any]:
         """Global rows of the array `patches`, `pooled` or `valid`, in the order of `rows`.
@@ -197,8 +193,9 @@ class PatchCache:
         """Load everything if it takes at most `budget_mib` MiB."""
         self.rows = rows
         self.patches: NDArray[np.float16] | None = None
-        if rows.nbytes() <= budget_mib * MIB:
-            self.patches = np.empty((rows.total, *rows.shape()), np.float16)
+        shape = (rows.total, *rows.shape())
+        if 2 * math.prod(shape) <= budget_mib * MIB:
+            self.patches = np.empty(shape, np.float16)
             for numbers, part in ahead(rows.shards(), partial(rows.read, "patches"), SHARDS_AHEAD):
                 self.patches[numbers] = part
 

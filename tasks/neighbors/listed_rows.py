@@ -59,13 +59,14 @@ class ListedRows:
         """Where the centroids, the segments or a recall lie."""
         return Folder(self.storage, f"{self.path}/{part}")
 
-    def centroids(self) -> NDArray[np.float32]:
-        """(L, C) float32 of norm 1."""
-        return _centroids(self.storage, self.centroids_file())
-
     def centroids_file(self) -> str:
         """Where the centroids lie."""
         return f"{self.path}/centroids/{CENTROIDS_FILE}"
+
+    @remembered(1)
+    def centroids(self) -> NDArray[np.float32]:
+        """(L, C) float32 of norm 1."""
+        return tables.read_tensors(self.storage, self.centroids_file())["centroids"]
 
     def segment_count(self) -> int:
         """How many segments hold all rows."""
@@ -100,11 +101,6 @@ class ListedRows:
     def _centroids_memory(self) -> int:
         bytes_per_list = 16 * self.rows.channels() + 8 * inverted_lists.BLOCK
         return inverted_lists.list_count(self.rows.total) * bytes_per_list
-
-
-@remembered(1)
-def _centroids(storage: Storage, path: str) -> NDArray[np.float32]:
-    return tables.read_tensors(storage, path)["centroids"]
 
 
 @remembered(1)

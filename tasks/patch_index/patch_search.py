@@ -61,9 +61,7 @@ class PatchSearch:
     ) -> NDArray[np.int64]:
         """Feature rows that may hold the best patches of different images, by approximate cosines.
 
-        Args:
-            query: (C,) float32 of norm 1.
-            without: number of an image among those sampled from all dumps; it is left out.
+        The query is (C,) float32 of norm 1; `without` is the number of an image to leave out.
         """
         crops = self._ranked_crops(query, without)
         images, within = np.divmod(crops, self.patches.tiles())
@@ -91,11 +89,7 @@ class PatchSearch:
     def find(
         self, query: NDArray[np.float32], count: int, without: int | None = None
     ) -> list[PatchHit]:
-        """The patches that resemble a query most, one per image, best first.
-
-        The similarities are exact; `recall` in the manifest of `recall_folder` is the share of the
-        best images that a search finds.
-        """
+        """The patches that resemble a query most, by exact cosines, one per image, best first."""
         rows = self.candidates(query, without)
         if not len(rows):
             return []

@@ -46,16 +46,11 @@ def stages(workspace: Workspace) -> Iterator[tuple[Stage | None, Finish]]:
     """
     patches = PatchRows.trained(workspace)
     yield plan_codebook(patches), finish_codebook
-    dumps = with_features(workspace, patches.rows.key)
+    features = {dump: layout.features(patches.rows.key, dump) for dump in workspace.dumps()}
+    dumps = [dump for dump, path in features.items() if workspace.folder(path).finished]
     for dump in dumps:
         yield plan_codes(patches, dump), Stage.finish
     yield probe_recall.plan(patches, tuple(dumps)), probe_recall.finish
-
-
-def with_features(workspace: Workspace, key: str) -> list[str]:
-    """Dumps whose features are finished, in order of arrival."""
-    dumps = workspace.dumps()
-    return [d for d in dumps if workspace.folder(layout.features(key, d)).finished]
 
 
 @dataclass(frozen=True)
@@ -79,24 +74,12 @@ class CodebookWork(CpuWork):
         with watch("infer"):
             index = patch_index.train(sample, lists, SEED)
         images = rows // patches.crops()  # among those sampled from all training dumps
-        size, checksum = write_codebook(patches, index, queries, images)
+        content, folder = np.asarray(faiss.serialize_index(index)), patches.codebook_folder()
+        tensors: dict[str, NDArray[Any]] = {"index": content, "queries": queries, "images": images}
+        tables.write_tensors(patches.storage, f"{folder.path}/{layout.CODEBOOK_FILE}", tensors)
+        size, checksum = content.nbytes, keys.digest(content.tobytes())
         results = {"lists": index.nlist, "code_bytes": index.code_size}
-        record = Record(shard, (0, 1), size, checksum, watch.seconds, results=results)
-        return patches.codebook_folder().record(record)
-
-
-def write_codebook(
-    patches: PatchRows,
-    index: faiss.IndexIVFPQ,
-    queries: NDArray[np.float32],
-    images: NDArray[np.int64],
-) -> tuple[int, str]:
-    """Store an empty index and the queries; bytes and checksum of the index."""
-    content = np.asarray(faiss.serialize_index(index))
-    path = f"{patches.codebook_folder().path}/{layout.CODEBOOK_FILE}"
-    tensors: dict[str, NDArray[Any]] = {"index": content, "queries": queries, "images": images}
-    tables.write_tensors(patches.storage, path, tensors)
-    return content.nbytes, keys.digest(content.tobytes())
+        return folder.record(Record(shard, (0, 1), size, checksum, watch.seconds, results=results))
 
 
 def sample_patches(

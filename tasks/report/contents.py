@@ -12,11 +12,7 @@ from tasks.report.data_uris import Colour, Floats, Picture
 
 @dataclass(frozen=True)
 class ExampleImage:
-    """One image and its mask.
-
-    `row` is its row in the dump's index; pictures are RGB (H, W, 3) uint8, labels None if not
-    given; `uncertainty` is in %, None where it is not shown.
-    """
+    """One image of a dump's index and its mask; `uncertainty` is in %, None where not shown."""
 
     dump: str
     row: int
@@ -30,9 +26,7 @@ class ExampleImage:
 
 @dataclass(frozen=True)
 class ClassShare:
-    """One class of the legend: its colour (RGB, 0 to 255), name, share of all pixels in %, and
-    the mean margin of its pixels in % (None where there are none).
-    """
+    """One class of the legend; share of all pixels and mean margin of its own pixels are in %."""
 
     id: int
     name: str

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from functools import partial
 from urllib.parse import quote
 
 import numpy as np
@@ -77,7 +78,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        linked=_linked,
+        linked=partial(quote, safe="", errors="replace"),  # as a part of a link's path
         pictures=_pictures,
         count=_count,
         percent=_percent,
@@ -129,11 +130,6 @@ def _curve_charts(curves: TrainingCurves) -> Iterator[Embedded]:
             longest = max(map(len, lines.values()))
             steps = curves.columns.get("step", np.arange(longest, dtype=np.float64))
             yield charts.curves(title, steps, lines)
-
-
-def _linked(name: str) -> str:
-    """A name as a part of a link's path."""
-    return quote(name, safe="", errors="replace")
 
 
 def _count(value: float) -> str:
