@@ -20,14 +20,9 @@ from tasks.workspace.workspace import Workspace
 
 @dataclass(frozen=True)
 class Heat:
-    """Cosines of one patch with every patch of an image.
+    """Cosines of the clicked patch with every patch of an image, as in `Answer`.
 
-    Attributes:
-        values: (h, w) float32 in [-1, 1], spread evenly over the whole image as it is displayed.
-            Features of one image are all alike to some degree: for colours, set off the mean.
-        seen: (h, w) bool, whether a patch shows this part of the image; where none does, `values`
-            has that of the nearest patch.
-        clicked: the patch that was clicked, in the clicked image.
+    Features of one image are all alike to some degree: for colours, set off the mean.
     """
 
     values: NDArray[np.float32]
