@@ -91,7 +91,6 @@ WIDER = {
     "test_cluster": "a run on a Dask cluster",
     "test_dead_pipe": "a run whose reader goes away",
     "test_device": "a run on a device that refuses what lies on another",
-    "test_formats": "exports as other tools read them",
     "test_no_data": "pixels without data through the whole of a run",
     "test_options": "all stages' options",
     "test_page": "the explorer's page in a browser",

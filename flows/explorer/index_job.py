@@ -89,11 +89,11 @@ class Searching:
                 self._say("failed", f"the index of patches cannot be made: {error}")
 
     def _complete(self) -> None:
-        from tasks.patch_index.patch_rows import patch_rows
+        from tasks.patch_index.patch_rows import PatchRows
 
         while not self.stopping.is_set():
             try:
-                patch_rows(self.workspace)
+                PatchRows.trained(self.workspace)
             except WorkspaceError as error:
                 return self._say("none", str(error))
             if self._is_complete():
@@ -106,11 +106,11 @@ class Searching:
                 self.stopping.wait(BUSY_SECONDS)
 
     def _is_complete(self) -> bool:
-        from tasks.patch_index import patch_folder
+        from tasks.patch_index import patch_rows
 
         summary = Summary(self.workspace)
         dumps = {dump for dump in summary.dumps if summary.folder("features", dump)}
-        return bool(dumps) and dumps <= set(patch_folder.searchable(self.workspace))
+        return bool(dumps) and dumps <= set(patch_rows.searchable(self.workspace))
 
     def _build(self) -> None:
         from tasks.patch_index import stage as patches
@@ -137,7 +137,7 @@ class Searching:
         finish(stage, time.perf_counter() - begun, len(missing))
 
     def _say(self, state: str, sentence: str, share: float = 0.0) -> None:
-        from tasks.patch_index import patch_folder
+        from tasks.patch_index import patch_rows
 
-        searchable = state == "ready" or bool(patch_folder.searchable(self.workspace))
+        searchable = state == "ready" or bool(patch_rows.searchable(self.workspace))
         self.state = State(state, sentence, searchable, share)

@@ -68,6 +68,10 @@ def require_patches(option: str, length: int, patch: int, least: int = 1) -> Non
         )
 
 
+QUARTERS = 4
+"""Crops of five that tile the image; the fifth, its centre, lies within the others."""
+
+
 def crop_windows(height: int, width: int, five: bool) -> list[Window]:
     """The whole image; or four corners and the centre, each side half the image's, 1 or more."""
     if not five:

@@ -12,10 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stego_core.clustering.kmeans import unit
-from stego_core.images.geometry import crop_windows, inner_square
-
-QUARTERS = 4
-"""Crops of five that tile the image; the fifth, its centre, lies within the others."""
+from stego_core.images.geometry import QUARTERS, crop_windows, inner_square
 
 
 class Patch(NamedTuple):

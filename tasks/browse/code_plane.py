@@ -27,14 +27,7 @@ SEED = 0
 
 
 class CodePoint(NamedTuple):
-    """A patch in the plane of codes.
-
-    Attributes:
-        x, y: coordinates.
-        cls: the cluster whose centroid its code resembles most.
-        dump, row: which image.
-        patch: where it lies there.
-    """
+    """A patch in the plane of codes; `cls` is the cluster whose centroid its code is nearest to."""
 
     x: float
     y: float
@@ -48,7 +41,6 @@ class CodePlane(NamedTuple):
     """Codes and centroids, all of norm 1, on their two principal axes.
 
     Attributes:
-        points: sampled patches.
         centroids: (K, 2) float32 coordinates of the clusters' centroids, by cluster id.
         explained: share of the variance that the two axes hold, 0 to 1.
     """

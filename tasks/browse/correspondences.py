@@ -1,6 +1,6 @@
 """Correspondences of a clicked patch: on its image, on the image's neighbours, in all images."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -10,9 +10,8 @@ from stego_core.errors import OptionError
 from stego_core.search.patch_map import Patch, PatchMap, crop_patch
 from tasks.browse import patch_maps
 from tasks.corpus.index import IndexReader
-from tasks.features.rows import FeatureRows
 from tasks.patch_index import patch_search
-from tasks.patch_index.patch_rows import PatchRows, shape_of
+from tasks.patch_index.patch_rows import PatchRows
 from tasks.patch_index.patch_search import PatchHit
 from tasks.workspace import arrays
 from tasks.workspace.summary import Summary
@@ -21,14 +20,9 @@ from tasks.workspace.workspace import Workspace
 
 @dataclass(frozen=True)
 class Heat:
-    """Cosines of one patch with every patch of an image.
+    """Cosines of the clicked patch with every patch of an image, as in `Answer`.
 
-    Attributes:
-        values: (h, w) float32 in [-1, 1], spread evenly over the whole image as it is displayed.
-            Features of one image are all alike to some degree: for colours, set off the mean.
-        seen: (h, w) bool, whether a patch shows this part of the image; where none does, `values`
-            has that of the nearest patch.
-        clicked: the patch that was clicked, in the clicked image.
+    Features of one image are all alike to some degree: for colours, set off the mean.
     """
 
     values: NDArray[np.float32]
@@ -37,12 +31,9 @@ class Heat:
 
 
 class Neighbour(NamedTuple):
-    """One of an image's nearest neighbours.
+    """One of an image's nearest neighbours, and the clicked patch's heat on it.
 
-    Attributes:
-        dump, row: which image.
-        similarity: cosine of the images' vectors, of those crops that are most alike.
-        heat: of the clicked patch on it.
+    The similarity is the cosine of the images' vectors, of those crops that are most alike.
     """
 
     dump: str
@@ -52,13 +43,7 @@ class Neighbour(NamedTuple):
 
 
 class Match(NamedTuple):
-    """The patch of an image that resembles the clicked one most.
-
-    Attributes:
-        dump, row: which image.
-        patch: where it lies there.
-        similarity: its cosine with the clicked patch, exact.
-    """
+    """The patch of an image that resembles the clicked one most, with their exact cosine."""
 
     dump: str
     row: int
@@ -86,8 +71,7 @@ def heat(workspace: Workspace, dump: str, row: int, y: float, x: float) -> Heat:
     """Correspondences of the patch at a point with all patches of the same image.
 
     Args:
-        workspace: with clusters.
-        dump, row: which image.
+        workspace, dump, row: which image.
         y, x: the point, in shares of height and width, 0 to 1.
 
     Raises:
@@ -117,8 +101,8 @@ def neighbours(
         return None
     images = (patch_maps.fast_map(workspace, name, other) for name, other, _ in nearest)
     return [
-        Neighbour(*found, Heat(*image.answer(query.features), query.patch))
-        for found, image in zip(nearest, images, strict=True)
+        Neighbour(*near, Heat(*image.answer(query.features), query.patch))
+        for near, image in zip(nearest, images, strict=True)
     ]
 
 
@@ -134,13 +118,13 @@ def _nearest(
     if number is None:
         return []
     dumps = tuple(str(name) for name, _ in folder.manifest()["inputs"]["dumps"])
-    searched, crops = FeatureRows(workspace, rows.key, dumps), int(rows.manifest(dump)["crops"])
+    searched, crops = replace(rows, dumps=dumps), rows.crops()
     span = slice(number * crops, (number + 1) * crops)
     ids, cosines = (
         arrays.read_rows(workspace.storage, folder.path, name, span).ravel()
         for name in ("ids", "similarities")
     )
-    clicked = int(searched.offsets()[dumps.index(dump)]) // crops + number
+    clicked = searched.first_row(dump) // crops + number
     best: dict[int, float] = {}  # cosine by number of the image in all dumps
     for position in np.argsort(-cosines, kind="stable").tolist():
         image = int(ids[position]) // crops
@@ -149,14 +133,8 @@ def _nearest(
     nearest = []
     for image, cosine in list(best.items())[:k]:
         owner, sampled, _ = searched.location(image * crops)
-        nearest.append((*_sampled_image(searched, dumps[owner], sampled), cosine))
+        nearest.append((dumps[owner], int(searched.images(dumps[owner])[sampled]), cosine))
     return nearest
-
-
-def _sampled_image(rows: FeatureRows, dump: str, number: int) -> tuple[str, int]:
-    """Dump and row of an image, by its number among the sampled ones of the dump."""
-    images = patch_maps.sampled_images(FeatureRows(rows.workspace, rows.key, (dump,)))
-    return dump, int(images[number])
 
 
 def matches(
@@ -184,13 +162,13 @@ def _number_in_search(workspace: Workspace, searched: PatchRows, dump: str, row:
     if rows is None or dump not in searched.rows.dumps:
         return None
     number = patch_maps.sample_number(rows, row)
-    first = int(searched.rows.offsets()[searched.rows.dumps.index(dump)]) // searched.crops()
-    return None if number is None else first + number
+    first_row = searched.rows.first_row(dump)
+    return None if number is None else first_row // searched.crops() + number
 
 
 def _match(workspace: Workspace, searched: PatchRows, hit: PatchHit) -> Match:
-    dump, row = _sampled_image(searched.rows, hit.dump, hit.image)
-    entry, grid = IndexReader(workspace, dump).entry(row), shape_of(searched.rows)[0]
+    row, grid = int(searched.rows.images(hit.dump)[hit.image]), searched.rows.shape()[0]
+    entry = IndexReader(workspace, hit.dump).entry(row)
     size = int(entry["height"]), int(entry["width"])
     patch = crop_patch(*size, grid, searched.tiles() > 1, hit.crop, hit.token)
-    return Match(dump, row, patch, hit.similarity)
+    return Match(hit.dump, row, patch, hit.similarity)

@@ -15,7 +15,7 @@ from tasks.class_names import classes_file
 from tasks.corpus.index import IndexReader
 from tasks.images import image_codecs
 from tasks.masks import confidence_table
-from tasks.patch_index import patch_folder
+from tasks.patch_index import patch_rows
 from tasks.storage.run_cache import remembered
 from tasks.workspace import layout
 from tasks.workspace.ledger import Folder
@@ -26,12 +26,7 @@ Order: TypeAlias = Literal["doubtful", "index", "class"]
 
 
 class Page(NamedTuple):
-    """A part of the gallery.
-
-    Attributes:
-        total: images that match, on all pages.
-        items: of this page.
-    """
+    """A part of the gallery; `total` images match on all pages."""
 
     total: int
     items: list[Item]
@@ -56,7 +51,7 @@ def overview(workspace: Workspace) -> dict[str, Any]:
     """
     summary, named = Summary(workspace), classes_file.current_names(workspace)
     clusters = summary.whole("clusters") or {}
-    searchable = patch_folder.searchable(workspace)
+    searchable = patch_rows.searchable(workspace)
     masks = {dump: summary.manifest("masks", dump) or {} for dump in summary.dumps}
     pixels = np.zeros(len(named.classes.entries), np.int64)
     for manifest in masks.values():
@@ -78,12 +73,12 @@ def overview(workspace: Workspace) -> dict[str, Any]:
 
 
 def _dump(workspace: Workspace, dump: str) -> dict[str, Any]:
-    corpus = workspace.corpus(dump).manifest()
-    taxonomy = IndexReader(workspace, dump).taxonomy() if corpus["labelled"] else None
+    index = IndexReader(workspace, dump)
+    corpus = index.manifest
     return {
         "name": dump,
         **{name: corpus[name] for name in ("images", "labelled", "quarantined")},
-        "taxonomy": None if taxonomy is None else list(taxonomy.classes),
+        "taxonomy": list(index.taxonomy().classes) if corpus["labelled"] else None,
     }
 
 
@@ -112,14 +107,12 @@ def page(
     """Some images that have masks.
 
     Args:
-        workspace: whose images.
         dump: of which dump; None: of all, in order of arrival.
         cls: id of a class that is shown: only images of it, and of what is merged into it.
         labelled: only images with a true label, or only those without.
         order: "doubtful": the most uncertain first; "index": as they were indexed; "class": the
             largest share of `cls` first.
-        offset: images to skip.
-        limit: images at most.
+        offset, limit: images to skip, and images at most.
 
     Raises:
         InputError: there is no such dump.
@@ -158,8 +151,7 @@ def image(workspace: Workspace, dump: str, row: int) -> NDArray[np.uint8]:
     """Pixels (H, W, 3) uint8 RGB of an image, as displayed.
 
     Raises:
-        InputError: there is no such image.
-        ImageError: it cannot be read any more, or is not what was indexed.
+        InputError, ImageError: as `IndexReader.entry` and `image`.
     """
     index = IndexReader(workspace, dump)
     return index.image(index.entry(row)).pixels
@@ -175,12 +167,10 @@ def mask(workspace: Workspace, dump: str, row: int) -> NDArray[np.uint8]:
 
 
 def margins(workspace: Workspace, dump: str, row: int) -> NDArray[np.uint8]:
-    """Confidence margins (H, W) uint8 of an image's pixels, 255 where the class is certain.
-
-    Pixels without data have 255, too.
+    """Confidence margins (H, W) uint8 of an image: 255 where the class is certain, or no data is.
 
     Raises:
-        InputError: there is no such image, or it has no mask.
+        InputError: as `mask`.
     """
     stored = _stored(workspace, dump, row, layout.margins)
     return np.where(mask(workspace, dump, row) == VOID_BYTE, np.uint8(255), stored)
@@ -190,19 +180,14 @@ def labels(workspace: Workspace, dump: str, row: int) -> NDArray[np.int16] | Non
     """True class ids (H, W) int16 of an image, void −1; None if it has no label.
 
     Raises:
-        InputError: there is no such image.
-        ImageError: the label cannot be read any more, or is not what was indexed.
+        InputError, ImageError: as `IndexReader.entry` and `labels`.
     """
     index = IndexReader(workspace, dump)
     return index.labels(index.entry(row))
 
 
 def browsable(workspace: Workspace) -> list[tuple[str, int]]:
-    """Dump and row of every image that has a mask.
-
-    Raises:
-        WorkspaceError: as `page`.
-    """
+    """Dump and row of every image that has a mask; raises a WorkspaceError as `page` does."""
     tables = _tables(workspace, None)
     return [(table.dump, row) for table in tables for row in table.columns["row"].tolist()]
 

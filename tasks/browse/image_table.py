@@ -22,15 +22,9 @@ class Item:
     """One image of the gallery, all shares 0 to 1.
 
     Attributes:
-        dump: whose image.
-        row: in the dump's index.
-        image_id: as in the index.
-        path: of the image's file, below the dump's folder.
-        height: pixels, as displayed.
-        width: pixels, as displayed.
-        doubt: uncertainty of its pixels and of its classes.
-        margin: mean confidence margin of its pixels, 1 where all are certain.
-        doubtful: share of its pixels that are uncertain.
+        dump, row, image_id, path: as in the dump's index.
+        height, width: pixels, as displayed.
+        doubt, margin, doubtful: as in `UncertainImage`.
         labelled: whether it has a true label.
         share: of its pixels that are of the requested class; None without one.
     """
@@ -53,7 +47,6 @@ class ImageTable:
     """A dump's n images that have masks, in the order of the index.
 
     Attributes:
-        dump: which one.
         columns: (n,) arrays of the table of confidence, by its column names.
         labelled: (n,) bool.
         shares: (K, n) float32, of each cluster of the pixels of each image.

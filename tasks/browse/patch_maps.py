@@ -1,20 +1,21 @@
 """Patch features of single images, stored or computed; the last ones stay in memory."""
 
+from collections.abc import Hashable
 from threading import Condition, Lock
 
 import numpy as np
 from cachetools import LRUCache, cached
 from numpy.typing import NDArray
 
+from stego_core.images.geometry import QUARTERS
 from stego_core.masks.segmenter import Windows, image_features
-from stego_core.search.patch_map import QUARTERS, PatchMap
+from stego_core.search.patch_map import PatchMap
 from tasks.corpus.index import IndexReader
 from tasks.features import backbones
 from tasks.features.rows import FeatureRows
 from tasks.masks.segmenter import segmenter_spec
 from tasks.options import MasksOptions
-from tasks.storage.run_cache import current_run, remembered
-from tasks.workspace import arrays
+from tasks.storage.run_cache import current_run
 from tasks.workspace.summary import Summary
 from tasks.workspace.workspace import Workspace
 
@@ -27,11 +28,7 @@ _computing = Lock()
 
 
 def display_map(workspace: Workspace, dump: str, row: int) -> PatchMap:
-    """Features of a whole image: the stored ones if they show nearly all of it, else computed.
-
-    Raises:
-        InputError, ImageError, WorkspaceError: as `computed_map`.
-    """
+    """Features of a whole image: the stored ones if they show nearly all of it, else computed."""
     stored = stitched_map(workspace, dump, row)
     if stored is not None and stored.seen.mean() >= COVERED:
         return stored
@@ -55,13 +52,11 @@ def stitched_map(workspace: Workspace, dump: str, row: int) -> PatchMap | None:
 
 @cached(LRUCache(KEPT), lambda rows, row: (current_run(), rows, row), condition=Condition())
 def _stitched_map(rows: FeatureRows, row: int) -> PatchMap | None:
-    (dump,) = rows.dumps
-    entry = IndexReader(rows.workspace, dump).entry(row)
+    entry = IndexReader(rows.workspace, rows.dumps[0]).entry(row)
     number = sample_number(rows, row)
     if number is None:
         return None
-    crops = int(rows.manifest(dump)["crops"])
-    tiles = number * crops + np.arange(min(crops, QUARTERS))
+    tiles = number * rows.crops() + np.arange(min(rows.crops(), QUARTERS))
     if not rows.read("valid", tiles).all():
         return None
     return PatchMap.stitched(rows.read("patches", tiles), entry["height"], entry["width"])
@@ -77,24 +72,23 @@ def feature_rows_of(workspace: Workspace, dump: str) -> FeatureRows | None:
 
 def sample_number(rows: FeatureRows, row: int) -> int | None:
     """The number of an image among the sampled ones of a dump, None if it was not sampled."""
-    sampled = sampled_images(rows)
+    sampled = rows.images(rows.dumps[0])
     number = int(np.searchsorted(sampled, row))
     return number if number < len(sampled) and sampled[number] == row else None
 
 
-@remembered(16)
-def sampled_images(rows: FeatureRows) -> NDArray[np.int64]:
-    """(n,) rows in a dump's index of the images that features were taken from, rising."""
-    (dump,) = rows.dumps
-    return arrays.read_rows(rows.workspace.storage, rows.path(dump), "images", slice(None))
-
-
 def valid_images(rows: FeatureRows) -> NDArray[np.int64]:
-    """Those of a dump's `sampled_images` that could be read."""
-    sampled = sampled_images(rows)
+    """Index rows of the images that were sampled from a dump and could be read."""
+    sampled = rows.images(rows.dumps[0])
     return sampled[rows.valid().reshape(len(sampled), -1).all(axis=1)]
 
 
+def _image_key(workspace: Workspace, dump: str, row: int) -> Hashable:
+    """Other clusters may come with another backbone."""
+    return current_run(), workspace, Summary(workspace).require("clusters"), dump, row
+
+
+@cached(LRUCache(KEPT), _image_key, condition=Condition())
 def computed_map(workspace: Workspace, dump: str, row: int) -> PatchMap:
     """Features of an image, in windows of the size that stored features are taken from.
 
@@ -106,12 +100,6 @@ def computed_map(workspace: Workspace, dump: str, row: int) -> PatchMap:
         ImageError: the image cannot be read any more.
         WorkspaceError: there are no clusters yet.
     """
-    return _computed_map(workspace, Summary(workspace).require("clusters"), dump, row)
-
-
-@cached(LRUCache(KEPT), lambda *image: (current_run(), *image), condition=Condition())
-def _computed_map(workspace: Workspace, clusters: str, dump: str, row: int) -> PatchMap:
-    """`clusters` is part of the cache's key: other ones may come with another backbone."""
     index = IndexReader(workspace, dump)
     image = index.image(index.entry(row))
     spec, windows = _backbone_and_windows(Summary(workspace))

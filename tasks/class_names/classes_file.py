@@ -7,10 +7,11 @@ of it lies in `current.json`, and no run needs it, so names may change while a r
 
 import re
 import tomllib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
+from typing import Annotated
 
 import tomlkit
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from stego_core.errors import DamageError, InputError, OptionError, WorkspaceError
 from stego_core.labels.class_names import ClassEntry, ClassNames
@@ -37,12 +38,9 @@ class _Class(BaseModel):
     model_config = ConfigDict(extra="forbid")
     id: int
     name: str
-    colour: str
+    colour: Annotated[str, StringConstraints(to_lower=True)]
     merged_into: int | None = None
     ignored: bool = False
-
-    def entry(self) -> ClassEntry:
-        return ClassEntry(self.name, self.colour.lower(), self.merged_into, self.ignored)
 
 
 class _Document(BaseModel):
@@ -59,10 +57,8 @@ class NamedClasses:
     """A revision of the classes of one clustering.
 
     Attributes:
-        clusters_key: of which clustering.
         revision: 0 before the first edit.
         note: what the last edit did.
-        classes: names and the rest.
         undoes: of an undo, the revision whose classes it brought back; None for any other edit.
     """
 
@@ -75,7 +71,7 @@ class NamedClasses:
     @property
     def stamp(self) -> str:
         """A digest that every edit changes; an edit states the one that it goes on from."""
-        rows = [[e.name, e.colour, e.merged_into, e.ignored] for e in self.classes.entries]
+        rows = [astuple(entry) for entry in self.classes.entries]
         return keys.digest(keys.canonical([self.clusters_key, self.revision, rows]))[:16]
 
     @property
@@ -142,7 +138,6 @@ def edit(
     """Store a new revision and make it the current one.
 
     Args:
-        workspace: whose classes.
         classes: all of them, edited.
         note: what changed, for people.
         stamp: of the classes that were edited; None edits whatever is there.
@@ -230,10 +225,11 @@ def _read(workspace: Workspace, path: str) -> NamedClasses:
     try:
         content = workspace.storage.read(path).decode()
         document = _Document.model_validate(tomllib.loads(content))
-        rows = {row.id: row for row in document.classes}
-        if sorted(rows) != list(range(len(document.classes))):
+        rows = sorted(document.classes, key=lambda row: row.id)
+        if [row.id for row in rows] != list(range(len(rows))):
             raise OptionError("its ids are not 0, 1, 2 and so on, each once")
-        classes = ClassNames(tuple(rows[number].entry() for number in range(len(rows)))).checked()
+        entries = (ClassEntry(**row.model_dump(exclude={"id"})) for row in rows)
+        classes = ClassNames(tuple(entries)).checked()
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))

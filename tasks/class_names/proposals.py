@@ -37,7 +37,6 @@ def from_scores(summary: Summary, taxonomy: str | None = None) -> list[Proposal]
     """Names from the labels of every scored dump.
 
     Args:
-        summary: of the workspace.
         taxonomy: JSON file whose class names are used instead of the dumps' own.
 
     Raises:
@@ -116,7 +115,7 @@ def _compared_images(index: IndexReader) -> list[str]:
 
 def _stored_mask(folder: Folder, image_id: str) -> NDArray[np.uint8] | None:
     try:
-        return image_codecs.decode_mask(folder.storage.read(f"{folder.path}/{image_id}.png"))
+        return image_codecs.decode_mask(folder.storage.read(layout.mask(folder.path, image_id)))
     except FileNotFoundError:
         return None  # it is quarantined
 
@@ -124,13 +123,7 @@ def _stored_mask(folder: Folder, image_id: str) -> NDArray[np.uint8] | None:
 def from_labelled(
     options: CorpusOptions, read: Read, segment: Segment, clusters: int
 ) -> tuple[list[Proposal], list[str]]:
-    """Names from labelled images that need not be of any dump.
-
-    Args:
-        options: images, labels and taxonomy.
-        read: reads an image file.
-        segment: labels an image with the clusters.
-        clusters: their number.
+    """Names from labelled images that need not be of any dump, for so many clusters.
 
     Returns:
         a proposal per cluster, and a sentence for each image that could not be used.
@@ -145,11 +138,8 @@ def from_labelled(
     listing = list_images(source, labels, None, request)
     if listing.labels is None or listing.labels.coco:
         raise InputError("names are proposed from a folder of label images; give one with --labels")
-    (source, _), labels, pairs = (
-        video_files.root_and_files(source),
-        listing.labels.root,
-        listing.columns,
-    )
+    source, _ = video_files.root_and_files(source)
+    labels, pairs = listing.labels.root, listing.columns
     unusable: list[str] = []
     used = 0
     for path, label in zip(pairs["path"], pairs["label"], strict=True):

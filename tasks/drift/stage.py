@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -31,13 +32,6 @@ def measure(
     The training dumps' moments are kept in `drift/training/KEY`, so that a new dump costs its
     own size. Class shares are compared with those of the training dumps that have masks.
 
-    Args:
-        workspace: holds finished features of all dumps and finished masks of `dump`.
-        dump: which one to judge.
-        features_key: of the features.
-        training_dumps: the dumps that the head and the clusters were made from, in order.
-        masks_key: of the masks.
-
     Returns:
         The folder's manifest: `features` and `shares` (None where they could not be measured),
         `images`, `thresholds`, `judged`, `drifted`, `training` and `inputs`. A training dump has
@@ -59,9 +53,14 @@ def measure(
     if folder.finished:
         return folder.manifest()
     begun = time.perf_counter()
-    images, features = _features(training, rows)
-    shares = _shares(workspace, masks_key, masked, masks["pixels"])
-    counts = [images] * (features is not None) + [int(masks["masks"])] * (shares is not None)
+    pixels = np.asarray(masks["pixels"], np.int64)
+    moments, features, shares, counts = image_moments(rows), None, None, list[int]()
+    with suppress(CapacityError):  # too few images
+        features = feature_drift(training_moments(training), moments)
+        counts.append(moments.count)
+    with suppress(CapacityError):  # nothing to compare
+        shares = shares_drift(_pixels(workspace, masks_key, masked, len(pixels)), pixels)
+        counts.append(int(masks["masks"]))
     drift = verdict(features, shares, min(counts, default=0))
     inputs = {**training.inputs(), "masks": masks_key, "masked": masked, **pins}
     manifest = _manifest(dump, drift, training=False, inputs=inputs)
@@ -94,26 +93,13 @@ def drift_key(training: FeatureRows, masks_key: str, masked: Sequence[str]) -> s
     return keys.key("drift", VERSION, None, inputs)
 
 
-def _features(training: FeatureRows, rows: FeatureRows) -> tuple[int, float | None]:
-    """Usable images of the dump, and their feature drift; None if there are too few."""
-    moments = image_moments(rows)
-    try:
-        return moments.count, feature_drift(training_moments(training), moments)
-    except CapacityError:
-        return moments.count, None
-
-
-def _shares(
-    workspace: Workspace, masks_key: str, masked: Sequence[str], pixels: Sequence[int]
-) -> float | None:
-    """Shares drift of the dump's pixels per class; None if there is nothing to compare."""
-    manifests = [workspace.folder(layout.masks(masks_key, dump)).manifest() for dump in masked]
-    counts = np.asarray(pixels, np.int64)
-    training = sum((np.asarray(m["pixels"], np.int64) for m in manifests), np.zeros_like(counts))
-    try:
-        return shares_drift(training, counts)
-    except CapacityError:
-        return None
+def _pixels(
+    workspace: Workspace, masks_key: str, dumps: Sequence[str], classes: int
+) -> NDArray[np.int64]:
+    """(K,) pixels of each class in the masks of some dumps."""
+    manifests = [workspace.folder(layout.masks(masks_key, dump)).manifest() for dump in dumps]
+    pixels = np.array([manifest["pixels"] for manifest in manifests], np.int64)
+    return np.asarray(pixels.reshape(len(dumps), classes).sum(axis=0))
 
 
 def image_vectors(rows: FeatureRows) -> Iterator[NDArray[np.float32]]:
@@ -122,11 +108,10 @@ def image_vectors(rows: FeatureRows) -> Iterator[NDArray[np.float32]]:
     Crops of an image are alike: counted one by one they would pass for a larger sample.
     """
     crops = rows.crops()
-    size = BLOCK_IMAGES * crops
-    valid = rows.blocks("valid", size)
-    for (_, pooled), (_, usable) in zip(rows.blocks("pooled", size), valid, strict=True):
-        usable = usable.reshape(-1, crops)
-        images, vectors = usable.any(axis=1), pooled.reshape(len(usable), crops, -1)
+    for block in rows.row_blocks(BLOCK_IMAGES * crops):
+        usable = rows.read("valid", block).reshape(-1, crops)
+        vectors = rows.read("pooled", block).reshape(len(usable), crops, -1)
+        images = usable.any(axis=1)
         if usable[images].all():
             yield vectors[images].mean(axis=1)
             continue

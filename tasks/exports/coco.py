@@ -41,9 +41,9 @@ class Coco(Writer):
             for row in legend(classes)
         ]
         head = {"info": {"description": INFO}, "licenses": [], "categories": categories}
-        self.images = self.target.file("annotations.json")
-        self.annotations = self.target.file("annotations.part")
-        self.images.write(f'{json.dumps(head)[:-1]},\n"images":[\n')
+        begin = f'{json.dumps(head)[:-1]},\n"images":[\n'
+        self.images = self.target.file("annotations.json", begin, "\n]}\n")
+        self.annotations = self.target.scratch("annotations.part")
 
     def add(self, image: LabelledImage) -> None:
         """Add the image, and an annotation for each of its regions."""
@@ -69,8 +69,7 @@ class Coco(Writer):
         """The annotations behind the images."""
         self.images.write('\n],\n"annotations":[\n')
         self.images.append(self.annotations)
-        self.images.write("\n]}\n")
-        return {"annotations.json": self.images.finished()}
+        return super().end()
 
 
 def _annotation(region: Region, height: int, width: int) -> dict[str, Any]:

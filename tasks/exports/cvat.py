@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element, SubElement, tostring
 
@@ -41,8 +40,8 @@ class Cvat(Writer):
             for row in rows
         ]
         self.target.write("labels.json", json.dumps(labels, indent=1).encode())
-        self.file, self.images = self.target.file("annotations.xml"), 0
-        self.file.write(HEAD)
+        self.file = self.target.file("annotations.xml", HEAD, "</annotations>\n")
+        self.images = 0
         meta = Element("meta")
         task = _add(meta, "task", {"name": ", ".join(dumps), "mode": "annotation"})
         listed = SubElement(task, "labels")
@@ -64,11 +63,6 @@ class Cvat(Writer):
             text.text = f"{region.score:.4f}"
         self._write(element)
         self.images += 1
-
-    def end(self) -> Mapping[str, Path]:
-        """The XML file."""
-        self.file.write("</annotations>\n")
-        return {"annotations.xml": self.file.finished()}
 
     def _mask(self, image: Element, region: Region) -> Element:
         left, top, width, height = region.box

@@ -1,8 +1,7 @@
 """Format geojson: polygons of the classes of georeferenced images, in degrees (RFC 7946)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,8 +37,8 @@ class GeoJson(Writer):
     def begin(self, classes: ClassNames, dumps: Sequence[str]) -> None:
         """Begin the collection."""
         self.legend = {row["id"]: row for row in legend(classes)}
-        self.features = self.target.file("masks.geojson")
-        self.features.write('{"type":"FeatureCollection","features":[\n')
+        head = '{"type":"FeatureCollection","features":[\n'
+        self.features = self.target.file("masks.geojson", head, "\n]}\n")
 
     def add(self, image: LabelledImage) -> None:
         """Add the image's polygons.
@@ -53,9 +52,10 @@ class GeoJson(Writer):
         pixels = np.bincount(parts.ravel(), minlength=len(classes))
         sums = np.bincount(parts.ravel(), margins, minlength=len(classes))
         large = (pixels >= self.options.min_area)[parts] & (parts > 0)
-        found = list(shapes(parts, mask=large, transform=georeference.transform))
-        geometries = _degrees(georeference, [outline for outline, _ in found])
-        for number, geometry in zip((int(part) for _, part in found), geometries, strict=True):
+        outlines = list(shapes(parts, mask=large, transform=georeference.transform))
+        geometries = _degrees(georeference, [outline for outline, _ in outlines])
+        for (_, part), geometry in zip(outlines, geometries, strict=True):
+            number = int(part)
             row = self.legend[int(classes[number])]
             properties = {
                 "class": row["id"],
@@ -67,11 +67,6 @@ class GeoJson(Writer):
                 "image": image.entry["image_id"],
             }
             self.features.item({"type": "Feature", "geometry": geometry, "properties": properties})
-
-    def end(self) -> Mapping[str, Path]:
-        """The collection."""
-        self.features.write("\n]}\n")
-        return {"masks.geojson": self.features.finished()}
 
 
 def _degrees(georeference: Georeference, outlines: list[dict[str, Any]]) -> list[dict[str, Any]]:

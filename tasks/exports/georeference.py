@@ -22,10 +22,8 @@ from tasks.images import image_codecs
 class Georeference:
     """Where a GeoTIFF's pixels lie, in the order in which they are stored.
 
-    Attributes:
-        crs: coordinate reference system.
-        transform: from column and row to its coordinates.
-        orientation: EXIF's, which displays apply and georeferences ignore.
+    The transform leads from column and row to coordinates. Displays apply EXIF's orientation,
+    georeferences ignore it.
     """
 
     crs: CRS

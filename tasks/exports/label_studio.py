@@ -1,6 +1,6 @@
 """Format labelstudio: tasks with brush masks as predictions, and the labelling configuration."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -46,7 +46,14 @@ class LabelStudio(Writer):
             OptionError: Label Studio's package is not installed.
         """
         super().__init__(target, options)
-        self.encode = _encoder()
+        try:
+            from label_studio_sdk.converter.brush import encode_rle
+        except ImportError:
+            raise OptionError(
+                "the format labelstudio needs the package label-studio-sdk; install it with "
+                "`pip install 'stego-flows[labelstudio]'`"
+            ) from None
+        self.encode: Callable[[NDArray[np.uint8]], list[int]] = encode_rle
         self.root = Storage.at(options.document_root)
 
     def begin(self, classes: ClassNames, dumps: Sequence[str]) -> None:
@@ -60,8 +67,7 @@ class LabelStudio(Writer):
             SubElement(brush, "Label", value=row["name"], background=row["colour"])
         indent(view)
         self.target.write("config.xml", tostring(view, encoding="utf-8") + b"\n")
-        self.tasks = self.target.file("tasks.json")
-        self.tasks.write("[\n")
+        self.tasks = self.target.file("tasks.json", "[\n", "\n]\n")
 
     def add(self, image: LabelledImage) -> None:
         """Add the image's task."""
@@ -75,11 +81,6 @@ class LabelStudio(Writer):
             "image_id": image.entry["image_id"],
         }
         self.tasks.item({"data": data, "predictions": [prediction]})
-
-    def end(self) -> Mapping[str, Path]:
-        """The tasks."""
-        self.tasks.write("\n]\n")
-        return {"tasks.json": self.tasks.finished()}
 
     def _result(self, number: str, region: Region, size: tuple[int, int]) -> dict[str, Any]:
         mask = np.zeros(size, np.uint8)
@@ -114,16 +115,3 @@ def reference(uri: str, root: Storage) -> str:
             "another --document-root, the same as its LOCAL_FILES_DOCUMENT_ROOT"
         )
     return LOCAL_FILES + quote(str(Path(uri).relative_to(served)))
-
-
-def _encoder() -> Callable[[NDArray[np.uint8]], list[int]]:
-    """Label Studio's own encoder of runs."""
-    try:
-        from label_studio_sdk.converter.brush import encode_rle
-    except ImportError:
-        raise OptionError(
-            "the format labelstudio needs the package label-studio-sdk; install it with "
-            "`pip install 'stego-flows[labelstudio]'`"
-        ) from None
-    encode: Callable[[NDArray[np.uint8]], list[int]] = encode_rle
-    return encode

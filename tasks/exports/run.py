@@ -1,5 +1,6 @@
 """The one loop of all formats: masks of dumps, image by image, into a writer."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -60,7 +61,7 @@ def export(
     kind: str,
     out: Storage,
     dumps: Sequence[str] | None = None,
-    options: ExportOptions | None = None,
+    options: ExportOptions = ExportOptions(),
     progress: Listener = announce,
 ) -> dict[str, Any]:
     """Write the current masks of dumps in a format, with the classes as they are named now.
@@ -69,10 +70,9 @@ def export(
     and the same call makes it so, from the beginning.
 
     Args:
-        workspace: whose masks.
+        workspace, dumps: whose masks; all dumps' by default.
         kind: one of WRITERS.
         out: an empty folder, or one with an earlier export of this format, which is replaced.
-        dumps: their names; None for all.
         options: what the export holds beyond masks.
         progress: is called after every image.
 
@@ -84,7 +84,6 @@ def export(
         InputError: the folder is not free, there is no such dump, or no image can be exported.
         WorkspaceError: a dump has no masks.
     """
-    options = options or ExportOptions()
     writer_class = _writer(kind, options)
     named, summary = classes_file.current_names(workspace), Summary(workspace)
     sources = _sources(summary, dumps, named.classes.display_table())
@@ -94,11 +93,10 @@ def export(
     with TemporaryDirectory(prefix="stego-export-") as folder, ExitStack() as on_exit:
         with Uploads(out) as uploads:
             target = Target(uploads, Path(folder), on_exit)
-            skipped = SkippedImages(target.file("skipped"))
+            skipped = SkippedImages(target.scratch("skipped"))
             writer = writer_class(target, options)
             writer.begin(named.classes, [source.dump for source in sources])
-            counts = _write(writer, summary, sources, skipped, bar)
-        images = sum(count["images"] for count in counts.values())
+            images = _write(writer, summary, sources, skipped, bar)
         if not images:
             raise InputError(f"no image can be exported as {kind}; the first: {skipped.example()}")
         manifest = {
@@ -110,12 +108,18 @@ def export(
             "revision": named.revision,
             "stamp": named.stamp,
             "classes": legend(named.classes),
-            "images": images,
-            "dumps": counts,
+            "images": images.total(),
+            "dumps": {
+                source.dump: {
+                    "images": images[source.dump],
+                    "skipped": skipped.counts[source.dump],
+                }
+                for source in sources
+            },
         }
         for path, file in writer.end().items():
             out.upload(path, file)
-        file = skipped.write_manifest(target.file("manifest"), manifest)
+        file = skipped.write_manifest(target.scratch("manifest"), manifest)
         out.upload(target_folder.MANIFEST, file)
     out.remove(target_folder.BEGUN)
     return {**manifest, "skipped": skipped.first}
@@ -188,30 +192,25 @@ def _write(
     sources: Sequence[Source],
     skipped: SkippedImages,
     progress: Progress,
-) -> dict[str, dict[str, int]]:
-    """Give every image that has a mask to the writer; returns counts by dump."""
-    counts = {source.dump: {"images": 0, "skipped": 0} for source in sources}
-
-    def skip(dump: str, path: str, reason: str) -> None:
-        skipped.add(dump, path, reason)
-        counts[dump]["skipped"] += 1
-
+) -> Counter[str]:
+    """Give every image that has a mask to the writer; returns how many of each dump."""
+    images = Counter[str]()
     with progress:
         for source in sources:
             videos = unprepared(summary, layout.FRAMES, source.dump)
             for row in [*videos, *source.index.quarantine()]:
                 if not row["reason"].startswith(LABEL_REASON):
-                    skip(source.dump, row["path"], row["reason"])
+                    skipped.add(source.dump, row["path"], row["reason"])
             for image, reason in ahead(_images(source), partial(_read, writer.reads), AHEAD):
                 try:
                     if reason is not None:
                         raise ImageError(reason)
                     writer.add(image)
-                    counts[source.dump]["images"] += 1
+                    images[source.dump] += 1
                 except ImageError as error:
-                    skip(source.dump, image.entry["path"], str(error))
+                    skipped.add(source.dump, image.entry["path"], str(error))
                 progress.advance(1)
-    return counts
+    return images
 
 
 def _images(source: Source) -> Iterator[LabelledImage]:

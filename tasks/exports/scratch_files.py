@@ -9,24 +9,17 @@ from tasks.storage.refusal_errors import write_errors
 
 
 class TextFile:
-    """A text file that grows at its end: UTF-8, lines ending in a line feed.
+    """A text file that grows at its end: UTF-8, lines ending in a line feed."""
 
-    Attributes:
-        items: how many were added with `item`.
-    """
-
-    def __init__(self, path: Path) -> None:
-        """Make the file."""
-        self.path = path
+    def __init__(self, path: Path, head: str = "", tail: str = "") -> None:
+        """Make the file, which begins with `head` and ends with `tail` once it is finished."""
+        self.path, self.tail = path, tail
         self.items = 0
         self.file = path.open("w", encoding="utf-8", newline="\n")
+        self.write(head)
 
     def write(self, text: str) -> int:
-        """Add text; returns how many characters.
-
-        Raises:
-            CapacityError: the disk is full.
-        """
+        """Add text, or raise a CapacityError where the disk is full; returns its length."""
         with write_errors(str(self.path)):
             return self.file.write(text)
 
@@ -42,7 +35,8 @@ class TextFile:
             shutil.copyfileobj(source, self.file)
 
     def finished(self) -> Path:
-        """Close the file; returns where it lies."""
+        """End and close the file; returns where it lies."""
         with write_errors(str(self.path)):
+            self.file.write(self.tail)
             self.file.close()
         return self.path

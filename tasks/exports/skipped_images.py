@@ -1,6 +1,7 @@
 """Images that an export leaves out, each with its reason, however many they are."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +12,19 @@ IN_MEMORY = 20
 
 
 class SkippedImages:
-    """The list, which grows on a local disk.
-
-    Attributes:
-        first: dump, path and reason of the first ones.
-    """
+    """The list, which grows on a local disk, and its first rows and counts by dump in memory."""
 
     def __init__(self, file: TextFile) -> None:
         """Write the list to a file."""
         self.file = file
         self.first: list[dict[str, str]] = []
+        self.counts = Counter[str]()
 
     def add(self, dump: str, path: str, reason: str) -> None:
         """Add an image."""
         row = {"dump": dump, "path": path, "reason": reason}
         self.file.item(row)
+        self.counts[dump] += 1
         if len(self.first) < IN_MEMORY:
             self.first.append(row)
 

@@ -18,8 +18,7 @@ def prepare(out: Storage, kind: str, names: Sequence[str], reserved: Mapping[str
     """Check that an export may be written to a folder, and remove an earlier one that is there.
 
     Args:
-        out: the folder.
-        kind: the format that will be written.
+        out, kind: the folder, and the format that will be written.
         names: files and folders that it makes.
         reserved: URIs of folders that nothing may be written into, by what they are.
 

@@ -25,23 +25,17 @@ Entry = tuple[str, tuple[int, int, int]]
 class Voc(Writer):
     """`SegmentationClass/DUMP/IMAGE_ID.png`, `ImageSets/Segmentation/default.txt`, `labelmap.txt`.
 
-    VOC's index 0 is background. A class that is called background gets it; every other shown class
-    gets 1, 2, 3 and so on in order of its id, so that line n of the label map, from 0, is pixel
-    value n. Without a class of that name no pixel is 0. Ignored pixels, and those without data, are
-    255, VOC's void; where there are some, or classes are ignored, the label map ends with its
-    colour, called `ignored`. Readers that go by colour instead see the class colours, and black
-    for background.
+    VOC's index 0 is background: a class of that name gets it, else no pixel does. Every other shown
+    class gets 1, 2, 3 and so on in order of its id, so that line n of the label map, from 0, is
+    pixel value n. Ignored pixels and those without data are 255, VOC's void; where there are some,
+    or classes are ignored, the label map ends with its colour, called `ignored`.
     """
 
     names = ("SegmentationClass", "ImageSets", "JPEGImages", "labelmap.txt")
     accepts = frozenset({"with_images"})
 
     def begin(self, classes: ClassNames, dumps: Sequence[str]) -> None:
-        """Write the label map.
-
-        Raises:
-            OptionError: it cannot hold a name, or two classes have one colour.
-        """
+        """Prepare the label map, which is checked here and written at the end."""
         rows = legend(classes)
         others = [row for row in rows if row["name"].casefold() != BACKGROUND]
         colours: list[Entry] = [(row["name"], rgb(row["colour"])) for row in others]
@@ -53,7 +47,7 @@ class Voc(Writer):
         self.colours[: len(self.entries)] = [colour for _, colour in self.entries]
         self.colours[VOID_BYTE] = VOID_COLOUR
         self._check(any(classes.display_table()[: len(classes.entries)] == VOID_BYTE))
-        self.list = self.target.file("default.txt")
+        self.list = self.target.file("ImageSets/Segmentation/default.txt")
 
     def add(self, image: LabelledImage) -> None:
         """Write the image's mask, and the image itself if --with-images is given."""
@@ -75,14 +69,11 @@ class Voc(Writer):
         _require_clear(self.entries)
 
     def end(self) -> Mapping[str, Path]:
-        """The label map, and the list of images."""
+        """The list of images, and the label map."""
         lines = [f"{name}:{','.join(map(str, colour))}::\n" for name, colour in self.entries]
-        labels = self.target.file("labelmap.txt")
-        labels.write("".join(["# label:color_rgb:parts:actions\n", *lines]))
-        return {
-            "ImageSets/Segmentation/default.txt": self.list.finished(),
-            "labelmap.txt": labels.finished(),
-        }
+        labels = self.target.file("labelmap.txt", "# label:color_rgb:parts:actions\n")
+        labels.write("".join(lines))
+        return super().end()
 
 
 def _require_clear(entries: Sequence[Entry]) -> None:

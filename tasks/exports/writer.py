@@ -5,7 +5,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -32,11 +32,9 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 
 @dataclass(frozen=True)
 class Source:
-    """One dump's masks.
+    """One dump's masks, which lie in the folder `masks`.
 
     Attributes:
-        index: of the dump.
-        masks: path of the folder of its masks.
         class_of: (256,) uint8, the class that each stored id counts as.
         invalid: why rows of the index have no mask.
         margin_sums: of all its masks; None where an earlier version made them.
@@ -56,12 +54,10 @@ class Source:
 
 @dataclass(frozen=True)
 class LabelledImage:
-    """An image and its mask; each part is read when it is first needed.
+    """An image and its mask; `row` and `entry` are those of the dump's index.
 
-    Attributes:
-        source: its dump.
-        row: in the dump's index.
-        entry: of the index.
+    Each part is read when it is first needed, which raises ImageError where it is not there any
+    more, or is not what was indexed.
     """
 
     source: Source
@@ -96,29 +92,17 @@ class LabelledImage:
 
     @cached_property
     def ids(self) -> NDArray[np.uint8]:
-        """(H, W) uint8 class ids: merged clusters have their class's id, ignored ones VOID_BYTE.
-
-        Raises:
-            ImageError: there is no mask.
-        """
+        """(H, W) uint8 class ids: merged clusters have their class's id, ignored ones VOID_BYTE."""
         return self.source.class_of[self.clusters]
 
     @cached_property
     def clusters(self) -> NDArray[np.uint8]:
-        """(H, W) uint8 cluster ids.
-
-        Raises:
-            ImageError: there is no mask.
-        """
+        """(H, W) uint8 cluster ids."""
         return self._read("mask", layout.mask(self.source.masks, self.entry["image_id"]))
 
     @cached_property
     def margins(self) -> NDArray[np.uint8]:
-        """(H, W) uint8 margins, 255 where the mask is certain.
-
-        Raises:
-            ImageError: there are none.
-        """
+        """(H, W) uint8 margins, 255 where the mask is certain."""
         path = layout.margins(self.source.masks, self.entry["image_id"])
         return self._read("map of confidence", path)
 
@@ -137,11 +121,7 @@ class LabelledImage:
 
     @cached_property
     def content(self) -> bytes:
-        """The image file's bytes.
-
-        Raises:
-            ImageError: it cannot be read any more, or is not what was indexed.
-        """
+        """The image file's bytes."""
         return self.source.index.content(self.entry)
 
     @cached_property
@@ -151,11 +131,7 @@ class LabelledImage:
 
     @cached_property
     def pixels(self) -> NDArray[np.uint8]:
-        """(H, W, 3) uint8 RGB, upright.
-
-        Raises:
-            ImageError: as `content`.
-        """
+        """(H, W, 3) uint8 RGB, upright."""
         return self.source.index.picture(self.content).pixels
 
     def _read(self, what: str, path: str) -> NDArray[np.uint8]:
@@ -181,11 +157,7 @@ class LabelledImage:
         return f"{self.path}.png", image_codecs.encode_png(Image.fromarray(self.pixels))
 
     def require_plain_name(self) -> None:
-        """Refuse names that a line of text or XML cannot hold.
-
-        Raises:
-            ImageError: it has control characters.
-        """
+        """Raise an ImageError for a name that a line of text or XML cannot hold."""
         if CONTROL.search(self.path):
             raise ImageError("its name has control characters, which this format cannot hold")
 
@@ -198,11 +170,13 @@ class Target:
         uploads: for files of one image each, written in the background.
         folder: a temporary one, for files that grow with every image.
         on_exit: closes what is open when the export ends or fails.
+        files: those that grow and are part of the export, by their paths in it.
     """
 
     uploads: Uploads
     folder: Path
     on_exit: ExitStack
+    files: dict[str, TextFile] = field(default_factory=dict)
 
     def write(self, path: str, content: bytes) -> None:
         """Write a whole file of the export in the background."""
@@ -213,9 +187,14 @@ class Target:
         document = {"void": VOID_BYTE, "classes": legend(classes)}
         self.write("legend.json", json.dumps(document, indent=1, ensure_ascii=False).encode())
 
-    def file(self, name: str) -> TextFile:
-        """A new file in the temporary folder."""
-        file = TextFile(self.folder / name)
+    def file(self, path: str, head: str = "", tail: str = "") -> TextFile:
+        """A new file of the export that grows with every image, between `head` and `tail`."""
+        self.files[path] = self.scratch(path.replace("/", "-"), head, tail)
+        return self.files[path]
+
+    def scratch(self, name: str, head: str = "", tail: str = "") -> TextFile:
+        """A new file that grows and is no part of the export by itself."""
+        file = TextFile(self.folder / name, head, tail)
         self.on_exit.callback(file.file.close)
         return file
 
@@ -225,8 +204,7 @@ class Writer(ABC):
 
     Attributes:
         names: files and folders that it makes, at the top of the export.
-        reads: properties of every LabelledImage that it needs beside `ids`; they are read ahead
-            of `add`.
+        reads: properties of LabelledImage that it needs beside `ids`; they are read ahead.
         accepts: names of the ExportOptions that it uses.
     """
 
@@ -256,7 +234,7 @@ class Writer(ABC):
 
     def end(self) -> Mapping[str, Path]:
         """Files to be stored last, by their paths: without them the export is not whole."""
-        return {}
+        return {path: file.finished() for path, file in self.target.files.items()}
 
     def image_name(self, image: LabelledImage) -> str:
         """The name of an image's file; the file is exported below `images/` with --with-images."""

@@ -49,7 +49,6 @@ class BackboneSpec:
         layer: 0-based block that is read.
         digest: of the weights; names their folder.
         patch: patch side, pixels.
-        channels: depth of the features.
         note: where the weights came from, for people.
         imagenet: whether images are normalised as DINO does, whatever timm says of the name.
         precision: of its products, "float32" or "bfloat16".
@@ -75,7 +74,6 @@ def fetch_backbone(
     """Fetch a backbone's weights into the workspace, so that nobody needs them again.
 
     Args:
-        workspace: where they are kept.
         name: timm's name.
         weights: a file, `UNTRAINED`, `BUNDLED` or `TIMM`.
         layer: 0-based block that is read; None reads the last.
@@ -113,12 +111,8 @@ def store_backbone(
     """Store a backbone's weights in the workspace, under their digest.
 
     Args:
-        workspace: where they are kept.
-        name: timm's name.
-        model: built by that name, with its weights.
-        note: where they came from, for people.
-        layer: 0-based block that is read; None reads the last.
-        imagenet: normalise images as DINO does, whatever timm says of the name.
+        model: built by its name, with its weights.
+        name, note, layer, imagenet: as in the BackboneSpec; None reads the last layer.
 
     Raises:
         OptionError: there is no such layer.
@@ -206,7 +200,6 @@ def backbone_memory(spec: BackboneSpec, tokens: int, beside: int = 0) -> int:
     left out; this predicts 28.
 
     Args:
-        spec: the backbone.
         tokens: patches that go through it in one pass.
         beside: bytes that are held before or after a pass.
     """
@@ -240,11 +233,7 @@ def load_backbone(storage: Storage, spec: BackboneSpec, device: str) -> vit.Back
 
 
 def stored_model(storage: Storage, spec: BackboneSpec) -> nn.Module:
-    """A new model with the backbone's weights.
-
-    Raises:
-        OptionError: the workspace lacks them.
-    """
+    """A new model with the backbone's weights; raises as `load_backbone`."""
     path = f"{layout.backbone(spec.digest)}/{WEIGHTS_FILE}"
     if not storage.exists(path):
         raise OptionError(f"{storage.uri} lacks the backbone's weights ({path}); run `stego run`")

@@ -58,9 +58,6 @@ def load(content: bytes) -> Any:
 
     An object of a foreign class is an OrderedDict of its entries; its attributes are `vars` of it.
 
-    Args:
-        content: all bytes of the file.
-
     Raises:
         WeightsError: it is damaged, names what no checkpoint needs, or is pickled in a way that
             torch's unpickler does not read.

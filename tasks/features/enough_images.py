@@ -36,13 +36,7 @@ def require_enough(
     neighbors: NeighborsOptions,
     clusters: ClustersOptions,
 ) -> list[str]:
-    """Refuse options that need more images.
-
-    Args:
-        images: how many are indexed, in all dumps to train on.
-        features: how many of them are used, and how many crops each has.
-        neighbors: k.
-        clusters: K, or that it is to be measured.
+    """Refuse options that need more images than the dumps to train on have.
 
     Returns:
         remarks on what is possible but tells little.

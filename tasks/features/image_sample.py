@@ -11,13 +11,8 @@ from tasks.workspace.workspace import Workspace
 
 def id_hashes(dump: str, ids: list[str]) -> NDArray[np.uint64]:
     """A uniform 64-bit number for each image id; the same on every machine."""
-    return np.array(
-        [
-            int.from_bytes(hashlib.blake2b(f"{dump}/{i}".encode(), digest_size=8).digest())
-            for i in ids
-        ],
-        np.uint64,
-    )
+    digests = [hashlib.blake2b(f"{dump}/{i}".encode(), digest_size=8).digest() for i in ids]
+    return np.array([int.from_bytes(digest) for digest in digests], np.uint64)
 
 
 def sampled_rows(workspace: Workspace, dump: str, most: int) -> NDArray[np.int64]:

@@ -1,6 +1,7 @@
 """Stage features: training crops of the sampled images become patch features in sharded Zarr."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -38,19 +39,6 @@ GPU_CROPS = 128
 """Crops of a batch on a GPU, at least."""
 
 
-@dataclass
-class Batch:
-    """Images of a shard that wait for the backbone, by their number in the shard.
-
-    Attributes:
-        crops: (n, S, S, 3) uint8 of each image.
-        data: (n, h, w) which patches hold data, of images where not all do.
-    """
-
-    crops: dict[int, NDArray[np.uint8]] = field(default_factory=dict)
-    data: dict[int, NDArray[np.bool_]] = field(default_factory=dict)
-
-
 @dataclass(frozen=True)
 class FeaturesWork(GpuWork):
     """Decodes, crops and embeds the images of one shard."""
@@ -75,20 +63,25 @@ class FeaturesWork(GpuWork):
         grid, five = self.options.crop_size // self.spec.patch, crops == 5
         patches = np.zeros((len(rows) * crops, grid, grid, self.spec.channels), np.float16)
         valid = np.zeros(len(patches), np.bool_)
-        invalid: dict[int, str] = {}
-        cuda, batch = machine.is_cuda(machine.device(self.device)), Batch()
+        invalid, with_data = dict[int, str](), dict[int, NDArray[np.bool_]]()
+        batch = dict[int, NDArray[np.uint8]]()
+        cuda = machine.is_cuda(machine.device(self.device))
         images = watch.each("read", self.index.images(self.index.entries(rows)))
         for number, (_, image) in enumerate(images):
             if isinstance(image, ImageError):
                 invalid[int(rows[number])] = str(image)
                 continue
-            batch.crops[number] = training_crops(image.pixels, self.options.crop_size, five)
+            batch[number] = training_crops(image.pixels, self.options.crop_size, five)
             if image.valid is not None:
-                batch.data[number] = crops_with_data(image.valid, grid, five)
-            if len(batch.crops) * crops >= (GPU_CROPS if cuda else CPU_CROPS):
+                with_data[number] = crops_with_data(image.valid, grid, five)
+            if len(batch) * crops >= (GPU_CROPS if cuda else CPU_CROPS):
                 self._embed(batch, patches, valid, watch)
-                batch = Batch()
+                batch.clear()
         self._embed(batch, patches, valid, watch)
+        for number, patches_with_data in with_data.items():
+            image_rows = slice(number * crops, (number + 1) * crops)
+            patches[image_rows] *= patches_with_data[..., None]
+            valid[image_rows] = patches_with_data.mean(axis=(1, 2)) >= LEAST_DATA
         with watch("write"):
             size, checksum = arrays.write_shard(storage, self.path, "patches", shard, patches)
             arrays.write_shard(storage, self.path, "pooled", shard, pooled(patches))
@@ -99,24 +92,20 @@ class FeaturesWork(GpuWork):
 
     def _embed(
         self,
-        batch: Batch,
+        batch: Mapping[int, NDArray[np.uint8]],
         patches: NDArray[np.float16],
         valid: NDArray[np.bool_],
         watch: Stopwatch,
     ) -> None:
-        """Write a batch's features to its rows of the shard, and which rows can be used."""
-        if not batch.crops:
+        """Write the features of images' crops, by their number, to their rows of the shard."""
+        if not batch:
             return
         crops = CROPS[self.options.crops]
-        rows = (np.array(list(batch.crops))[:, None] * crops + np.arange(crops)).ravel()
+        rows = (np.array(list(batch))[:, None] * crops + np.arange(crops)).ravel()
         with watch("infer"):
             backbone = backbones.load_backbone(self.workspace.storage, self.spec, self.device)
-            features = backbone.features(np.concatenate(list(batch.crops.values())))
+            features = backbone.features(np.concatenate(list(batch.values())))
         patches[rows], valid[rows] = features.astype(np.float16), True
-        for number, with_data in batch.data.items():
-            image_rows = slice(number * crops, (number + 1) * crops)
-            patches[image_rows] *= with_data[..., None]
-            valid[image_rows] = with_data.mean(axis=(1, 2)) >= LEAST_DATA
 
 
 def features_key(options: FeaturesOptions, spec: backbones.BackboneSpec) -> str:
@@ -146,11 +135,9 @@ def plan(
         return None
     images = sampled_rows(workspace, dump, options.max_training_images)
     crops, grid = CROPS[options.crops], options.crop_size // spec.patch
-    rows = len(images) * crops
-    row_bytes = grid * grid * spec.channels * 2
+    rows, row_bytes = len(images) * crops, grid * grid * spec.channels * 2
     shard_images = int(np.clip(SHARD_BYTES // (crops * row_bytes), 1, SHARD_IMAGES))
-    shard_rows = shard_images * crops
-    storage = workspace.storage
+    shard_rows, storage = shard_images * crops, workspace.storage
     layouts = {
         "patches": Layout((rows, grid, grid, spec.channels), "float16", shard_rows),
         "pooled": Layout((rows, spec.channels), "float32", shard_rows, shard_rows),
@@ -179,5 +166,4 @@ def plan(
         spec, max(crops, CPU_CROPS) * grid * grid
     )
     memory += reading_memory(corpus["largest"]) + 4 * corpus["largest"]
-    title = f"features {dump}"
-    return Stage(folder, title, "crops", rows, shards, work, manifest, memory)
+    return Stage(folder, f"features {dump}", "crops", rows, shards, work, manifest, memory)

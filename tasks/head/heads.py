@@ -26,11 +26,6 @@ def load_head(storage: Storage, key: str, device: str) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         built = Head(channels, code_size)
     built.load_state_dict({name: torch.from_numpy(value) for name, value in tensors.items()})
-    whole = MeanShiftHead(built) if _recipe(storage, key) == mean_shift.RECIPE else built
+    options = Folder(storage, layout.head(key)).manifest().get("options", {})  # none if imported
+    whole = MeanShiftHead(built) if options.get("recipe") == mean_shift.RECIPE else built
     return whole.eval().requires_grad_(False).to(machine.device(device))
-
-
-def _recipe(storage: Storage, key: str) -> str:
-    """How a head was trained; imported ones are STEGO's."""
-    options = Folder(storage, layout.head(key)).manifest().get("options", {})
-    return str(options.get("recipe", "stego"))

@@ -127,11 +127,7 @@ def recipe_of(options: HeadOptions) -> Recipe:
     """The core's recipe for these options."""
     shifted = options.recipe == mean_shift.RECIPE
     return Recipe(
-        steps=options.steps,
-        batch=options.batch,
-        grid=options.grid,
-        learning_rate=options.learning_rate,
-        seed=options.seed,
+        **options.model_dump(include={"steps", "batch", "grid", "learning_rate", "seed"}),
         weights=options.calibration().weights,
         averaging=AVERAGING if shifted else 0.0,
         attracting=shift_calibration.SHIFTED if shifted else shift_calibration.PLAIN,

@@ -34,13 +34,7 @@ of it."""
 
 
 class ConfidenceRow(NamedTuple):
-    """One image of a dump.
-
-    Attributes:
-        row: in the dump's index.
-        entry: of the index.
-        sums: of its mask's margins.
-    """
+    """One image: row and entry in the dump's index, and sums of its mask's margins."""
 
     row: int
     entry: Entry

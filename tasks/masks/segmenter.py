@@ -1,7 +1,6 @@
 """The segmenter that a finished workspace holds: built from keys, anywhere."""
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +12,7 @@ from tasks.features import backbones
 from tasks.head import heads
 from tasks.images.decoding_memory import reading_memory
 from tasks.options import MasksOptions
+from tasks.storage.run_cache import remembered
 from tasks.storage.storage import Storage
 from tasks.workspace import keys, layout, tables
 from tasks.workspace.workspace import Workspace
@@ -27,15 +27,7 @@ CRF_BYTES = {"lattice": (860, 20), "pydensecrf": (740, 80)}
 
 @dataclass(frozen=True)
 class SegmenterSpec:
-    """What a segmenter is made of; small and picklable.
-
-    Attributes:
-        storage: the workspace's files.
-        backbone: which backbone.
-        head_key: which head.
-        clusters_key: which centroids.
-        options: resolution, windows and CRF.
-    """
+    """What a segmenter is made of; small and picklable."""
 
     storage: Storage
     backbone: backbones.BackboneSpec
@@ -43,9 +35,11 @@ class SegmenterSpec:
     clusters_key: str
     options: MasksOptions
 
+    @remembered(4)
     def centroids(self) -> NDArray[np.float32]:
         """(K, D) float32 unit vectors."""
-        return _centroids(self.storage, self.clusters_key)
+        path = f"{layout.clusters(self.clusters_key)}/{layout.CENTROIDS_FILE}"
+        return tables.read_tensors(self.storage, path)["centroids"]
 
     def masks_path(self, dump: str) -> str:
         """Folder of a dump's masks."""
@@ -71,12 +65,6 @@ class SegmenterSpec:
         return Windows(o.resolution, o.tile, o.tile_overlap, o.crf_tile, o.crf_overlap)
 
 
-@lru_cache(maxsize=4)
-def _centroids(storage: Storage, clusters_key: str) -> NDArray[np.float32]:
-    path = f"{layout.clusters(clusters_key)}/{layout.CENTROIDS_FILE}"
-    return tables.read_tensors(storage, path)["centroids"]
-
-
 def segmenter_spec(workspace: Workspace, clusters_key: str, options: MasksOptions) -> SegmenterSpec:
     """The segmenter of a finished clusters folder."""
     clusters = workspace.folder(layout.clusters(clusters_key)).manifest()
@@ -90,11 +78,7 @@ def segmenter_spec(workspace: Workspace, clusters_key: str, options: MasksOption
 
 
 def refiner(options: MasksOptions) -> Crf:
-    """The CRF of some options.
-
-    Raises:
-        OptionError: a package that it needs is not installed.
-    """
+    """The CRF of some options; raises an OptionError where its package is not installed."""
     engine = ENGINES[options.crf_engine]
     return engine(iterations=options.crf_iterations, sharpness=options.sharpness)
 

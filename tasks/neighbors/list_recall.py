@@ -35,13 +35,9 @@ SEED = 1
 
 @dataclass(frozen=True)
 class ListRecallWork(CpuWork):
-    """Finds the fewest lists that hold enough of the sample's true neighbours: the only shard.
+    """Finds the fewest lists that hold enough of the true neighbours of `sample` queries.
 
-    Attributes:
-        listed: the rows to search.
-        queries: rows of the one dump whose recall is measured.
-        folder: where the number of lists is recorded.
-        sample: how many queries it is measured on.
+    The queries are rows of one dump; `listed` are the rows to search. There is one shard.
     """
 
     listed: ListedRows
@@ -110,5 +106,4 @@ def finish(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
             required=RECALL,
             recall=record.results["recall"],
         )
-    sizes = {"ranks": RANKS, "sample": stage.items}
-    return stage.finish(seconds, computed, **record.results, **sizes)
+    return stage.finish(seconds, computed, **record.results, ranks=RANKS, sample=stage.items)

@@ -38,10 +38,7 @@ SEED = 0
 class ListedRows:
     """Rows to be searched, and where their lists are; small and picklable.
 
-    Attributes:
-        rows: those of the dumps to search.
-        path: of the lists.
-        segment_rows: rows of a segment; the last one may have fewer.
+    The last segment may have fewer than `segment_rows`.
     """
 
     rows: FeatureRows
@@ -56,19 +53,20 @@ class ListedRows:
     @property
     def storage(self) -> Storage:
         """The workspace's files."""
-        return self.rows.workspace.storage
+        return self.rows.storage
 
     def folder(self, part: str) -> Folder:
         """Where the centroids, the segments or a recall lie."""
         return Folder(self.storage, f"{self.path}/{part}")
 
-    def centroids(self) -> NDArray[np.float32]:
-        """(L, C) float32 of norm 1."""
-        return _centroids(self.storage, self.centroids_file())
-
     def centroids_file(self) -> str:
         """Where the centroids lie."""
         return f"{self.path}/centroids/{CENTROIDS_FILE}"
+
+    @remembered(1)
+    def centroids(self) -> NDArray[np.float32]:
+        """(L, C) float32 of norm 1."""
+        return tables.read_tensors(self.storage, self.centroids_file())["centroids"]
 
     def segment_count(self) -> int:
         """How many segments hold all rows."""
@@ -103,11 +101,6 @@ class ListedRows:
     def _centroids_memory(self) -> int:
         bytes_per_list = 16 * self.rows.channels() + 8 * inverted_lists.BLOCK
         return inverted_lists.list_count(self.rows.total) * bytes_per_list
-
-
-@remembered(1)
-def _centroids(storage: Storage, path: str) -> NDArray[np.float32]:
-    return tables.read_tensors(storage, path)["centroids"]
 
 
 @remembered(1)

@@ -31,12 +31,7 @@ BLOCK_ROWS = 65_536
 
 @dataclass(frozen=True)
 class Base:
-    """A finished table of the same dump among some of the same dumps, in the same order.
-
-    Attributes:
-        rows: among which it was made.
-        path: its Zarr group.
-    """
+    """A finished table, the Zarr group at `path`, of the same dump among fewer of the rows."""
 
     rows: FeatureRows
     path: str
@@ -49,11 +44,8 @@ class NeighborsWork:
     Attributes:
         rows: of all the dumps to search.
         path: the table's Zarr group.
-        first_row: first global row of the queries' dump.
-        queries: rows of that dump.
-        k: neighbours of each.
+        first_row, queries: first global row of the queries' dump, and how many it has.
         size: queries of a shard.
-        device: option of the torch device.
         base: the table to begin with.
         listed: the rows that the base has not seen, by list; None compares with all rows.
         probes: how many lists a query is compared with.

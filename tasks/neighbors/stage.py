@@ -115,10 +115,7 @@ def plan(
     The values of an exact table depend neither on `device` nor on `reuse`.
 
     Args:
-        rows: of all the dumps to search.
-        dump: one of them.
-        options: of the table.
-        device: option of the torch device.
+        rows: of all the dumps to search, of which `dump` is one.
         reuse: begin with the table of the same dump among fewer dumps, where there is one.
 
     Raises:
@@ -130,7 +127,7 @@ def plan(
     folder.plan({"index": rows.manifest(dump)["index"], "dump": dump})
     if folder.finished:
         return None
-    count, first_row = _queries(rows, dump), int(rows.offsets()[rows.dumps.index(dump)])
+    count, first_row = _queries(rows, dump), rows.first_row(dump)
     base = base_of(rows, dump, options) if reuse else None
     listed = _listed(rows, dump, options, base)
     search = _search(listed, dump)

@@ -136,11 +136,6 @@ class PretrainOptions(Options):
         defaults = {name: type(self).model_fields[name].default for name in indifferent}
         return self.model_copy(update=defaults)
 
-    @model_validator(mode="after")
-    def _spans_are_spans(self) -> "PretrainOptions":
-        self.check_spans()
-        return self
-
     def span(self, name: str) -> tuple[float, float]:
         """Two numbers of an option such as "0.4,1".
 
@@ -157,22 +152,17 @@ class PretrainOptions(Options):
         return first, last
 
     def check(self, patch: int) -> None:
-        """Refuse what means nothing, before any work is done.
-
-        Raises:
-            OptionError: a view is not a whole number of patches, or a span is no span.
-        """
-        require_patches("--global-size", self.global_size, patch, LEAST_GLOBAL)
-        if self.local_views:
-            require_patches("--local-size", self.local_size, patch, LEAST_LOCAL)
-        self.check_spans()
-
-    def check_spans(self) -> None:
-        """Refuse two numbers that are no span.
+        """Refuse views that are not a whole number of patches.
 
         Raises:
             OptionError: names the option.
         """
+        require_patches("--global-size", self.global_size, patch, LEAST_GLOBAL)
+        if self.local_views:
+            require_patches("--local-size", self.local_size, patch, LEAST_LOCAL)
+
+    @model_validator(mode="after")
+    def _spans_are_spans(self) -> "PretrainOptions":
         for name in ("window", "global_scale", "local_scale"):
             least, greatest = self.span(name)
             if not 0 < least <= greatest <= 1:
@@ -187,3 +177,4 @@ class PretrainOptions(Options):
                     f"--{name.replace('_', '-')} {first:g},{last:g} are not two numbers of at "
                     f"least {least:g}"
                 )
+        return self

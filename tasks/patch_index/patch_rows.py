@@ -1,4 +1,4 @@
-"""Patches of some dumps by their numbers, and where their index lies.
+"""Patches of some dumps by their numbers, and where their index lies; loads no torch or faiss.
 
 Patches are numbered row by row: of the crops that tile an image, one or the four quarters, in the
 order of the sampled images, dump by dump.
@@ -7,38 +7,54 @@ order of the sampled images, dump by dump.
 from dataclasses import dataclass, replace
 from typing import Any
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from stego_core.errors import DamageError
-from stego_core.search.patch_map import QUARTERS
+from stego_core.errors import WorkspaceError
+from stego_core.images.geometry import QUARTERS
 from tasks.features.rows import FeatureRows
-from tasks.patch_index import patch_folder
 from tasks.storage.run_cache import remembered
 from tasks.storage.storage import Storage
-from tasks.workspace import keys, tables
-from tasks.workspace.layout import CODEBOOK_FILE
+from tasks.workspace import keys, layout, tables
 from tasks.workspace.ledger import Folder
+from tasks.workspace.summary import Summary
 from tasks.workspace.workspace import Workspace
+
+VERSION = 2
+"""Raised whenever the same patches would give another index."""
 
 
 @dataclass(frozen=True)
 class PatchRows:
-    """Patches of some dumps, and where their index lies; small and picklable.
+    """Patches of the feature rows of some dumps, and the path of their index, `patches/KEY`.
 
-    Attributes:
-        rows: feature rows of the dumps.
-        path: of the index, `patches/KEY`.
+    It is small and picklable.
     """
 
     rows: FeatureRows
     path: str
 
+    @classmethod
+    def trained(cls, workspace: Workspace) -> "PatchRows":
+        """Patches of the dumps that the head was trained on; the codebook is made from them.
+
+        Raises:
+            WorkspaceError: they have no features.
+        """
+        summary = Summary(workspace)
+        key, dumps = summary.keys.get("features"), summary.last_run.get("dumps", [])
+        if key is None or not dumps:
+            raise WorkspaceError(
+                f"{workspace.storage.uri} has no stored features, so its patches cannot be "
+                "searched; an imported head has none, train one with `stego run`"
+            )
+        rows = FeatureRows(workspace, key, tuple(dumps))
+        return cls(rows, layout.patches(keys.key("patches", VERSION, None, rows.inputs())))
+
     @property
     def storage(self) -> Storage:
         """The workspace's files."""
-        return self.rows.workspace.storage
+        return self.rows.storage
 
     def of_dumps(self, dumps: tuple[str, ...]) -> "PatchRows":
         """Patches of other dumps in the same index."""
@@ -50,11 +66,12 @@ class PatchRows:
 
     def codes_folder(self, dump: str) -> Folder:
         """Where a dump's codes lie, a Zarr group."""
-        return patch_folder.codes_folder(self.rows.workspace, self.path, dump)
+        return Folder(self.storage, f"{self.path}/{layout.zarr(dump)}")
 
     def recall_folder(self) -> Folder:
-        """The folder of the number of lists to scan for these dumps together."""
-        return patch_folder.recall_folder(self.rows.workspace, self.path, self.rows.dumps)
+        """The folder of the number of lists to scan for these dumps: the last part of an index."""
+        dumps = keys.digest(keys.canonical(self.rows.dumps))[:16]
+        return Folder(self.storage, f"{self.path}/recall/{dumps}")
 
     def crops(self) -> int:
         """Feature rows of an image."""
@@ -66,7 +83,7 @@ class PatchRows:
 
     def tokens(self) -> int:
         """Patches of a crop."""
-        height, width, _ = shape_of(self.rows)
+        height, width, _ = self.rows.shape()
         return height * width
 
     def per_image(self) -> int:
@@ -87,26 +104,7 @@ class PatchRows:
         `index` holds the bytes of an empty index, as faiss writes them; `queries` (Q, C) float32 of
         norm 1 are the patches that the recall is measured on, `images` (Q,) int64 their images.
         """
-        return _tensors(self.storage, f"{self.path}/codebook/{CODEBOOK_FILE}")
-
-    def empty_index(self) -> faiss.IndexIVFPQ:
-        """The trained index without any patch.
-
-        Raises:
-            DamageError: its bytes are not those that were written.
-        """
-        content = self.codebook_tensors()["index"]
-        if keys.digest(content.tobytes()) != self.codebook_folder().manifest()["codebook"]:
-            raise damage(self.storage, f"{self.path}/codebook", "it has another checksum")
-        index = faiss.deserialize_index(content)
-        assert isinstance(index, faiss.IndexIVFPQ)
-        return index
-
-
-@remembered(16)
-def shape_of(rows: FeatureRows) -> tuple[int, int, int]:
-    """(h, w, C) of a row's patches, read once: every search needs it several times."""
-    return rows.shape()
+        return _tensors(self.storage, f"{self.codebook_folder().path}/{layout.CODEBOOK_FILE}")
 
 
 @remembered(2)
@@ -114,19 +112,16 @@ def _tensors(storage: Storage, path: str) -> dict[str, NDArray[Any]]:
     return tables.read_tensors(storage, path)
 
 
-def damage(storage: Storage, path: str, reason: str) -> DamageError:
-    """The error for a damaged part of the index."""
-    return DamageError(
-        f"{path} in {storage.uri} is damaged ({reason}); remove that folder and run the same "
-        "command again"
-    )
+def searchable(workspace: Workspace) -> list[str]:
+    """Dumps whose patches can be searched, in order of arrival; none without features.
 
-
-def patch_rows(workspace: Workspace) -> PatchRows:
-    """Patches of the dumps that the head was trained on.
-
-    Raises:
-        WorkspaceError: there are no features.
+    While a later dump is being added, they are the dumps before it.
     """
-    rows = patch_folder.trained_rows(workspace)
-    return PatchRows(rows, patch_folder.index_path(rows))
+    try:
+        trained = PatchRows.trained(workspace)
+    except WorkspaceError:
+        return []
+    coded = [dump for dump in workspace.dumps() if trained.codes_folder(dump).finished]
+    while coded and not trained.of_dumps(tuple(coded)).recall_folder().finished:
+        coded.pop()
+    return coded

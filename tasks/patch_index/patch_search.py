@@ -9,14 +9,14 @@ import numpy as np
 from cachetools import LRUCache, cached
 from numpy.typing import NDArray
 
-from stego_core.errors import WorkspaceError
+from stego_core.errors import DamageError, WorkspaceError
 from stego_core.search import patch_index
 from stego_core.search.patch_index import NO_LIST, compared, first_of_each
 from tasks.engine import machine
-from tasks.patch_index import patch_folder
-from tasks.patch_index.patch_rows import PatchRows, damage, patch_rows, shape_of
+from tasks.patch_index import patch_rows
+from tasks.patch_index.patch_rows import PatchRows
 from tasks.storage.run_cache import current_run
-from tasks.workspace import arrays
+from tasks.workspace import arrays, keys
 from tasks.workspace.workspace import Workspace
 
 COMPARED_IMAGES = 64
@@ -30,14 +30,12 @@ RANKED_PATCHES = 4096
 
 
 class PatchHit(NamedTuple):
-    """A patch of the index.
+    """A patch of the index, and its cosine with the query.
 
     Attributes:
-        dump: whose image.
-        image: its number among those sampled from the dump.
-        crop: its number in the image.
-        token: number of the patch in the crop, row by row.
-        similarity: its cosine with the query.
+        image: number among those sampled from the dump.
+        crop: number in the image.
+        token: number in the crop, row by row.
     """
 
     dump: str
@@ -51,10 +49,7 @@ class PatchHit(NamedTuple):
 class PatchSearch:
     """The codes of some dumps' patches in memory; several threads may search them.
 
-    Attributes:
-        patches: which ones.
-        index: their codes, by their numbers.
-        probes: how many lists are scanned for a query.
+    Of the index's lists, `probes` are scanned for a query.
     """
 
     patches: PatchRows
@@ -66,9 +61,7 @@ class PatchSearch:
     ) -> NDArray[np.int64]:
         """Feature rows that may hold the best patches of different images, by approximate cosines.
 
-        Args:
-            query: (C,) float32 of norm 1.
-            without: number of an image among those sampled from all dumps; it is left out.
+        The query is (C,) float32 of norm 1; `without` is the number of an image to leave out.
         """
         crops = self._ranked_crops(query, without)
         images, within = np.divmod(crops, self.patches.tiles())
@@ -96,15 +89,13 @@ class PatchSearch:
     def find(
         self, query: NDArray[np.float32], count: int, without: int | None = None
     ) -> list[PatchHit]:
-        """The patches that resemble a query most, one per image, best first.
-
-        The similarities are exact; `recall` in the manifest of `recall_folder` is the share of the
-        best images that a search finds.
-        """
+        """The patches that resemble a query most, by exact cosines, one per image, best first."""
         rows = self.candidates(query, without)
         if not len(rows):
             return []
-        cosines = compared(query, self._features(rows)).clip(-1, 1)
+        features = self.patches.rows.read("patches", rows, scattered=True)
+        features = features.reshape(len(rows), self.patches.tokens(), -1)
+        cosines = compared(query, features).clip(-1, 1)
         best = cosines.max(axis=1)
         order = np.argsort(-best, kind="stable")
         one_per_image = order[first_of_each(rows[order] // self.patches.crops())[:count]]
@@ -115,21 +106,31 @@ class PatchSearch:
             hits.append(PatchHit(dump, image, crop, token, float(best[rank])))
         return hits
 
-    def _features(self, rows: NDArray[np.int64]) -> NDArray[np.float16]:
-        """(n, m, C) patches of some feature rows, as they are stored."""
-        source, offsets = self.patches.rows, self.patches.rows.offsets()
-        dump_numbers = np.searchsorted(offsets, rows, side="right") - 1
-        features = np.empty((len(rows), *shape_of(source)), np.float16)
-        for number in np.unique(dump_numbers).tolist():
-            of_dump, path = dump_numbers == number, source.path(source.dumps[number])
-            dump_rows = rows[of_dump] - offsets[number]
-            features[of_dump] = arrays.read_scattered(source.storage, path, "patches", dump_rows)
-        return features.reshape(len(rows), self.patches.tokens(), -1)
-
 
 def index_memory(patches: int, code_bytes: int) -> int:
     """Bytes that an index of so many patches holds while it is loaded: codes, numbers, lists."""
     return patches * (code_bytes + patch_index.ID_BYTES + LIST_BYTES)
+
+
+def empty_index(patches: PatchRows) -> faiss.IndexIVFPQ:
+    """The trained index without any patch.
+
+    Raises:
+        DamageError: its bytes are not those that were written.
+    """
+    content, folder = patches.codebook_tensors()["index"], patches.codebook_folder()
+    if keys.digest(content.tobytes()) != folder.manifest()["codebook"]:
+        raise _damage(patches, folder.path, "it has another checksum")
+    index = faiss.deserialize_index(content)
+    assert isinstance(index, faiss.IndexIVFPQ)
+    return index
+
+
+def _damage(patches: PatchRows, path: str, reason: str) -> DamageError:
+    return DamageError(
+        f"{path} in {patches.storage.uri} is damaged ({reason}); remove that folder and run the "
+        "same command again"
+    )
 
 
 _loaded: LRUCache[Any, faiss.IndexIVFPQ] = LRUCache(1)
@@ -146,12 +147,7 @@ def index_of(patches: PatchRows) -> faiss.IndexIVFPQ:
     """
     with _lock:
         _loaded.clear()  # makes room before the next one is read
-    return _load(patches)
-
-
-def _load(patches: PatchRows) -> faiss.IndexIVFPQ:
-    """The index, filled shard by shard."""
-    index, storage = patches.empty_index(), patches.storage
+    index, storage = empty_index(patches), patches.storage
     needed = index_memory(patches.total(), index.code_size)
     machine.require_free(f"the index of {patches.total():,} patches", needed)
     paths = [patches.codes_folder(dump).path for dump in patches.rows.dumps]
@@ -169,7 +165,7 @@ def _load(patches: PatchRows) -> faiss.IndexIVFPQ:
             try:
                 index.add_sa_codes(codes[coded], first + span.start + coded)
             except (RuntimeError, AssertionError):  # faiss checks the list and the width
-                raise damage(storage, path, "its codes are not of this codebook") from None
+                raise _damage(patches, path, "its codes are not of this codebook") from None
         first += len(numbers)
     return index
 
@@ -181,7 +177,7 @@ def search(workspace: Workspace) -> PatchSearch:
         WorkspaceError: there is none; says what to do.
         CapacityError: it does not fit this machine's memory.
     """
-    trained, dumps = patch_rows(workspace), patch_folder.searchable(workspace)
+    trained, dumps = PatchRows.trained(workspace), patch_rows.searchable(workspace)
     if not dumps:
         raise WorkspaceError(
             f"the patches of {workspace.storage.uri} are not indexed yet; run `stego explore`, "

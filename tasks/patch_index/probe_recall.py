@@ -67,9 +67,7 @@ class ProbeRecallWork(CpuWork):
 def best_rows(patches: PatchRows, query_images: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     """The rows, for each query, of the `RANKS` images that resemble it most, best first.
 
-    Args:
-        patches: of all dumps, coded.
-        query_images: (Q,) numbers of the queries' images, which are left out.
+    The queries' own images, by their numbers (Q,), are left out.
     """
     folders = [patches.codes_folder(dump).path for dump in patches.rows.dumps]
     best, crops = (
@@ -94,12 +92,7 @@ def probe_counts(patches: int, lists: int) -> list[int]:
 
 
 def plan(trained: PatchRows, dumps: tuple[str, ...]) -> Stage | None:
-    """Plan to measure how many lists to scan for some coded dumps; None if it is known.
-
-    Args:
-        trained: patches of the dumps that the codebook is from.
-        dumps: these and others.
-    """
+    """Plan to measure how many lists to scan for some coded dumps; None if it is known."""
     patches, crops = trained.of_dumps(dumps), trained.crops()
     folder = patches.recall_folder()
     if folder.finished:

@@ -20,8 +20,8 @@ from tasks.engine.stage import Finish, Stage, Stopwatch
 from tasks.engine.steps import CpuWork
 from tasks.features.rows import cuts
 from tasks.patch_index import probe_recall
-from tasks.patch_index.patch_folder import VERSION
-from tasks.patch_index.patch_rows import PatchRows, patch_rows
+from tasks.patch_index.patch_rows import VERSION, PatchRows
+from tasks.patch_index.patch_search import empty_index
 from tasks.workspace import arrays, keys, layout, tables
 from tasks.workspace.arrays import Layout
 from tasks.workspace.ledger import Record
@@ -44,18 +44,13 @@ def stages(workspace: Workspace) -> Iterator[tuple[Stage | None, Finish]]:
     Raises:
         WorkspaceError: there are no features (an imported head has none).
     """
-    patches = patch_rows(workspace)
+    patches = PatchRows.trained(workspace)
     yield plan_codebook(patches), finish_codebook
-    dumps = with_features(workspace, patches.rows.key)
+    features = {dump: layout.features(patches.rows.key, dump) for dump in workspace.dumps()}
+    dumps = [dump for dump, path in features.items() if workspace.folder(path).finished]
     for dump in dumps:
         yield plan_codes(patches, dump), Stage.finish
     yield probe_recall.plan(patches, tuple(dumps)), probe_recall.finish
-
-
-def with_features(workspace: Workspace, key: str) -> list[str]:
-    """Dumps whose features are finished, in order of arrival."""
-    dumps = workspace.dumps()
-    return [d for d in dumps if workspace.folder(layout.features(key, d)).finished]
 
 
 @dataclass(frozen=True)
@@ -79,24 +74,12 @@ class CodebookWork(CpuWork):
         with watch("infer"):
             index = patch_index.train(sample, lists, SEED)
         images = rows // patches.crops()  # among those sampled from all training dumps
-        size, checksum = write_codebook(patches, index, queries, images)
+        content, folder = np.asarray(faiss.serialize_index(index)), patches.codebook_folder()
+        tensors: dict[str, NDArray[Any]] = {"index": content, "queries": queries, "images": images}
+        tables.write_tensors(patches.storage, f"{folder.path}/{layout.CODEBOOK_FILE}", tensors)
+        size, checksum = content.nbytes, keys.digest(content.tobytes())
         results = {"lists": index.nlist, "code_bytes": index.code_size}
-        record = Record(shard, (0, 1), size, checksum, watch.seconds, results=results)
-        return patches.codebook_folder().record(record)
-
-
-def write_codebook(
-    patches: PatchRows,
-    index: faiss.IndexIVFPQ,
-    queries: NDArray[np.float32],
-    images: NDArray[np.int64],
-) -> tuple[int, str]:
-    """Store an empty index and the queries; bytes and checksum of the index."""
-    content = np.asarray(faiss.serialize_index(index))
-    path = f"{patches.codebook_folder().path}/{layout.CODEBOOK_FILE}"
-    tensors: dict[str, NDArray[Any]] = {"index": content, "queries": queries, "images": images}
-    tables.write_tensors(patches.storage, path, tensors)
-    return content.nbytes, keys.digest(content.tobytes())
+        return folder.record(Record(shard, (0, 1), size, checksum, watch.seconds, results=results))
 
 
 def sample_patches(
@@ -138,11 +121,7 @@ def finish_codebook(stage: Stage, seconds: float, computed: int) -> dict[str, An
 
 @dataclass(frozen=True)
 class CodesWork(CpuWork):
-    """Codes of one shard of a dump's patches, and how much the images resemble the queries.
-
-    Attributes:
-        patches: of the dump alone.
-    """
+    """Codes of one shard of a dump's patches, and how much the images resemble the queries."""
 
     patches: PatchRows
 
@@ -153,7 +132,7 @@ class CodesWork(CpuWork):
         with watch("read"):
             vectors, with_data = self._read(rows)
         with watch("infer"):
-            index, tensors = patches.empty_index(), patches.codebook_tensors()
+            index, tensors = empty_index(patches), patches.codebook_tensors()
             values = encoded(index, vectors, with_data)
             values |= self._similarities(vectors, with_data, tensors["queries"])
         folder = patches.codes_folder(patches.rows.dumps[0])
@@ -201,12 +180,7 @@ def encoded(
 
 
 def plan_codes(trained: PatchRows, dump: str) -> Stage | None:
-    """Plan a dump's codes; None if they are there.
-
-    Args:
-        trained: patches of the dumps that the codebook is from, which is finished.
-        dump: one of these, or a later one.
-    """
+    """Plan the codes of a dump, a trained or a later one; None if they are there."""
     patches, folder = trained.of_dumps((dump,)), trained.codes_folder(dump)
     codebook = trained.codebook_folder().manifest()
     folder.plan({"index": patches.rows.manifest(dump)["index"], "codebook": codebook["codebook"]})
@@ -232,7 +206,7 @@ def plan_codes(trained: PatchRows, dump: str) -> Stage | None:
 def codes_layouts(patches: PatchRows, images: int) -> dict[str, Layout]:
     """Arrays of a dump's codes, for so many images in a shard."""
     total, count = patches.total(), patches.total() // patches.per_image()
-    size, width = images * patches.per_image(), patches.empty_index().sa_code_size()
+    size, width = images * patches.per_image(), empty_index(patches).sa_code_size()
     queries = len(patches.codebook_tensors()["queries"])
     return {
         "codes": Layout((total, width), "uint8", size, size),

@@ -57,13 +57,7 @@ _STYLE_LOCK = threading.Lock()  # matplotlib's settings are global: one thread a
 
 
 def curves(title: str, steps: Floats, lines: Mapping[str, Floats]) -> Embedded:
-    """Lines over training steps; a long one is drawn faint under its running mean.
-
-    Args:
-        title: heading inside the chart.
-        steps: (T,) training steps.
-        lines: term name ("self", "knn", "rand" or any other) to (T,) values.
-    """
+    """Lines (T,) over training steps (T,), by term; a long one is faint under its running mean."""
     with _figure(4.1, 2.8) as figure:
         axes = figure.add_subplot(title=title, xlabel="step")
         for name, values in lines.items():
@@ -105,12 +99,7 @@ def restarts(inertias: Sequence[float]) -> Embedded:
 
 
 def stability(curve: Mapping[int, float], chosen: int) -> Embedded:
-    """Stability of the clusters over their number K; the chosen K is filled and labelled.
-
-    Args:
-        curve: stability in [0, 1] by K.
-        chosen: a K of the curve.
-    """
+    """Stability of the clusters, 0 to 1, over their number K; the chosen K is marked."""
     numbers, values = list(curve), list(curve.values())
     with _figure(4.6, 2.8) as figure:
         axes = figure.add_subplot(title="How many classes", xlabel="K", ylabel="stability")
@@ -132,13 +121,12 @@ def _mark(axes: Axes, point: tuple[float, float], text: str, **options: Any) -> 
     axes.grid(axis="y")
 
 
-def confusion(matrix: Confusion, alt: str) -> Embedded:
-    """Heat map of a confusion matrix, every row normalised to 100 %, beside bars of IoU.
-
-    Args:
-        matrix: the matrix, its names and IoUs.
-        alt: what the matrix belongs to, in words.
-    """
+def confusion(matrix: Confusion) -> Embedded:
+    """Heat map of a confusion matrix, every row normalised to 100 %, beside bars of IoU."""
+    alt = (
+        f"Confusion matrix of dump {matrix.dump}, every row adding up to 100 %, "
+        "and the IoU of every class"
+    )
     with _confusion_figure(matrix) as figure:
         return _svg(figure, alt, bbox_inches="tight", pad_inches=0.02)
 

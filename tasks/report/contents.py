@@ -11,30 +11,8 @@ from tasks.report.data_uris import Colour, Floats, Picture
 
 
 @dataclass(frozen=True)
-class DumpCounts:
-    """How many images one dump holds, and how consistent their masks are in time.
-
-    `flicker` is the share of the still pixels whose class changes between neighbouring frames,
-    in %, None of dumps that are no sequence. `values` says how the numbers of its files became
-    colours, and what counts as no data.
-    """
-
-    dump: str
-    images: int
-    labelled: int
-    quarantined: int
-    megapixels: float
-    flicker: float | None = None
-    values: str = ""
-
-
-@dataclass(frozen=True)
 class ExampleImage:
-    """One image and its mask.
-
-    `row` is its row in the dump's index; pictures are RGB (H, W, 3) uint8, labels None if not
-    given; `uncertainty` is in %, None where it is not shown.
-    """
+    """One image of a dump's index and its mask; `uncertainty` is in %, None where not shown."""
 
     dump: str
     row: int
@@ -48,9 +26,7 @@ class ExampleImage:
 
 @dataclass(frozen=True)
 class ClassShare:
-    """One class of the legend: its colour (RGB, 0 to 255), name, share of all pixels in %, and
-    the mean margin of its pixels in % (None where there are none).
-    """
+    """One class of the legend; share of all pixels and mean margin of its own pixels are in %."""
 
     id: int
     name: str
@@ -78,11 +54,8 @@ class Confusion:
     """Confusion matrix of one labelled dump.
 
     Attributes:
-        dump: name of the dump.
         counts: (R, C) integer pixels of true class r that were predicted as c.
-        true_names: R names.
-        predicted_names: C names, matched classes first, in the order of the rows, then extra
-            clusters.
+        predicted_names: matched classes first, in the order of the rows, then extra clusters.
         ious: (R,) IoU of every true class in %, nan where the class does not occur.
     """
 
@@ -101,7 +74,6 @@ class SeedFigure:
         points: three (row, col) in pixels of the first picture: the blue, red and green query.
         heats: (picture (H, W, 3) uint8, heat (3, h, w) in [-1, 1]) per target: the query image
             itself first, then its nearest neighbours. Heat is cosine similarity per patch.
-        captions: one per target.
     """
 
     points: Sequence[tuple[float, float]]
@@ -126,15 +98,7 @@ class Report:
     """Everything that the page shows; a section without data says so in one sentence.
 
     Attributes:
-        title, workspace, version: texts.
-        backbone: its `name`, the `layer` that is read, and a `note` on its weights.
-        keys: the key of each stage's folder.
-        dumps: in order of arrival.
-        left_out: dump, and a sentence on its files that became no image.
-        quarantine: `dump`, `path`, `stage` and `reason` of images that could not be used.
-        quarantine_total: their true number, where `quarantine` is cut off.
-        classes: of the legend.
-        scores: figures of each labelled `dump` in %, None where not measured.
+        status: the document of `stego status`.
         examples: images spread evenly over the dumps.
         uncertain: the most uncertain images.
         inertias: one value per k-means restart.
@@ -143,16 +107,9 @@ class Report:
     """
 
     title: str
-    workspace: str
     version: str
-    backbone: Mapping[str, str]
-    keys: Mapping[str, str]
-    dumps: Sequence[DumpCounts] = ()
-    left_out: Sequence[tuple[str, str]] = ()
-    quarantine: Sequence[Mapping[str, str]] = ()
-    quarantine_total: int = 0
+    status: Mapping[str, Any]
     classes: Sequence[ClassShare] = ()
-    scores: Sequence[Mapping[str, Any]] = ()
     examples: Sequence[ExampleImage] = ()
     uncertain: Sequence[ExampleImage] = ()
     curves: TrainingCurves | None = None

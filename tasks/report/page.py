@@ -2,15 +2,16 @@
 
 import math
 from collections.abc import Iterator
+from functools import partial
 from urllib.parse import quote
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from tasks.files.left_out import LeftOutCounts
 from tasks.options.base import EXPLORER_PORT
 from tasks.report import charts, data_uris
 from tasks.report.contents import (
-    Confusion,
     ExampleImage,
     Report,
     SeedFigure,
@@ -21,6 +22,9 @@ from tasks.report.data_uris import Colour, Embedded
 
 BLANK = "–"
 """What stands for a number that is not there."""
+BLANK_BACKBONE = dict.fromkeys(("name", "layer", "note"), BLANK)
+QUARANTINE_ROWS = 200
+"""Quarantined images that are listed."""
 EXPLORER = f"http://127.0.0.1:{EXPLORER_PORT}/"
 """Default address of `stego explore`."""
 QUERIES: dict[str, Colour] = {
@@ -39,20 +43,21 @@ def render(report: Report) -> str:
     Raises:
         ValueError: a picture is not (H, W, 3) uint8, or parts of a figure differ in number.
     """
-    stability, curves = report.stability, report.curves
+    status, stability, curves = report.status, report.stability, report.curves
     page = (
         _environment()
         .get_template("report.html.j2")
         .render(
             report=report,
+            status=status,
+            backbone={**BLANK_BACKBONE, **(status["backbone"] or {})},
+            listed=QUARANTINE_ROWS,
             queries=QUERIES,
             classes=sorted(report.classes, key=lambda entry: -entry.share),
             widest=max((entry.share for entry in report.classes), default=0.0) or 1.0,
-            examples=[(item, _pictures(item)) for item in report.examples],
-            uncertain=[(item, _pictures(item)) for item in report.uncertain],
             explorer=EXPLORER,
             seed=_seed_rows(report.seed) if report.seed else [],
-            confusions=[(matrix.dump, _confusion_chart(matrix)) for matrix in report.confusions],
+            confusions=[(matrix.dump, charts.confusion(matrix)) for matrix in report.confusions],
             curves=list(_curve_charts(curves)) if curves else [],
             restarts=charts.restarts(report.inertias)
             if any(map(math.isfinite, report.inertias))
@@ -73,7 +78,13 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        linked=_linked, count=_count, percent=_percent, duration=_duration, rate=_rate
+        linked=partial(quote, safe="", errors="replace"),  # as a part of a link's path
+        pictures=_pictures,
+        count=_count,
+        percent=_percent,
+        duration=_duration,
+        rate=_rate,
+        left_out=lambda dump: LeftOutCounts.of(dump).lines(),
     )
     return environment
 
@@ -108,14 +119,6 @@ def _seed_rows(seed: SeedFigure) -> list[tuple[str, list[Embedded]]]:
     return rows
 
 
-def _confusion_chart(matrix: Confusion) -> Embedded:
-    alt = (
-        f"Confusion matrix of dump {matrix.dump}, every row adding up to 100 %, "
-        "and the IoU of every class"
-    )
-    return charts.confusion(matrix, alt)
-
-
 def _curve_charts(curves: TrainingCurves) -> Iterator[Embedded]:
     for title, prefix in CURVES.items():
         lines = {
@@ -127,11 +130,6 @@ def _curve_charts(curves: TrainingCurves) -> Iterator[Embedded]:
             longest = max(map(len, lines.values()))
             steps = curves.columns.get("step", np.arange(longest, dtype=np.float64))
             yield charts.curves(title, steps, lines)
-
-
-def _linked(name: str) -> str:
-    """A name as a part of a link's path."""
-    return quote(name, safe="", errors="replace")
 
 
 def _count(value: float) -> str:

@@ -28,9 +28,8 @@ def seed_figure(summary: Summary) -> SeedFigure | None:
     if query is None:
         return None
     path = layout.neighbors(keys["neighbors"], dumps[0])
-    storage, crops = summary.workspace.storage, int(rows.manifest(dumps[0])["crops"])
-    (nearest,) = arrays.read_rows(storage, path, "ids", slice(query, query + 1))
-    targets = [query, *other_images(nearest, query, crops)]
+    (nearest,) = arrays.read_rows(rows.storage, path, "ids", slice(query, query + 1))
+    targets = [query, *other_images(nearest, query, rows.crops())]
     pictures = [_crop_picture(rows, row) for row in targets]
     patches = rows.read("patches", np.array(targets)).astype(np.float32)
     height, width = patches.shape[1:3]
@@ -48,7 +47,7 @@ def seed_figure(summary: Summary) -> SeedFigure | None:
 
 def _query_row(rows: FeatureRows) -> int | None:
     """The valid feature row nearest to the first image's last crop, its centre; None without."""
-    crops = int(rows.manifest(rows.dumps[0])["crops"])
+    crops = rows.crops()
     valid = np.flatnonzero(rows.valid())
     if not len(valid):
         return None
@@ -83,12 +82,9 @@ def _crop_picture(rows: FeatureRows, row: int) -> tuple[NDArray[np.uint8], str]:
     """The pixels of a feature row, and a caption with its image's name."""
     number, sampled, crop = rows.location(row)
     dump = rows.dumps[number]
-    manifest = rows.manifest(dump)
-    crops, side = int(manifest["crops"]), int(manifest["options"]["crop_size"])
-    sampled_rows = slice(sampled, sampled + 1)
-    index_row = arrays.read_rows(rows.workspace.storage, rows.path(dump), "images", sampled_rows)
+    side = int(rows.manifest(dump)["options"]["crop_size"])
     index = IndexReader(rows.workspace, dump)
-    (entry,) = index.entries(index_row)
+    entry = index.entry(int(rows.images(dump)[sampled]))
     image = index.image(entry).pixels
-    window = crop_windows(image.shape[0], image.shape[1], crops == 5)[crop]
+    window = crop_windows(image.shape[0], image.shape[1], rows.crops() == 5)[crop]
     return square(image[window.slices], side), f"neighbour: {dump} / {entry['image_id']}"

@@ -1,29 +1,20 @@
 """Stage report: one page that shows a person what the workspace holds."""
 
 from importlib.metadata import version
-from typing import Any
 
 import numpy as np
 
 from stego_core.images.palette import rgb
 from tasks.class_names import classes_file
-from tasks.corpus.quarantine import quarantined
-from tasks.files.left_out import LeftOutCounts
-from tasks.images import number_meaning
-from tasks.report import page
+from tasks.report import page, status
 from tasks.report.confusion import confusion
-from tasks.report.contents import ClassShare, DumpCounts, Report, TrainingCurves
+from tasks.report.contents import ClassShare, Report, TrainingCurves
 from tasks.report.example_images import evenly_spread, most_uncertain
 from tasks.report.seed_figure import seed_figure
-from tasks.report.status import SCORE_NAMES
 from tasks.report.timings import timings
 from tasks.workspace import layout, tables
 from tasks.workspace.summary import Summary
 from tasks.workspace.workspace import Workspace
-
-QUARANTINE_ROWS = 200
-"""Quarantined images that are listed."""
-BLANK_BACKBONE = {"name": page.BLANK, "layer": page.BLANK, "note": page.BLANK}
 
 
 def write(workspace: Workspace, name: str) -> str:
@@ -40,23 +31,11 @@ def write(workspace: Workspace, name: str) -> str:
 def contents(summary: Summary) -> Report:
     """Everything that the page shows."""
     clusters, dumps = summary.whole("clusters") or {}, summary.dumps
-    quarantine = quarantined(summary)
     return Report(
         title="A class for every pixel",
-        workspace=summary.workspace.storage.uri,
         version=f"stego-flows {version('stego-flows')}",
-        backbone={**BLANK_BACKBONE, **(clusters.get("backbone") or {})},
-        keys=summary.keys,
-        dumps=[_counts(summary, dump) for dump in dumps],
-        left_out=[
-            (dump, line)
-            for dump in dumps
-            for line in LeftOutCounts.of(summary.workspace.corpus(dump).manifest()).lines()
-        ],
-        quarantine=quarantine[:QUARANTINE_ROWS],
-        quarantine_total=len(quarantine),
+        status=status.document(summary),
         classes=_class_shares(summary),
-        scores=[scores for dump in dumps if (scores := _scores(summary, dump))],
         examples=[example for dump in dumps for example in evenly_spread(summary, dump)],
         uncertain=most_uncertain(summary),
         curves=_curves(summary),
@@ -67,18 +46,6 @@ def contents(summary: Summary) -> Report:
         seed=seed_figure(summary),
         timings=timings(summary),
     )
-
-
-def _counts(summary: Summary, dump: str) -> DumpCounts:
-    """A dump's numbers."""
-    corpus = summary.workspace.corpus(dump).manifest()
-    names = ("images", "labelled", "quarantined", "megapixels")
-    share = (summary.manifest("masks", dump) or {}).get("flicker")
-    flicker = None if share is None else 100 * share
-    meaning = number_meaning.remarks(corpus)
-    lines = (*meaning["told"], *(f"warning: {line}" for line in meaning["warnings"]))
-    counts = {name: corpus[name] for name in names}
-    return DumpCounts(dump, flicker=flicker, values="; ".join(lines), **counts)
 
 
 def _class_shares(summary: Summary) -> list[ClassShare]:
@@ -96,14 +63,6 @@ def _class_shares(summary: Summary) -> list[ClassShare]:
         share = 100 * pixels / total
         rows.append(ClassShare(number, entry.name, rgb(entry.colour), share, margin))
     return rows
-
-
-def _scores(summary: Summary, dump: str) -> dict[str, Any] | None:
-    """A dump's scores in %, None if it has no labels."""
-    manifest = summary.scores(dump)
-    if manifest is None:
-        return None
-    return {"dump": dump, **{name: manifest["scores"].get(name) for name in SCORE_NAMES}}
 
 
 def _curves(summary: Summary) -> TrainingCurves | None:

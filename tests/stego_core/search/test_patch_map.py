@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from stego_core.images.geometry import training_crops
-from stego_core.search.patch_map import QUARTERS, PatchMap, crop_axes, crop_patch
+from stego_core.images.geometry import QUARTERS, training_crops
+from stego_core.search.patch_map import PatchMap, crop_axes, crop_patch
 
 GRID, PATCH = 4, 8
 SIDE = GRID * PATCH

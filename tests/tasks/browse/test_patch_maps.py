@@ -46,7 +46,7 @@ def test_features_are_read_once(workspace: Workspace, monkeypatch: pytest.Monkey
         return compute_features(*arguments)
 
     monkeypatch.setattr(patch_maps, "image_features", counted)
-    patch_maps._computed_map.cache_clear()
+    patch_maps.computed_map.cache_clear()
     with ContextThreadPool(4) as pool:
         list(pool.map(lambda _: patch_maps.display_map(workspace, "later", 2), range(4)))
     correspondences.heat(workspace, "later", 2, 0.1, 0.1)
@@ -57,7 +57,7 @@ def test_a_failure_is_not_kept(workspace: Workspace, monkeypatch: pytest.MonkeyP
     def fail(*_: Any) -> NDArray[np.float32]:
         raise ImageError("gone")
 
-    patch_maps._computed_map.cache_clear()
+    patch_maps.computed_map.cache_clear()
     with monkeypatch.context() as broken:
         broken.setattr(patch_maps, "image_features", fail)
         with pytest.raises(ImageError):

@@ -223,31 +223,6 @@ class TestPlaces:
                 exports.export(workspace, kind, Storage.at(str(out)))
                 assert files(out) == files(fresh)
 
-    def test_a_folder_with_anything_else_is_refused_and_left(
-        self, workspace: Workspace, tmp_path: Path
-    ) -> None:
-        out = tmp_path / "out"
-        out.mkdir()
-        (out / "thesis.txt").write_text("mine")
-        with pytest.raises(InputError, match=r"thesis\.txt.* give an empty or a new place"):
-            exports.export(workspace, "masks", Storage.at(str(out)))
-        assert set(files(out)) == {"thesis.txt"}
-        (out / "thesis.txt").rename(out / ".hidden")
-        exports.export(workspace, "masks", Storage.at(str(out)))
-        (out / "more.txt").write_text("mine")
-        with pytest.raises(InputError, match=r"more\.txt beside an earlier export"):
-            exports.export(workspace, "masks", Storage.at(str(out)))
-        assert (out / ".hidden").read_text() == (out / "more.txt").read_text() == "mine"
-        assert (out / "masks" / "night" / "a.png").exists()
-
-    def test_an_export_of_another_format_is_refused(
-        self, workspace: Workspace, tmp_path: Path
-    ) -> None:
-        out = Storage.at(str(tmp_path / "out"))
-        exports.export(workspace, "masks", out)
-        with pytest.raises(InputError, match="holds an export of the format masks"):
-            exports.export(workspace, "coco", out)
-
     @pytest.mark.parametrize(
         ("below", "what"),
         [("ws", "workspace"), ("ws/exports", "workspace"), ("day_1/new", "images of dump day_1")],
@@ -258,11 +233,6 @@ class TestPlaces:
         with pytest.raises(InputError, match=f"lies inside the {what}"):
             exports.export(workspace, "masks", Storage.at(str(tmp_path / below)))
         assert not (tmp_path / below / "export.begun.json").exists()
-
-    def test_a_neighbour_with_a_longer_name_is_fine(
-        self, workspace: Workspace, tmp_path: Path
-    ) -> None:
-        assert exports.export(workspace, "masks", Storage.at(str(tmp_path / "ws2")))["images"] == 4
 
 
 class TestRefusals:

@@ -23,7 +23,7 @@ def test_pooled_vectors_belong_to_their_patches(rows: FeatureRows) -> None:
 
 def test_global_rows_cross_dumps_in_any_order(rows: FeatureRows) -> None:
     wanted = np.array([46, 0, 44, 64, 45, 0])
-    whole = np.concatenate([part for _, part in rows.blocks("pooled", 7)])
+    whole = np.concatenate([rows.read("pooled", block) for block in rows.row_blocks(7)])
     np.testing.assert_array_equal(rows.read("pooled", wanted), whole[wanted])
     with pytest.raises(WorkspaceError, match="not all in"):
         rows.read("pooled", np.array([65]))

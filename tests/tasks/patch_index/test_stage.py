@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from stego_core.clustering.kmeans import unit
 from stego_core.errors import DamageError, WorkspaceError
 from stego_core.search import patch_index
-from tasks.features.rows import FeatureRows
-from tasks.patch_index import patch_folder, patch_search, probe_recall
+from tasks.patch_index import patch_rows, patch_search, probe_recall
 from tasks.patch_index import stage as patches
-from tasks.patch_index.patch_rows import PatchRows, patch_rows
+from tasks.patch_index.patch_rows import PatchRows
 from tasks.patch_index.patch_search import PatchHit
 from tasks.storage import run_cache
 from tasks.workspace import arrays, layout
@@ -131,7 +130,7 @@ def test_a_small_corpus_is_searched_as_by_a_loop(tmp_path: Path, crops: int) -> 
 def test_its_manifest_tells_the_recall(tmp_path: Path) -> None:
     workspace = filled(str(tmp_path / "ws"))
     build(workspace)
-    rows = patch_rows(workspace)
+    rows = PatchRows.trained(workspace)
     manifest = rows.of_dumps(("first", "later")).recall_folder().manifest()
     assert manifest["recall"] == 1.0
     assert manifest["probes"] == rows.codebook_folder().manifest()["lists"]
@@ -143,7 +142,7 @@ def test_its_manifest_tells_the_recall(tmp_path: Path) -> None:
 def test_the_sample_seeks_what_a_loop_finds(tmp_path: Path) -> None:
     workspace = filled(str(tmp_path / "ws"))
     build(workspace)
-    trained = patch_rows(workspace)
+    trained = PatchRows.trained(workspace)
     tensors = trained.codebook_tensors()
     own = tensors["images"] + COUNTS["later"]
     both = trained.of_dumps(("later", "first"))
@@ -160,7 +159,7 @@ def test_a_lost_part_is_made_again_with_the_same_bytes(tmp_path: Path) -> None:
     workspace = filled(str(tmp_path / "ws"))
     build(workspace)
     assert build(workspace) == []
-    folder = patch_rows(workspace).codes_folder("first")
+    folder = PatchRows.trained(workspace).codes_folder("first")
     root = tmp_path / "ws" / folder.path
     lost = [root / "codes" / "c" / "1" / "0", root / "lists" / "c" / "1"]
     before = [path.read_bytes() for path in lost]
@@ -175,19 +174,19 @@ def test_a_lost_part_is_made_again_with_the_same_bytes(tmp_path: Path) -> None:
 def test_a_later_dump_leaves_the_codebook_as_it_is(tmp_path: Path) -> None:
     workspace = filled(str(tmp_path / "ws"), dumps=("first",))
     build(workspace)
-    assert patch_folder.searchable(workspace) == ["first"]
-    rows = patch_rows(workspace)
+    assert patch_rows.searchable(workspace) == ["first"]
+    rows = PatchRows.trained(workspace)
     codebook = workspace.storage.read(f"{rows.codebook_folder().path}/codebook.safetensors")
     with run_cache.during("after the first dump"):
         assert patch_search.search(workspace).patches.rows.dumps == ("first",)
     store(workspace, "later", 5)
     with run_cache.during("between"):
         compute(patches.plan_codes(rows, "later"))
-        assert patch_folder.searchable(workspace) == ["first"]
+        assert patch_rows.searchable(workspace) == ["first"]
     with run_cache.during("after the second dump"):
         assert build(workspace) == ["patches: recall"]
         assert patch_search.search(workspace).patches.rows.dumps == ("first", "later")
-    path = f"{patch_rows(workspace).codebook_folder().path}/codebook.safetensors"
+    path = f"{PatchRows.trained(workspace).codebook_folder().path}/codebook.safetensors"
     assert workspace.storage.read(path) == codebook
 
 
@@ -253,7 +252,7 @@ def test_what_cannot_be_searched_says_why(tmp_path: Path) -> None:
     with pytest.raises(WorkspaceError, match="not indexed yet"):
         patch_search.search(workspace)
     workspace.update_last_run(keys={}, dumps=[])
-    assert patch_folder.searchable(workspace) == []
+    assert patch_rows.searchable(workspace) == []
     with pytest.raises(WorkspaceError, match="no stored features"):
         patch_search.search(workspace)
 
@@ -261,7 +260,7 @@ def test_what_cannot_be_searched_says_why(tmp_path: Path) -> None:
 def test_codes_of_another_codebook_are_not_mixed_in(tmp_path: Path) -> None:
     workspace = filled(str(tmp_path / "ws"), dumps=("first",))
     build(workspace)
-    rows = patch_rows(workspace)
+    rows = PatchRows.trained(workspace)
     folder = rows.codebook_folder()
     folder.finish({**folder.manifest(), "codebook": "another"})
     (tmp_path / "ws" / rows.codes_folder("first").path / "manifest.json").unlink()
@@ -272,7 +271,7 @@ def test_codes_of_another_codebook_are_not_mixed_in(tmp_path: Path) -> None:
 def test_a_missing_shard_is_damage(tmp_path: Path) -> None:
     workspace = filled(str(tmp_path / "ws"))
     build(workspace)
-    folder = patch_rows(workspace).codes_folder("first")
+    folder = PatchRows.trained(workspace).codes_folder("first")
     shutil.rmtree(tmp_path / "ws" / folder.path / "codes" / "c" / "0")
     with run_cache.during("another run"), pytest.raises(DamageError, match="damaged"):
         patch_search.search(workspace)
@@ -293,7 +292,7 @@ def test_a_codebook_of_other_bytes_is_damage(
 ) -> None:
     workspace = filled(str(tmp_path / "ws"))
     build(workspace)
-    folder = patch_rows(workspace).codebook_folder()
+    folder = PatchRows.trained(workspace).codebook_folder()
     file = tmp_path / "ws" / folder.path / layout.CODEBOOK_FILE
     file.write_bytes(change(file.read_bytes()))
     with run_cache.during("another run"), pytest.raises(DamageError, match="damaged"):
@@ -307,7 +306,7 @@ def test_codes_that_are_not_of_the_codebook_are_damage(
     """Of another width, and of a list that there is not, with checksums that hold."""
     workspace = filled(str(tmp_path / "ws"))
     build(workspace)
-    folder = patch_rows(workspace).codes_folder("first")
+    folder = PatchRows.trained(workspace).codes_folder("first")
     array = arrays.open_array(workspace.storage, folder.path, "codes", "r+")
     codes = np.asarray(array[:])
     if list_byte is None:
@@ -325,10 +324,11 @@ def test_codes_that_are_not_of_the_codebook_are_damage(
 
 def test_the_key_follows_the_trained_dumps(tmp_path: Path) -> None:
     workspace = filled(str(tmp_path / "ws"))
-    one = FeatureRows(workspace, FEATURES, ("first",))
-    both = FeatureRows(workspace, FEATURES, ("first", "later"))
-    assert patch_folder.index_path(one) != patch_folder.index_path(both)
-    assert patch_rows(workspace).path == patch_folder.index_path(one)
+    one = PatchRows.trained(workspace)
+    workspace.update_last_run(dumps=["first", "later"])
+    both = PatchRows.trained(workspace)
+    assert (one.rows.dumps, both.rows.dumps) == (("first",), ("first", "later"))
+    assert one.path != both.path
 
 
 def test_in_a_bucket(s3_environment: str, tmp_path: Path) -> None:

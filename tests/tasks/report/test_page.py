@@ -80,45 +80,60 @@ def quarantined(dump: str, path: str, stage: str, reason: str) -> dict[str, str]
     return {"dump": dump, "path": path, "stage": stage, "reason": reason}
 
 
-def scores(dump: str, **figures: float) -> dict[str, Any]:
-    return {"dump": dump, **dict.fromkeys(SCORE_NAMES), **figures}
+def scores(**figures: float) -> dict[str, Any]:
+    return {**dict.fromkeys(SCORE_NAMES), **figures}
+
+
+def dump_counts(images: int, flicker: float | None = None, **more: Any) -> dict[str, Any]:
+    """What the status says of a dump, as far as the page shows it."""
+    counts = {"images": images, "labelled": 500, "quarantined": 2, "megapixels": 9876.5}
+    values = {"told": [], "warnings": []}
+    return {**counts, "flicker": flicker, "values": values, "left_out": [], "remarks": [], **more}
+
+
+def status(dumps: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
+    """The document of a workspace with these dumps, as far as the page shows it."""
+    dumps = dumps or {}
+    backbone = {"name": "dino_vits8", "layer": "last layer", "note": "untrained: expect noise"}
+    return {
+        "workspace": "/tmp/ws",
+        "backbone": backbone,
+        "keys": {},
+        "dumps": dumps,
+        "counts": {"images": sum(dump["images"] for dump in dumps.values())},
+        "quarantine": [],
+        "scores": {},
+        **more,
+    }
 
 
 def empty_report() -> contents.Report:
-    return contents.Report(
-        "Nothing yet",
-        "/tmp/ws",
-        "stego-flows 0.1.0",
-        {"name": "dino_vits8", "layer": "last layer", "note": "untrained: expect noise"},
-        {},
-    )
+    return contents.Report("Nothing yet", "stego-flows 0.1.0", status())
 
 
 def full_report() -> contents.Report:
     return replace(
         empty_report(),
         title="Street scenes, week 31",
-        keys={stage: f"{place:x}" * 32 for place, stage in enumerate(("features", "head"), 10)},
-        dumps=[
-            contents.DumpCounts("day-1", 12345, 500, 2, 9876.5, 3.25),
-            contents.DumpCounts("day-2", 800, 0, 0, 640.0),
-        ],
-        quarantine=[quarantined("day-1", "a/b.jpg", "corpus", "truncated after 12 bytes")],
-        quarantine_total=1234,
+        status=status(
+            {"day-1": dump_counts(12345, 0.0325), "day-2": dump_counts(800)},
+            keys={stage: f"{place:x}" * 32 for place, stage in enumerate(("features", "head"), 10)},
+            quarantine=[quarantined("day-1", "a/b.jpg", "corpus", "truncated after 12 bytes")]
+            * 1234,
+            scores={
+                "day-1": scores(
+                    accuracy=56.71,
+                    miou=28.25,
+                    baseline_accuracy=41.0,
+                    baseline_miou=15.5,
+                    linear_accuracy=75.9,
+                ),
+                "day-2": scores(accuracy=50.0, miou=20.0),
+            },
+        ),
         classes=[
             contents.ClassShare(place, f"class {place}", (40, 90, 20 * place), 20 / (place + 1))
             for place in range(9)
-        ],
-        scores=[
-            scores(
-                "day-1",
-                accuracy=56.71,
-                miou=28.25,
-                baseline_accuracy=41.0,
-                baseline_miou=15.5,
-                linear_accuracy=75.9,
-            ),
-            scores("day-2", accuracy=50.0, miou=20.0),
         ],
         examples=[example(1), example(2), example(3, labelled=False)],
         uncertain=[replace(example(4), uncertainty=61.25)],
@@ -171,11 +186,11 @@ class TestContent:
         for dump, flicker in (("day-1", "3.2"), ("day-2", "–")):
             row = corpus.split(f">{dump}</th>")[1].split("</tr>")[0]
             assert re.findall(r">([^<]+)</td>", row)[-1] == flicker
-        still = replace(full_report(), dumps=[contents.DumpCounts("day-2", 800, 0, 0, 640.0)])
+        still = replace(full_report(), status=status({"day-2": dump_counts(800)}))
         assert "temporal inconsistency" not in page.render(still)
 
     def test_cut_off_quarantine_names_the_total(self, full: str) -> None:
-        assert "The first 1 of 1,234 quarantined images are listed." in full
+        assert "The first 200 of 1,234 quarantined images are listed." in full
 
     def test_every_picture_has_a_description_and_decodes(self, full: str) -> None:
         assert len(sources(full)) == 11 + 4 + 12 + 2 + 2 + 1  # in the page's order
@@ -205,12 +220,14 @@ class TestSafety:
         hostile = replace(
             full_report(),
             title=HOSTILE,
-            workspace=HOSTILE,
-            keys={HOSTILE: HOSTILE},
-            dumps=[contents.DumpCounts(HOSTILE, 1, 1, 1, 1.0)],
-            quarantine=[quarantined(HOSTILE, HOSTILE, HOSTILE, HOSTILE)],
+            status=status(
+                {HOSTILE: dump_counts(1, values={"told": [HOSTILE], "warnings": [HOSTILE]})},
+                workspace=HOSTILE,
+                keys={HOSTILE: HOSTILE},
+                quarantine=[quarantined(HOSTILE, HOSTILE, HOSTILE, HOSTILE)],
+                scores={HOSTILE: scores()},
+            ),
             classes=[contents.ClassShare(0, HOSTILE, (1, 2, 3), 100.0)],
-            scores=[scores(HOSTILE)],
             examples=[replace(example(1), dump=HOSTILE, image_id=HOSTILE)],
             confusions=[
                 replace(
@@ -273,14 +290,23 @@ class TestEdges:
         assert len(sources(page.render(report))) == 1
 
     def test_one_scored_dump_is_in_the_summary(self) -> None:
-        html = page.render(
-            replace(
-                empty_report(),
-                scores=[scores("d", accuracy=50.0, miou=20.0, baseline_accuracy=41.0)],
-            )
-        )
+        scored = {"d": scores(accuracy=50.0, miou=20.0, baseline_accuracy=41.0)}
+        html = page.render(replace(empty_report(), status=status(scores=scored)))
         assert "k-means on features: 41.0" in html
         assert html.count("k-means on features:") == 1
+
+    def test_what_numbers_mean_and_what_is_left_out_stand_with_their_dump(self) -> None:
+        left_out = [{"kind": "hidden", "count": 3, "example": ".a.png", "note": ""}]
+        values = {"told": ["12 bits"], "warnings": ["few values"]}
+        dumps = {"a": dump_counts(1, values=values, left_out=left_out), "b": dump_counts(1)}
+        html = page.render(replace(empty_report(), status=status(dumps)))
+        assert "Values of a: 12 bits; warning: few values." in html
+        assert "Values of b" not in html
+        assert '<li class="long">a: left out: 3 ' in html
+
+    def test_a_workspace_without_clusters_has_a_blank_backbone(self) -> None:
+        html = page.render(replace(empty_report(), status=status(backbone=None)))
+        assert "Backbone <strong>–</strong>, – · –" in html
 
     def test_seed_figure_wants_three_points(self) -> None:
         report = replace(empty_report(), seed=replace(seed_figure(), points=[(1.0, 1.0)]))
