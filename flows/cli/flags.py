@@ -18,9 +18,11 @@ from cyclopts import (
 from pydantic import Field, ValidationError
 
 from flows.cli import version
+from flows.runs.session import connected
 from flows.runs.settings import SECTIONS, Compute, Storage, built, from_toml, mistake
 from stego_core.errors import OptionError
 from tasks.options import ComputeOptions, Options, StorageOptions
+from tasks.workspace.workspace import Workspace
 
 DEFAULT = "default"
 """Name of what a group of commands does where none of them is named."""
@@ -68,6 +70,10 @@ class CommonOptions(Options):
         "is one object a line. By default it is STEGO_LOG_FORMAT, else text.",
     )
     storage: Storage = Field(default_factory=lambda: StorageOptions())
+
+    def opened(self) -> Workspace:
+        """The workspace."""
+        return Workspace.open(self.workspace)
 
 
 class WorkOptions(CommonOptions):
@@ -131,9 +137,6 @@ def _set(arguments: ArgumentCollection, values: Mapping[str, Mapping[str, Any]])
 
 
 def _last_options(workspace: str, arguments: ArgumentCollection) -> dict[str, dict[str, Any]]:
-    from flows.runs.session import connected
-    from tasks.workspace.workspace import Workspace
-
     options = [option for section, option in _options(arguments) if section == "storage"]
     storage = {option.field_info.name: _value(option) for option in options if option.tokens}
     with connected(built("storage", storage)):

@@ -24,6 +24,7 @@ from tasks.options import (
     ScoresOptions,
     StorageOptions,
 )
+from tasks.storage import storage
 
 SECTIONS: dict[str, type[Options]] = {
     "corpus": CorpusOptions,
@@ -136,8 +137,6 @@ def from_toml(location: str) -> dict[str, dict[str, Any]]:
     Raises:
         OptionError: it cannot be read, or a table or name is unknown.
     """
-    from tasks.storage import storage  # the libraries of object storage take a second
-
     path = PurePosixPath(storage.Storage.at(location).uri)
     try:
         content = storage.Storage(str(path.parent)).read(path.name)
