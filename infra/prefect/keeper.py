@@ -10,6 +10,7 @@ import time
 from types import FrameType
 from typing import Any
 
+import httpx
 from background import say
 from lost import close_lost, retry_forgotten
 
@@ -61,7 +62,7 @@ class Keeper:
         """Close lost runs, start forgotten ones; a server that is away is asked again next time."""
         try:
             say(*close_lost(self.url, self.pool), *retry_forgotten(self.url, self.pool))
-        except (OSError, ValueError) as error:  # an URLError is an OSError
+        except (httpx.HTTPError, ValueError) as error:
             say(f"lost runs could not be looked for: {error}")
 
 

@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { $, el, stem, tell } from "./dom.js";
 import { middle } from "./codes.js";
-import { overlay } from "./gallery.js";
+import { maskOf, overlay, thumbnail } from "./gallery.js";
 import { paintHeat, unpacked } from "./paint.js";
 import { link } from "./route.js";
 import { nameOf, on, store } from "./store.js";
@@ -60,7 +60,7 @@ async function neighbours(question) {
   const tiles = items.map((each) => {
     const heat = el("canvas", { class: "heat" });
     paintHeat(heat, unpacked(each.heat));
-    return found(each, heat, each.similarity, null);
+    return tile(each, heat);
   });
   $("#neighbours").replaceChildren(...(tiles.length ? tiles : [waiting("This image has no neighbours here.")]));
 }
@@ -75,25 +75,20 @@ async function matches(question) {
   const { items } = await request("matches", question);
   if (asked !== question) return;
   const tiles = items.map((each) => {
-    const mask = el("canvas", { class: "mask", data: { dump: each.dump, row: each.row } });
+    const mask = maskOf(each);
     tell(() => overlay(mask));
     const box = { top: each.patch.y, left: each.patch.x, height: each.patch.height, width: each.patch.width };
     const sides = Object.entries(box).map(([side, share]) => [side, `${100 * share}%`]);
     const patch = el("span", { class: "patch", style: Object.fromEntries(sides) });
-    return found(each, mask, each.similarity, middle(each.patch, each), patch);
+    return tile(each, mask, middle(each.patch, each), patch);
   });
   $("#matches").replaceChildren(...(tiles.length ? tiles : [waiting("Nothing else is like it.")]));
 }
 
-function found(each, canvas, similarity, point, ...marks) {
-  const shown = similarity == null ? "" : similarity.toFixed(2);
-  const picture = el("img", {
-    src: api.picture("thumb", each.dump, each.row),
-    alt: `${each.path}${shown && `, similarity ${shown}`}`,
-    loading: "lazy",
-  });
-  const href = link({ view: "image", dump: each.dump, row: each.row, point });
-  const box = el("div", { class: "layers", style: { "--ratio": each.width / each.height } }, picture, canvas, ...marks);
-  const caption = el("span", { class: "caption" }, el("span", { class: "name" }, stem(each.path)), el("b", {}, shown));
-  return el("li", {}, el("a", { href, title: each.path }, box, caption));
+function tile(image, canvas, point = null, ...marks) {
+  const similarity = image.similarity.toFixed(2);
+  const layers = thumbnail(image, `similarity ${similarity}`, canvas, ...marks);
+  const href = link({ view: "image", dump: image.dump, row: image.row, point });
+  const caption = el("span", { class: "caption" }, el("span", { class: "name" }, stem(image.path)), el("b", {}, similarity));
+  return el("li", {}, el("a", { href, title: image.path }, layers, caption));
 }

@@ -9,15 +9,12 @@ const decoded = new Map();
 
 /** Grey values of a PNG: {width, height, values: Uint8Array}. */
 export async function greys(url) {
-  if (!decoded.has(url)) {
-    decoded.set(url, read(url));
-    decoded.get(url).catch(() => decoded.delete(url));
-    if (decoded.size > KEPT) decoded.delete(decoded.keys().next().value);
-  }
-  const found = decoded.get(url);
+  const picture = decoded.get(url) ?? read(url);
   decoded.delete(url);
-  decoded.set(url, found); // used last
-  return found;
+  decoded.set(url, picture); // used last
+  picture.catch(() => decoded.delete(url));
+  if (decoded.size > KEPT) decoded.delete(decoded.keys().next().value);
+  return picture;
 }
 
 async function read(url) {
@@ -114,8 +111,8 @@ export function unpacked({ width, height, mean, values }) {
 export function sharesOf({ values }) {
   const counts = new Float64Array(256);
   for (const id of values) counts[store.shown[id]]++;
-  const found = [...counts].map((count, id) => [id, count / values.length]);
-  return new Map(found.filter(([, share]) => share > 0));
+  const shares = [...counts].map((count, id) => [id, count / values.length]);
+  return new Map(shares.filter(([, share]) => share > 0));
 }
 
 /** A colour for the n-th of things that have none; golden steps never come back to a hue. */

@@ -63,4 +63,4 @@ export function announce() {
   for (const listener of listeners) listener(route);
 }
 
-window.addEventListener("popstate", announce);
+window.addEventListener("hashchange", announce);
