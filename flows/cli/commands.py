@@ -193,4 +193,4 @@ def _results(workspace: str, report: str, dumps: Sequence[str] = ()) -> None:
     if document["quarantine"]:
         console.say(f"{len(document['quarantine'])} files are quarantined; see the report")
     console.show_scores(document)
-    console.show_place("report", report)
+    console.line(f"report: {report}")

@@ -156,7 +156,7 @@ def report(
     from flows.runs.stages import report_flow
 
     location = report_flow(common.opened(), name)
-    return lambda: console.show_place("report", location)
+    return lambda: console.line(f"report: {location}")
 
 
 def requested_dumps(summary: Summary, names: str | None) -> list[str]:

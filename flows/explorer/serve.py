@@ -39,14 +39,7 @@ def serve(
 ) -> None:
     """Show a workspace until Ctrl-C or SIGTERM.
 
-    Args:
-        location: path or URI of the workspace.
-        host: to listen on.
-        port: to listen on; 0 for a free one.
-        browser: whether to open the page in the user's browser.
-        export_roots: folders or URIs below which exports may go; none: inside the workspace.
-        allow_changes: whether other machines may export and edit classes; `export_roots` allow
-            them exports.
+    `allow_changes` lets other machines edit classes and export, `export_roots` export alone.
 
     Raises:
         WorkspaceError: there is none.

@@ -17,15 +17,7 @@ from tasks.workspace.workspace import Workspace
 
 @dataclass(frozen=True)
 class Labelling:
-    """A dump that is to be labelled and scored, and how.
-
-    Attributes:
-        workspace: that holds its index.
-        dump: its name.
-        masks: how its masks are made.
-        scores: how they are scored.
-        compute: where the work runs.
-    """
+    """A dump that is to be labelled and scored, and how."""
 
     workspace: Workspace
     dump: str
@@ -39,10 +31,8 @@ class Labelling:
 
     def scores_of(self, clusters_key: str, baseline_key: str | None) -> str:
         """Score the masks of these clusters beside those of a baseline; returns the scores' key."""
-        where = self.workspace, self.dump
-        return stages.scores_flow(
-            *where, clusters_key, baseline_key, self.masks, self.scores, self.compute
-        )
+        own = self.masks, self.scores, self.compute
+        return stages.scores_flow(self.workspace, self.dump, clusters_key, baseline_key, *own)
 
 
 def label_dump(labelling: Labelling, keys: dict[str, str]) -> None:
