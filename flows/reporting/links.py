@@ -24,10 +24,8 @@ def address(workspace: Workspace, location: str) -> tuple[str, str] | None:
     if signed is None:
         return None
     days = SIGNED_SECONDS // (24 * 3600)
-    return (
-        signed,
-        f" (the address expires after {days} days, or with the credentials that signed it)",
-    )
+    remark = f" (the address expires after {days} days, or with the credentials that signed it)"
+    return signed, remark
 
 
 def sentence(workspace: Workspace, location: str) -> str:

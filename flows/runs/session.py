@@ -71,5 +71,6 @@ def gpu_turn(requested: bool, options: ComputeOptions) -> AbstractContextManager
 
     from tasks.engine import compute
 
-    turn = concurrency("gpu", occupy=1) if requested and compute.has_gpu(options) else None
-    return turn or nullcontext()
+    if requested and compute.has_gpu(options):
+        return concurrency("gpu", occupy=1)
+    return nullcontext()
