@@ -34,23 +34,15 @@ Command = TypeVar("Command", bound=Callable[..., Shown])
 
 
 class Traits(NamedTuple):
-    """What a command does with its workspace.
+    """What a command does with its workspace."""
 
-    Attributes:
-        name: as it is typed.
-        makes: it makes the workspace where there is none.
-        continues: options that nobody gives are those of the workspace's last run.
-        writes: it changes the workspace without a flow that sees to being alone.
-    """
-
-    name: str
-    makes: bool
-    continues: bool
-    writes: bool
+    name: str  # as it is typed
+    makes: bool  # makes the workspace where there is none
+    continues: bool  # takes options that nobody gives from the workspace's last run
+    writes: bool  # changes the workspace without a flow that sees to being alone
 
 
 TRAITS: dict[Callable[..., Any], Traits] = {}
-"""The traits of each function that is a command."""
 
 
 class CommonOptions(Options):
@@ -225,11 +217,7 @@ def listed(names: str | None) -> list[str] | None:
 
 
 def parsed(arguments: Sequence[str]) -> tuple[Callable[..., Any], BoundArguments]:
-    """The command and its arguments, checked.
-
-    Raises:
-        OptionError: there is no such command or flag, a value is wrong, or a flag is missing.
-    """
+    """The command and its arguments; OptionError where one is unknown, wrong or missing."""
     try:
         run, bound, _ = app.parse_args(arguments, print_error=False, exit_on_error=False)
     except CycloptsError as error:

@@ -160,11 +160,7 @@ def report(
 
 
 def requested_dumps(summary: Summary, names: str | None) -> list[str]:
-    """The dumps named, separated by commas, or all of them.
-
-    Raises:
-        InputError: there is no such dump.
-    """
+    """The dumps named, separated by commas, or all of them; InputError if there is no such dump."""
     requested = listed(names) or summary.dumps
     unknown = [name for name in requested if name not in summary.dumps]
     if unknown or not requested:

@@ -84,11 +84,8 @@ def server(explorer: Explorer, login: Login, host: str, bound: str) -> uvicorn.S
 
 
 def places(workspace: Workspace, named: Sequence[str], trusted: bool) -> Roots:
-    """Where exports may go.
-
-    Raises:
-        InputError: a location is invalid, holds a password, or cannot be reached.
-        OptionError: a place is a file.
+    """Where exports may go; InputError for an invalid location, one with a password, and one that
+    cannot be reached, OptionError for a file.
     """
     roots = tuple(Storage.at(location) for location in dict.fromkeys(named))
     for root in roots:

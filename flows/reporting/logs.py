@@ -121,11 +121,7 @@ class LogFile(RotatingFileHandler):
 
 
 def form(given: str | None) -> Form:
-    """The form that a flag or the environment says.
-
-    Raises:
-        OptionError: there is no such form.
-    """
+    """The form that a flag or the environment says; OptionError if there is no such form."""
     name = given or os.environ.get(VARIABLE) or "text"
     if name not in ("text", "json"):
         raise OptionError(f"log format {name!r} is not known; expected text or json")

@@ -36,11 +36,8 @@ class Labelling:
 
 
 def label_dump(labelling: Labelling, keys: dict[str, str]) -> None:
-    """Masks of a dump, and its scores where it has labels; what is current follows.
-
-    Args:
-        labelling: which dump, and how.
-        keys: of the stages before; the masks' is added.
+    """Masks of a dump, and its scores where it has labels; what is current follows. Their keys
+    are added to those of the stages before.
     """
     with run_record.labelling(labelling.dump):
         keys["masks"] = labelling.masks_of(keys["clusters"])
@@ -92,10 +89,8 @@ def baseline(labelling: Labelling, clusters: dict[str, Any]) -> dict[str, str]:
 
 
 def clusters_from_seed(labelling: Labelling, clusters_key: str, seed: int) -> str:
-    """Clusters made as these were, head included, but from another seed; returns their key.
-
-    Raises:
-        OptionError: they were imported, so nothing tells how they were made.
+    """Key of clusters made as these were, head included, but from another seed; OptionError if
+    they were imported, so that nothing tells how they were made.
     """
     workspace, compute = labelling.workspace, labelling.compute
     clusters = workspace.folder(layout.clusters(clusters_key)).manifest()

@@ -24,11 +24,7 @@ NOTIFICATION = {
 
 
 def notifier(url: str, name: str | None) -> str | None:
-    """The id of a notification block of the server, by TYPE/NAME.
-
-    Raises:
-        ServiceError: the server has none of that name.
-    """
+    """The id of a notification block of the server, by TYPE/NAME; ServiceError if it has none."""
     if name is None:
         return None
     kind, _, block = name.partition("/")
