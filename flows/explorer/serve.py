@@ -51,7 +51,7 @@ def serve(
     with listening(host, port) as server_socket, ExitStack() as ending:
         bound, number = server_socket.getsockname()[:2]
         trusted = allow_changes or is_loopback(bound)
-        roots = places(workspace, export_roots, trusted)
+        roots = roots_of(workspace, export_roots, trusted)
         explorer = Explorer(workspace, roots, editable=trusted)
         login = Login(number)
         address = f"http://{_reachable(host, bound)}:{number}/"
@@ -83,7 +83,7 @@ def server(explorer: Explorer, login: Login, host: str, bound: str) -> uvicorn.S
     return uvicorn.Server(config)
 
 
-def places(workspace: Workspace, named: Sequence[str], trusted: bool) -> Roots:
+def roots_of(workspace: Workspace, named: Sequence[str], trusted: bool) -> Roots:
     """Where exports may go; InputError for an invalid location, one with a password, and one that
     cannot be reached, OptionError for a file.
     """

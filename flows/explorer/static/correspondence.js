@@ -34,7 +34,7 @@ export async function ask(item, point, cluster, heated) {
   $("#answers").hidden = false;
   $("#viewer").classList.add("asked");
   $("#asked").textContent = `Correspondences of (${point[1]}, ${point[0]})`;
-  for (const list of [$("#neighbours"), $("#matches")]) list.replaceChildren(waiting("comparing patches …"));
+  for (const list of ["#neighbours", "#matches"]) answer(list, "comparing patches …");
   if (cluster !== null) $("#asked").textContent += ` · ${nameOf(store.shown[cluster])}`;
   const heat = unpacked(await request("heat", question));
   if (asked !== question) return;
@@ -48,30 +48,28 @@ function request(path, { item, point, abort }) {
   return api.get(path, { dump: item.dump, row: item.row, y, x }, abort.signal);
 }
 
-const waiting = (text) => el("li", { class: "waiting" }, text);
+/** Show tiles in a list; a text where there are none. */
+function answer(list, text, tiles = []) {
+  $(list).replaceChildren(...(tiles.length ? tiles : [el("li", { class: "waiting" }, text)]));
+}
 
 async function neighbours(question) {
   const { items } = await request("neighbours", question);
   if (asked !== question) return;
-  if (!items) {
-    $("#neighbours").replaceChildren(waiting("No table of neighbours: an imported head has none, else run `stego neighbors`."));
-    return;
-  }
+  const missing = "No table of neighbours: an imported head has none, else run `stego neighbors`.";
+  if (!items) return answer("#neighbours", missing);
   const tiles = items.map((each) => {
     const heat = el("canvas", { class: "heat" });
     paintHeat(heat, unpacked(each.heat));
     return tile(each, heat);
   });
-  $("#neighbours").replaceChildren(...(tiles.length ? tiles : [waiting("This image has no neighbours here.")]));
+  answer("#neighbours", "This image has no neighbours here.", tiles);
 }
 
 async function matches(question) {
   const { index } = store;
   question.waits = !index?.searchable;
-  if (question.waits) {
-    $("#matches").replaceChildren(waiting(index?.sentence ?? "…"));
-    return;
-  }
+  if (question.waits) return answer("#matches", index?.sentence ?? "…");
   const { items } = await request("matches", question);
   if (asked !== question) return;
   const tiles = items.map((each) => {
@@ -82,7 +80,7 @@ async function matches(question) {
     const patch = el("span", { class: "patch", style: Object.fromEntries(sides) });
     return tile(each, mask, middle(each.patch, each), patch);
   });
-  $("#matches").replaceChildren(...(tiles.length ? tiles : [waiting("Nothing else is like it.")]));
+  answer("#matches", "Nothing else is like it.", tiles);
 }
 
 function tile(image, canvas, point = null, ...marks) {
