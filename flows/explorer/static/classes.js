@@ -31,7 +31,7 @@ export function showShares(classes) {
 function render() {
   const { revision, note, undo: undoable, editable } = store.overview;
   if ($("#legend input.rename")) return; // the list comes anew when the name is settled
-  for (const id of chosen) if (store.shown[id] !== id) chosen.delete(id);
+  for (const id of chosen) if (store.classOf[id] !== id) chosen.delete(id);
   const focused = partOfLegend(document.activeElement);
   $("#revision").textContent = `revision ${revision}`;
   $("#revision").title = note || "";

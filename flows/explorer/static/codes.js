@@ -87,7 +87,7 @@ function centroids(context, project, ink, paper) {
     disc(context, x, y, ink, 1.5);
   });
   spots.forEach((spot, cluster) => {
-    const name = nameOf(store.shown[cluster]);
+    const name = nameOf(store.classOf[cluster]);
     const [x, y] = room(spot, context.measureText(name).width, taken);
     context.globalAlpha = dimmed(cluster) ? 0.25 : 1;
     context.lineWidth = 4;
@@ -118,11 +118,11 @@ function room([x, y], width, taken) {
 }
 
 const dimmed = (cluster) =>
-  store.highlighted !== null && store.shown[cluster] !== store.highlighted;
+  store.highlighted !== null && store.classOf[cluster] !== store.highlighted;
 
 function colour(cluster, otherwise) {
-  const shown = store.shown[cluster];
-  return shown === VOID ? otherwise : store.classes[shown].colour;
+  const id = store.classOf[cluster];
+  return id === VOID ? otherwise : store.classes[id].colour;
 }
 
 function hit(event) {
@@ -143,7 +143,7 @@ function point(dot) {
   canvas.style.cursor = dot ? "pointer" : "default";
   if (!dot) return;
   const { x, y, point } = dot;
-  tip.textContent = `${nameOf(store.shown[point.cls])} · ${point.dump}, image ${point.row}`;
+  tip.textContent = `${nameOf(store.classOf[point.cls])} · ${point.dump}, image ${point.row}`;
   tip.style.left = `${x}px`;
   tip.style.top = `${y}px`;
 }

@@ -8,36 +8,36 @@ import { paintHeat, unpacked } from "./paint.js";
 import { link } from "./route.js";
 import { nameOf, on, store } from "./store.js";
 
-let asked = null; // the question on the page: {item, point, abort}
+let current = null; // the question on the page: {item, point, abort}
 
 export function start() {
   on("index", () => {
-    if (asked?.waits) tell(() => matches(asked));
+    if (current?.waits) tell(() => matches(current));
   });
 }
 
 /** Nothing is asked any more. */
 export function clear() {
-  asked?.abort.abort();
-  asked = null;
+  current?.abort.abort();
+  current = null;
   $("#answers").hidden = true;
   $("#viewer").classList.remove("asked");
 }
 
 /** Ask for a pixel's correspondences; `heated` is called with the heat of its own image. */
 export async function ask(item, point, cluster, heated) {
-  const same = asked && asked.item === item && asked.point.join() === point.join();
+  const same = current && current.item === item && current.point.join() === point.join();
   if (same) return;
   clear();
   const question = { item, point, abort: new AbortController(), waits: false };
-  asked = question;
+  current = question;
   $("#answers").hidden = false;
   $("#viewer").classList.add("asked");
   $("#asked").textContent = `Correspondences of (${point[1]}, ${point[0]})`;
   for (const list of ["#neighbours", "#matches"]) answer(list, "comparing patches …");
-  if (cluster !== null) $("#asked").textContent += ` · ${nameOf(store.shown[cluster])}`;
+  if (cluster !== null) $("#asked").textContent += ` · ${nameOf(store.classOf[cluster])}`;
   const heat = unpacked(await request("heat", question));
-  if (asked !== question) return;
+  if (current !== question) return;
   heated(heat);
   await Promise.all([tell(() => neighbours(question)), tell(() => matches(question))]);
 }
@@ -55,7 +55,7 @@ function answer(list, text, tiles = []) {
 
 async function neighbours(question) {
   const { items } = await request("neighbours", question);
-  if (asked !== question) return;
+  if (current !== question) return;
   const missing = "No table of neighbours: an imported head has none, else run `stego neighbors`.";
   if (!items) return answer("#neighbours", missing);
   const tiles = items.map((each) => {
@@ -71,7 +71,7 @@ async function matches(question) {
   question.waits = !index?.searchable;
   if (question.waits) return answer("#matches", index?.sentence ?? "…");
   const { items } = await request("matches", question);
-  if (asked !== question) return;
+  if (current !== question) return;
   const tiles = items.map((each) => {
     const mask = maskOf(each);
     tell(() => overlay(mask));

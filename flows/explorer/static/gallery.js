@@ -75,8 +75,8 @@ function loadMore(limit = PAGE) {
 
 async function load(key, limit) {
   const { dump, class: cls, labelled, order } = JSON.parse(key);
-  const asked = { dump, cls, labelled, order, offset: list.items.length, limit };
-  const page = await api.get("page", asked);
+  const offset = list.items.length;
+  const page = await api.get("page", { dump, cls, labelled, order, offset, limit });
   if (list.key !== key) return; // other filters meanwhile
   list.items.push(...page.items);
   list.total = page.total;

@@ -24,9 +24,9 @@ async function start() {
   $("#up").addEventListener("click", () => go({ view: "gallery" }));
   $("#opacity").addEventListener("input", (event) => setOpacity(event.target.value / 100));
   on("opacity", () => {
-    const shown = Math.round(100 * store.opacity);
-    $("#opacity").value = shown;
-    $("#opacity-shown").textContent = store.mask ? `${shown} %` : "off";
+    const percentage = Math.round(100 * store.opacity);
+    $("#opacity").value = percentage;
+    $("#opacity-shown").textContent = store.mask ? `${percentage} %` : "off";
   });
   on("overview", top);
   onRoute((route) => tell(() => display(route)));

@@ -50,9 +50,9 @@ function paint(canvas, { width, height, values }, table) {
 /** A mask in the classes' colours; where one is highlighted, the others lie under a veil. */
 export function paintMask(canvas, ids) {
   const table = Array.from({ length: 256 }, (_, id) => {
-    const shown = store.shown[id];
-    if (store.highlighted !== null && shown !== store.highlighted) return VEIL;
-    return shown === VOID ? [0, 0, 0, 0] : [...store.rgb[id], 255];
+    const cls = store.classOf[id];
+    if (store.highlighted !== null && cls !== store.highlighted) return VEIL;
+    return cls === VOID ? [0, 0, 0, 0] : [...store.rgb[id], 255];
   });
   paint(canvas, ids, table);
 }
@@ -110,7 +110,7 @@ export function unpacked({ width, height, mean, values }) {
 /** Shares of the shown classes in a mask: Map of id → share. */
 export function sharesOf({ values }) {
   const counts = new Float64Array(256);
-  for (const id of values) counts[store.shown[id]]++;
+  for (const id of values) counts[store.classOf[id]]++;
   const shares = [...counts].map((count, id) => [id, count / values.length]);
   return new Map(shares.filter(([, share]) => share > 0));
 }

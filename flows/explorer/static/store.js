@@ -10,8 +10,8 @@ const events = new EventTarget();
 export const store = {
   overview: null,
   classes: [], // {id, name, colour, merged_into, ignored, shown, share}
-  shown: new Uint8Array(256).fill(VOID), // stored cluster id → shown class id
-  rgb: [], // shown colour of each stored id, [r, g, b]
+  classOf: new Uint8Array(256).fill(VOID), // stored cluster id → id of the class that it counts as
+  rgb: [], // colour of each stored id's class, [r, g, b]
   highlighted: null, // class id
   pinned: null, // class id that stays highlighted
   opacity: 0.55,
@@ -31,20 +31,20 @@ export async function reload() {
 function adopt(overview) {
   store.overview = { ...store.overview, ...overview };
   store.classes = overview.classes;
-  store.shown.fill(VOID);
+  store.classOf.fill(VOID);
   store.rgb = Array(256).fill(IGNORED_COLOUR);
   for (const { id, shown } of store.classes) {
     if (shown === null) continue;
-    store.shown[id] = shown;
+    store.classOf[id] = shown;
     store.rgb[id] = channels(store.classes[shown].colour);
   }
   for (const name of ["highlighted", "pinned"])
-    if (store.shown[store[name] ?? VOID] !== store[name]) store[name] = null;
+    if (store.classOf[store[name] ?? VOID] !== store[name]) store[name] = null;
   emit("classes");
 }
 
 /** Classes that are shown, ids ascending. */
-export const kept = () => store.classes.filter((each) => store.shown[each.id] === each.id);
+export const kept = () => store.classes.filter((each) => store.classOf[each.id] === each.id);
 
 export function nameOf(id) {
   return id === VOID || !store.classes[id] ? "ignored" : store.classes[id].name;
@@ -75,8 +75,8 @@ export function setOpacity(value) {
   emit("opacity");
 }
 
-export function toggleMask(shown = !store.mask) {
-  store.mask = shown;
+export function toggleMask() {
+  store.mask = !store.mask;
   setOpacity(store.opacity);
 }
 

@@ -170,7 +170,7 @@ function read(point) {
   const parts = [];
   if (point && ids) {
     const id = at(ids, point, item);
-    parts.push(`x ${point[1]}, y ${point[0]}`, id === VOID ? "no data" : nameOf(store.shown[id]));
+    parts.push(`x ${point[1]}, y ${point[0]}`, id === VOID ? "no data" : nameOf(store.classOf[id]));
     if (view.margins && id !== VOID) parts.push(`margin ${(at(view.margins, point, item) / 255).toFixed(2)}`);
     const label = view.labels && at(view.labels, point, item);
     if (view.labels) parts.push(`label ${label === VOID ? "void" : (labelNames()[label] ?? label)}`);
