@@ -23,10 +23,8 @@ export function start() {
     rootMargin: "600px",
   });
   more.observe($("#more"));
-  on("classes", () => {
-    offerClasses();
-    repaint();
-  });
+  on("classes", offerClasses);
+  on("classes", repaint);
   on("highlight", repaint);
   on("overview", offerDumps);
 }
