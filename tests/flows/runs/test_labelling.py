@@ -30,7 +30,7 @@ def workspace(tmp_path: Path) -> Workspace:
 
 
 @pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+def calls(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """Calls of the stages' flows: each returns a key that tells what it was made of."""
     made: list[tuple[Any, ...]] = []
 
@@ -44,6 +44,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 
     def clusters(_: Any, head_key: str, options: Any, __: Any) -> str:
         made.append(("clusters", head_key, options.classes, options.seed))
+        workspace.folder(layout.clusters(f"clusters of {head_key}")).finish(OWN)
         return f"clusters of {head_key}"
 
     def head(_: Any, neighbors_key: str, options: Any, __: Any) -> str:
