@@ -48,12 +48,8 @@ class Names(list[str]):
 
 @dataclass(frozen=True)
 class OpenWorkspace:
-    """A finished workspace's segmenter.
-
-    Attributes:
-        segmenter: backbone, head, centroids and CRF.
-        classes: what people call the clusters, and which count as others.
-        renderer: how the numbers of its dumps' files become pictures.
+    """A finished workspace's segmenter, what people call its clusters, and how the numbers of its
+    dumps' files become pictures.
     """
 
     segmenter: Segmenter
@@ -85,10 +81,8 @@ class OpenWorkspace:
         return self.segmenter(picture.pixels, picture.valid)
 
     def picture(self, image: Labelled) -> Picture:
-        """What is labelled, as RGB; files as in the dumps that the head was trained on.
-
-        Raises:
-            InputError, ImageError: as `label`.
+        """What is labelled, as RGB; files as in the dumps that the head was trained on. It raises
+        what `label` does.
         """
         if isinstance(image, Picture):
             return image
@@ -105,11 +99,7 @@ class OpenWorkspace:
         return Picture(image)
 
     def read(self, content: bytes, max_pixels: int = MAX_PIXELS) -> Picture:
-        """The picture of an image file that belongs to no dump.
-
-        Raises:
-            ImageError: it cannot be read, or holds no data.
-        """
+        """The picture of a file of no dump; ImageError if it cannot be read, or holds no data."""
         return number_meaning.loose_picture(self.renderer, content, max_pixels)
 
 

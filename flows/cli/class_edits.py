@@ -2,31 +2,22 @@
 
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from cyclopts import App, Parameter, validators
 
-from flows.cli.flags import (
-    DEFAULT,
-    Common,
-    CommonOptions,
-    Flag,
-    Printing,
-    PrintOptions,
-    Shown,
-    app,
-    command,
-)
+from flows.cli import class_tables
+from flows.cli.flags import DEFAULT, Common, Flag, Printing, PrintOptions, Shown, app, command
 from flows.cli.results import printed
 from flows.runs.settings import Compute
 from stego_core.errors import OptionError
+from stego_core.labels.class_names import ClassNames, Proposal, accepted
+from tasks.class_names import classes_file
+from tasks.class_names.classes_file import NamedClasses
+from tasks.class_names.proposals import from_labelled, from_previous, from_scores
 from tasks.log import Log
 from tasks.options import ComputeOptions, CorpusOptions
-
-if TYPE_CHECKING:
-    from stego_core.labels.class_names import ClassNames, Proposal
-    from tasks.class_names.classes_file import NamedClasses
-    from tasks.workspace.workspace import Workspace
+from tasks.workspace.summary import Summary
 
 log = Log(__name__)
 HELP = "Show the classes; name, colour, merge or ignore them. Masks stay as they are."
@@ -38,9 +29,7 @@ Which = Annotated[str, Parameter(help="Ids or names of classes, separated by com
 @command(DEFAULT, parent=names)
 def show(*, common: Printing) -> Shown:
     """Show the classes."""
-    from tasks.class_names import classes_file as classes
-
-    return _shown(common, classes.current_names(_opened(common)))
+    return _shown(common, classes_file.current_names(common.opened()))
 
 
 @command("set", parent=names)
@@ -59,7 +48,7 @@ def set_class(
     if not done:
         raise OptionError(f"what shall become of class {which}? give a name or --colour")
 
-    def edit(classes: "ClassNames", numbers: list[int]) -> "ClassNames":
+    def edit(classes: ClassNames, numbers: list[int]) -> ClassNames:
         if len(numbers) > 1:
             raise OptionError(f"{which} cannot have one name or colour; use `stego name merge`")
         return classes.edited(numbers[0], name, colour)
@@ -75,7 +64,7 @@ def merge(which: Which, into: str, /, *, common: Printing) -> Shown:
         into: Id or name of the class that they count as.
     """
 
-    def edit(classes: "ClassNames", numbers: list[int]) -> "ClassNames":
+    def edit(classes: ClassNames, numbers: list[int]) -> ClassNames:
         return classes.merged(numbers, classes.find(into))
 
     return _edited(common, which, f"merged into {into}", edit)
@@ -103,18 +92,13 @@ def unignore(which: Which, /, *, common: Printing) -> Shown:
 @command(parent=names)
 def undo(*, common: Printing) -> Shown:
     """Go back to before the last edit; again: further back."""
-    from tasks.class_names import classes_file as classes
-
-    return _shown(common, classes.undo(_opened(common)))
+    return _shown(common, classes_file.undo(common.opened()))
 
 
 @command(parent=names)
 def history(*, common: Common) -> Shown:
     """List every revision."""
-    from flows.cli import class_tables
-    from tasks.class_names import classes_file as classes
-
-    revisions = classes.history(_opened(common))
+    revisions = classes_file.history(common.opened())
     return lambda: class_tables.show_history(revisions)
 
 
@@ -140,16 +124,11 @@ def propose(
         accept: Take the proposed names; merges equal ones.
         support: Least share of a cluster's labelled pixels that must have the proposed name.
     """
-    from flows.cli import class_tables
-    from stego_core.labels.class_names import accepted
-    from tasks.class_names.proposals import from_previous, from_scores
-    from tasks.workspace.summary import Summary
-
     if (images is None) != (labels is None):
         raise OptionError("--images and --labels go together: images to propose names from")
     if previous and (images or taxonomy):
         raise OptionError("--previous takes names from the masks before; give no labels with it")
-    summary, colours = Summary(_opened(common)), dict[str, str]()
+    summary, colours = Summary(common.opened()), dict[str, str]()
     if previous:
         proposals, colours = from_previous(summary)
     elif images:
@@ -165,9 +144,8 @@ def propose(
     return lambda: class_tables.show_proposals(proposals, support)
 
 
-def _from_images(workspace: str, corpus: CorpusOptions, device: str) -> "list[Proposal]":
+def _from_images(workspace: str, corpus: CorpusOptions, device: str) -> list[Proposal]:
     from flows.api import open_workspace  # torch takes seconds
-    from tasks.class_names.proposals import from_labelled
 
     opened = open_workspace(workspace, device)
     clusters = len(opened.segmenter.centroids)
@@ -178,14 +156,11 @@ def _from_images(workspace: str, corpus: CorpusOptions, device: str) -> "list[Pr
 
 
 def _edited(
-    common: PrintOptions,
-    which: str,
-    done: str,
-    edit: "Callable[[ClassNames, list[int]], ClassNames]",
+    common: PrintOptions, which: str, done: str, edit: Callable[[ClassNames, list[int]], ClassNames]
 ) -> Shown:
     """Edit the classes that `which` lists; the note names them, then what was done."""
 
-    def change(classes: "ClassNames") -> "tuple[ClassNames, str]":
+    def change(classes: ClassNames) -> tuple[ClassNames, str]:
         numbers = [classes.find(part) for part in which.split(",")]
         listed = ", ".join(f"{number} {classes.entries[number].name}" for number in numbers)
         return edit(classes, numbers), f"{listed} {done}"
@@ -193,33 +168,25 @@ def _edited(
     return _changed(common, change)
 
 
-def _changed(
-    common: PrintOptions, change: "Callable[[ClassNames], tuple[ClassNames, str]]"
-) -> Shown:
+def _changed(common: PrintOptions, change: Callable[[ClassNames], tuple[ClassNames, str]]) -> Shown:
     """Store the classes that `change` makes of the present ones, with its note; show them."""
-    from tasks.class_names import classes_file as classes
-
-    workspace = _opened(common)
-    now = classes.current_names(workspace)
+    workspace = common.opened()
+    now = classes_file.current_names(workspace)
     edited, note = change(now.classes)
     if edited != now.classes:
-        now = classes.edit(workspace, edited, note, now.stamp)
+        now = classes_file.edit(workspace, edited, note, now.stamp)
     return _shown(common, now)
 
 
-def _shown(common: PrintOptions, named: "NamedClasses") -> Shown:
-    from flows.cli import class_tables
-
-    document = _document(_opened(common), named)
+def _shown(common: PrintOptions, named: NamedClasses) -> Shown:
+    document = _document(Summary(common.opened()), named)
     return printed(document) if common.as_json else lambda: class_tables.show_classes(document)
 
 
-def _document(workspace: "Workspace", named: "NamedClasses") -> dict[str, Any]:
+def _document(summary: Summary, named: NamedClasses) -> dict[str, Any]:
     """The classes, as `stego name --json` prints them."""
-    from tasks.workspace.summary import Summary
-
     counts_as = named.classes.display_table()
-    shares = Summary(workspace).margin_sums().shares()
+    shares = summary.margin_sums().shares()
     classes = [
         {"id": number, **asdict(entry), "shown_as": int(counts_as[number]), "share": float(share)}
         for number, (entry, share) in enumerate(zip(named.classes.entries, shares, strict=True))
@@ -230,9 +197,3 @@ def _document(workspace: "Workspace", named: "NamedClasses") -> dict[str, Any]:
         "note": named.note,
         "classes": classes,
     }
-
-
-def _opened(common: CommonOptions) -> "Workspace":
-    from tasks.workspace.workspace import Workspace
-
-    return Workspace.open(common.workspace)

@@ -6,9 +6,18 @@ from typing import Annotated, Literal
 from cyclopts import Parameter, validators
 
 from flows.cli.flags import Common, Dump, Dumps, Shown, Working, command, listed
+from flows.reporting import console
 from flows.runs.settings import Corpus, PipelineOptions, RunOptions, flags
+from tasks.corpus.changed_files import arrived_later
+from tasks.corpus.listing import default_dump
+from tasks.features import hub
 from tasks.options import InboxOptions, PretrainOptions
+from tasks.report import status
+from tasks.storage.storage import Storage
+from tasks.workspace.summary import Summary
+from tasks.workspace.workspace import Workspace
 
+# The flows import torch and Prefect, which takes seconds: each command does so when it runs.
 DEMO_SCENES = 120
 
 
@@ -20,9 +29,6 @@ def run(
 
     A flag that is listed in two sections, such as --seed, sets both.
     """
-    from tasks.corpus.listing import default_dump
-    from tasks.features import hub
-
     if options.features.weights is None:
         hub.require(options.features.backbone)  # before a server starts: it is known at once
 
@@ -42,7 +48,6 @@ def backfill(
     inbox: Annotated[InboxOptions | None, flags("inbox")] = None,
 ) -> Shown:
     """Label new dumps with the current head and clusters."""
-    from flows.reporting import console
     from flows.runs.backfill import backfill as backfill_flow
 
     outcome = backfill_flow(common.workspace, corpus, dump, inbox, common.compute, common.storage)
@@ -69,9 +74,7 @@ def pretrain(
     pretrain: Annotated[PretrainOptions, flags("pretrain")] = PretrainOptions(),
 ) -> Shown:
     """Train a backbone on a folder of images by self-distillation."""
-    from flows.reporting import console
     from flows.runs.pretrain import pretraining
-    from tasks.features import hub
     from tasks.features.backbones import TIMM
 
     if pretrain.weights == TIMM:
@@ -99,9 +102,7 @@ def benchmark(
         limit: For a trial: only so many images of each split, the first ones.
         resampling: How images are resized; the released code takes the nearest pixel.
     """
-    from flows.reporting import console
     from stego_core.paper import published_protocol
-    from tasks.features import hub
     from tasks.paper.datasets import DataSet
     from tasks.paper.protocol import chosen_backbone
 
@@ -132,7 +133,6 @@ def import_checkpoint(
         backbone: timm's name of the checkpoint's backbone; default: inferred from the shapes.
         taxonomy: JSON file of the linear probe's classes, in their order: names clusters.
     """
-    from flows.reporting import console
     from flows.runs.import_checkpoint import import_checkpoint
 
     model = import_checkpoint(common.workspace, file, backbone, taxonomy, common.storage)
@@ -151,9 +151,7 @@ def demo(
         scenes: So many scenes are generated.
     """
     from flows.demo import demo_corpus
-    from flows.reporting import console
     from flows.runs.pipeline import pipeline
-    from tasks.storage.storage import Storage
 
     console.say(demo_corpus.NOTE)
     corpus = Storage.at(common.workspace + "-corpus")
@@ -169,7 +167,7 @@ def demo(
 
 
 @command()
-def segment(images: list[str], /, *, common: Working, out: str = "labelled") -> Shown:
+def segment(images: list[str], /, *, common: Working, out: str = "labelled") -> None:
     """Label a few loose images.
 
     Args:
@@ -179,16 +177,9 @@ def segment(images: list[str], /, *, common: Working, out: str = "labelled") -> 
     from flows.cli.segment import segment_files
 
     segment_files(common.workspace, images, out, common.compute.device)
-    return None
 
 
 def _results(workspace: str, report: str, dumps: Sequence[str] = ()) -> None:
-    from flows.reporting import console
-    from tasks.corpus.changed_files import arrived_later
-    from tasks.report import status
-    from tasks.workspace.summary import Summary
-    from tasks.workspace.workspace import Workspace
-
     summary = Summary(Workspace.open(workspace))
     document = status.document(summary)
     for dump in summary.dumps:
@@ -202,4 +193,4 @@ def _results(workspace: str, report: str, dumps: Sequence[str] = ()) -> None:
     if document["quarantine"]:
         console.say(f"{len(document['quarantine'])} files are quarantined; see the report")
     console.show_scores(document)
-    console.show_place("report", report)
+    console.line(f"report: {report}")

@@ -18,9 +18,11 @@ from cyclopts import (
 from pydantic import Field, ValidationError
 
 from flows.cli import version
+from flows.runs.session import connected
 from flows.runs.settings import SECTIONS, Compute, Storage, built, from_toml, mistake
 from stego_core.errors import OptionError
 from tasks.options import ComputeOptions, Options, StorageOptions
+from tasks.workspace.workspace import Workspace
 
 DEFAULT = "default"
 """Name of what a group of commands does where none of them is named."""
@@ -32,23 +34,15 @@ Command = TypeVar("Command", bound=Callable[..., Shown])
 
 
 class Traits(NamedTuple):
-    """What a command does with its workspace.
+    """What a command does with its workspace."""
 
-    Attributes:
-        name: as it is typed.
-        makes: it makes the workspace where there is none.
-        continues: options that nobody gives are those of the workspace's last run.
-        writes: it changes the workspace without a flow that sees to being alone.
-    """
-
-    name: str
-    makes: bool
-    continues: bool
-    writes: bool
+    name: str  # as it is typed
+    makes: bool  # makes the workspace where there is none
+    continues: bool  # takes options that nobody gives from the workspace's last run
+    writes: bool  # changes the workspace without a flow that sees to being alone
 
 
 TRAITS: dict[Callable[..., Any], Traits] = {}
-"""The traits of each function that is a command."""
 
 
 class CommonOptions(Options):
@@ -68,6 +62,10 @@ class CommonOptions(Options):
         "is one object a line. By default it is STEGO_LOG_FORMAT, else text.",
     )
     storage: Storage = Field(default_factory=lambda: StorageOptions())
+
+    def opened(self) -> Workspace:
+        """The workspace."""
+        return Workspace.open(self.workspace)
 
 
 class WorkOptions(CommonOptions):
@@ -131,9 +129,6 @@ def _set(arguments: ArgumentCollection, values: Mapping[str, Mapping[str, Any]])
 
 
 def _last_options(workspace: str, arguments: ArgumentCollection) -> dict[str, dict[str, Any]]:
-    from flows.runs.session import connected
-    from tasks.workspace.workspace import Workspace
-
     options = [option for section, option in _options(arguments) if section == "storage"]
     storage = {option.field_info.name: _value(option) for option in options if option.tokens}
     with connected(built("storage", storage)):
@@ -222,11 +217,7 @@ def listed(names: str | None) -> list[str] | None:
 
 
 def parsed(arguments: Sequence[str]) -> tuple[Callable[..., Any], BoundArguments]:
-    """The command and its arguments, checked.
-
-    Raises:
-        OptionError: there is no such command or flag, a value is wrong, or a flag is missing.
-    """
+    """The command and its arguments; OptionError where one is unknown, wrong or missing."""
     try:
         run, bound, _ = app.parse_args(arguments, print_error=False, exit_on_error=False)
     except CycloptsError as error:

@@ -5,10 +5,16 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter, validators
 
+from flows.cli import class_tables
 from flows.cli.flags import Common, Dumps, Flag, Printing, Shown, command, listed
+from flows.reporting import console
 from flows.runs.settings import flags
+from tasks.masks import confidence_table
 from tasks.options import ExportFormat, ExportOptions
 from tasks.options.base import EXPLORER_PORT
+from tasks.report import status as whole
+from tasks.storage.storage import Storage
+from tasks.workspace.summary import Summary
 
 
 @command()
@@ -25,14 +31,7 @@ def status(
         uncertain: List so many images to look at first: those that are least certain. The flag's
             former name --doubtful goes with the next release.
     """
-    from flows.cli import class_tables
-    from flows.reporting import console
-    from tasks.masks import confidence_table
-    from tasks.report import status as whole
-    from tasks.workspace.summary import Summary
-    from tasks.workspace.workspace import Workspace
-
-    summary = Summary(Workspace.open(common.workspace))
+    summary = Summary(common.opened())
     if uncertain:
         images = confidence_table.least_certain(summary, uncertain)
         rows = [image._asdict() for image in images]
@@ -56,13 +55,10 @@ def export(
         kind: What the other tool reads.
         out: Folder or URI: empty, or with an earlier export of this format, which is replaced.
     """
-    from flows.reporting import console
-    from tasks import exports
-    from tasks.storage.storage import Storage
-    from tasks.workspace.workspace import Workspace
+    from tasks import exports  # torch takes seconds
 
     # Nothing is computed, so this is no flow: it would take longer to start one.
-    workspace, target = Workspace.open(common.workspace), Storage.at(out)
+    workspace, target = common.opened(), Storage.at(out)
     outcome = exports.export(workspace, kind, target, listed(dumps), export)
     return lambda: console.show_export(kind, target.uri, outcome)
 
@@ -76,7 +72,7 @@ def explore(
     no_browser: Flag = False,
     export_root: Annotated[list[str] | None, Parameter(negative="")] = None,
     allow_changes: Flag = False,
-) -> Shown:
+) -> None:
     """Look at images, masks and correspondences in the browser, and name classes there.
 
     Args:
@@ -87,14 +83,11 @@ def explore(
             is exports/ in the workspace.
         allow_changes: Let other machines change classes and export, where --host lets them in.
     """
-    from flows.explorer import serve
+    from flows.explorer import serve  # torch takes seconds
 
     serve.serve(common.workspace, host, port, not no_browser, export_root or [], allow_changes)
-    return None
 
 
 def printed(document: Any) -> Shown:
     """Prints a document as JSON."""
-    from flows.reporting import console
-
     return lambda: console.tell(json.dumps(document, indent=1, ensure_ascii=False))

@@ -12,10 +12,8 @@ from tasks.storage.storage import Storage
 
 
 def segment_files(workspace: str, images: Sequence[str], out: str, device: str) -> None:
-    """Write a palette PNG for each image file, of the image's size.
-
-    Raises:
-        InputError: some files could not be labelled; the others were.
+    """Write a palette PNG for each image file, of the image's size; then InputError if some of
+    them could not be labelled.
     """
     names = mask_names(images)
     opened, target = open_workspace(workspace, device), Storage.at(out)
@@ -36,10 +34,8 @@ def segment_files(workspace: str, images: Sequence[str], out: str, device: str) 
 
 
 def mask_names(images: Sequence[str]) -> dict[str, str]:
-    """A mask's file name for each image: its stem, or its whole name where stems collide.
-
-    Raises:
-        InputError: two images have the same name.
+    """A mask's file name for each image: its stem, or its whole name where stems collide;
+    InputError where names do too.
     """
     stems = [PurePosixPath(image).stem for image in images]
     names = {

@@ -1,12 +1,15 @@
 """The commands of one stage each: it takes up what the stage before it left current."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from flows.cli.flags import Common, Dump, Dumps, Shown, Working, command, listed
+from flows.reporting import console
 from flows.runs.settings import Clusters, Corpus, Features, Head, Masks, Neighbors, Scores
 from stego_core.errors import InputError, WorkspaceError
+from tasks.corpus.listing import default_dump
+from tasks.features.rows import FeatureRows, feature_rows
 from tasks.options import (
     ClustersOptions,
     FeaturesOptions,
@@ -16,12 +19,12 @@ from tasks.options import (
     Options,
     ScoresOptions,
 )
+from tasks.report import status
 from tasks.workspace import layout
+from tasks.workspace.summary import Summary
+from tasks.workspace.workspace import Workspace
 
-if TYPE_CHECKING:
-    from tasks.features.rows import FeatureRows
-    from tasks.workspace.summary import Summary
-
+# The flows import torch and Prefect, which takes seconds: each command does so when it runs.
 stage = command(continues=True, writes=True)
 """One stage, whose options go on from those of the workspace's last run."""
 ORDER = ("features", "neighbors", "head", "clusters", "masks")
@@ -31,26 +34,21 @@ ORDER = ("features", "neighbors", "head", "clusters", "masks")
 @command(makes=True, writes=True)
 def corpus(*, common: Working, dump: Dump = None, corpus: Corpus) -> Shown:
     """Index a dump of images and videos."""
-    from flows.reporting import console
     from flows.runs.index_dump import index_dump
-    from tasks.corpus.listing import default_dump
-    from tasks.report import status
-    from tasks.workspace.workspace import Workspace
 
     name = dump or default_dump(corpus.images)
     index_dump(Workspace.create(common.workspace), name, corpus, common.compute, continuing=True)
-    summary = _summary(common.workspace)
-    return lambda: console.show_values(status.document(summary), [name])
+    return lambda: console.show_values(status.document(Summary(common.opened())), [name])
 
 
 @stage
 def features(
     *, common: Working, dumps: Dumps = None, features: Features = FeaturesOptions()
-) -> Shown:
+) -> None:
     """Extract features of dumps, which become those that later stages train on."""
     from flows.runs import stages
 
-    summary = _summary(common.workspace)
+    summary = Summary(common.opened())
     names, backbone = requested_dumps(summary, dumps), _current_backbone(summary, features)
     key = ""
     for dump in names:
@@ -59,7 +57,7 @@ def features(
     return None
 
 
-def _current_backbone(summary: "Summary", options: FeaturesOptions) -> dict[str, Any] | None:
+def _current_backbone(summary: Summary, options: FeaturesOptions) -> dict[str, Any] | None:
     """The current backbone where the options name no other weights."""
     current: dict[str, Any] | None = summary.last_run.get("backbone")
     if options.weights is not None or current is None:
@@ -71,12 +69,11 @@ def _current_backbone(summary: "Summary", options: FeaturesOptions) -> dict[str,
 @stage
 def neighbors(
     *, common: Working, dumps: Dumps = None, neighbors: Neighbors = NeighborsOptions()
-) -> Shown:
+) -> None:
     """Find neighbours of dumps, among all the dumps that are trained on."""
     from flows.runs import stages
-    from tasks.features.rows import feature_rows
 
-    summary = _summary(common.workspace)
+    summary = Summary(common.opened())
     features_key = summary.require("features")
     trained = list(summary.last_run["dumps"])
     tables = {}
@@ -90,45 +87,41 @@ def neighbors(
         summary.workspace.update_last_run(neighbors=merged)
     else:
         _settle(summary, "neighbors", key, neighbors, neighbors=merged)
-    return None
 
 
 @stage
-def head(*, common: Working, head: Head = HeadOptions()) -> Shown:
+def head(*, common: Working, head: Head = HeadOptions()) -> None:
     """Train the head on the current features and neighbours."""
     from flows.runs import stages
 
-    summary = _summary(common.workspace)
+    summary = Summary(common.opened())
     rows, neighbors_key = _trained_rows(summary), summary.require("neighbors")
     key = stages.head_flow(rows, neighbors_key, head, common.compute)
     _settle(summary, "head", key, head)
-    return None
 
 
 @stage
-def clusters(*, common: Working, clusters: Clusters = ClustersOptions()) -> Shown:
+def clusters(*, common: Working, clusters: Clusters = ClustersOptions()) -> None:
     """Cluster the current head's codes."""
     from flows.runs import stages
 
-    summary = _summary(common.workspace)
+    summary = Summary(common.opened())
     rows, head_key = _trained_rows(summary), summary.require("head")
     key = stages.clusters_flow(rows, head_key, clusters, common.compute)
     _settle(summary, "clusters", key, clusters)
-    return None
 
 
 @stage
-def masks(*, common: Working, dumps: Dumps = None, masks: Masks = MasksOptions()) -> Shown:
+def masks(*, common: Working, dumps: Dumps = None, masks: Masks = MasksOptions()) -> None:
     """Label dumps with the current clusters."""
     from flows.runs import stages
 
-    summary = _summary(common.workspace)
+    summary = Summary(common.opened())
     clusters_key = summary.require("clusters")
     key = ""
     for dump in requested_dumps(summary, dumps):
         key = stages.masks_flow(summary.workspace, dump, clusters_key, masks, common.compute)
     _settle(summary, "masks", key, masks)
-    return None
 
 
 @stage
@@ -140,11 +133,9 @@ def scores(
     scores: Scores = ScoresOptions(),
 ) -> Shown:
     """Score masks against labels, of those dumps that have both."""
-    from flows.reporting import console
     from flows.runs.labelling import Labelling, score_dump
-    from tasks.report import status
 
-    summary = _summary(common.workspace)
+    summary = Summary(common.opened())
     keys = {name: summary.require(name) for name in ("clusters", "masks")}
     ready = [dump for dump in requested_dumps(summary, dumps) if summary.manifest("masks", dump)]
     if not ready:
@@ -154,7 +145,7 @@ def scores(
     stored = scores.model_dump(mode="json", exclude={"seeds"})
     options = summary.workspace.last_run()["options"]
     summary.workspace.update_last_run(options={**options, "scores": stored})
-    return lambda: console.show_scores(status.document(_summary(common.workspace)))
+    return lambda: console.show_scores(status.document(Summary(common.opened())))
 
 
 @command()
@@ -162,19 +153,14 @@ def report(
     *, common: Common, name: Annotated[str, Parameter(help="The report's folder.")] = "latest"
 ) -> Shown:
     """Write the report."""
-    from flows.reporting import console
     from flows.runs.stages import report_flow
 
-    location = report_flow(_summary(common.workspace).workspace, name)
-    return lambda: console.show_place("report", location)
+    location = report_flow(common.opened(), name)
+    return lambda: console.line(f"report: {location}")
 
 
-def requested_dumps(summary: "Summary", names: str | None) -> list[str]:
-    """The dumps named, separated by commas, or all of them.
-
-    Raises:
-        InputError: there is no such dump.
-    """
+def requested_dumps(summary: Summary, names: str | None) -> list[str]:
+    """The dumps named, separated by commas, or all of them; InputError if there is no such dump."""
     requested = listed(names) or summary.dumps
     unknown = [name for name in requested if name not in summary.dumps]
     if unknown or not requested:
@@ -185,23 +171,13 @@ def requested_dumps(summary: "Summary", names: str | None) -> list[str]:
     return requested
 
 
-def _summary(workspace: str) -> "Summary":
-    """What is current in a workspace; the libraries that read one take a second."""
-    from tasks.workspace.summary import Summary
-    from tasks.workspace.workspace import Workspace
-
-    return Summary(Workspace.open(workspace))
-
-
-def _trained_rows(summary: "Summary") -> "FeatureRows":
+def _trained_rows(summary: Summary) -> FeatureRows:
     """The current features of the dumps that are trained on."""
-    from tasks.features.rows import feature_rows
-
     features_key = summary.require("features")
     return feature_rows(summary.workspace, features_key, summary.last_run["dumps"])
 
 
-def _settle(summary: "Summary", stage: str, key: str, options: Options, **entries: Any) -> None:
+def _settle(summary: Summary, stage: str, key: str, options: Options, **entries: Any) -> None:
     """Make a stage's outcome current; what was made from another one no longer is."""
     keys = summary.keys
     if keys.get(stage) != key:

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from flows.explorer.guard import READING
-from stego_core.errors import ImageError, InputError, OptionError, StegoError
+from stego_core.errors import InputError, OptionError, StegoError
 from tasks.log import Log
 
 log = Log(__name__)
@@ -33,7 +33,7 @@ class Forbidden(HTTPException):
 
 def status(error: StegoError, method: str) -> int:
     """The HTTP status: 404 what is not there, 400 what cannot be, 409 what clashes."""
-    if isinstance(error, InputError | ImageError) and method in READING:
+    if isinstance(error, InputError) and method in READING:
         return 404
     return 400 if isinstance(error, InputError | OptionError) else 409
 

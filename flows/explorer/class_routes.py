@@ -113,11 +113,7 @@ def _edit(
 
 
 def require(workspace: Workspace, stamp: str) -> NamedClasses:
-    """The classes, if they are those that the page has.
-
-    Raises:
-        WorkspaceError: somebody else changed them meanwhile.
-    """
+    """The classes, if they are those that the page has; else WorkspaceError."""
     now = classes_file.current_names(workspace)
     if now.stamp != stamp:
         raise WorkspaceError(

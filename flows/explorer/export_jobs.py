@@ -38,9 +38,7 @@ FORBIDDEN = (
 
 
 class Request(Change):
-    """An export: its format, the folder it goes to below one of the places that exports may go to,
-    and which dumps; none means all.
-    """
+    """An export: its format, its folder below one of the roots, and which dumps; none means all."""
 
     kind: str = Field(max_length=40)
     name: str = Field(max_length=500)
@@ -50,32 +48,32 @@ class Request(Change):
 
 @dataclass(frozen=True)
 class Roots:
-    """The places below which exports may go, one or more, and whether anything is exported."""
+    """The folders below which exports may go, one or more, and whether anything is exported."""
 
-    places: tuple[Storage, ...]
+    folders: tuple[Storage, ...]
     allowed: bool = True
 
-    def place(self, request: Request) -> Storage:
+    def target(self, request: Request) -> Storage:
         """The folder of an export.
 
         Raises:
             Forbidden: nothing is exported.
-            OptionError: there is no such place, or the name leads out of it.
+            OptionError: there is no such root, or the name leads out of it.
             InputError: a link in it leads out of it.
         """
         if not self.allowed:
             raise Forbidden(FORBIDDEN)
-        if request.root >= len(self.places):
-            last = len(self.places) - 1
+        if request.root >= len(self.folders):
+            last = len(self.folders) - 1
             raise OptionError(f"there is no place {request.root}; expected 0 to {last}")
-        return inside(self.places[request.root], request.name)
+        return inside(self.folders[request.root], request.name)
 
 
 class Exporting:
     """The last export."""
 
     def __init__(self, workspace: Workspace, roots: Roots) -> None:
-        """Of this workspace, to these places."""
+        """Of this workspace, below these folders."""
         self.workspace = workspace
         self.roots = roots
         self.lock = threading.Lock()
@@ -90,19 +88,18 @@ class Exporting:
 
     def document(self) -> dict[str, Any]:
         """How far the export is, which formats there are, and where exports go."""
-        places = [place.uri for place in self.roots.places]
-        return {**self.state, "formats": FORMATS, "roots": places, "allowed": self.roots.allowed}
+        roots = [folder.uri for folder in self.roots.folders]
+        return {**self.state, "formats": FORMATS, "roots": roots, "allowed": self.roots.allowed}
 
     def begin(self, request: Request) -> dict[str, Any]:
         """Start an export.
 
         Raises:
             WorkspaceError: another one is under way.
-            OptionError: there is no such format, or the name cannot be a folder's.
-            InputError: there is no such dump, or a link is in the way.
-            Forbidden: nothing is exported from here.
+            OptionError, InputError: there is no such format, or no such dump.
+            Forbidden, OptionError, InputError: as `Roots.target`.
         """
-        out = self.roots.place(request)
+        out = self.roots.target(request)
         _check("format", [request.kind], FORMATS, OptionError)
         _check("dump", request.dumps, self.workspace.dumps(), InputError)
         with self.lock:

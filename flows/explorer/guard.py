@@ -37,18 +37,13 @@ REFUSAL_POLICY = page_policy()
 
 @dataclass(frozen=True)
 class Guard:
-    """ASGI middleware that lets in who has the cookie, asking from this server's own page.
-
-    Attributes:
-        app: what answers.
-        host: that the person asked to listen on.
-        bound: the address of that host.
-        login: what makes a request one of its page.
+    """ASGI middleware that lets in who has the cookie, asking from this server's own page. Its
+    checks raise `Refusal`.
     """
 
     app: ASGIApp
-    host: str
-    bound: str
+    host: str  # that the person asked to listen on
+    bound: str  # its address
     login: Login
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -80,11 +75,7 @@ class Guard:
             await answer(scope, receive, answering)
 
     def check_origin(self, scope: Scope, headers: Headers) -> None:
-        """Let requests pass that are for this server and do not come from another site's page.
-
-        Raises:
-            Refusal: another host is meant, or another site asks.
-        """
+        """Let requests pass that are for this server and do not come from another site's page."""
         hosts, path = headers.getlist("host"), scope["path"]
         if len(hosts) != 1 or not self.serves(hosts[0]):
             named = " and ".join(hosts)[:100]
@@ -99,11 +90,7 @@ class Guard:
             raise Refusal(403, ELSEWHERE)
 
     def check_cookie(self, scope: Scope, headers: Headers) -> None:
-        """Let requests pass that have the cookie.
-
-        Raises:
-            Refusal: it lacks the cookie.
-        """
+        """Let requests pass that have the cookie."""
         if not self.login.admits(headers):
             reload = _from_elsewhere(headers) and scope["query_string"] != AGAIN.encode()
             raise Refusal(401, UNKNOWN, {"www-authenticate": "Token"}, reload)
@@ -124,11 +111,7 @@ class Guard:
 
 
 def check_form(scope: Scope, headers: Headers) -> None:
-    """Let requests pass that only read, or send a short change as JSON.
-
-    Raises:
-        Refusal: it does neither.
-    """
+    """Let requests pass that only read, or send a short change as JSON."""
     if scope["method"] in READING:
         return
     if headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":

@@ -87,10 +87,8 @@ def picture(
 
 
 def encoded(workspace: Workspace, kind: Kind, dump: str, row: int) -> bytes:
-    """A photo as JPEG; cluster ids, margins or true class ids as grey PNG, 255 where is none.
-
-    Raises:
-        InputError: the image has no label.
+    """A photo as JPEG; cluster ids, margins or true class ids (InputError if the image has no
+    label) as grey PNG, 255 where is none.
     """
     side = THUMB_SIDE if kind.startswith("thumb") else VIEW_SIDE
     if kind in PHOTOS:

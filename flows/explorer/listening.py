@@ -53,11 +53,7 @@ class Connection(H11Protocol):
 
 
 def listening(host: str, port: int) -> socket.socket:
-    """A socket that listens.
-
-    Raises:
-        OptionError: the host is not this machine's, or the port cannot be had.
-    """
+    """A socket that listens; OptionError if host or port cannot be had."""
     if not 0 <= port <= HIGHEST_PORT:
         raise OptionError(f"port {port} is none; give one from 1 to {HIGHEST_PORT}, or 0")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET

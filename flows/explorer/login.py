@@ -26,14 +26,8 @@ LOCAL_PATH = re.compile(
 
 @dataclass
 class Login:
-    """One start's token and the cookie that it is exchanged for; both are forgotten with it.
-
-    Attributes:
-        port: that the server listens on. Browsers send a host's cookies to all of its ports, so
-            the name tells which.
-        token: of the printed address.
-        session: the cookie's value.
-        wrong: tries with a wrong token so far.
+    """The server's port, one start's token, the value of the cookie that it is exchanged for, and
+    the number of wrong tokens so far.
     """
 
     port: int
@@ -43,7 +37,7 @@ class Login:
 
     @property
     def cookie(self) -> str:
-        """The cookie's name."""
+        """The cookie's name; browsers send a host's cookies to all of its ports."""
         return f"stego-explorer-{self.port}"
 
     def admits(self, headers: Headers) -> bool:

@@ -28,11 +28,7 @@ Open: TypeAlias = Annotated[Explorer, Depends(_explorer)]
 
 
 def known_dump(workspace: Workspace, name: str) -> str:
-    """The name of a dump.
-
-    Raises:
-        InputError: there is no such dump.
-    """
+    """The name of a dump; InputError if there is no such one."""
     dumps = workspace.dumps()
     if name not in dumps:
         raise InputError(f"there is no dump {name[:100]!r}; there are {', '.join(dumps)}")

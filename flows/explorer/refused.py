@@ -27,19 +27,12 @@ followed; so did the report's, which is a file. Its fragment names an image.
 
 @dataclass(eq=False)
 class Refusal(Exception):
-    """A request that is not answered.
-
-    Attributes:
-        status: of HTTP.
-        sentence: why.
-        headers: of the answer.
-        reload: whether the page that says so tries once more from itself.
-    """
+    """A request that is not answered, with the HTTP status and the reason."""
 
     status: int
     sentence: str
     headers: dict[str, str] = field(default_factory=dict)
-    reload: bool = False
+    reload: bool = False  # the page that says so tries once more from itself
 
     def answer(self, headers: Headers) -> Response:
         """The answer to a request with these headers."""

@@ -39,14 +39,7 @@ def serve(
 ) -> None:
     """Show a workspace until Ctrl-C or SIGTERM.
 
-    Args:
-        location: path or URI of the workspace.
-        host: to listen on.
-        port: to listen on; 0 for a free one.
-        browser: whether to open the page in the user's browser.
-        export_roots: folders or URIs below which exports may go; none: inside the workspace.
-        allow_changes: whether other machines may export and edit classes; `export_roots` allow
-            them exports.
+    `allow_changes` lets other machines edit classes and export, `export_roots` export alone.
 
     Raises:
         WorkspaceError: there is none.
@@ -58,7 +51,7 @@ def serve(
     with listening(host, port) as server_socket, ExitStack() as ending:
         bound, number = server_socket.getsockname()[:2]
         trusted = allow_changes or is_loopback(bound)
-        roots = places(workspace, export_roots, trusted)
+        roots = roots_of(workspace, export_roots, trusted)
         explorer = Explorer(workspace, roots, editable=trusted)
         login = Login(number)
         address = f"http://{_reachable(host, bound)}:{number}/"
@@ -90,12 +83,9 @@ def server(explorer: Explorer, login: Login, host: str, bound: str) -> uvicorn.S
     return uvicorn.Server(config)
 
 
-def places(workspace: Workspace, named: Sequence[str], trusted: bool) -> Roots:
-    """Where exports may go.
-
-    Raises:
-        InputError: a location is invalid, holds a password, or cannot be reached.
-        OptionError: a place is a file.
+def roots_of(workspace: Workspace, named: Sequence[str], trusted: bool) -> Roots:
+    """Where exports may go; InputError for an invalid location, one with a password, and one that
+    cannot be reached, OptionError for a file.
     """
     roots = tuple(Storage.at(location) for location in dict.fromkeys(named))
     for root in roots:

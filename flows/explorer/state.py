@@ -9,14 +9,8 @@ from tasks.workspace.workspace import Workspace
 
 
 class Explorer:
-    """A workspace, its index of patches, its exports; `searching` is to be started.
-
-    Attributes:
-        workspace: which one.
-        searching: the index of patches.
-        exporting: exports, inside the workspace where no roots are given.
-        editable: whether the classes may be changed.
-        version: of the workspace's state, as last looked at.
+    """A workspace, its index of patches, which is to be started, and its exports, which go inside
+    the workspace where no roots are given. `version` is of its state, as last looked at.
     """
 
     def __init__(

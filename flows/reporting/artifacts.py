@@ -173,8 +173,9 @@ def run_pages(workspace: Workspace, report: str) -> None:
             f"{location}: `stego status --json --workspace {location}`",
         )
     if address := links.address(workspace, report):
-        text = f"Report{address.note}"
-        create_link_artifact(address.url, text, key("link", location), "The report opens here.")
+        url, remark = address
+        text = f"Report{remark}"
+        create_link_artifact(url, text, key("link", location), "The report opens here.")
 
 
 def _page(

@@ -143,11 +143,6 @@ def line(text: str, style: str = "") -> None:
     results.print(Text(text, style=style), soft_wrap=True)
 
 
-def show_place(kind: str, location: str) -> None:
-    """Where a result lies."""
-    line(f"{kind}: {location}")
-
-
 def show_scores(document: dict[str, Any]) -> None:
     """The scores of every labelled dump, in percent, and their spread over seeds."""
     if document["scores"]:
@@ -214,7 +209,7 @@ def show_benchmark(outcome: dict[str, Any]) -> None:
             "another --workspace"
         )
     for kind in ("figure", "document", "report"):
-        show_place(kind, outcome[kind])
+        line(f"{kind}: {outcome[kind]}")
 
 
 def show_pretrained(outcome: dict[str, Any]) -> None:

@@ -26,10 +26,6 @@ class Ending(NamedTuple):
     sentence: str
 
 
-class DefectError(Exception):
-    """A defect of ours whose traceback is in the log file."""
-
-
 def ending(error: BaseException) -> Ending:
     """What a command that this error ends tells and returns."""
     match error:
@@ -37,8 +33,6 @@ def ending(error: BaseException) -> Ending:
             return Ending(error.code if isinstance(error.code, int) else int(bool(error.code)), "")
         case StegoError():
             return Ending(error.exit_code, str(error))
-        case DefectError():
-            return Ending(DEFECT, str(error))
         case KeyboardInterrupt():
             return Ending(INTERRUPTED, f"interrupted; {AGAIN}")
         case Exception():

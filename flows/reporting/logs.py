@@ -34,13 +34,10 @@ OLD_FILES = 4
 TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
-class JsonLines(ProcessorFormatter):
+def json_lines() -> logging.Formatter:
     """A record as one JSON object: time, level, logger, event, our fields, which run it is of."""
-
-    def __init__(self) -> None:
-        """No further settings."""
-        render = JSONRenderer(default=str, ensure_ascii=False)
-        super().__init__(processors=[_object, format_exc_info, render])
+    render = JSONRenderer(default=str, ensure_ascii=False)
+    return ProcessorFormatter(processors=[_object, format_exc_info, render])
 
 
 def _object(_: Any, __: str, line: EventDict) -> EventDict:
@@ -124,11 +121,7 @@ class LogFile(RotatingFileHandler):
 
 
 def form(given: str | None) -> Form:
-    """The form that a flag or the environment says.
-
-    Raises:
-        OptionError: there is no such form.
-    """
+    """The form that a flag or the environment says; OptionError if there is no such form."""
     name = given or os.environ.get(VARIABLE) or "text"
     if name not in ("text", "json"):
         raise OptionError(f"log format {name!r} is not known; expected text or json")
@@ -174,14 +167,14 @@ def _log_file(path: Path, form: Form, required: bool) -> LogFile | None:
             raise OptionError(f"--log-file {path} cannot be written: {error}") from None
         console.say(f"warning: {path} cannot be written ({error}); there will be no log file")
         return None
-    file.setFormatter(JsonLines() if form == "json" else logging.Formatter(TEXT))
+    file.setFormatter(json_lines() if form == "json" else logging.Formatter(TEXT))
     return file
 
 
 def _json_stderr() -> logging.Handler:
     """Our own lines, and libraries' warnings: each request of theirs is in the file."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines())
+    handler.setFormatter(json_lines())
     handler.addFilter(
         lambda line: line.levelno >= logging.WARNING or line.name.split(".")[0] in OWN
     )
@@ -225,6 +218,6 @@ def in_a_worker() -> None:
             if isinstance(handler, PrefectConsoleHandler):
                 lines = logging.StreamHandler(handler.stream)
                 lines.setLevel(handler.level)
-                lines.setFormatter(JsonLines())
+                lines.setFormatter(json_lines())
                 logger.removeHandler(handler)
                 logger.addHandler(lines)

@@ -5,6 +5,8 @@ from functools import wraps
 from inspect import signature
 from typing import Any, TypeVar
 
+from prefect.states import Failed
+
 from flows.reporting import run_record
 from stego_core.errors import BusyError, OutageError
 
@@ -27,8 +29,6 @@ def distinguish_outages(function: Flow) -> Flow:
             with run_record.recorded(function.__name__, str(given.get("workspace", ""))):
                 return function(*arguments, **named)
         except TRANSIENT as error:
-            from prefect.states import Failed
-
             return Failed(name=STATE, message=f"{type(error).__name__}: {error}", data=error)
 
     return called  # type: ignore[return-value]

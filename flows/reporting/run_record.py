@@ -24,29 +24,17 @@ streams.survive()  # here, which every flow imports before it starts: its stream
 
 @dataclass
 class Run:
-    """A run under way.
+    """A run under way."""
 
-    Attributes:
-        command: the command, or the flow where Prefect started it.
-        workspace: path or URI.
-        name: unique.
-        begun: when, by the monotonic clock.
-        stages: seconds of each stage that was computed.
-        dumps: those that were labelled.
-        labelled: images whose masks were computed by this run.
-        report_url: address at which a web server shows the workspace's files.
-        figures: what the run achieved, as the function `figures` returns it.
-    """
-
-    command: str
+    command: str  # or the flow, where Prefect started it
     workspace: str
     name: str = field(default_factory=lambda: uuid4().hex)
     begun: float = field(default_factory=time.monotonic)
-    stages: dict[str, float] = field(default_factory=dict)
-    dumps: list[str] = field(default_factory=list)
-    labelled: int = 0
-    report_url: str | None = None
-    figures: dict[str, Any] = field(default_factory=dict)
+    stages: dict[str, float] = field(default_factory=dict)  # seconds of each that was computed
+    dumps: list[str] = field(default_factory=list)  # that were labelled
+    labelled: int = 0  # images whose masks this run computed
+    report_url: str | None = None  # at which a web server shows the workspace's files
+    figures: dict[str, Any] = field(default_factory=dict)  # as the function `figures` returns them
 
     @property
     def seconds(self) -> float:

@@ -131,10 +131,8 @@ def _labelled_dumps(workspace: str) -> set[str]:
 
 
 def _check_known(workspace: Workspace, name: str, source: Storage) -> None:
-    """Warn of a folder that only has the name of a labelled dump.
-
-    Raises:
-        InputError: it is that dump, and its files changed since.
+    """Warn of a folder that only has the name of a labelled dump; InputError if it is that dump,
+    and its files changed since.
     """
     if workspace.corpus(name).manifest()["images_uri"] == source.uri:
         check_unchanged(workspace, name)

@@ -5,6 +5,7 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -40,8 +41,6 @@ def _cron(text: str) -> str:
 
 def _timezone(text: str) -> str:
     """The text itself, if it names a time zone."""
-    from zoneinfo import ZoneInfo
-
     try:
         ZoneInfo(text)
     except (OSError, ValueError, KeyError):

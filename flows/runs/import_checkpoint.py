@@ -37,7 +37,6 @@ def import_checkpoint(
         backbone: timm's name of its transformer; None tells it by the shapes.
         taxonomy: path or URI of the taxonomy of its linear probe's classes, which then name the
             clusters; None leaves them numbered until labels are scored.
-        storage_options: how object storage is reached.
 
     Raises:
         WeightsError: the file is no STEGO checkpoint, is damaged, or names what it has no need of.

@@ -17,15 +17,7 @@ from tasks.workspace.workspace import Workspace
 
 @dataclass(frozen=True)
 class Labelling:
-    """A dump that is to be labelled and scored, and how.
-
-    Attributes:
-        workspace: that holds its index.
-        dump: its name.
-        masks: how its masks are made.
-        scores: how they are scored.
-        compute: where the work runs.
-    """
+    """A dump that is to be labelled and scored, and how."""
 
     workspace: Workspace
     dump: str
@@ -39,18 +31,13 @@ class Labelling:
 
     def scores_of(self, clusters_key: str, baseline_key: str | None) -> str:
         """Score the masks of these clusters beside those of a baseline; returns the scores' key."""
-        where = self.workspace, self.dump
-        return stages.scores_flow(
-            *where, clusters_key, baseline_key, self.masks, self.scores, self.compute
-        )
+        own = self.masks, self.scores, self.compute
+        return stages.scores_flow(self.workspace, self.dump, clusters_key, baseline_key, *own)
 
 
 def label_dump(labelling: Labelling, keys: dict[str, str]) -> None:
-    """Masks of a dump, and its scores where it has labels; what is current follows.
-
-    Args:
-        labelling: which dump, and how.
-        keys: of the stages before; the masks' is added.
+    """Masks of a dump, and its scores where it has labels; what is current follows. Their keys
+    are added to those of the stages before.
     """
     with run_record.labelling(labelling.dump):
         keys["masks"] = labelling.masks_of(keys["clusters"])
@@ -102,10 +89,8 @@ def baseline(labelling: Labelling, clusters: dict[str, Any]) -> dict[str, str]:
 
 
 def clusters_from_seed(labelling: Labelling, clusters_key: str, seed: int) -> str:
-    """Clusters made as these were, head included, but from another seed; returns their key.
-
-    Raises:
-        OptionError: they were imported, so nothing tells how they were made.
+    """Key of clusters made as these were, head included, but from another seed; OptionError if
+    they were imported, so that nothing tells how they were made.
     """
     workspace, compute = labelling.workspace, labelling.compute
     clusters = workspace.folder(layout.clusters(clusters_key)).manifest()

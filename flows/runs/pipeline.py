@@ -68,11 +68,7 @@ def pipeline(
 
 
 def corpus_of(options: CorpusOptions, **given: str | None) -> CorpusOptions:
-    """The corpus of a run: its own fields over what its options say.
-
-    Raises:
-        OptionError: no images are given.
-    """
+    """The corpus of a run: its own fields over what its options say; OptionError without images."""
     values = options.model_dump(exclude_unset=True)
     values |= {name: value for name, value in given.items() if value}
     if not values.get("images"):
@@ -82,11 +78,7 @@ def corpus_of(options: CorpusOptions, **given: str | None) -> CorpusOptions:
 
 
 def require_enough(workspace: Workspace, dumps: list[str], options: RunOptions) -> None:
-    """Refuse, before any image is embedded, what so many images cannot give.
-
-    Raises:
-        CapacityError: there are too few.
-    """
+    """CapacityError, before any image is embedded, where there are too few."""
     images = sum(int(workspace.corpus(dump).manifest()["images"]) for dump in dumps)
     clusters = with_classes(workspace, dumps, options.clusters)
     for remark in enough_images.require_enough(
@@ -101,12 +93,8 @@ def train(
     options: RunOptions,
     backbone: dict[str, Any] | None = None,
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """Features, neighbours, head and clusters of some dumps.
-
-    `backbone` names one that the workspace holds already; without it, the options say which.
-
-    Returns:
-        keys of the stages, and the key of each dump's neighbours.
+    """Features, neighbours, head and clusters of some dumps; `backbone` names one that the
+    workspace holds already. Returns the stages' keys, and the key of each dump's neighbours.
     """
     run = options.compute
     keys: dict[str, str] = {}

@@ -1,9 +1,10 @@
 """What a flow of its own holds while it runs: the object store, the workspace, the cluster."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from uuid import uuid4
 
+from flows.reporting import run_record
 from tasks.options import ComputeOptions, StorageOptions
 from tasks.storage import run_cache, s3
 from tasks.storage.storage import Storage
@@ -25,28 +26,21 @@ def connected(options: StorageOptions) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def alone(workspace: str, options: StorageOptions) -> Iterator[None]:
+def alone(workspace: str, options: StorageOptions) -> AbstractContextManager[None]:
     """Be a workspace's only writer until the end of the block.
 
     Raises:
         WorkspaceError: another run writes it, for longer than `options.wait` seconds.
     """
-    with lease.writing(Storage.at(workspace), options.wait):
-        yield
+    return lease.writing(Storage.at(workspace), options.wait)
 
 
 @contextmanager
 def session(
     workspace: str, storage: StorageOptions, run: ComputeOptions, create: bool = False
 ) -> Iterator[Workspace]:
-    """Object storage, the opened workspace for oneself, and the cluster, for the block.
-
-    Args:
-        workspace: path or URI.
-        storage: how object storage is reached.
-        run: where the work runs.
-        create: whether the workspace is made where there is none.
+    """Object storage, the opened workspace for oneself, and the cluster, for the block; `create`
+    makes the workspace where there is none.
 
     Raises:
         WorkspaceError: another run writes the workspace, or there is none.
@@ -54,7 +48,6 @@ def session(
     """
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-    from flows.reporting import run_record
     from tasks.engine import compute  # torch and Dask take seconds; not every command needs them
 
     # The flow's own heartbeats tell that it lives; each stage would wait up to a second for the
@@ -69,8 +62,7 @@ def session(
                 recorded.figures = run_record.figures(recorded)
 
 
-@contextmanager
-def gpu_turn(requested: bool, options: ComputeOptions) -> Iterator[None]:
+def gpu_turn(requested: bool, options: ComputeOptions) -> AbstractContextManager[None]:
     """Wait for the global limit `gpu`, where there is one, if a stage will use a GPU.
 
     Held for the whole stage: acquiring it for each item would stall two seconds each time.
@@ -80,7 +72,5 @@ def gpu_turn(requested: bool, options: ComputeOptions) -> Iterator[None]:
     from tasks.engine import compute
 
     if requested and compute.has_gpu(options):
-        with concurrency("gpu", occupy=1):
-            yield
-    else:
-        yield
+        return concurrency("gpu", occupy=1)
+    return nullcontext()

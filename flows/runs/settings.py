@@ -24,6 +24,7 @@ from tasks.options import (
     ScoresOptions,
     StorageOptions,
 )
+from tasks.storage import storage
 
 SECTIONS: dict[str, type[Options]] = {
     "corpus": CorpusOptions,
@@ -95,11 +96,7 @@ class PipelineOptions(FormOptions):
 
 
 def built(section: str, values: Mapping[str, Any]) -> Any:
-    """The options of a section.
-
-    Raises:
-        OptionError: a name or value is wrong; one sentence for the first of them.
-    """
+    """The options of a section; OptionError tells the first wrong name or value."""
     require_known(section, values)
     try:
         return SECTIONS[section](**values)
@@ -119,11 +116,7 @@ def mistake(error: ValidationError) -> str:
 
 
 def require_known(section: str, names: Mapping[str, Any]) -> None:
-    """Refuse names of options that a section does not have.
-
-    Raises:
-        OptionError: names the first of them, and those that there are.
-    """
+    """OptionError if a section lacks an option: the first of these, and those that it has."""
     known = SECTIONS[section].model_fields
     for name in names:
         if name not in known:
@@ -131,13 +124,9 @@ def require_known(section: str, names: Mapping[str, Any]) -> None:
 
 
 def from_toml(location: str) -> dict[str, dict[str, Any]]:
-    """Sections of a TOML file, whose tables and names are known; values are not looked at.
-
-    Raises:
-        OptionError: it cannot be read, or a table or name is unknown.
+    """Sections of a TOML file; OptionError if it cannot be read, or a table or name is unknown.
+    Values are not looked at.
     """
-    from tasks.storage import storage  # the libraries of object storage take a second
-
     path = PurePosixPath(storage.Storage.at(location).uri)
     try:
         content = storage.Storage(str(path.parent)).read(path.name)

@@ -82,11 +82,7 @@ def corpus_flow(
     compute_options: ComputeOptions = LOOP,
     continuing: bool = False,
 ) -> None:
-    """Index a dump: list its images, check each, freeze the list, quarantine what is broken.
-
-    Labels without a taxonomy mean what those of the dump `like` mean; numbers of a dump that is
-    `continuing` the workspace's others mean what they mean there.
-    """
+    """Index a dump: list its images, check each, freeze the list, quarantine what is broken."""
     stage = corpus.plan(workspace, dump, options, like, compute_options, continuing)
     run_stage(stage, compute_options, partial(corpus.finish, workspace))
     artifacts.corpus_tables(workspace, dump)

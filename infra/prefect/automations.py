@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,7 @@ NOTIFICATION = {
 
 
 def notifier(url: str, name: str | None) -> str | None:
-    """The id of a notification block of the server, by TYPE/NAME.
-
-    Raises:
-        ServiceError: the server has none of that name.
-    """
+    """The id of a notification block of the server, by TYPE/NAME; ServiceError if it has none."""
     if name is None:
         return None
     kind, _, block = name.partition("/")
@@ -47,13 +44,8 @@ def flow_names() -> list[str]:
 
 
 def documents(retries: Any, retrain: str, block: str | None, pool: str) -> list[dict[str, Any]]:
-    """The automations of the file with the values of a deployment.
-
-    Args:
-        retries: the table [retries] of deployment.toml.
-        retrain: id of the deployment retrain/on-drift.
-        block: id of the notification block, if there is one.
-        pool: name of the work pool.
+    """The automations of the file with the values of a deployment: its table [retries], the ids
+    of the deployment retrain/on-drift and of the notification block, the name of the work pool.
     """
     from prefect.utilities.templating import apply_values
 
@@ -67,14 +59,9 @@ def documents(retries: Any, retrain: str, block: str | None, pool: str) -> list[
     text = yaml.safe_load(FILE.read_text())["automations"]
     filled: list[dict[str, Any]] = apply_values(text, {"stego": values}, skip_prefixes=["event."])
     for trigger in (document["trigger"] for document in filled):
-        trigger["expect"] = _joined(trigger["expect"])
+        lists = [[name] if isinstance(name, str) else name for name in trigger["expect"]]
+        trigger["expect"] = [*chain.from_iterable(lists)]
     return filled
-
-
-def _joined(names: list[Any]) -> list[str]:
-    """Names, and lists of names, as one list."""
-    lists = ([name] if isinstance(name, str) else name for name in names)
-    return [name for names in lists for name in names]
 
 
 def automate(url: str, automations: list[dict[str, Any]]) -> None:
@@ -98,16 +85,8 @@ def automate(url: str, automations: list[dict[str, Any]]) -> None:
 def update(
     url: str, document: dict[str, Any], now: dict[str, Any] | None, last: dict[str, str] | None
 ) -> tuple[dict[str, str] | None, str]:
-    """Create or update one automation.
-
-    Args:
-        url: of the server's API.
-        document: what the files say.
-        now: what the server has.
-        last: marks of both at the last deploy.
-
-    Returns:
-        Marks of both for the record, and what to say.
+    """Create or update one automation: the file's `document`, the server's `now`, and `last`, the
+    marks of both at the last deploy. Returns the marks for the record, and what to say.
     """
     if now is None:
         if last:

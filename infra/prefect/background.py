@@ -83,11 +83,7 @@ class Service:
             file.write(json.dumps({"pid": process.pid, "url": url}))
 
     def wait(self, ready: Callable[[], bool]) -> None:
-        """Return when it is ready.
-
-        Raises:
-            ServiceError: it ended instead, or was not ready in time.
-        """
+        """Return when it is ready; ServiceError if it ended instead, or was not in time."""
         deadline = time.monotonic() + START_SECONDS
         while not ready():
             if self.running() is None:

@@ -32,12 +32,8 @@ def ensure_pool(url: str) -> None:
 
 
 def deploy(url: str, environment: dict[str, str]) -> None:
-    """Pool, limits, deployments and automations; may be repeated.
-
-    Everything is read and checked before anything is changed.
-
-    Raises:
-        ServiceError: the file or the server must be mended first.
+    """Pool, limits, deployments and automations; may be repeated. Everything is read and checked,
+    with a ServiceError for what must be mended first, before anything is changed.
     """
     from flows.runs import deployment_file
     from stego_core.errors import OptionError
@@ -76,11 +72,7 @@ def documents(places: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def resolved(one: dict[str, Any]) -> dict[str, Any]:
-    """A deployment as Prefect's API takes it, its parameters checked by the flow itself.
-
-    Raises:
-        ServiceError: the flow refuses a parameter.
-    """
+    """A deployment as Prefect's API takes it; ServiceError if its flow refuses a parameter."""
     from prefect.flows import load_flow_from_entrypoint
     from prefect.utilities.callables import parameter_schema
 

@@ -7,9 +7,8 @@ import socket
 import subprocess
 import sys
 import time
-from types import FrameType
-from typing import Any
 
+import httpx
 from background import say
 from lost import close_lost, retry_forgotten
 
@@ -21,48 +20,45 @@ PDEATHSIG = 1
 """Linux: PR_SET_PDEATHSIG of prctl."""
 
 
-class Keeper:
-    """One worker at a time, until somebody asks for the end."""
+def keep(url: str, pool: str, name: str) -> None:
+    """Start a worker, look after lost runs, start another worker when it ends; until a signal says
+    to end, which is passed on: the worker waits for its runs to say how they end.
+    """
+    ending, worker, wait = False, None, 1.0
 
-    def __init__(self, url: str, pool: str, name: str) -> None:
-        """Nothing is started yet; `name` is that of the first worker."""
-        self.url, self.pool, self.name = url, pool, name
-        self.ending = False
-        self.worker: subprocess.Popen[bytes] | None = None
-
-    def end(self, number: int, frame: FrameType | None) -> None:
-        """Pass the signal on; the worker waits for its runs to say how they end."""
-        self.ending = True
-        if self.worker:
+    def end(*_: object) -> None:
+        nonlocal ending
+        ending = True
+        if worker:
             with contextlib.suppress(ProcessLookupError):
-                self.worker.send_signal(signal.SIGTERM)
+                worker.send_signal(signal.SIGTERM)
 
-    def keep(self) -> None:
-        """Start a worker, look after lost runs, start another worker when it ends."""
-        wait = 1.0
-        while not self.ending:
-            begun = time.monotonic()
-            options = ["--pool", self.pool, "--name", self.name, "--install-policy", "never"]
-            command = [sys.executable, "-m", "prefect", "--no-prompt", "worker", "start", *options]
-            self.worker = subprocess.Popen(command, preexec_fn=die_with_parent)
-            while self.worker.poll() is None:
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    self.worker.wait(LOOK_SECONDS)
-                if not self.ending:
-                    self.look()
-            if self.ending:
-                return
-            wait = 1.0 if time.monotonic() - begun > LONGEST_WAIT_SECONDS else 2 * wait
-            say(f"the worker ended with {self.worker.returncode}; another starts")
-            time.sleep(min(wait, LONGEST_WAIT_SECONDS))
-            self.name = worker_name()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+    while not ending:
+        begun = time.monotonic()
+        options = ["--pool", pool, "--name", name, "--install-policy", "never"]
+        command = [sys.executable, "-m", "prefect", "--no-prompt", "worker", "start", *options]
+        worker = subprocess.Popen(command, preexec_fn=die_with_parent)
+        while worker.poll() is None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                worker.wait(LOOK_SECONDS)
+            if not ending:
+                look(url, pool)
+        if ending:
+            return
+        wait = 1.0 if time.monotonic() - begun > LONGEST_WAIT_SECONDS else 2 * wait
+        say(f"the worker ended with {worker.returncode}; another starts")
+        time.sleep(min(wait, LONGEST_WAIT_SECONDS))
+        name = worker_name()
 
-    def look(self) -> None:
-        """Close lost runs, start forgotten ones; a server that is away is asked again next time."""
-        try:
-            say(*close_lost(self.url, self.pool), *retry_forgotten(self.url, self.pool))
-        except (OSError, ValueError) as error:  # an URLError is an OSError
-            say(f"lost runs could not be looked for: {error}")
+
+def look(url: str, pool: str) -> None:
+    """Close lost runs, start forgotten ones; a server that is away is asked again next time."""
+    try:
+        say(*close_lost(url, pool), *retry_forgotten(url, pool))
+    except (OSError, ValueError, httpx.HTTPError) as error:
+        say(f"lost runs could not be looked for: {error}")
 
 
 def worker_name() -> str:
@@ -79,15 +75,5 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(PDEATHSIG, signal.SIGKILL)
 
 
-def main(arguments: list[str]) -> int:
-    """Keep the worker of URL, POOL and NAME."""
-    keeper = Keeper(*arguments)
-    handler: Any = keeper.end
-    signal.signal(signal.SIGTERM, handler)
-    signal.signal(signal.SIGINT, handler)
-    keeper.keep()
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    keep(*sys.argv[1:])

@@ -14,17 +14,11 @@ MISSING = "(nothing)"
 
 
 class Merged(NamedTuple):
-    """What to store, and what to tell.
+    """What to store, and what to tell."""
 
-    Attributes:
-        values: nested settings.
-        changes: `name: old → new` of what the file changes.
-        kept: `name: value` of what a person set and the file says otherwise.
-    """
-
-    values: dict[str, Any]
-    changes: list[str]
-    kept: list[str]
+    values: dict[str, Any]  # nested settings
+    changes: list[str]  # "name old → new" of what the file changes
+    kept: list[str]  # "name value" of what a person set and the file says otherwise
 
 
 def merged(

@@ -1,53 +1,45 @@
 """Requests to Prefect's API over HTTP; importing Prefect for them would take seconds."""
 
-import base64
-import json
 import os
 import time
-from http import HTTPStatus
 from typing import Any
-from urllib.error import HTTPError
 from urllib.parse import quote
-from urllib.request import Request, urlopen
 
-WAITS = (0.5, 1.0, 2.0, 4.0)
-"""Seconds between the tries of a request."""
-TIMEOUT_SECONDS = 60
+import httpx
+
+TRIES = 5
+"""Of a request; the first is repeated after half a second, each later one after twice as long."""
+CLIENT = httpx.Client(
+    timeout=60, follow_redirects=True, limits=httpx.Limits(max_keepalive_connections=0)
+)
 
 
-def call(url: str, path: str, body: Any = None, method: str | None = None) -> Any:
+def answered(url: str, path: str, body: Any = None, method: str | None = None) -> httpx.Response:
     """The API's answer to a request; with a body it is a POST unless a method is given.
 
     A server whose database is locked answers 503: the request is repeated.
     """
-    headers = {"Content-Type": "application/json"}
-    if user := os.environ.get("PREFECT_API_AUTH_STRING"):
-        headers["Authorization"] = "Basic " + base64.b64encode(user.encode()).decode()
-    data = None if body is None else json.dumps(body).encode()
-    request = Request(url + path, data, headers, method=method)
-    for wait in WAITS:
-        try:
-            return _answer(request)
-        except HTTPError as error:
-            if error.code != HTTPStatus.SERVICE_UNAVAILABLE:
-                raise
-        time.sleep(wait)
-    return _answer(request)
+    user, _, password = os.environ.get("PREFECT_API_AUTH_STRING", "").partition(":")
+    auth = (user, password) if user else None
+    method = method or ("GET" if body is None else "POST")
+    for attempt in range(TRIES):
+        time.sleep(2**attempt / 4 if attempt else 0)
+        answer = CLIENT.request(method, url + path, json=body, auth=auth)
+        if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+            break
+    return answer
 
 
-def _answer(request: Request) -> Any:
-    with urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
-        return json.loads(answer.read() or b"null")
+def call(url: str, path: str, body: Any = None, method: str | None = None) -> Any:
+    """The document that the API answers; None where there is none in the answer."""
+    answer = answered(url, path, body, method).raise_for_status()
+    return answer.json() if answer.content else None
 
 
 def lookup(url: str, path: str) -> Any:
     """The document at a path; None where there is none."""
-    try:
-        return call(url, path)
-    except HTTPError as error:
-        if error.code != HTTPStatus.NOT_FOUND:
-            raise
-        return None
+    answer = answered(url, path)
+    return None if answer.status_code == httpx.codes.NOT_FOUND else answer.raise_for_status().json()
 
 
 def ensure(url: str, path: str, name: str, create: dict[str, Any]) -> None:
@@ -55,20 +47,17 @@ def ensure(url: str, path: str, name: str, create: dict[str, Any]) -> None:
 
     It is looked up first, as the server logs a conflict as an error of its own.
     """
-    if lookup(url, f"{path}{quote(name)}") is not None:
-        return
-    try:
-        call(url, path, {"name": name, **create})
-    except HTTPError as error:
-        if error.code != HTTPStatus.CONFLICT:
-            raise
+    if lookup(url, f"{path}{quote(name)}") is None:
+        answer = answered(url, path, {"name": name, **create})
+        if answer.status_code != httpx.codes.CONFLICT:
+            answer.raise_for_status()
 
 
 def healthy(url: str) -> bool:
     """Whether a Prefect server answers there."""
     try:
         return call(url, "/health") is True
-    except (OSError, ValueError):
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError):
         return False
 
 

@@ -4,10 +4,10 @@ import os
 import socket
 import sys
 from pathlib import Path
-from urllib.error import HTTPError, URLError
 from urllib.parse import SplitResult, urlsplit
 
 import deploying
+import httpx
 from background import Service, ServiceError, folder, say
 from deploying import POOL, ensure_pool
 from keeper import worker_name
@@ -190,10 +190,11 @@ def main(arguments: list[str]) -> int:
         return 0
     except ServiceError as error:
         reason = str(error)
-    except HTTPError as error:
-        answer = error.read().decode(errors="replace")[:500]
-        reason = f"the Prefect server refused: {error}: {answer}"
-    except (URLError, TimeoutError) as error:
+    except httpx.HTTPStatusError as error:
+        answer = error.response
+        sentence = f"{answer.status_code} {answer.reason_phrase}: {answer.text[:500]}"
+        reason = f"the Prefect server refused: {sentence}"
+    except httpx.TransportError as error:
         reason = f"the Prefect server gave up in the middle: {error}"
     sys.stderr.write(f"error: {reason}\n")
     return 2

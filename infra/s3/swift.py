@@ -16,6 +16,7 @@ from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import psutil
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.session import get_session
@@ -86,16 +87,14 @@ def running(folder: Path) -> tuple[int | None, dict[str, int]]:
 
 def is_ours(folder: Path, name: str, pid: int) -> bool:
     """Whether `pid` still is that process of this folder, and not one that got its number."""
-    words: list[bytes] = []
     for _ in range(ARGUMENT_LOOKS):
         try:
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        except OSError:
-            return False
-        if any(words):
+            if words := psutil.Process(pid).cmdline():
+                return {MODULES[name], str(folder / "etc")} <= set(words)
+        except psutil.Error:
             break
         time.sleep(0.05)
-    return {MODULES[name].encode(), os.fsencode(folder / "etc")} <= set(words)
+    return False
 
 
 def launch(folder: Path, port: int) -> None:

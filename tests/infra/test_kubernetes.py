@@ -15,7 +15,8 @@ WRITABLE = {"/tmp", "/home/stego"}
 
 def documents() -> list[Any]:
     texts = [(INFRA / "kubernetes" / name).read_text() for name in MANIFESTS]
-    return [document for text in texts for document in yaml.safe_load_all(text)]
+    read = [document for text in texts for document in yaml.safe_load_all(text)]
+    return [item for document in read for item in document.get("items", [document])]
 
 
 def of_kind(kind: str) -> dict[str, Any]:

@@ -10,12 +10,7 @@ export function onRefused(listener) {
   refused = listener;
 }
 
-export class ApiError extends Error {
-  constructor(message, status) {
-    super(message);
-    this.status = status;
-  }
-}
+const failure = (message, status) => Object.assign(new Error(message), { status });
 
 /** Parameters as a query; empty ones are left out. */
 export function query(parameters) {
@@ -29,11 +24,11 @@ async function answer(request) {
     response = await request;
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new ApiError("the server does not answer; is `stego explore` still running?", 0);
+    throw failure("the server does not answer; is `stego explore` still running?", 0);
   }
   const body = await response.json().catch(() => ({}));
   if (response.status === UNKNOWN) refused();
-  if (!response.ok) throw new ApiError(body.error || `the server answers ${response.status}`, response.status);
+  if (!response.ok) throw failure(body.error || `the server answers ${response.status}`, response.status);
   return body;
 }
 
@@ -49,13 +44,15 @@ export const post = (path, body = {}) =>
     }),
   );
 
-/** What the workspace holds; what is asked for later is of this state. */
+/** What the workspace holds; pictures that are asked for later are of this state. */
 export async function overview() {
-  const found = await get("overview");
-  ({ version } = found);
-  return found;
+  const answered = await get("overview");
+  ({ version } = answered);
+  return answered;
 }
 
-/** Address of a picture: thumb, thumbmask, image, mask, margins, labels. */
-export const picture = (kind, dump, row) =>
-  `/api/${kind}/${encodeURIComponent(dump)}/${row}${query({ v: version })}`;
+/** Path of something of an image: item, prepare, or one of the pictures. */
+export const path = (kind, { dump, row }) => `${kind}/${encodeURIComponent(dump)}/${row}`;
+
+/** Address of a picture of an image: thumb, thumbmask, image, mask, margins, labels. */
+export const picture = (kind, image) => `/api/${path(kind, image)}${query({ v: version })}`;

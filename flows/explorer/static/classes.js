@@ -1,7 +1,7 @@
 // The legend: names, colours, merged and ignored classes, edited in place.
 
 import { $, el, icon, percent } from "./dom.js";
-import { change, emit, highlight, kept, nameOf, on, pin, root, store } from "./store.js";
+import { change, highlight, kept, nameOf, on, pin, store } from "./store.js";
 
 const chosen = new Set(); // ids ticked for merging
 let shares = null; // of the image in view; null: of the whole workspace
@@ -23,24 +23,22 @@ export function undo() {
 }
 
 /** Show these shares, of an image's classes; null for the workspace's. */
-export function showShares(found) {
-  shares = found;
+export function showShares(classes) {
+  shares = classes;
   render();
 }
 
 function render() {
   const { revision, note, undo: undoable, editable } = store.overview;
-  const editing = $("#legend input.rename");
-  if (editing) return; // the list comes anew when the name is settled
-  for (const id of chosen) if (store.shown[id] !== id) chosen.delete(id);
-  const focused = document.activeElement?.closest?.("#legend li") && place(document.activeElement);
+  if ($("#legend input.rename")) return; // the list comes anew when the name is settled
+  for (const id of chosen) if (store.classOf[id] !== id) chosen.delete(id);
+  const focused = partOfLegend(document.activeElement);
   $("#revision").textContent = `revision ${revision}`;
   $("#revision").title = note || "";
   $("#undo").disabled = !undoable || !editable;
   $("#fixed").hidden = editable;
   document.body.classList.toggle("fixed", !editable);
-  const shown = kept();
-  $("#legend").replaceChildren(...shown.map(row));
+  $("#legend").replaceChildren(...kept().map(row));
   const ignored = store.classes.filter((each) => each.ignored && each.merged_into == null);
   $("#ignored").hidden = !ignored.length;
   $("#ignored ul").replaceChildren(...ignored.map(ignoredRow));
@@ -49,14 +47,16 @@ function render() {
   if (focused) $(`#legend li[data-id="${focused.id}"] .${focused.part}`)?.focus();
 }
 
-function place(element) {
+/** Class id and name of the control of the legend that an element is; null for others. */
+function partOfLegend(element) {
   const part = ["name", "swatch", "tick", "edit"].find((each) => element.classList.contains(each));
   return part ? { id: element.closest("li").dataset.id, part } : null;
 }
 
 function row(cls, at) {
-  const merged = store.classes.filter((each) => each.id !== cls.id && root(each.id) === cls.id);
-  const share = shareOf(cls, merged);
+  const merged = store.classes.filter((each) => each.id !== cls.id && each.shown === cls.id);
+  const all = [cls, ...merged].reduce((sum, each) => sum + each.share, 0);
+  const share = shares ? (shares.get(cls.id) ?? 0) : all;
   const key = at < 9 ? String(at + 1) : "";
   const tick = el("input", {
     type: "checkbox",
@@ -95,9 +95,9 @@ function row(cls, at) {
     { class: "edit quiet", "aria-label": `Rename ${cls.name}`, title: "Rename", onclick: () => rename(cls.id) },
     icon("pencil"),
   );
-  const bar = el("span", { class: "bar", style: { "--share": share ?? 0, "--colour": cls.colour } });
+  const bar = el("span", { class: "bar", style: { "--share": share, "--colour": cls.colour } });
   const line = el("div", { class: "line" }, tick, swatch, name,
-    el("span", { class: "share" }, share == null ? "" : percent(share)), edit, bar); // prettier-ignore
+    el("span", { class: "share" }, percent(share)), edit, bar); // prettier-ignore
   return el(
     "li",
     {
@@ -109,12 +109,6 @@ function row(cls, at) {
     line,
     merged.length ? el("ul", { class: "parts" }, merged.map(part)) : null,
   );
-}
-
-function shareOf(cls, merged) {
-  if (shares) return shares.get(cls.id) ?? 0;
-  if (cls.share == null) return null;
-  return [cls, ...merged].reduce((sum, each) => sum + (each.share ?? 0), 0);
 }
 
 function part(cls) {
@@ -160,7 +154,7 @@ function choices() {
   actions.hidden = !chosen.size;
   $("#chosen output").textContent = `${chosen.size} chosen`;
   const into = $("#into");
-  const largest = [...chosen].sort((a, b) => (store.classes[b].share ?? 0) - (store.classes[a].share ?? 0));
+  const largest = [...chosen].sort((a, b) => store.classes[b].share - store.classes[a].share);
   const before = into.value;
   into.replaceChildren(...largest.map((id) => el("option", { value: String(id) }, nameOf(id))));
   if (chosen.has(Number(before)) && before !== "") into.value = before;
@@ -169,17 +163,17 @@ function choices() {
     tick.checked = chosen.has(Number(tick.closest("li").dataset.id));
 }
 
-async function merge() {
+function merge() {
   const into = Number($("#into").value);
   const ids = [...chosen].filter((id) => id !== into);
-  chosen.clear();
-  if (!(await change("classes/merge", { ids, into }))) render();
+  changeChosen("classes/merge", { ids, into });
 }
 
-async function ignore() {
-  const ids = [...chosen];
+const ignore = () => changeChosen("classes/ignore", { ids: [...chosen], ignored: true });
+
+async function changeChosen(path, body) {
   chosen.clear();
-  if (!(await change("classes/ignore", { ids, ignored: true }))) render();
+  if (!(await change(path, body))) render();
 }
 
 function mark() {
@@ -194,5 +188,4 @@ function mark() {
 export function pinAt(at) {
   const cls = kept()[at];
   if (cls) pin(cls.id);
-  emit("pinned");
 }

@@ -1,14 +1,14 @@
 // The code space: centroids and a sample of patches on two principal axes.
 
 import * as api from "./api.js";
-import { $, percent, tell } from "./dom.js";
+import { $, percent, tell, toIndex } from "./dom.js";
 import { go } from "./route.js";
 import { VOID, nameOf, on, store } from "./store.js";
 
 const MARGIN = 28; // pixels around the points
 const NEAR = 14; // pixels from which a point is hit
 let space = null; // {points, centroids, explained}
-let placed = []; // what is drawn: {x, y, point} in CSS pixels
+let dots = []; // {x, y, point} of each point, in CSS pixels
 let canvas;
 
 export function start() {
@@ -59,15 +59,14 @@ function draw() {
   const context = canvas.getContext("2d");
   context.scale(dense, dense);
   const project = projection(width, height);
-  const style = getComputedStyle(document.documentElement);
-  const [ink, paper] = ["--ink", "--paper"].map((name) => style.getPropertyValue(name).trim());
-  placed = space.points.map((each) => {
-    const [x, y] = project([each.x, each.y]);
-    return { x, y, point: each };
+  const { color: ink, backgroundColor: paper } = getComputedStyle(document.body);
+  dots = space.points.map((point) => {
+    const [x, y] = project([point.x, point.y]);
+    return { x, y, point };
   });
-  for (const { x, y, point: each } of placed) {
-    context.globalAlpha = dimmed(each.cls) ? 0.08 : 0.75;
-    context.fillStyle = colour(each.cls, ink);
+  for (const { x, y, point } of dots) {
+    context.globalAlpha = dimmed(point.cls) ? 0.08 : 0.75;
+    context.fillStyle = colour(point.cls, ink);
     context.beginPath();
     context.arc(x, y, 2.6, 0, 7);
     context.fill();
@@ -88,7 +87,7 @@ function centroids(context, project, ink, paper) {
     disc(context, x, y, ink, 1.5);
   });
   spots.forEach((spot, cluster) => {
-    const name = nameOf(store.shown[cluster]);
+    const name = nameOf(store.classOf[cluster]);
     const [x, y] = room(spot, context.measureText(name).width, taken);
     context.globalAlpha = dimmed(cluster) ? 0.25 : 1;
     context.lineWidth = 4;
@@ -119,45 +118,45 @@ function room([x, y], width, taken) {
 }
 
 const dimmed = (cluster) =>
-  store.highlighted !== null && store.shown[cluster] !== store.highlighted;
+  store.highlighted !== null && store.classOf[cluster] !== store.highlighted;
 
 function colour(cluster, otherwise) {
-  const shown = store.shown[cluster];
-  return shown === VOID ? otherwise : store.classes[shown].colour;
+  const id = store.classOf[cluster];
+  return id === VOID ? otherwise : store.classes[id].colour;
 }
 
 function hit(event) {
   const box = canvas.getBoundingClientRect();
   const [x, y] = [event.clientX - box.left, event.clientY - box.top];
-  let best = null;
-  let least = NEAR ** 2;
-  for (const each of placed) {
-    const distance = (each.x - x) ** 2 + (each.y - y) ** 2;
-    if (distance < least) [best, least] = [each, distance];
+  let nearest = null;
+  let least = NEAR;
+  for (const dot of dots) {
+    const distance = Math.hypot(dot.x - x, dot.y - y);
+    if (distance < least) [nearest, least] = [dot, distance];
   }
-  return best;
+  return nearest;
 }
 
-function point(found) {
+function point(dot) {
   const tip = $("#tip");
-  tip.hidden = !found;
-  canvas.style.cursor = found ? "pointer" : "default";
-  if (!found) return;
-  const { x, y, point: each } = found;
-  tip.textContent = `${nameOf(store.shown[each.cls])} · ${each.dump}, image ${each.row}`;
+  tip.hidden = !dot;
+  canvas.style.cursor = dot ? "pointer" : "default";
+  if (!dot) return;
+  const { x, y, point } = dot;
+  tip.textContent = `${nameOf(store.classOf[point.cls])} · ${point.dump}, image ${point.row}`;
   tip.style.left = `${x}px`;
   tip.style.top = `${y}px`;
 }
 
-async function open(found) {
-  if (!found) return;
-  const { dump, row, patch } = found.point;
-  const item = await api.get(`item/${encodeURIComponent(dump)}/${row}`);
+async function open(dot) {
+  if (!dot) return;
+  const { dump, row, patch } = dot.point;
+  const item = await api.get(api.path("item", dot.point));
   go({ view: "image", dump, row, point: middle(patch, item) });
 }
 
 /** The pixel in a patch's middle. */
 export function middle({ y, x, height, width }, image) {
-  const inside = (share, most) => Math.min(Math.max(Math.floor(share * most), 0), most - 1);
-  return [inside(y + height / 2, image.height), inside(x + width / 2, image.width)];
+  const at = (share, count) => toIndex(share * count, count);
+  return [at(y + height / 2, image.height), at(x + width / 2, image.width)];
 }

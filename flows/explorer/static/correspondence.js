@@ -3,41 +3,41 @@
 import * as api from "./api.js";
 import { $, el, stem, tell } from "./dom.js";
 import { middle } from "./codes.js";
-import { overlay } from "./gallery.js";
+import { maskOf, overlay, thumbnail } from "./gallery.js";
 import { paintHeat, unpacked } from "./paint.js";
 import { link } from "./route.js";
 import { nameOf, on, store } from "./store.js";
 
-let asked = null; // the question on the page: {item, point, abort}
+let current = null; // the question on the page: {item, point, abort}
 
 export function start() {
   on("index", () => {
-    if (asked?.waits) tell(() => matches(asked));
+    if (current?.waits) tell(() => matches(current));
   });
 }
 
 /** Nothing is asked any more. */
 export function clear() {
-  asked?.abort.abort();
-  asked = null;
+  current?.abort.abort();
+  current = null;
   $("#answers").hidden = true;
   $("#viewer").classList.remove("asked");
 }
 
 /** Ask for a pixel's correspondences; `heated` is called with the heat of its own image. */
 export async function ask(item, point, cluster, heated) {
-  const same = asked && asked.item === item && asked.point.join() === point.join();
+  const same = current && current.item === item && current.point.join() === point.join();
   if (same) return;
   clear();
   const question = { item, point, abort: new AbortController(), waits: false };
-  asked = question;
+  current = question;
   $("#answers").hidden = false;
   $("#viewer").classList.add("asked");
   $("#asked").textContent = `Correspondences of (${point[1]}, ${point[0]})`;
-  for (const list of [$("#neighbours"), $("#matches")]) list.replaceChildren(waiting("comparing patches …"));
-  if (cluster !== null) $("#asked").textContent += ` · ${nameOf(store.shown[cluster])}`;
+  for (const list of ["#neighbours", "#matches"]) answer(list, "comparing patches …");
+  if (cluster !== null) $("#asked").textContent += ` · ${nameOf(store.classOf[cluster])}`;
   const heat = unpacked(await request("heat", question));
-  if (asked !== question) return;
+  if (current !== question) return;
   heated(heat);
   await Promise.all([tell(() => neighbours(question)), tell(() => matches(question))]);
 }
@@ -48,52 +48,45 @@ function request(path, { item, point, abort }) {
   return api.get(path, { dump: item.dump, row: item.row, y, x }, abort.signal);
 }
 
-const waiting = (text) => el("li", { class: "waiting" }, text);
+/** Show tiles in a list; a text where there are none. */
+function answer(list, text, tiles = []) {
+  $(list).replaceChildren(...(tiles.length ? tiles : [el("li", { class: "waiting" }, text)]));
+}
 
 async function neighbours(question) {
   const { items } = await request("neighbours", question);
-  if (asked !== question) return;
-  if (!items) {
-    $("#neighbours").replaceChildren(waiting("No table of neighbours: an imported head has none, else run `stego neighbors`."));
-    return;
-  }
+  if (current !== question) return;
+  const missing = "No table of neighbours: an imported head has none, else run `stego neighbors`.";
+  if (!items) return answer("#neighbours", missing);
   const tiles = items.map((each) => {
     const heat = el("canvas", { class: "heat" });
     paintHeat(heat, unpacked(each.heat));
-    return found(each, heat, each.similarity, null);
+    return tile(each, heat);
   });
-  $("#neighbours").replaceChildren(...(tiles.length ? tiles : [waiting("This image has no neighbours here.")]));
+  answer("#neighbours", "This image has no neighbours here.", tiles);
 }
 
 async function matches(question) {
   const { index } = store;
   question.waits = !index?.searchable;
-  if (question.waits) {
-    $("#matches").replaceChildren(waiting(index?.sentence ?? "…"));
-    return;
-  }
+  if (question.waits) return answer("#matches", index?.sentence ?? "…");
   const { items } = await request("matches", question);
-  if (asked !== question) return;
+  if (current !== question) return;
   const tiles = items.map((each) => {
-    const mask = el("canvas", { class: "mask", data: { dump: each.dump, row: each.row } });
+    const mask = maskOf(each);
     tell(() => overlay(mask));
     const box = { top: each.patch.y, left: each.patch.x, height: each.patch.height, width: each.patch.width };
     const sides = Object.entries(box).map(([side, share]) => [side, `${100 * share}%`]);
     const patch = el("span", { class: "patch", style: Object.fromEntries(sides) });
-    return found(each, mask, each.similarity, middle(each.patch, each), patch);
+    return tile(each, mask, middle(each.patch, each), patch);
   });
-  $("#matches").replaceChildren(...(tiles.length ? tiles : [waiting("Nothing else is like it.")]));
+  answer("#matches", "Nothing else is like it.", tiles);
 }
 
-function found(each, canvas, similarity, point, ...marks) {
-  const shown = similarity == null ? "" : similarity.toFixed(2);
-  const picture = el("img", {
-    src: api.picture("thumb", each.dump, each.row),
-    alt: `${each.path}${shown && `, similarity ${shown}`}`,
-    loading: "lazy",
-  });
-  const href = link({ view: "image", dump: each.dump, row: each.row, point });
-  const box = el("div", { class: "layers", style: { "--ratio": each.width / each.height } }, picture, canvas, ...marks);
-  const caption = el("span", { class: "caption" }, el("span", { class: "name" }, stem(each.path)), el("b", {}, shown));
-  return el("li", {}, el("a", { href, title: each.path }, box, caption));
+function tile(image, canvas, point = null, ...marks) {
+  const similarity = image.similarity.toFixed(2);
+  const layers = thumbnail(image, `similarity ${similarity}`, canvas, ...marks);
+  const href = link({ view: "image", dump: image.dump, row: image.row, point });
+  const caption = el("span", { class: "caption" }, el("span", { class: "name" }, stem(image.path)), el("b", {}, similarity));
+  return el("li", {}, el("a", { href, title: image.path }, layers, caption));
 }

@@ -66,5 +66,7 @@ export function percent(share) {
   if (share > 0 && share < 0.0005) return "< 0.1 %";
   return `${(100 * share).toFixed(share > 0 && share < 0.0995 ? 1 : 0)} %`;
 }
+/** A value as an index of that many: rounded down, within 0 to `count` - 1. */
+export const toIndex = (value, count) => Math.min(Math.max(Math.floor(value), 0), count - 1);
 export const number = (value) => value.toLocaleString("en-GB");
 export const stem = (path) => path.split("/").pop().replace(/\.[^.]+$/, "");

@@ -37,7 +37,7 @@ function open() {
       ...formats.map(([name, what]) => el("option", { value: name }, `${name}: ${what}`)),
     );
     ({ roots, allowed } = state);
-    $("#export-root").replaceChildren(...roots.map((place, at) => el("option", { value: String(at) }, place)));
+    $("#export-root").replaceChildren(...roots.map((uri, at) => el("option", { value: String(at) }, uri)));
     $("#export-roots").hidden = roots.length < 2;
     target();
     say(allowed ? state : { state: "failed", sentence: NOT_ALLOWED });
@@ -49,8 +49,8 @@ function target() {
   const name = $("#export-name");
   const kind = $("#export-kind").value;
   if (name.value === suggested && document.activeElement !== name) name.value = suggested = kind;
-  const place = roots[Number($("#export-root").value)] ?? "";
-  $("#export-target").textContent = `goes to ${place}/${name.value.trim()} of the machine that serves this page`;
+  const root = roots[Number($("#export-root").value)] ?? "";
+  $("#export-target").textContent = `goes to ${root}/${name.value.trim()} of the machine that serves this page`;
 }
 
 async function send() {

@@ -9,7 +9,6 @@ import { kept, on, store } from "./store.js";
 const PAGE = 60;
 const LOCATED_AT_ONCE = 200;
 const list = { key: null, items: [], total: 0, loading: null };
-const tiles = new WeakMap(); // canvas → ids painted on it
 let grid;
 
 export function start() {
@@ -24,10 +23,8 @@ export function start() {
     rootMargin: "600px",
   });
   more.observe($("#more"));
-  on("classes", () => {
-    offerClasses();
-    repaint();
-  });
+  on("classes", offerClasses);
+  on("classes", repaint);
   on("highlight", repaint);
   on("overview", offerDumps);
 }
@@ -76,8 +73,8 @@ function loadMore(limit = PAGE) {
 
 async function load(key, limit) {
   const { dump, class: cls, labelled, order } = JSON.parse(key);
-  const asked = { dump, cls, labelled, order, offset: list.items.length, limit };
-  const page = await api.get("page", asked);
+  const offset = list.items.length;
+  const page = await api.get("page", { dump, cls, labelled, order, offset, limit });
   if (list.key !== key) return; // other filters meanwhile
   list.items.push(...page.items);
   list.total = page.total;
@@ -95,16 +92,25 @@ const seen = new IntersectionObserver(
   { rootMargin: "300px" },
 );
 
-function tile(item) {
-  const canvas = el("canvas", { class: "mask", data: { dump: item.dump, row: item.row } });
-  seen.observe(canvas);
-  const unsure = item.doubt == null ? "" : `doubt ${percent(item.doubt)}, ${percent(item.doubtful)} of its pixels are doubtful`;
+/** A canvas for an image's mask, still empty. */
+export const maskOf = ({ dump, row }) => el("canvas", { class: "mask", data: { dump, row } });
+
+/** A small picture of an image under a canvas and marks; `about` is said of it besides its path. */
+export function thumbnail(image, about, canvas, ...marks) {
   const picture = el("img", {
-    src: api.picture("thumb", item.dump, item.row),
-    alt: `${item.path}${unsure && `, ${unsure}`}`,
+    src: api.picture("thumb", image),
+    alt: [image.path, about].filter(Boolean).join(", "),
     loading: "lazy",
     decoding: "async",
   });
+  const style = { "--ratio": image.width / image.height };
+  return el("div", { class: "layers", style }, picture, canvas, ...marks);
+}
+
+function tile(item) {
+  const canvas = maskOf(item);
+  seen.observe(canvas);
+  const unsure = item.doubt == null ? "" : `doubt ${percent(item.doubt)}, ${percent(item.doubtful)} of its pixels are doubtful`;
   const caption = el(
     "figcaption",
     { title: `${item.dump}/${item.path}, ${item.width}×${item.height}` },
@@ -114,30 +120,28 @@ function tile(item) {
   );
   const href = link({ view: "image", dump: item.dump, row: item.row });
   return el("a", { class: "tile", href, data: { row: item.row } },
-    el("figure", {}, el("div", { class: "layers" }, picture, canvas), caption)); // prettier-ignore
+    el("figure", {}, thumbnail(item, unsure, canvas), caption)); // prettier-ignore
 }
 
 /** Paint a mask over a picture of the same size, if it is not there yet. */
 export async function overlay(canvas) {
   seen.unobserve(canvas);
-  const ids = await greys(api.picture("thumbmask", canvas.dataset.dump, canvas.dataset.row));
-  tiles.set(canvas, ids);
+  canvas.ids = await greys(api.picture("thumbmask", canvas.dataset));
   canvas.classList.add("painted");
-  paintMask(canvas, ids);
+  paintMask(canvas, canvas.ids);
 }
 
 function repaint() {
-  for (const canvas of document.querySelectorAll("canvas.mask.painted"))
-    if (tiles.has(canvas)) paintMask(canvas, tiles.get(canvas));
+  for (const canvas of document.querySelectorAll("canvas.mask.painted")) paintMask(canvas, canvas.ids);
 }
 
 /** The image `step` places after one in the filtered list; null at its ends. */
 export async function beside(route, step) {
   await listed(route.filters);
-  const place = () =>
+  const position = () =>
     list.items.findIndex((each) => each.dump === route.dump && each.row === route.row);
-  while (!list.ended && (place() < 0 || place() + step >= list.items.length))
+  while (!list.ended && (position() < 0 || position() + step >= list.items.length))
     await loadMore(LOCATED_AT_ONCE);
-  const at = place();
+  const at = position();
   return at < 0 ? null : (list.items[at + step] ?? null);
 }

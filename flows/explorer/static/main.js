@@ -24,12 +24,12 @@ async function start() {
   $("#up").addEventListener("click", () => go({ view: "gallery" }));
   $("#opacity").addEventListener("input", (event) => setOpacity(event.target.value / 100));
   on("opacity", () => {
-    const shown = Math.round(100 * store.opacity);
-    $("#opacity").value = shown;
-    $("#opacity-shown").textContent = store.mask ? `${shown} %` : "off";
+    const percentage = Math.round(100 * store.opacity);
+    $("#opacity").value = percentage;
+    $("#opacity-shown").textContent = store.mask ? `${percentage} %` : "off";
   });
   on("overview", top);
-  onRoute((route) => tell(() => shown(route)));
+  onRoute((route) => tell(() => display(route)));
   setOpacity(store.opacity);
   if (await tell(reload)) announce();
   document.body.classList.add("ready");
@@ -43,7 +43,7 @@ function top() {
   $("#workspace").title = backbone ? `${workspace}, backbone ${backbone}` : workspace;
 }
 
-async function shown(route) {
+async function display(route) {
   for (const [name, selector] of Object.entries(SECTIONS)) $(selector).hidden = name !== route.view;
   document.body.dataset.view = route.view;
   for (const each of document.querySelectorAll("nav a")) {
@@ -65,22 +65,23 @@ async function shown(route) {
 
 /** How far the index is; once it is ready, nothing more is asked. */
 async function indexed() {
-  const found = await api.get("index").catch(() => null);
-  const before = store.index;
-  store.index = found ?? before;
+  const index = await api.get("index").catch(() => null);
   const pill = $("#index");
-  pill.hidden = !found || found.state === "ready";
-  pill.textContent = short(found);
-  pill.title = found?.sentence ?? "";
-  pill.className = `pill ${found?.state ?? ""}`;
-  if (found && JSON.stringify(found) !== JSON.stringify(before)) emit("index");
-  if (found?.state !== "ready") setTimeout(indexed, LOOK_MS);
+  pill.hidden = !index || index.state === "ready";
+  if (index) {
+    const before = store.index;
+    store.index = index;
+    pill.textContent = short(index);
+    pill.title = index.sentence;
+    pill.className = `pill ${index.state}`;
+    if (JSON.stringify(index) !== JSON.stringify(before)) emit("index");
+  }
+  if (index?.state !== "ready") setTimeout(indexed, LOOK_MS);
 }
 
-function short(found) {
-  if (found?.state === "building") return found.share ? `index ${Math.round(100 * found.share)} %` : "index …";
-  if (found?.state === "none") return "no index";
-  return found ? `index ${found.state}` : "";
+function short({ state, share }) {
+  if (state === "building") return share ? `index ${Math.round(100 * share)} %` : "index …";
+  return state === "none" ? "no index" : `index ${state}`;
 }
 
 /** Dark or light as the system says, or as chosen here. */
@@ -96,16 +97,6 @@ function theme() {
     emit("classes");
   });
 }
-
-document.addEventListener("click", (event) => {
-  const anchor = event.target.closest("a[href^='#/']");
-  if (!anchor || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
-  event.preventDefault();
-  if (anchor.getAttribute("href") !== location.hash) {
-    history.pushState(null, "", anchor.getAttribute("href"));
-    announce();
-  }
-});
 
 if (location.search) history.replaceState(null, "", `${location.pathname}${location.hash}`);
 if (!location.hash) history.replaceState(null, "", "#/gallery");

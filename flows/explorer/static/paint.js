@@ -9,15 +9,12 @@ const decoded = new Map();
 
 /** Grey values of a PNG: {width, height, values: Uint8Array}. */
 export async function greys(url) {
-  if (!decoded.has(url)) {
-    decoded.set(url, read(url));
-    decoded.get(url).catch(() => decoded.delete(url));
-    if (decoded.size > KEPT) decoded.delete(decoded.keys().next().value);
-  }
-  const found = decoded.get(url);
+  const picture = decoded.get(url) ?? read(url);
   decoded.delete(url);
-  decoded.set(url, found); // used last
-  return found;
+  decoded.set(url, picture); // used last
+  picture.catch(() => decoded.delete(url));
+  if (decoded.size > KEPT) decoded.delete(decoded.keys().next().value);
+  return picture;
 }
 
 async function read(url) {
@@ -53,9 +50,9 @@ function paint(canvas, { width, height, values }, table) {
 /** A mask in the classes' colours; where one is highlighted, the others lie under a veil. */
 export function paintMask(canvas, ids) {
   const table = Array.from({ length: 256 }, (_, id) => {
-    const shown = store.shown[id];
-    if (store.highlighted !== null && shown !== store.highlighted) return VEIL;
-    return shown === VOID ? [0, 0, 0, 0] : [...store.rgb[id], 255];
+    const cls = store.classOf[id];
+    if (store.highlighted !== null && cls !== store.highlighted) return VEIL;
+    return cls === VOID ? [0, 0, 0, 0] : [...store.rgb[id], 255];
   });
   paint(canvas, ids, table);
 }
@@ -113,9 +110,9 @@ export function unpacked({ width, height, mean, values }) {
 /** Shares of the shown classes in a mask: Map of id → share. */
 export function sharesOf({ values }) {
   const counts = new Float64Array(256);
-  for (const id of values) counts[store.shown[id]]++;
-  const found = [...counts].map((count, id) => [id, count / values.length]);
-  return new Map(found.filter(([, share]) => share > 0));
+  for (const id of values) counts[store.classOf[id]]++;
+  const shares = [...counts].map((count, id) => [id, count / values.length]);
+  return new Map(shares.filter(([, share]) => share > 0));
 }
 
 /** A colour for the n-th of things that have none; golden steps never come back to a hue. */

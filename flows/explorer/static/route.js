@@ -1,15 +1,21 @@
 // The address holds what is shown: view, filters, image, clicked point.
 
-const FILTERS = { dump: "", class: "", labelled: "", order: "" };
-const listeners = [];
+const FILTERS = ["dump", "class", "labelled", "order"];
+let arrived = () => {};
+
+/** Call this with the address wherever it leads. */
+export function onRoute(listener) {
+  arrived = listener;
+}
+
+export const announce = () => arrived(parsed());
 
 /** The address as {view, dump, row, point, filters}. */
 export function parsed(hash = location.hash) {
   const [path, search] = hash.replace(/^#\/?/, "").split("?");
   const parts = path.split("/").map(decoded);
   const parameters = new URLSearchParams(search || "");
-  const filters = { ...FILTERS };
-  for (const name of Object.keys(FILTERS)) filters[name] = parameters.get(name) || "";
+  const filters = Object.fromEntries(FILTERS.map((name) => [name, parameters.get(name) || ""]));
   if (parts[0] === "image" && parts.length === 3 && /^\d+$/.test(parts[2])) {
     const point = [parameters.get("y"), parameters.get("x")];
     return {
@@ -31,20 +37,18 @@ function decoded(part) {
   }
 }
 
-function written({ view, dump, row, point, filters }) {
+/** A link to something, filters kept. */
+export function link({ view, dump, row, point, filters = parsed().filters }) {
   const parameters = new URLSearchParams();
   if (point) {
     parameters.set("y", point[0]);
     parameters.set("x", point[1]);
   }
-  for (const [name, value] of Object.entries(filters || {})) if (value) parameters.set(name, value);
+  for (const [name, value] of Object.entries(filters)) if (value) parameters.set(name, value);
   const path = view === "image" ? `image/${encodeURIComponent(dump)}/${row}` : view;
   const search = parameters.toString();
   return `#/${path}${search ? `?${search}` : ""}`;
 }
-
-/** A link to something, filters kept. */
-export const link = (target) => written({ filters: parsed().filters, ...target });
 
 /** Go somewhere; `replace` leaves no step behind. */
 export function go(target, replace = false) {
@@ -54,13 +58,4 @@ export function go(target, replace = false) {
   announce();
 }
 
-export function onRoute(listener) {
-  listeners.push(listener);
-}
-
-export function announce() {
-  const route = parsed();
-  for (const listener of listeners) listener(route);
-}
-
-window.addEventListener("popstate", announce);
+window.addEventListener("hashchange", announce);

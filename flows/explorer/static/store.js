@@ -9,62 +9,42 @@ const events = new EventTarget();
 
 export const store = {
   overview: null,
-  classes: [], // {id, name, colour, merged_into, ignored, share}
-  shown: new Uint8Array(256).fill(VOID), // stored cluster id → shown class id
-  rgb: [], // shown colour of each stored id, [r, g, b]
+  classes: [], // {id, name, colour, merged_into, ignored, shown, share}
+  classOf: new Uint8Array(256).fill(VOID), // stored cluster id → id of the class that it counts as
+  rgb: [], // colour of each stored id's class, [r, g, b]
   highlighted: null, // class id
   pinned: null, // class id that stays highlighted
   opacity: 0.55,
   mask: true,
 };
 
-export const on = (name, listener) => events.addEventListener(name, (event) => listener(event.detail));
-export const emit = (name, detail) => events.dispatchEvent(new CustomEvent(name, { detail }));
+export const on = (name, listener) => events.addEventListener(name, () => listener());
+export const emit = (name) => events.dispatchEvent(new Event(name));
 
 /** Read what the workspace holds, anew. */
 export async function reload() {
-  take(await api.overview());
-}
-
-function take(overview) {
-  store.overview = overview;
-  adopt(overview);
+  adopt(await api.overview());
   emit("overview");
 }
 
-/** Take over classes as the server has them: {classes, stamp, revision, note, undo}. */
-export function adopt(named) {
-  const shares = new Map(store.classes.map((each) => [each.id, each.share]));
-  Object.assign(store.overview, {
-    stamp: named.stamp,
-    revision: named.revision,
-    note: named.note,
-    undo: named.undo,
-  });
-  store.classes = named.classes.map((each) => ({ share: shares.get(each.id), ...each }));
-  const ids = store.classes.map((each) => root(each.id));
-  store.shown.fill(VOID);
-  store.rgb = Array.from({ length: 256 }, () => IGNORED_COLOUR);
-  ids.forEach((id, number) => {
-    if (store.classes[id].ignored) return;
-    store.shown[number] = id;
-    store.rgb[number] = channels(store.classes[id].colour);
-  });
+/** Take over what the server has now; the answer to a change leaves out what no change concerns. */
+function adopt(overview) {
+  store.overview = { ...store.overview, ...overview };
+  store.classes = overview.classes;
+  store.classOf.fill(VOID);
+  store.rgb = Array(256).fill(IGNORED_COLOUR);
+  for (const { id, shown } of store.classes) {
+    if (shown === null) continue;
+    store.classOf[id] = shown;
+    store.rgb[id] = channels(store.classes[shown].colour);
+  }
   for (const name of ["highlighted", "pinned"])
-    if (store.shown[store[name] ?? VOID] !== store[name]) store[name] = null;
+    if (store.classOf[store[name] ?? VOID] !== store[name]) store[name] = null;
   emit("classes");
 }
 
-/** The class that one is merged into in the end. */
-export function root(id) {
-  let last = id;
-  for (let step = 0; step < 256 && store.classes[last].merged_into != null; step++)
-    last = store.classes[last].merged_into;
-  return last;
-}
-
 /** Classes that are shown, ids ascending. */
-export const kept = () => store.classes.filter((each) => store.shown[each.id] === each.id);
+export const kept = () => store.classes.filter((each) => store.classOf[each.id] === each.id);
 
 export function nameOf(id) {
   return id === VOID || !store.classes[id] ? "ignored" : store.classes[id].name;
@@ -76,9 +56,9 @@ export function channels(colour) {
 
 /** Highlight a class while the pointer is on it; null ends it. */
 export function highlight(id) {
-  const wanted = id ?? store.pinned;
-  if (wanted === store.highlighted) return;
-  store.highlighted = wanted;
+  const highlighted = id ?? store.pinned;
+  if (highlighted === store.highlighted) return;
+  store.highlighted = highlighted;
   emit("highlight");
 }
 
@@ -95,8 +75,8 @@ export function setOpacity(value) {
   emit("opacity");
 }
 
-export function toggleMask(shown = !store.mask) {
-  store.mask = shown;
+export function toggleMask() {
+  store.mask = !store.mask;
   setOpacity(store.opacity);
 }
 

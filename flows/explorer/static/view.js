@@ -1,7 +1,7 @@
 // One image: mask, labels, margins and heat over it, what lies under the pointer, the clicked point.
 
 import * as api from "./api.js";
-import { $, debounce, percent, stem, tell, toast } from "./dom.js";
+import { $, debounce, percent, stem, tell, toast, toIndex } from "./dom.js";
 import { showShares } from "./classes.js";
 import { ask, clear as forget } from "./correspondence.js";
 import { beside } from "./gallery.js";
@@ -50,15 +50,12 @@ async function open(route, key) {
   forget();
   read(null);
   const { dump, row } = route;
-  const item = await api.get(`item/${encodeURIComponent(dump)}/${row}`);
+  const item = await api.get(api.path("item", route));
   if (view.key !== key) return;
   const photo = $("#photo");
-  const arrived = new Promise((done) => {
-    photo.onload = () => done(true);
-    photo.onerror = () => done(false);
-  });
   photo.alt = `${item.path}, ${item.width}×${item.height}`;
-  photo.src = api.picture("image", dump, row);
+  const ended = new Promise((end) => (photo.onload = photo.onerror = end));
+  photo.src = api.picture("image", route);
   view.item = item;
   $("#title").textContent = item.path;
   $("#title").title = `${dump}, row ${row}`;
@@ -71,25 +68,23 @@ async function open(route, key) {
   document.title = `${stem(item.path)} · stego explore`;
   for (const name of ["mask", "margins", "labels", "heat"]) $(`#${name}`).hidden = true;
   fit();
-  const ids = await greys(api.picture("mask", dump, row));
+  const ids = await greys(api.picture("mask", route));
   if (view.key !== key) return;
   view.ids = ids;
-  if (!(await arrived) && view.key === key) toast(`${item.path} cannot be shown`, "error");
+  if ((await ended).type === "error" && view.key === key) toast(`${item.path} cannot be shown`, "error");
   painted();
-  const ready = api.get(`prepare/${encodeURIComponent(dump)}/${row}`);
-  ready.catch(() => null); // a click will tell what is wrong
+  api.get(api.path("prepare", route)).catch(() => null); // a click will tell what is wrong
   await extras();
 }
 
 /** Margins and labels, where they are switched on. */
 async function extras() {
   const { key, item } = view;
-  const wanted = { margins: layers.margins, labels: layers.labels && item.labelled };
-  for (const [name, asked] of Object.entries(wanted)) {
-    if (!asked || view[name]) continue;
-    const found = await greys(api.picture(name, item.dump, item.row));
+  for (const name of ["margins", "labels"]) {
+    if (!layers[name] || view[name] || (name === "labels" && !item.labelled)) continue;
+    const picture = await greys(api.picture(name, item));
     if (view.key !== key) return;
-    view[name] = found;
+    view[name] = picture;
   }
   painted();
 }
@@ -156,10 +151,10 @@ function fit() {
 function pixel(event) {
   if (!view.item) return null;
   const box = stage.getBoundingClientRect();
-  const inside = (value, most) => Math.min(Math.max(Math.floor(value * most), 0), most - 1);
+  const { height, width } = view.item;
   return [
-    inside((event.clientY - box.top) / box.height, view.item.height),
-    inside((event.clientX - box.left) / box.width, view.item.width),
+    toIndex(((event.clientY - box.top) / box.height) * height, height),
+    toIndex(((event.clientX - box.left) / box.width) * width, width),
   ];
 }
 
@@ -170,16 +165,16 @@ function at(picture, [y, x], { height, width }) {
 }
 
 /** Tell what lies under the pointer. */
-function read(place) {
+function read(point) {
   const { item, ids } = view;
   const parts = [];
-  if (place && ids) {
-    const id = at(ids, place, item);
-    parts.push(`x ${place[1]}, y ${place[0]}`, id === VOID ? "no data" : nameOf(store.shown[id]));
-    if (view.margins && id !== VOID) parts.push(`margin ${(at(view.margins, place, item) / 255).toFixed(2)}`);
-    const label = view.labels && at(view.labels, place, item);
+  if (point && ids) {
+    const id = at(ids, point, item);
+    parts.push(`x ${point[1]}, y ${point[0]}`, id === VOID ? "no data" : nameOf(store.classOf[id]));
+    if (view.margins && id !== VOID) parts.push(`margin ${(at(view.margins, point, item) / 255).toFixed(2)}`);
+    const label = view.labels && at(view.labels, point, item);
     if (view.labels) parts.push(`label ${label === VOID ? "void" : (labelNames()[label] ?? label)}`);
-    if (view.heat && layers.heat) parts.push(`similarity ${cosine(at(view.heat, place, item)).toFixed(2)}`);
+    if (view.heat && layers.heat) parts.push(`similarity ${cosine(at(view.heat, point, item)).toFixed(2)}`);
   }
   $("#readout").textContent = parts.join("   ") || "Click a pixel to see where its like is.";
 }
@@ -198,8 +193,7 @@ function steered(event) {
   const { height, width } = view.item;
   const stride = Math.max(Math.round(Math.max(height, width) / STEPS), 1);
   const from = view.point ?? [Math.floor(height / 2), Math.floor(width / 2)];
-  const inside = (value, most) => Math.min(Math.max(value, 0), most - 1);
-  mark([inside(from[0] + stride * move[0], height), inside(from[1] + stride * move[1], width)]);
+  mark([toIndex(from[0] + stride * move[0], height), toIndex(from[1] + stride * move[1], width)]);
   settle(view.point);
 }
 

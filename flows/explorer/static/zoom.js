@@ -19,7 +19,7 @@ export function start() {
   window.addEventListener("pointermove", (event) => {
     if (!drag) return;
     dragged ||= Math.hypot(event.clientX - drag.from[0], event.clientY - drag.from[1]) > DRAGGED;
-    if (dragged) place(zoom.scale, event.clientX - drag.x, event.clientY - drag.y);
+    if (dragged) transform(zoom.scale, event.clientX - drag.x, event.clientY - drag.y);
   });
   window.addEventListener("pointerup", () => (drag = null));
 }
@@ -28,7 +28,7 @@ export function start() {
 export const moved = () => dragged;
 
 /** See the whole image. */
-export const fitted = () => place(1, 0, 0);
+export const fitted = () => transform(1, 0, 0);
 
 function wheeled(event) {
   event.preventDefault();
@@ -36,11 +36,11 @@ function wheeled(event) {
   const scale = Math.min(Math.max(zoom.scale * Math.exp(-event.deltaY / 400), 1), MOST);
   const grown = scale / zoom.scale - 1;
   const from = [event.clientX - (box.left + box.width / 2), event.clientY - (box.top + box.height / 2)];
-  place(scale, zoom.x - from[0] * grown, zoom.y - from[1] * grown);
+  transform(scale, zoom.x - from[0] * grown, zoom.y - from[1] * grown);
 }
 
 /** Scale and shift, so that no more than half of the stage leaves its own place. */
-function place(scale, x, y) {
+function transform(scale, x, y) {
   const stage = $("#stage");
   const room = [stage.offsetWidth, stage.offsetHeight].map((side) => (side * (scale - 1)) / 2);
   const inside = (value, most) => Math.min(Math.max(value, -most), most);

@@ -2,10 +2,8 @@
 
 import io
 import json
-import shutil
 import socket
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -13,65 +11,23 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from explorer_client import change, client
 from explorer_page import pipeline_on
 from fastapi import FastAPI
 from PIL import Image
 from starlette.testclient import TestClient
 
 from flows.cli.main import main
-from flows.explorer.app import application
 from flows.explorer.guard import Guard, is_loopback
 from flows.explorer.listening import listening
 from flows.explorer.login import Login
-from flows.explorer.state import Explorer
 from stego_core.errors import OptionError
 from stego_core.masks.margins import SURE
 from tasks.class_names import classes_file
-from tasks.storage import run_cache
-from tasks.storage.storage import Storage
 from tasks.workspace import lease
 from tasks.workspace.workspace import Workspace
 
 pytestmark = [pytest.mark.usefixtures("prefect"), pytest.mark.timeout(200)]
-HERE = "http://127.0.0.1:8765"
-
-
-@pytest.fixture(autouse=True)
-def epoch() -> Iterator[None]:
-    with run_cache.during("test"):
-        yield
-
-
-@pytest.fixture
-def own(explored: Path, tmp_path: Path) -> Workspace:
-    """A copy of the workspace that a test may change."""
-    shutil.copytree(explored / "ws", tmp_path / "ws")
-    return Workspace.open(str(tmp_path / "ws"))
-
-
-def guarded(explorer: Explorer, login: Login | None = None) -> TestClient:
-    """Somebody who has opened the printed address."""
-    login = login or Login(8765)
-    guard = Guard(application(explorer), "127.0.0.1", "127.0.0.1", login)
-    asked = TestClient(guard, HERE, raise_server_exceptions=False)
-    asked.cookies.set(login.cookie, login.session)
-    return asked
-
-
-def client(workspace: Workspace) -> TestClient:
-    return guarded(Explorer(workspace))
-
-
-@pytest.fixture
-def asked(explored: Path) -> TestClient:
-    return client(Workspace.open(str(explored / "ws")))
-
-
-def change(asked: TestClient, path: str, **body: Any) -> Any:
-    """Send a change as the page does."""
-    overview = asked.get("/api/overview").json()
-    body = {"stamp": overview["stamp"], **body}
-    return asked.post(f"/api/{path}", json=body)
 
 
 class TestGuard:
@@ -126,28 +82,6 @@ class TestReading:
         assert answer.status_code in (400, 404)
         assert "root:" not in answer.text
         assert "Traceback" not in answer.text
-
-    @pytest.mark.parametrize(
-        ("path", "status"),
-        [
-            ("/api/page?offset=-1", 400), ("/api/page?limit=1e3", 400),
-            ("/api/page?limit=100000", 400), ("/api/page?cls=99", 400),
-            ("/api/page?cls=x", 400), ("/api/page?order=random", 400),
-            ("/api/page?labelled=maybe", 400), ("/api/page?dump=nowhere", 404),
-            ("/api/image/train/99999", 404), ("/api/mask/train/-1", 400),
-            ("/api/mask/train/99999999999999999999", 400), ("/api/item/train/6", 404),
-            ("/api/heat?dump=train&row=0&y=0.5", 400),
-            ("/api/heat?dump=train&row=0&y=nan&x=0", 400),
-            ("/api/heat?dump=train&row=0&y=2&x=0", 400),
-            ("/api/heat?dump=train&row=77&y=0&x=0", 404),
-            ("/api/neighbours?dump=x&row=0&y=0&x=0", 404), ("/api/nothing", 404),
-        ],
-    )  # fmt: skip
-    def test_bad_numbers_and_names(self, asked: TestClient, path: str, status: int) -> None:
-        answer = asked.get(path)
-        assert answer.status_code == status
-        if path != "/api/nothing":
-            assert len(answer.json()["error"]) > 10
 
     @pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json"])
     def test_nothing_describes_the_addresses(self, asked: TestClient, path: str) -> None:
@@ -259,75 +193,21 @@ class TestChanging:
             assert change(client(own), "classes/rename", id=0, name="now").status_code == 200
 
 
-class TestIndex:
-    def until(self, explorer: Explorer, state: str) -> dict[str, Any]:
-        for _ in range(400):
-            if explorer.searching.document()["state"] == state:
-                return explorer.searching.document()
-            time.sleep(0.05)
-        raise AssertionError(explorer.searching.document())
-
-    def test_waits_for_a_run_then_is_built(self, own: Workspace) -> None:
-        explorer = Explorer(own)
-        asked = guarded(explorer)
-        with lease.writing(Storage.at(own.storage.uri)):
-            explorer.searching.start()
-            told = self.until(explorer, "waiting")
-            assert "is being written by process" in told["sentence"]
-            assert not told["searchable"]
-            assert asked.get("/api/page").status_code == 200
-            refused = asked.get("/api/matches?dump=train&row=0&y=0.5&x=0.5")
-            assert refused.status_code == 409
-        self.until(explorer, "ready")
-        items = asked.get("/api/matches?dump=train&row=0&y=0.5&x=0.5").json()["items"]
-        explorer.searching.stop()
-        assert items
-        assert all((item["dump"], item["row"]) != ("train", 0) for item in items)
-        similarities = [item["similarity"] for item in items]
-        assert similarities == sorted(similarities, reverse=True)
-
-    def test_without_stored_features_an_image_is_still_asked(self, own: Workspace) -> None:
-        """As with an imported head, which has neither features nor neighbours."""
-        current = own.last_run()
-        keys = {n: k for n, k in current["keys"].items() if n not in {"features", "neighbors"}}
-        own.update_last_run(keys=keys, neighbors={})
-        explorer = Explorer(own)
-        explorer.searching.start()
-        told = self.until(explorer, "none")
-        explorer.searching.stop()
-        assert "no stored features" in told["sentence"]
-        assert not told["searchable"]
-        asked, place = client(own), "dump=train&row=0&y=0.5&x=0.5"
-        assert asked.get(f"/api/neighbours?{place}").json() == {"items": None}
-        assert asked.get(f"/api/heat?{place}").status_code == 200
-
-    def test_a_workspace_that_cannot_be_written_shows_the_rest(self, own: Workspace) -> None:
-        folder = Path(own.storage.uri)
-        shutil.rmtree(folder / "writers", ignore_errors=True)
-        (folder / "writers").write_text("in the way of every claim")
-        explorer = Explorer(own)
-        explorer.searching.start()
-        told = self.until(explorer, "failed")
-        explorer.searching.stop()
-        assert "cannot be written" in told["sentence"]
-        assert client(own).get("/api/page").json()["total"] == 6
-
-    def test_a_new_dump_shows_up(
-        self,
-        own: Workspace,
-        tmp_path: Path,
-        make_corpus: Callable[..., Path],
-    ) -> None:
-        asked = client(own)
-        assert asked.get("/api/page").json()["total"] == 6
-        before = asked.get("/api/overview").json()
-        new = make_corpus(tmp_path / "new", 2, first=50)
-        pipeline_on(own.storage.uri, new, "backfill", "new")
-        after = asked.get("/api/overview").json()
-        assert [dump["name"] for dump in after["dumps"]] == ["train", "new"]
-        assert after["version"] != before["version"]
-        assert asked.get("/api/page?dump=new").json()["total"] == 2
-        assert asked.get("/api/image/new/1").status_code == 200
+def test_a_new_dump_shows_up(
+    own: Workspace,
+    tmp_path: Path,
+    make_corpus: Callable[..., Path],
+) -> None:
+    asked = client(own)
+    assert asked.get("/api/page").json()["total"] == 6
+    before = asked.get("/api/overview").json()
+    new = make_corpus(tmp_path / "new", 2, first=50)
+    pipeline_on(own.storage.uri, new, "backfill", "new")
+    after = asked.get("/api/overview").json()
+    assert [dump["name"] for dump in after["dumps"]] == ["train", "new"]
+    assert after["version"] != before["version"]
+    assert asked.get("/api/page?dump=new").json()["total"] == 2
+    assert asked.get("/api/image/new/1").status_code == 200
 
 
 class TestServing:

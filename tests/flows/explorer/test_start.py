@@ -104,17 +104,17 @@ def test_other_machines_read_only(own: Path) -> None:
 def test_what_allows_what(own: Path, tmp_path: Path) -> None:
     workspace, given = Workspace.open(str(own)), [str(tmp_path / "out")]
     inside = (workspace.exports,)
-    assert serve.places(workspace, [], trusted=True) == serve.Roots(inside, True)
-    assert serve.places(workspace, [], trusted=False) == serve.Roots(inside, False)
-    assert serve.places(workspace, given, trusted=False).allowed
+    assert serve.roots_of(workspace, [], trusted=True) == serve.Roots(inside, True)
+    assert serve.roots_of(workspace, [], trusted=False) == serve.Roots(inside, False)
+    assert serve.roots_of(workspace, given, trusted=False).allowed
     assert inside[0].uri == f"{own}/exports"
     (tmp_path / "file").write_text("")
     with pytest.raises(OptionError, match="is no folder"):
-        serve.places(workspace, [str(tmp_path / "file")], trusted=True)
+        serve.roots_of(workspace, [str(tmp_path / "file")], trusted=True)
     with pytest.raises(InputError, match="password"):
-        serve.places(workspace, ["s3://a:b@bucket/x"], trusted=True)
+        serve.roots_of(workspace, ["s3://a:b@bucket/x"], trusted=True)
     with pytest.raises(InputError, match="Protocol not known"):
-        serve.places(workspace, ["nothing://bucket/x"], trusted=True)
+        serve.roots_of(workspace, ["nothing://bucket/x"], trusted=True)
 
 
 def test_only_folders_below_exports_lie_in_a_workspace(own: Path) -> None:

@@ -138,11 +138,12 @@ class TestLinks:
             place = Workspace(Storage.at("s3://bucket/ws"))
             found = links.address(place, "s3://bucket/ws/reports/latest/index.html")
         assert found is not None
-        assert found.url.startswith("http://127.0.0.1:9/bucket/ws/reports/latest/index.html?")
-        assert "ignature=" in found.url
-        assert "text%2Fhtml" in found.url
-        assert "hidden-key" not in found.url
-        assert "expires after 7 days" in found.note
+        url, remark = found
+        assert url.startswith("http://127.0.0.1:9/bucket/ws/reports/latest/index.html?")
+        assert "ignature=" in url
+        assert "text%2Fhtml" in url
+        assert "hidden-key" not in url
+        assert "expires after 7 days" in remark
 
 
 class TestForm:

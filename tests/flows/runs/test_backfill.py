@@ -386,9 +386,3 @@ class TestRetrain:
         assert current(copied)["keys"] == after["keys"]
         assert len(masks(copied, "later")) == 1
         assert set(current(copied)["drift"]) == {"later"}
-
-    def test_of_a_dump_that_is_not_there(
-        self, place: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        said = refused(capsys, place, "retrain", "--dumps", "none")
-        assert "no dump none; there are train" in said

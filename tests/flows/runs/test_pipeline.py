@@ -338,19 +338,6 @@ class TestNames:
         stego("name", *arguments, "--workspace", str(folder / "ws"), "--json")
         return json.loads(capsys.readouterr().out)
 
-    def test_edits(self, named: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        before = {path: path.read_bytes() for path in masks(named, "train").values()}
-        self.name(named, capsys, "set", "2", "lane marking", "--colour", "#abc")
-        self.name(named, capsys, "merge", "0,1", "lane marking")
-        found = self.name(named, capsys, "ignore", "4")
-        assert [each["shown_as"] for each in found["classes"]] == [2, 2, 2, 3, 255, 5, 6]
-        assert found["classes"][2]["name"] == "lane marking"
-        assert sum(each["share"] for each in found["classes"]) == pytest.approx(1)
-        assert {path: path.read_bytes() for path in before} == before
-        assert self.name(named, capsys, "undo")["classes"][4]["ignored"] is False
-        stego("name", "history", "--workspace", str(named / "ws"))
-        assert "4 " in capsys.readouterr().out.splitlines()[3]
-
     def test_the_example_of_the_readme_as_printed(
         self,
         finished: Path,
@@ -513,34 +500,6 @@ class TestNames:
                 entry = taken[taken[proposal["cluster"]]["shown_as"]]
                 assert entry["name"] == proposal["name"]
                 assert entry["colour"] == f"#00000{proposal['name'][-1]}"
-
-    @pytest.mark.parametrize(
-        ("arguments", "told"),
-        [
-            (("set", "99", "x"), "there is no class 99"),
-            (("merge", "3"), "INTO requires an argument"),
-            (("set", "2"), "what shall become of class 2"),
-            (("ignore", "2", "x"), "'x' is not expected"),
-            (("set", "1,2", "x"), "cannot have one name"),
-            (("--support", "0.4"), "Unknown option: --support"),
-            (("propose", "--support", "2"), "Must be <= 1"),
-            (("propose", "--images", "there"), "go together"),
-            (("propose", "--previous", "--taxonomy", "t.json"), "give no labels"),
-            (("undo",), "no edit of the classes to undo"),
-            (("3", "x"), "'3', 'x' is not expected"),
-        ],
-    )
-    def test_mistakes_are_one_sentence(
-        self,
-        finished: Path,
-        capsys: pytest.CaptureFixture[str],
-        arguments: tuple[str, ...],
-        told: str,
-    ) -> None:
-        with pytest.raises(SystemExit) as ended:
-            self.name(finished, capsys, *arguments)
-        assert ended.value.code == 2
-        assert told in " ".join(capsys.readouterr().err.split())
 
 
 def test_help_shows_the_models_descriptions() -> None:
