@@ -1,6 +1,5 @@
 """The images of a folder: their list, their ids, the labels that belong to them."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
@@ -155,10 +154,7 @@ def list_images(
 
 def facts_of(folder: Folder) -> dict[str, Any]:
     """What was written beside the listing; empty for a listing of an earlier version."""
-    try:
-        return dict(json.loads(folder.storage.read(f"{folder.path}/{layout.FACTS_FILE}")))
-    except FileNotFoundError:
-        return {}
+    return folder.storage.document(f"{folder.path}/{layout.FACTS_FILE}") or {}
 
 
 def column_names(columns: Mapping[str, str], clips: bool, pages: bool) -> dict[str, str]:

@@ -25,6 +25,7 @@ from tasks.engine.worker import ONE_THREAD, Remote
 from tasks.log import Log
 from tasks.options import ComputeOptions
 from tasks.storage import run_cache, s3
+from tasks.storage.threads import bound
 
 log = Log(__name__)
 
@@ -225,12 +226,9 @@ def executor(options: ComputeOptions) -> Iterator[Executor]:
         yield _open.get()[options]
         return
     machine.limit_threads()
-    with _dask(options) if options.executor == "dask" else nullcontext(LoopExecutor()) as shards:
-        token = _open.set({**_open.get(), options: shards})
-        try:
-            yield shards
-        finally:
-            _open.reset(token)
+    opening = _dask(options) if options.executor == "dask" else nullcontext(LoopExecutor())
+    with opening as shards, bound(_open, {**_open.get(), options: shards}):
+        yield shards
 
 
 @contextmanager

@@ -2,12 +2,13 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from uuid import uuid4
 
 from tasks.engine import stop
+from tasks.storage.threads import bound
 
 
 @dataclass(frozen=True)
@@ -38,14 +39,9 @@ _lock = threading.Lock()
 _stage: ContextVar[str] = ContextVar("stage", default="")
 
 
-@contextmanager
-def within(stage: str) -> Iterator[None]:
+def within(stage: str) -> AbstractContextManager[None]:
     """Count what the block's thread does as work for this stage, wherever it is announced."""
-    token = _stage.set(stage)
-    try:
-        yield
-    finally:
-        _stage.reset(token)
+    return bound(_stage, stage)
 
 
 def current_stage() -> str:

@@ -1,9 +1,10 @@
 """Which S3 service a run uses; its client is in `s3_client`, which takes a second to import."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import NamedTuple
+
+from tasks.storage.threads import bound
 
 CREDENTIALS = "give credentials through the environment or the service's own files"
 """The remedy of errors of access."""
@@ -30,14 +31,9 @@ class AccessError(PermissionError):
 _service: ContextVar[Service | None] = ContextVar("service", default=None)
 
 
-@contextmanager
-def connected(service: Service) -> Iterator[None]:
+def connected(service: Service) -> AbstractContextManager[None]:
     """Use this service until the end of the block, in this thread and those of its pools."""
-    token = _service.set(service)
-    try:
-        yield
-    finally:
-        _service.reset(token)
+    return bound(_service, service)
 
 
 def current_service() -> Service:

@@ -1,6 +1,7 @@
 """Bytes under a URI: a local folder or an object store; other modules need not know which."""
 
 import errno
+import json
 import os
 import posixpath
 import re
@@ -14,15 +15,10 @@ from typing import Any, BinaryIO, NamedTuple
 
 import fsspec
 
-from stego_core.errors import InputError, StegoError, WorkspaceError
+from stego_core.errors import DamageError, InputError, StegoError, WorkspaceError
 from tasks.storage import s3
 from tasks.storage.local_files import sync, write_local
-from tasks.storage.refusal_errors import (
-    first_line,
-    has_own_errors,
-    read_errors,
-    write_errors,
-)
+from tasks.storage.refusal_errors import first_line, has_own_errors, read_errors, write_errors
 from tasks.storage.threads import ContextThreadPool
 
 SIGNATURE = re.compile(r"[?&](sig|signature|x-amz-signature|token)=", re.IGNORECASE)
@@ -65,8 +61,7 @@ class Storage:
         """Storage at a path or URI as a user gives it; relative paths become absolute.
 
         Raises:
-            InputError: the URI carries a password, which would end up in manifests, or it
-                names no place.
+            InputError: it names no place, or carries a password, which manifests would show.
         """
         if PASSWORD.search(location):
             raise InputError(
@@ -119,19 +114,32 @@ class Storage:
             raise OSError(errno.EIO, first_line(error), self.full(path)) from None
 
     def read_many(self, paths: Sequence[str]) -> list[bytes | None]:
-        """All bytes of several files, fetched at the same time; None where there is no such file.
-
-        Raises:
-            what `read` raises otherwise, for the first file that it concerns.
-        """
+        """`read_or_none` of several files, at the same time."""
         with ContextThreadPool(READS_AT_ONCE) as pool:
-            return list(pool.map(self._read_or_none, paths))
+            return list(pool.map(self.read_or_none, paths))
 
-    def _read_or_none(self, path: str) -> bytes | None:
+    def read_or_none(self, path: str) -> bytes | None:
+        """As `read`; None where there is no such file."""
         try:
             return self.read(path)
         except FileNotFoundError:
             return None
+
+    def document(self, path: str) -> dict[str, Any] | None:
+        """The JSON object in a file of a workspace; None where there is no such file.
+
+        Raises:
+            WorkspaceError: it cannot be read.
+            DamageError: it holds something else.
+        """
+        with read_errors(self.uri):
+            content = self.read_or_none(path)
+        try:
+            return None if content is None else dict(json.loads(content))
+        except (ValueError, TypeError):
+            raise DamageError(
+                f"{self.full(path)} is damaged: it is not a JSON object; remove it and run again"
+            ) from None
 
     def write(self, path: str, content: bytes) -> None:
         """Write a whole file; a reader sees the old file or the new one, never a part.
@@ -147,12 +155,7 @@ class Storage:
                 _filesystem(self.uri).pipe_file(self.full(path), content)
 
     def upload(self, path: str, file: Path) -> None:
-        """Write a local file's content, of any size, as `write` does: whole or not at all.
-
-        Raises:
-            CapacityError: the disk is full.
-            WorkspaceError: the place cannot be written.
-        """
+        """Write a local file's content, of any size; whole or not at all, and raises, as `write`."""
         with write_errors(self.uri):
             if self.is_local:
                 with file.open("rb") as source:
@@ -174,12 +177,9 @@ class Storage:
             sync(posixpath.dirname(self.full(path)))
 
     def signed(self, path: str, seconds: int, kind: str) -> str | None:
-        """An address at which whoever has it may read a file for so long; None if there is none.
+        """An address at which whoever has it may read a file for so many seconds.
 
-        Args:
-            path: of the file.
-            seconds: until the address expires.
-            kind: media type that the service announces.
+        The service announces the media type `kind`. None where there are no such addresses.
         """
         if self.is_local:
             return None

@@ -28,7 +28,7 @@ import psutil
 from stego_core.errors import BusyError, StegoError, WorkspaceError
 from tasks.log import Log
 from tasks.storage.storage import Storage
-from tasks.storage.threads import context_thread
+from tasks.storage.threads import bound, context_thread
 from tasks.workspace.layout import WRITERS
 
 log = Log(__name__)
@@ -140,11 +140,10 @@ def writing(storage: Storage, wait_seconds: float = 0.0) -> Iterator[None]:
         raise
     renewing = context_thread(lease.renew, "writer lease")
     renewing.start()
-    token = _held.set({**held, storage.uri: lease})
     try:
-        yield
+        with bound(_held, {**held, storage.uri: lease}):
+            yield
     finally:
-        _held.reset(token)
         lease.ended.set()
         renewing.join()
         if not lease.lost.is_set():

@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from stego_core.errors import DamageError, WorkspaceError
-from tasks.storage.refusal_errors import read_errors
 from tasks.storage.storage import Storage
 from tasks.workspace.layout import MAKERS, MANIFEST, PLAN, RECORDS
 
@@ -58,7 +57,7 @@ class Folder:
         Raises:
             WorkspaceError: the folder was begun from something else.
         """
-        if self._document(PLAN) is None:
+        if self.storage.document(f"{self.path}/{PLAN}") is None:
             self.storage.write(f"{self.path}/{PLAN}", _encode(pins))
         elif differing := self.differing(pins):
             names = [name for name in differing if name in pins]
@@ -72,7 +71,7 @@ class Folder:
 
         Pins that one of them lacks count as None; nothing differs before it is begun.
         """
-        stored = self._document(PLAN)
+        stored = self.storage.document(f"{self.path}/{PLAN}")
         if stored is None:
             return {}
         given = json.loads(_encode(dict(pins)))
@@ -118,8 +117,8 @@ class Folder:
         return [self._record(shard, content or b"") for shard, content in enumerate(contents)]
 
     def _record(self, shard: int, content: bytes) -> Record:
-        stored = self._parsed(f"{RECORDS}/{shard:06d}.json", content)
         try:
+            stored = json.loads(content)
             stored["invalid"] = {int(row): reason for row, reason in stored["invalid"].items()}
             stored["rows"] = tuple(stored["rows"])
             return Record(**stored)
@@ -139,7 +138,7 @@ class Folder:
 
     def manifest_or_none(self) -> dict[str, Any] | None:
         """The manifest; None of a folder that is not finished."""
-        return self._document(MANIFEST)
+        return self.storage.document(f"{self.path}/{MANIFEST}")
 
     def manifest(self) -> dict[str, Any]:
         """The manifest of a finished folder.
@@ -155,22 +154,6 @@ class Folder:
                 f"`stego {MAKERS.get(top, top)}` first"
             )
         return stored
-
-    def _document(self, name: str) -> dict[str, Any] | None:
-        try:
-            with read_errors(self.storage.uri):
-                content = self.storage.read(f"{self.path}/{name}")
-        except FileNotFoundError:
-            return None
-        return self._parsed(name, content)
-
-    def _parsed(self, name: str, content: bytes) -> dict[str, Any]:
-        try:
-            return dict(json.loads(content))
-        except (ValueError, TypeError):
-            raise DamageError(
-                f"{self.path}/{name} is damaged: it is not a JSON object; remove it and run again"
-            ) from None
 
 
 def _encode(document: dict[str, Any]) -> bytes:

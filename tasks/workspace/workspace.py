@@ -5,8 +5,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from stego_core.errors import DamageError, InputError, WorkspaceError
-from tasks.storage.refusal_errors import read_errors
+from stego_core.errors import InputError, WorkspaceError
 from tasks.storage.storage import Storage
 from tasks.workspace import layout, lease
 from tasks.workspace.ledger import Folder
@@ -33,7 +32,7 @@ class Workspace:
             WorkspaceError: it was made by another version.
         """
         workspace = cls(Storage.at(location))
-        if workspace._document(layout.ROOT_FILE) is None:
+        if workspace.storage.document(layout.ROOT_FILE) is None:
             workspace.storage.write(layout.ROOT_FILE, json.dumps({"format": FORMAT}).encode())
         return workspace.checked()
 
@@ -48,7 +47,7 @@ class Workspace:
 
     def checked(self) -> "Workspace":
         """Itself, if this version can read it."""
-        root = self._document(layout.ROOT_FILE)
+        root = self.storage.document(layout.ROOT_FILE)
         if root is None:
             raise WorkspaceError(
                 f"{self.storage.uri} is not a workspace (it has no {layout.ROOT_FILE}); "
@@ -65,15 +64,6 @@ class Workspace:
     def exports(self) -> Storage:
         """Where exports go that are given no other place, each into a folder of its own."""
         return Storage(self.storage.full(layout.EXPORTS))
-
-    def _document(self, name: str) -> dict[str, Any] | None:
-        try:
-            with read_errors(self.storage.uri):
-                return dict(json.loads(self.storage.read(name)))
-        except FileNotFoundError:
-            return None
-        except (ValueError, TypeError):
-            raise DamageError(f"{name} in {self.storage.uri} is not a JSON object") from None
 
     def folder(self, stage: str, *parts: str) -> Folder:
         """A stage's folder, such as folder(layout.MASKS, key, dump)."""
@@ -114,7 +104,7 @@ class Workspace:
 
     def last_run_or_none(self) -> dict[str, Any] | None:
         """Keys and options of the last run; None before the first."""
-        return self._document(layout.CURRENT_FILE)
+        return self.storage.document(layout.CURRENT_FILE)
 
     def update_last_run(self, **entries: Any) -> None:
         """Replace entries of the last run's keys and options.
