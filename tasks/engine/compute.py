@@ -45,11 +45,7 @@ class DaskExecutor:
     def __init__(self, address: Any) -> None:
         """Connect to a cluster of this process or to a scheduler's address.
 
-        A scheduler that is away is waited for, and so is its first worker.
-
-        Raises:
-            OptionError: the address has the wrong form.
-            OutageError: no scheduler answers, or it gets no worker, for too long.
+        Waits and raises as `scheduler_connection.connected` and `wait_for_a_worker` do.
         """
         self.address = address
         self.topic = f"stego-progress-{uuid4().hex}"  # no other run gets these workers' progress
@@ -218,9 +214,7 @@ _open: ContextVar[Mapping[ComputeOptions, Executor]] = ContextVar(
 def executor(options: ComputeOptions) -> Iterator[Executor]:
     """The executor for these options; the one that the run has open, or a new one until the end.
 
-    Raises:
-        OptionError: the address has the wrong form.
-        OutageError: no scheduler answers there.
+    Raises as `DaskExecutor`.
     """
     if options in _open.get():
         yield _open.get()[options]

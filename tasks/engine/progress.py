@@ -89,11 +89,7 @@ class Progress:
         self._tell(finished=True)
 
     def advance(self, amount: int, note: str = "") -> None:
-        """Count units as done.
-
-        Raises:
-            StoppedError: the run is being stopped; long work ends here.
-        """
+        """Count units as done; a StoppedError ends long work here if the run is to stop."""
         stop.check()
         with _lock:
             self.done += amount

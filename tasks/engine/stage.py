@@ -98,16 +98,13 @@ class Stage:
             **counts,
         }
         self.folder.finish(manifest)
-        counts = {"shards": self.shards, "rows": self.items, "invalid": len(manifest["invalid"])}
+        invalid = manifest["invalid"]
+        counts = {"shards": self.shards, "rows": self.items, "invalid": len(invalid)}
         log.info("stage finished", stage=self.title, **counts, seconds=round(seconds, 1))
-        if manifest["invalid"]:
-            first = next(iter(manifest["invalid"].values()))
-            log.warning(
-                "rows could not be used; the quarantine lists them",
-                stage=self.title,
-                invalid=counts["invalid"],
-                first=first,
-            )
+        if invalid:
+            fields = {"invalid": len(invalid), "first": next(iter(invalid.values()))}
+            text = "rows could not be used; the quarantine lists them"
+            log.warning(text, stage=self.title, **fields)
         return manifest
 
     def finish_single(self, seconds: float, computed: int) -> dict[str, Any]:
@@ -126,8 +123,7 @@ def summed(parts: Iterator[Mapping[str, float]]) -> dict[str, float]:
 
 
 Finish: TypeAlias = Callable[[Stage, float, int], dict[str, Any]]
-"""Ends a stage, given the seconds it took and the shards that were computed; returns its manifest.
-"""
+"""Ends a stage, given seconds and shards computed; returns its manifest."""
 
 
 class Stopwatch:

@@ -26,10 +26,9 @@ def on_request() -> Iterator[None]:
 
 
 def check() -> None:
-    """Called by long work now and then; the main thread is told by the signal itself.
+    """Raise StoppedError if the run is to end; called by long work now and then.
 
-    Raises:
-        StoppedError: the run is to end.
+    The main thread is told by the signal itself.
     """
     if _asked.is_set() and threading.current_thread() is not threading.main_thread():
         raise StoppedError("stopped; run the same command again: finished shards are kept")

@@ -45,7 +45,7 @@ class TrainingLoop:
         tensors: Callable[[], Mapping[str, Tensor | NDArray[Any]]],
         note: Callable[[Row], str],
     ) -> None:
-        """Run the remaining steps.
+        """Run the remaining steps; a StoppedError if the run is asked to stop.
 
         Args:
             first: steps that are done already: 0, or those of the checkpoint.
@@ -53,9 +53,6 @@ class TrainingLoop:
             train: learns from each batch in turn and yields a row of the curve after each.
             tensors: all that training needs to go on, for a checkpoint.
             note: a remark on a row, shown beside the progress.
-
-        Raises:
-            StoppedError: the run is asked to stop.
         """
         progress, reported = Progress(self.title, self.steps, "steps", first), first
         pairs = ahead(range(first, self.steps), make_batch, BATCHES_AHEAD)

@@ -89,9 +89,7 @@ def page_file(content: bytes, page: int) -> bytes:
     """The file with one of its pages only, from 0, and what belongs to it.
 
     No pixel is touched: the header points to that page, and what would come behind it is cut off.
-
-    Raises:
-        IndexError: there is no such page.
+    An IndexError if there is no such page.
     """
     layout = _layout(content[:16])
     directories = _directories(io.BytesIO(content))

@@ -55,11 +55,7 @@ class NumberCounts:
 
     @classmethod
     def of(cls, source: rendering.Source) -> "NumberCounts":
-        """Counts of one open file.
-
-        Raises:
-            ImageError: it is damaged, or none of its pixels holds data.
-        """
+        """Counts of one open file; an ImageError if damaged, or none of its pixels holds data."""
         if source.ordinary is not None:
             counts = _of_picture(source, source.ordinary)
         else:

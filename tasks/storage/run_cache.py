@@ -19,13 +19,9 @@ R = TypeVar("R")
 
 @dataclass
 class Run:
-    """The run that a thread works for.
+    """The run that a thread works for."""
 
-    Attributes:
-        name: unique; another one as soon as the kept results no longer hold.
-    """
-
-    name: str = ""
+    name: str = ""  # unique; another one as soon as the kept results no longer hold
 
 
 _run: ContextVar[Run] = ContextVar("run", default=Run())  # noqa: B039  threads without a run share one

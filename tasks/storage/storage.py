@@ -87,21 +87,13 @@ class Storage:
         return "://" not in self.uri
 
     def full(self, path: str) -> str:
-        """Full path or URI of a relative path.
-
-        Raises:
-            WorkspaceError: the path would leave the folder.
-        """
+        """Full path or URI of a relative path; a WorkspaceError if it would leave the folder."""
         if path.startswith("/") or ".." in path.split("/"):
             raise WorkspaceError(f"path {path!r} leaves {self.uri}; expected one inside it")
         return posixpath.join(self.uri, path) if path else self.uri
 
     def read(self, path: str) -> bytes:
-        """All bytes of a file.
-
-        Raises:
-            FileNotFoundError: there is no such file.
-        """
+        """All bytes of a file; a FileNotFoundError if there is none."""
         try:
             return bytes(_filesystem(self.uri).cat_file(self.full(path)))
         except NotADirectoryError:
@@ -155,7 +147,7 @@ class Storage:
                 _filesystem(self.uri).pipe_file(self.full(path), content)
 
     def upload(self, path: str, file: Path) -> None:
-        """Write a local file's content, of any size; whole or not at all, and raises, as `write`."""
+        """Write a local file's content, of any size, as `write` does: whole or not at all."""
         with write_errors(self.uri):
             if self.is_local:
                 with file.open("rb") as source:
@@ -213,10 +205,10 @@ class Storage:
         return []
 
     def files(self) -> list[File]:
-        """Every file below, sorted by path; a single file is its own folder.
+        """Every file below, sorted by path; a single file is its own folder, with path ".".
 
         Raises:
-            InputError: the place does not exist or cannot be listed.
+            InputError: there is no such folder or file, or it cannot be listed.
         """
         filesystem = _filesystem(self.uri)
         filesystem.invalidate_cache()
@@ -239,11 +231,7 @@ class Storage:
 
     @contextmanager
     def opened(self, path: str) -> Iterator[BinaryIO]:
-        """A seekable file for reading parts of.
-
-        Raises:
-            FileNotFoundError: there is no such file.
-        """
+        """A seekable file for reading parts of; a FileNotFoundError if there is none."""
         if self.is_local:
             with open(self.full(path), "rb") as file:
                 yield file

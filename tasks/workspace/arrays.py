@@ -42,10 +42,6 @@ class Layout:
     shard_rows: int
     chunk_rows: int = 1
 
-    def rows(self, shard: int) -> tuple[int, int]:
-        """First and past-the-last row of a shard."""
-        return shard_span(shard, self.shard_rows, self.shape[0])
-
 
 def shard_count(rows: int, shard_rows: int) -> int:
     """How many shards the rows make."""

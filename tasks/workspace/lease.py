@@ -151,11 +151,7 @@ def writing(storage: Storage, wait_seconds: float = 0.0) -> Iterator[None]:
 
 
 def check(storage: Storage) -> None:
-    """Refuse to go on where another run took the workspace over.
-
-    Raises:
-        WorkspaceError: it did.
-    """
+    """Raise WorkspaceError where another run took the workspace over."""
     lease = (_held.get() or {}).get(storage.uri)
     if lease is None:
         return

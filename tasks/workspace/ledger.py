@@ -41,21 +41,15 @@ class Record:
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder of one stage's outcome: plan first, then data and records, the manifest last.
+    """A folder of one stage's outcome: plan first, then data and records, the manifest last."""
 
-    Attributes:
-        storage: the workspace's files.
-        path: folder inside it.
-    """
-
-    storage: Storage
-    path: str
+    storage: Storage  # of the workspace
+    path: str  # inside it
 
     def plan(self, pins: dict[str, Any]) -> None:
         """Write down what the folder is made from, before any data.
 
-        Raises:
-            WorkspaceError: the folder was begun from something else.
+        A WorkspaceError if it was begun from something else.
         """
         if self.storage.document(f"{self.path}/{PLAN}") is None:
             self.storage.write(f"{self.path}/{PLAN}", _encode(pins))
@@ -96,18 +90,16 @@ class Folder:
 
     def record(self, record: Record) -> Record:
         """Write the record of a shard, after its data are written; returns the record."""
-        name = f"{self.path}/{RECORDS}/{record.shard:06d}.json"
-        self.storage.write(name, _encode(asdict(record)))
+        self.storage.write(self._record_file(record.shard), _encode(asdict(record)))
         return record
 
-    def records(self, shards: int) -> list[Record]:
-        """All records, in order of their shards.
+    def _record_file(self, shard: int) -> str:
+        return f"{self.path}/{RECORDS}/{shard:06d}.json"
 
-        Raises:
-            WorkspaceError: some are missing; names them.
-        """
-        paths = [f"{self.path}/{RECORDS}/{shard:06d}.json" for shard in range(shards)]
-        contents = self.storage.read_many(paths)  # a listing may lag behind, a read does not
+    def records(self, shards: int) -> list[Record]:
+        """All records, in order of their shards; a WorkspaceError that names missing ones."""
+        # A listing may lag behind, a read does not.
+        contents = self.storage.read_many([self._record_file(shard) for shard in range(shards)])
         missing = [shard for shard, content in enumerate(contents) if content is None]
         if missing:
             raise WorkspaceError(
@@ -141,11 +133,7 @@ class Folder:
         return self.storage.document(f"{self.path}/{MANIFEST}")
 
     def manifest(self) -> dict[str, Any]:
-        """The manifest of a finished folder.
-
-        Raises:
-            WorkspaceError: the folder is not finished.
-        """
+        """The manifest; a WorkspaceError if the folder is not finished."""
         stored = self.manifest_or_none()
         if stored is None:
             top = self.path.split("/")[0]

@@ -16,21 +16,13 @@ DUMP_NAME = re.compile(r"\w[\w.-]{0,99}")  # names of dumps, which are also name
 
 @dataclass(frozen=True)
 class Workspace:
-    """All that a corpus's labelling has produced, under one URI.
-
-    Attributes:
-        storage: its files.
-    """
+    """All that a corpus's labelling has produced, under one URI."""
 
     storage: Storage
 
     @classmethod
     def create(cls, location: str) -> "Workspace":
-        """The workspace at a path or URI, made if there is none.
-
-        Raises:
-            WorkspaceError: it was made by another version.
-        """
+        """The workspace at a path or URI, made if there is none; raises as `open`."""
         workspace = cls(Storage.at(location))
         if workspace.storage.document(layout.ROOT_FILE) is None:
             workspace.storage.write(layout.ROOT_FILE, json.dumps({"format": FORMAT}).encode())
@@ -70,11 +62,7 @@ class Workspace:
         return Folder(self.storage, "/".join((stage, *parts)))
 
     def corpus(self, dump: str) -> Folder:
-        """The folder of a dump's frozen index.
-
-        Raises:
-            InputError: the name could not be a folder's.
-        """
+        """The folder of a dump's frozen index; an InputError if its name cannot be a folder's."""
         if not DUMP_NAME.fullmatch(dump):
             raise InputError(
                 f"dump name {dump!r} must be letters, digits, '.', '_' or '-', not beginning "
@@ -90,11 +78,7 @@ class Workspace:
         return [name for _, name in sorted(order)]
 
     def last_run(self) -> dict[str, Any]:
-        """Keys and options of the last run: {"keys": ..., "options": ..., "dumps": ...}.
-
-        Raises:
-            WorkspaceError: nothing has been run yet.
-        """
+        """As `last_run_or_none`; a WorkspaceError before the first run."""
         stored = self.last_run_or_none()
         if stored is None:
             raise WorkspaceError(
@@ -103,17 +87,12 @@ class Workspace:
         return stored
 
     def last_run_or_none(self) -> dict[str, Any] | None:
-        """Keys and options of the last run; None before the first."""
+        """{"keys": ..., "options": ..., "dumps": ...} of the last run; None before the first."""
         return self.storage.document(layout.CURRENT_FILE)
 
     def update_last_run(self, **entries: Any) -> None:
-        """Replace entries of the last run's keys and options.
-
-        Raises:
-            WorkspaceError: another run took the workspace over.
-        """
+        """Replace entries of the last run; a WorkspaceError if another one took over since."""
         lease.check(self.storage)
-        content = json.dumps(
-            {**(self.last_run_or_none() or {}), **entries}, indent=1, sort_keys=True
-        )
+        entries = {**(self.last_run_or_none() or {}), **entries}
+        content = json.dumps(entries, indent=1, sort_keys=True)
         self.storage.write(layout.CURRENT_FILE, content.encode())
