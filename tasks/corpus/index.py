@@ -139,7 +139,7 @@ class IndexReader:
         return None if document is None else Taxonomy.parse(document)
 
     def taxonomy(self) -> Taxonomy:
-        """The dump's taxonomy; a numbered one if labels came without, an InputError if none came."""
+        """The dump's taxonomy, numbered if labels came without; an InputError without labels."""
         if stated := self.stated_taxonomy():
             return stated
         if self.manifest["highest_label"] < 0:

@@ -11,17 +11,11 @@ from typing import NamedTuple
 
 
 class Files(NamedTuple):
-    """Files of a group's memory.
+    """Files of a group's memory."""
 
-    Attributes:
-        limits: hold its limits.
-        used: holds the bytes in use.
-        reclaimable: lines of memory.stat that count bytes the kernel gives back on demand.
-    """
-
-    limits: tuple[str, ...]
-    used: str
-    reclaimable: tuple[str, ...]
+    limits: tuple[str, ...]  # hold its limits
+    used: str  # holds the bytes in use
+    reclaimable: tuple[str, ...]  # lines of memory.stat: bytes that are given back on demand
 
 
 VERSIONS = {

@@ -13,24 +13,15 @@ from tasks.storage.threads import bound
 
 @dataclass(frozen=True)
 class Event:
-    """How far a stage has come.
+    """How far a stage has come."""
 
-    Attributes:
-        title: the stage and its dump.
-        done, total: in the stage's unit.
-        unit: what is counted.
-        finished: whether nothing more will come.
-        note: a short live remark.
-        stage: which stage of which run it is, whatever its title: unique.
-    """
-
-    title: str
+    title: str  # the stage and its dump
     done: int
     total: int
-    unit: str
-    finished: bool = False
-    note: str = ""
-    stage: str = ""
+    unit: str  # what is counted
+    finished: bool = False  # whether nothing more will come
+    note: str = ""  # a short live remark
+    stage: str = ""  # which stage of which run it is, whatever its title: unique
 
 
 Listener = Callable[[Event], None]

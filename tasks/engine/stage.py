@@ -46,27 +46,16 @@ class Partition(NamedTuple):
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage ready to be computed.
+    """A stage ready to be computed."""
 
-    Attributes:
-        folder: where its outcome goes.
-        title: "features train".
-        unit: what its rows are.
-        items: rows of all shards together.
-        shards: number of shards.
-        work: what workers do.
-        manifest: options, inputs and counts that the finished folder will carry.
-        memory: bytes that a worker holds at once for a shard, predicted.
-    """
-
-    folder: Folder
-    title: str
-    unit: str
-    items: int
+    folder: Folder  # where its outcome goes
+    title: str  # "features train"
+    unit: str  # what its rows are
+    items: int  # rows of all shards together
     shards: int
     work: Work
-    manifest: dict[str, Any] = field(default_factory=dict)
-    memory: int = 0
+    manifest: dict[str, Any] = field(default_factory=dict)  # options, inputs, counts
+    memory: int = 0  # bytes that a worker holds at once for a shard, predicted
 
     def partitions(self) -> list[Partition]:
         """The missing shards, cut into runs."""

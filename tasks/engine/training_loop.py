@@ -21,21 +21,13 @@ Row = TypeVar("Row")
 
 @dataclass(frozen=True)
 class TrainingLoop:
-    """How a training of so many steps is run.
+    """How a training of so many steps is run."""
 
-    Attributes:
-        folder: of the stage; checkpoints go there.
-        title: for progress.
-        steps: how many in all.
-        checkpoint_steps: a checkpoint is stored after each so many steps, but not after the last.
-        report_steps: progress is reported after each so many steps, and after the last.
-    """
-
-    folder: Folder
-    title: str
-    steps: int
-    checkpoint_steps: int = 200
-    report_steps: int = 20
+    folder: Folder  # of the stage; checkpoints go there
+    title: str  # for progress
+    steps: int  # in all
+    checkpoint_steps: int = 200  # a checkpoint is stored after each so many, but not after the last
+    report_steps: int = 20  # progress is reported after each so many, and after the last
 
     def run(
         self,

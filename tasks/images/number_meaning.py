@@ -23,23 +23,14 @@ Document = dict[str, Any]
 
 
 class NumberMeaning(NamedTuple):
-    """The decision for a dump.
+    """The decision for a dump."""
 
-    Attributes:
-        renderings: one for each form of its files.
-        bands: the option `--bands`; None without.
-        blank: share of the pixels that hold no data.
-        blank_files: images with such pixels.
-        lines: what people should know, a line for each form.
-        warnings: what they should look at.
-    """
-
-    renderings: tuple[Rendering, ...]
-    bands: tuple[int, ...] | None
-    blank: float
-    blank_files: int
-    lines: tuple[str, ...]
-    warnings: tuple[str, ...]
+    renderings: tuple[Rendering, ...]  # one for each form of its files
+    bands: tuple[int, ...] | None  # the option `--bands`; None without
+    blank: float  # share of the pixels that hold no data
+    blank_files: int  # images with such pixels
+    lines: tuple[str, ...]  # what people should know, a line for each form
+    warnings: tuple[str, ...]  # what they should look at
 
     def document(self) -> Document:
         """For the dump's manifest."""

@@ -25,27 +25,18 @@ PIXELS_AT_ONCE = 2**20  # pixels of a block of a decoded picture
 
 
 class Source(NamedTuple):
-    """An image file open for reading.
+    """An image file open for reading."""
 
-    Attributes:
-        form: of its numbers.
-        height, width: as stored.
-        orientation: EXIF's, which is still to be applied.
-        stated: least and greatest value, as its metadata state them; None where they do not.
-        one_unit: whether its bands are of one unit.
-        blocks: makes its numbers, from the top.
-        ordinary: the decoded picture of a file whose numbers are levels already, its orientation
-            applied; transparent pixels are no data. None of other files.
-    """
-
-    form: Form
-    height: int
+    form: Form  # of its numbers
+    height: int  # as stored
     width: int
-    orientation: int
-    stated: ValueRange | None
-    one_unit: bool
-    blocks: Callable[[], Iterator[Block]]
+    orientation: int  # EXIF's, which is still to be applied
+    stated: ValueRange | None  # least and greatest value by its metadata; None where they lack
+    one_unit: bool  # whether its bands are of one unit
+    blocks: Callable[[], Iterator[Block]]  # its numbers, from the top
     ordinary: Picture | None = None
+    """Of a file whose numbers are levels already: decoded, orientation applied; transparent pixels
+    are no data. None of other files."""
 
     @property
     def displayed(self) -> image_codecs.Size:

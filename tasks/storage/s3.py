@@ -11,17 +11,11 @@ CREDENTIALS = "give credentials through the environment or the service's own fil
 
 
 class Service(NamedTuple):
-    """An S3 service; None leaves a value to the standard AWS variables and files.
+    """An S3 service; None leaves a value to the standard AWS variables and files."""
 
-    Attributes:
-        endpoint: URL of the service, addressed by path.
-        region: its region.
-        profile: section of the credentials file.
-    """
-
-    endpoint: str | None = None
-    region: str | None = None
-    profile: str | None = None
+    endpoint: str | None = None  # URL of the service, addressed by path
+    region: str | None = None  # its region
+    profile: str | None = None  # section of the credentials file
 
 
 class AccessError(PermissionError):

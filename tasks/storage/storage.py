@@ -31,30 +31,19 @@ RANGE_BYTES = 2**20  # bytes that are fetched at least, where a part of a file i
 
 
 class File(NamedTuple):
-    """A file of a listing.
+    """A file of a listing."""
 
-    Attributes:
-        path: relative.
-        bytes: its size.
-        version: ETag or time of change; where it differs, the content may have changed.
-        modified: time of its last change, seconds since 1970; 0 where the store does not say.
-    """
-
-    path: str
-    bytes: int
-    version: str
-    modified: float
+    path: str  # relative
+    bytes: int  # its size
+    version: str  # ETag or time of change; where it differs, the content may have changed
+    modified: float  # time of its last change, seconds since 1970; 0 where the store does not say
 
 
 @dataclass(frozen=True)
 class Storage:
-    """A folder of files under one URI, read and written whole.
+    """A folder of files under one URI, read and written whole."""
 
-    Attributes:
-        uri: absolute path or fsspec URI of the folder.
-    """
-
-    uri: str
+    uri: str  # absolute path or fsspec URI of the folder
 
     @classmethod
     def at(cls, location: str) -> "Storage":

@@ -47,25 +47,17 @@ Content = dict[str, Any]
 
 @dataclass
 class Lease:
-    """The right to write a workspace.
-
-    Attributes:
-        storage: the workspace's files.
-        path: of the lease's file.
-        content: what the file holds, for people and for those who wait.
-        first_seen: when each beat of another's lease was seen first, by path and beat.
-        expired: files of others' expired leases, as of the last look.
-        lost: set when somebody else took over, because this process was away for too long.
-        ended: set when the block ends.
-    """
+    """The right to write a workspace, and the file that says so."""
 
     storage: Storage
     path: str = field(default_factory=lambda: f"{WRITERS}/{uuid4().hex}.json")
-    content: Content = field(default_factory=dict)
+    content: Content = field(default_factory=dict)  # for people and for those who wait
     first_seen: dict[tuple[str, Any], float] = field(default_factory=dict)
-    expired: list[str] = field(default_factory=list)
+    """When each beat of another's lease was seen first, by path and beat."""
+    expired: list[str] = field(default_factory=list)  # others' expired leases, as of the last look
     lost: threading.Event = field(default_factory=threading.Event)
-    ended: threading.Event = field(default_factory=threading.Event)
+    """Set when somebody else took over, because this process was away for too long."""
+    ended: threading.Event = field(default_factory=threading.Event)  # set when the block ends
 
     def write(self, beat: int) -> None:
         """Write the file, or renew it with another beat."""

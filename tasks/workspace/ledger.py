@@ -18,25 +18,15 @@ from tasks.workspace.layout import MAKERS, MANIFEST, PLAN, RECORDS
 
 @dataclass(frozen=True)
 class Record:
-    """Proof that a shard's data were written whole.
-
-    Attributes:
-        shard: its index.
-        rows: first and past-the-last row.
-        bytes: size of the shard's data before encoding.
-        checksum: BLAKE2b of those data.
-        seconds: time spent, by kind of work (read, infer, refine, write).
-        invalid: reason for each row that could not be used.
-        results: small sums that the stage merges at the end.
-    """
+    """Proof that a shard's data were written whole."""
 
     shard: int
-    rows: tuple[int, int]
-    bytes: int
-    checksum: str
-    seconds: dict[str, float] = field(default_factory=dict)
-    invalid: dict[int, str] = field(default_factory=dict)
-    results: dict[str, Any] = field(default_factory=dict)
+    rows: tuple[int, int]  # first and past-the-last
+    bytes: int  # size of the shard's data before encoding
+    checksum: str  # BLAKE2b of those data
+    seconds: dict[str, float] = field(default_factory=dict)  # by kind of work
+    invalid: dict[int, str] = field(default_factory=dict)  # why, of each row that cannot be used
+    results: dict[str, Any] = field(default_factory=dict)  # small sums, merged at the end
 
 
 @dataclass(frozen=True)
