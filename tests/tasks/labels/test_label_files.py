@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 from piles import indexed, kinds, label, photo, put
 
+from stego_core.errors import InputError
 from tasks.corpus.changed_files import arrived_later
 from tasks.corpus.listing import ListingRequest, list_images
+from tasks.labels.label_files import LabelFiles, find_labels
 from tasks.storage.storage import Storage
 
 
@@ -49,3 +51,49 @@ class TestLabelsAmongImages:
         found = list_images(Storage.at(str(tmp_path)), None, None, ListingRequest("", "_mask.png"))
         assert found.columns["path"] == ["a.jpg", "b.jpg"]
         assert found.columns["label"] == ["a_mask.png", None]
+
+
+class TestFindLabels:
+    def found(self, tmp_path: Path, labels: str | None, suffix: str = "") -> LabelFiles | None:
+        images = Storage.at(str(tmp_path / "in"))
+        paths = [file.path for file in images.files() if file.path.endswith("g")]
+        return find_labels(images, paths, labels and Storage.at(str(tmp_path / labels)), suffix)
+
+    def test_none_are_requested(self, tmp_path: Path) -> None:
+        put(tmp_path / "in", a__jpg=b"x", a__png=b"x")
+        assert self.found(tmp_path, None) is None
+        assert self.found(tmp_path, None, ".png") is None  # an ending is no suffix
+
+    def test_one_file(self, tmp_path: Path) -> None:
+        put(tmp_path, in___a__jpg=b"x", l___m__png=b"x", l___n__png=b"x")
+        labels = self.found(tmp_path, "l/m.png")
+        assert labels is not None
+        assert [file.path for file in labels.files] == ["m.png"]
+        assert (labels.single, labels.among_images, labels.coco) == (True, set(), None)
+
+    def test_one_file_among_the_images(self, tmp_path: Path) -> None:
+        put(tmp_path / "in", a__jpg=b"x", m__png=b"x", n__png=b"x")
+        labels = self.found(tmp_path, "in/m.png")
+        assert labels is not None
+        assert labels.among_images == {"m.png"}
+
+    def test_a_coco_file_and_files_that_are_not_read(self, tmp_path: Path) -> None:
+        put(tmp_path, in___a__jpg=b"x", l___i__json=b"{}", l___x__mat=b"x")
+        labels = self.found(tmp_path, "l")
+        assert labels is not None
+        assert (labels.coco, labels.files) == ("i.json", [])
+        put(tmp_path, l___a__png=b"x")
+        labels = self.found(tmp_path, "l")
+        assert labels is not None
+        assert (labels.coco, labels.unread) == (None, ["i.json", "x.mat"])
+
+    def test_images_below_the_labels_are_no_labels(self, tmp_path: Path) -> None:
+        put(tmp_path, in___a__jpg=b"x", b__png=b"x")
+        labels = self.found(tmp_path, ".")
+        assert labels is not None
+        assert [file.path for file in labels.files] == ["b.png"]
+
+    def test_several_documents(self, tmp_path: Path) -> None:
+        put(tmp_path, in___a__jpg=b"x", l___1__json=b"", l___2__json=b"", l___3__json=b"")
+        with pytest.raises(InputError, match=r"3 JSON files \(1\.json, 2\.json, …\); give one"):
+            self.found(tmp_path, "l")

@@ -9,7 +9,8 @@ from piles import kinds
 
 from stego_core.errors import InputError
 from tasks.corpus.listing import ListingRequest, list_images
-from tasks.storage.storage import Storage
+from tasks.labels import pairing
+from tasks.storage.storage import File, Storage
 
 
 class TestPairs:
@@ -52,3 +53,68 @@ class TestPairs:
             self.pairs(tmp_path, images, labels, ListingRequest())
         assert images[0] in str(refused.value)
         assert labels[0] in str(refused.value)
+
+
+def files(*paths: str) -> list[File]:
+    return [File(path, 1, "v", 0.0) for path in paths]
+
+
+def belonging(pairs: pairing.Pairs) -> list[str | None]:
+    return [label and label.path for label in pairs.labels]
+
+
+class TestPair:
+    def test_the_likeliest_to_hold_ids_wins(self) -> None:
+        labels = files("a.jpg", "a.bmp", "a.tif", "a.png", "b.webp", "b.gif")
+        pairs = pairing.pair(["a", "b"], labels)
+        assert belonging(pairs) == ["a.png", "b.gif"]
+        assert pairs.seconds == ["a.bmp", "a.jpg", "a.tif", "b.webp"]
+        assert (pairs.count, pairs.orphans, pairs.inexact, pairs.others) == (2, [], [], [])
+
+    def test_an_exact_name_wins_over_another_case(self) -> None:
+        pairs = pairing.pair(["x", "Y"], files("X.png", "x.png", "y.png", "z.png"))
+        assert belonging(pairs) == ["x.png", "y.png"]
+        assert (pairs.inexact, pairs.orphans) == (["Y"], ["X.png", "z.png"])
+
+    def test_suffixes_are_left_out_of_the_comparison(self) -> None:
+        pairs = pairing.pair(
+            ["a_rgb", "b"], files("a_ids.png", "b_ids.png", "c.png"), "_rgb", "_ids"
+        )
+        assert belonging(pairs) == ["a_ids.png", None]
+        assert (pairs.orphans, pairs.others) == (["b_ids.png"], ["c.png"])
+
+    def test_a_name_that_is_only_a_suffix_has_none(self) -> None:
+        assert pairing.pair(["_rgb"], files("_ids.png"), "_rgb", "_ids").count == 0
+
+    def test_nothing(self) -> None:
+        assert pairing.pair([], []) == pairing.Pairs([])
+
+
+@pytest.mark.parametrize(
+    ("given", "means"),
+    [("_mask.png", "_mask"), ("_mask", "_mask"), (".png", ""), ("_v1.5", "_v1.5"), (None, "")],
+)
+def test_a_suffix_may_come_with_an_ending(given: str | None, means: str) -> None:
+    assert pairing.bare(given) == means
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "suffixes"),
+    [
+        (["a_rgb", "b_rgb"], ["a_ids", "b_ids"], ("_rgb", "_ids")),
+        (["d/a", "d/b"], ["d/a_ids", "d/b_ids"], ("", "_ids")),
+        (["imga", "imgb"], ["imga-x", "imgb-x"], ("", "-x")),
+        (["a", "b"], ["c", "d"], None),
+        (["a"], [], None),
+        ([], ["a"], None),
+    ],
+)
+def test_suggested_suffixes(
+    images: list[str], labels: list[str], suffixes: tuple[str, str] | None
+) -> None:
+    assert pairing.suggested_suffixes(images, labels) == suffixes
+
+
+def test_beside() -> None:
+    paths = ["a.jpg", "a.png", "b.png", "c.jpg", "c.jpeg", "d/a.png", "e.tif", "e.png"]
+    assert pairing.beside(paths) == {"a.png": "a.jpg", "e.png": "e.tif"}
