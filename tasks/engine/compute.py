@@ -50,6 +50,7 @@ class DaskExecutor:
         self.address = address
         self.topic = f"stego-progress-{uuid4().hex}"  # no other run gets these workers' progress
         self.client = scheduler_connection.connected(self.address, self.topic)
+        self.name = scheduler_connection.name(address)
         self.lock = threading.Lock()
         if isinstance(address, str):
             try:
@@ -143,15 +144,13 @@ class DaskExecutor:
             raise OutageError(self._lost(f"its connection is {client.status}"))
         patience = scheduler_connection.PATIENCE_SECONDS
         if not self._workers(client) and time.monotonic() - last_result > patience:
-            name = scheduler_connection.name(self.address)
             raise OutageError(
-                f"the Dask scheduler at {name} has had no worker for {patience} s; start some with "
-                f"`dask worker {name}` and {AGAIN}"
+                f"the Dask scheduler at {self.name} has had no worker for {patience} s; start some "
+                f"with `dask worker {self.name}` and {AGAIN}"
             )
 
     def _lost(self, reason: str) -> str:
-        name = scheduler_connection.name(self.address)
-        return f"the Dask scheduler at {name} went away ({reason}); start it again and {AGAIN}"
+        return f"the Dask scheduler at {self.name} went away ({reason}); start it again and {AGAIN}"
 
     def _reconnected(self) -> Client:
         """The client; another one if its scheduler was restarted, as soon as that answers."""
@@ -160,7 +159,7 @@ class DaskExecutor:
                 return self.client
             self.client.close(timeout=1)
             self.client = scheduler_connection.connected(self.address, self.topic)
-            log.info("dask reconnected", scheduler=scheduler_connection.name(self.address))
+            log.info("dask reconnected", scheduler=self.name)
             return self.client
 
 
@@ -231,8 +230,7 @@ def _dask(options: ComputeOptions) -> Iterator[DaskExecutor]:
         local = options.cluster == "local"
         shards = DaskExecutor(stack.enter_context(_local(options)) if local else options.cluster)
         stack.callback(shards.close)
-        name, page = scheduler_connection.name(shards.address), shards.client.dashboard_link
-        log.info("dask connected", scheduler=name, dashboard=page)
+        log.info("dask connected", scheduler=shards.name, dashboard=shards.client.dashboard_link)
         yield shards
 
 

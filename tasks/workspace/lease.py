@@ -120,8 +120,8 @@ def writing(storage: Storage, wait_seconds: float = 0.0) -> Iterator[None]:
     Raises:
         BusyError: another run has the workspace, and still has it after `wait_seconds`.
     """
-    held = _held.get() or {}
-    if storage.uri in held:
+    leases = _held.get() or {}
+    if storage.uri in leases:
         yield
         return
     lease = Lease(storage)
@@ -133,7 +133,7 @@ def writing(storage: Storage, wait_seconds: float = 0.0) -> Iterator[None]:
     renewing = context_thread(lease.renew, "writer lease")
     renewing.start()
     try:
-        with bound(_held, {**held, storage.uri: lease}):
+        with bound(_held, {**leases, storage.uri: lease}):
             yield
     finally:
         lease.ended.set()
