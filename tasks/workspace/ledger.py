@@ -41,9 +41,10 @@ class Folder:
 
         A WorkspaceError if it was begun from something else.
         """
-        if self.storage.document(f"{self.path}/{PLAN}") is None:
+        stored = self.storage.document(f"{self.path}/{PLAN}")
+        if stored is None:
             self.storage.write(f"{self.path}/{PLAN}", _encode(pins))
-        elif differing := self.differing(pins):
+        elif differing := _differing(stored, pins):
             names = [name for name in differing if name in pins]
             raise WorkspaceError(
                 f"{self.path} was begun from another {' and '.join(names) or 'plan'}; "
@@ -56,11 +57,7 @@ class Folder:
         Pins that one of them lacks count as None; nothing differs before it is begun.
         """
         stored = self.storage.document(f"{self.path}/{PLAN}")
-        if stored is None:
-            return {}
-        given = json.loads(_encode(dict(pins)))
-        pairs = {name: (stored.get(name), given.get(name)) for name in sorted({*stored, *given})}
-        return {name: (old, new) for name, (old, new) in pairs.items() if old != new}
+        return {} if stored is None else _differing(stored, pins)
 
     def clear(self) -> None:
         """Remove all that is there, so that the folder can be begun anew."""
@@ -132,6 +129,12 @@ class Folder:
                 f"`stego {MAKERS.get(top, top)}` first"
             )
         return stored
+
+
+def _differing(stored: dict[str, Any], pins: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    given = json.loads(_encode(dict(pins)))
+    pairs = {name: (stored.get(name), given.get(name)) for name in sorted({*stored, *given})}
+    return {name: (old, new) for name, (old, new) in pairs.items() if old != new}
 
 
 def _encode(document: dict[str, Any]) -> bytes:
