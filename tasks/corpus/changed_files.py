@@ -33,8 +33,7 @@ PIN_NAMES = {
 def begin(folder: Folder, dump: str, pins: Mapping[str, Any]) -> None:
     """Write down what a dump's folder is made from; an unfinished one may be begun anew.
 
-    Raises:
-        WorkspaceError: a finished one, or frames of videos, were made from something else.
+    A WorkspaceError if a finished one, or frames of videos, were made from something else.
     """
     differing = folder.differing(pins)
     if differing and (folder.finished or folder.path.startswith(f"{layout.FRAMES}/")):
@@ -57,11 +56,7 @@ def _quoted(value: Any) -> str:
 
 
 def require_name(workspace: Workspace, dump: str) -> None:
-    """Refuse a new dump whose name some disk would take for that of another.
-
-    Raises:
-        InputError: there is such a dump.
-    """
+    """Raise an InputError for a new dump whose name some disk would take for that of another."""
     names = workspace.storage.names(layout.CORPUS)
     other = next((n for n in names if n != dump and folded(n) == folded(dump)), None)
     if other is not None and dump not in names:
@@ -91,13 +86,10 @@ def arrived_later(workspace: Workspace, dump: str) -> list[str]:
 
 
 def check_unchanged(workspace: Workspace, dump: str) -> None:
-    """Refuse a finished dump whose files have other content now, under the same names.
+    """Raise an InputError that names files of a finished dump that have other content now.
 
     Files whose mark in the store differs are read again and compared with the index; those that
     are gone or out of reach change nothing, finished work stands without them.
-
-    Raises:
-        InputError: some changed; names them.
     """
     folder = workspace.corpus(dump)
     manifest = folder.manifest()
@@ -127,10 +119,9 @@ def check_unchanged(workspace: Workspace, dump: str) -> None:
 def _changed(
     root: Storage, suspects: Sequence[tuple[str, bool]], digests: Mapping[str, str | None]
 ) -> Iterator[str]:
-    """Files whose content is not what was indexed.
+    """Files below `root` whose content is not what was indexed.
 
     Args:
-        root: the folder that paths are relative to.
         suspects: path of each file, and whether its size differs: that alone counts where it was
             quarantined and has no digest.
         digests: of the indexed files, by path.
@@ -163,11 +154,7 @@ def _changed_coco_file(manifest: Mapping[str, Any]) -> list[str]:
 
 
 def refuse_changed(dump: str, changed: Sequence[str]) -> None:
-    """Refuse a dump of which some files changed.
-
-    Raises:
-        InputError: some did; names them.
-    """
+    """Raise an InputError that names files of a dump that changed, if there are any."""
     if changed:
         more = f" and {len(changed) - NAMED_FILES} more" if len(changed) > NAMED_FILES else ""
         raise InputError(

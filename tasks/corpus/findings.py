@@ -35,11 +35,9 @@ def unreadable_label(entry: dict[str, Any]) -> dict[str, str]:
 
 
 def refuse_problems(problems: Sequence[str]) -> None:
-    """Stop the run at labels that do not fit, before any work is spent on them.
+    """Raise an InputError for labels that do not fit, before any work is spent on them.
 
-    Raises:
-        InputError: there is a problem. The shard stays unrecorded, so that mended labels are
-            read again.
+    The shard stays unrecorded, so that mended labels are read again.
     """
     if problems:
         raise InputError(
@@ -49,11 +47,7 @@ def refuse_problems(problems: Sequence[str]) -> None:
 
 
 def require_labels(stage: Stage, records: Sequence[Record], labelled: int) -> None:
-    """Refuse labels none of which can be read, or whose 255 may stand for a class.
-
-    Raises:
-        InputError: they are such.
-    """
+    """Raise an InputError for labels that are all unreadable, or whose 255 may be a class."""
     first = next((r.results["bad_label"] for r in records if r.results.get("bad_label")), None)
     if first and not labelled:
         raise InputError(
@@ -100,11 +94,7 @@ def sum_unused_pages(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def decide_meaning(
     workspace: Workspace, stage: Stage, records: Sequence[Record]
 ) -> number_meaning.NumberMeaning:
-    """Decide what the numbers of a dump's files mean, and log it.
-
-    Raises:
-        WorkspaceError: an earlier version began to index it.
-    """
+    """Decide and log what numbers mean; a WorkspaceError if an earlier version began the dump."""
     counts: list[number_counts.NumberCounts] = []
     for record in records:
         if "values" not in record.results:

@@ -31,21 +31,13 @@ Frames = Mapping[str, list[Any]] | None
 
 @dataclass(frozen=True)
 class FrozenList:
-    """Facts of a dump's list beside its rows.
+    """Facts of a dump's list beside its rows."""
 
-    Attributes:
-        images: the folder that the paths of images are relative to.
-        labels: the folder of the labels; None without.
-        taxonomy: of the labels.
-        coco: path and digest of the COCO file that holds the labels; None without.
-        left_out: files that become no image, and remarks.
-    """
-
-    images: Storage
-    labels: Storage | None
-    taxonomy: Taxonomy | None
-    coco: dict[str, str] | None
-    left_out: LeftOutCounts
+    images: Storage  # the folder that the paths of images are relative to
+    labels: Storage | None  # the folder of the labels; None without
+    taxonomy: Taxonomy | None  # of the labels
+    coco: dict[str, str] | None  # path and digest of the labels' COCO file; None without
+    left_out: LeftOutCounts  # files that become no image, and remarks
 
     def manifest(self) -> dict[str, Any]:
         """Its part of the dump's manifest."""
@@ -65,21 +57,16 @@ def freeze_list(
     taxonomy: Taxonomy | None,
     frames: Frames,
 ) -> FrozenList:
-    """List a dump, unless it has been listed.
-
-    Raises:
-        InputError: there are no images, or the labels belong to none.
-    """
+    """List a dump, unless it has been listed; raises as `list_images`."""
     folder = workspace.corpus(dump)
     if not folder.storage.exists(f"{folder.path}/{layout.LISTING_FILE}"):
         _write_list(workspace, folder, options, taxonomy, frames)
     facts = facts_of(folder)
-    labels_root = facts.get("labels_root") or (options.labels and Storage.at(options.labels).uri)
     return FrozenList(
-        Storage(facts.get("images_root") or Storage.at(options.images).uri),
-        Storage(labels_root) if labels_root else None,
-        Taxonomy.parse(facts["taxonomy"]) if facts.get("taxonomy") else taxonomy,
-        facts.get("coco"),
+        Storage(facts["images_root"]),
+        Storage(facts["labels_root"]) if facts["labels_root"] else None,
+        Taxonomy.parse(facts["taxonomy"]) if facts["taxonomy"] else None,
+        facts["coco"],
         LeftOutCounts.of(facts),
     )
 

@@ -28,23 +28,14 @@ WITHOUT_LABEL: Entry = {
 
 @dataclass(frozen=True)
 class LabelSource:
-    """Where a dump's labels come from and what they mean.
+    """Where a dump's labels come from and what they mean."""
 
-    Attributes:
-        workspace: keeps labels that are rasterised.
-        dump: whose labels.
-        root: the folder that their paths are relative to; None without labels.
-        taxonomy: what they mean; None where nothing says so.
-        max_pixels: of a label.
-        coco: whether they are rasterised from a COCO file.
-    """
-
-    workspace: Workspace
-    dump: str
-    root: Storage | None
-    taxonomy: Taxonomy | None
-    max_pixels: int
-    coco: bool = False
+    workspace: Workspace  # keeps labels that are rasterised
+    dump: str  # whose labels
+    root: Storage | None  # the folder that their paths are relative to; None without labels
+    taxonomy: Taxonomy | None  # what they mean; None where nothing says so
+    max_pixels: int  # of a label
+    coco: bool = False  # whether they are rasterised from a COCO file
 
     def describe(
         self, row: Entry, size: tuple[int, int], image: bytes, memory: MemoryBudget
@@ -57,7 +48,7 @@ class LabelSource:
             row: of the listing.
             size: (H, W) of the image as displayed.
             image: the bytes of its file.
-            memory: asked before the label is decoded.
+            memory: taken while the label is decoded.
         """
         path = row["label"]
         if path is None or self.root is None:

@@ -1,8 +1,9 @@
 """A dump's frozen index, as the stages read it."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,16 +25,13 @@ from tasks.workspace.workspace import Workspace
 FETCHES_AHEAD = 4  # image files that are fetched while the one before them is being worked on
 DECODED_AHEAD = 1  # images that are decoded meanwhile; a large one takes much memory
 Entry = dict[str, Any]
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
 class IndexReader:
-    """Rows of a dump's index and the pixels they stand for; small and picklable.
-
-    Attributes:
-        workspace: where the index lies.
-        dump: whose index.
-    """
+    """Rows of a dump's index and the pixels they stand for; small and picklable."""
 
     workspace: Workspace
     dump: str
@@ -57,11 +55,7 @@ class IndexReader:
         return tables.read_rows(self.workspace.storage, path, np.asarray(rows))
 
     def entry(self, row: int) -> Entry:
-        """The index entry of one row.
-
-        Raises:
-            InputError: there is no such dump, or no such row in it.
-        """
+        """The index entry of one row; an InputError if there is no such dump or row."""
         try:
             count = int(self.manifest["images"])
         except WorkspaceError:
@@ -79,29 +73,16 @@ class IndexReader:
 
         An entry that cannot be read any more, or is not what was indexed, comes with the error.
         """
-        contents = ahead(entries, self._content_or_error, FETCHES_AHEAD)
+        contents = ahead(entries, partial(_or_error, self.content), FETCHES_AHEAD)
         for (entry, _), picture in ahead(contents, self._picture_or_error, DECODED_AHEAD):
             yield entry, picture
 
-    def _content_or_error(self, entry: Entry) -> bytes | ImageError:
-        try:
-            return self.content(entry)
-        except ImageError as error:
-            return error
-
     def _picture_or_error(self, pair: tuple[Entry, bytes | ImageError]) -> Picture | ImageError:
         content = pair[1]
-        try:
-            return content if isinstance(content, ImageError) else self.picture(content)
-        except ImageError as error:
-            return error
+        return content if isinstance(content, ImageError) else _or_error(self.picture, content)
 
     def image(self, entry: Entry) -> Picture:
-        """An entry's picture.
-
-        Raises:
-            ImageError: it cannot be read any more, or is not what was indexed.
-        """
+        """An entry's picture; raises as `content` and `picture`."""
         return self.picture(self.content(entry))
 
     def picture(self, content: bytes) -> Picture:
@@ -158,11 +139,7 @@ class IndexReader:
         return None if document is None else Taxonomy.parse(document)
 
     def taxonomy(self) -> Taxonomy:
-        """The dump's taxonomy; a numbered one if labels came without.
-
-        Raises:
-            InputError: the dump has no labels.
-        """
+        """The dump's taxonomy, numbered if labels came without; an InputError without labels."""
         if stated := self.stated_taxonomy():
             return stated
         if self.manifest["highest_label"] < 0:
@@ -175,6 +152,13 @@ class IndexReader:
         return list(table.to_pylist())
 
 
+def _or_error(make: Callable[[T], R], argument: T) -> R | ImageError:
+    try:
+        return make(argument)
+    except ImageError as error:
+        return error
+
+
 @remembered(16)
 def _manifest(workspace: Workspace, dump: str) -> dict[str, Any]:
     return workspace.corpus(dump).manifest()
@@ -182,15 +166,11 @@ def _manifest(workspace: Workspace, dump: str) -> dict[str, Any]:
 
 @remembered(16)
 def _renderer(workspace: Workspace, dump: str) -> Renderer:
-    return number_meaning.renderer(_manifest(workspace, dump)["values"])
+    return number_meaning.renderer_of([_manifest(workspace, dump)])
 
 
 def _read_indexed(storage: Storage, path: str, digest: str) -> bytes:
-    """A file as it was indexed.
-
-    Raises:
-        ImageError: it is gone, may not be read or is another.
-    """
+    """A file as it was indexed; an ImageError if it is gone, may not be read or is another."""
     content = read_file(storage, path, "cannot be read any more")
     if keys.digest(content) != digest:
         raise ImageError(

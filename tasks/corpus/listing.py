@@ -1,6 +1,5 @@
 """The images of a folder: their list, their ids, the labels that belong to them."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
@@ -45,35 +44,21 @@ QUARANTINE_COLUMNS = {"path": "string", "reason": "string"}  # columns of a dump
 
 
 class ListingRequest(NamedTuple):
-    """How a folder is listed.
+    """How a folder is listed."""
 
-    Attributes:
-        image_suffix: the part of an image's stem that its label's does not have.
-        label_suffix: the part of a label's stem that its image's does not have.
-        every_page: whether every page of a TIFF is an image.
-        workspace: URI of a folder that is ignored, should it lie among the images.
-    """
-
-    image_suffix: str = ""
-    label_suffix: str = ""
-    every_page: bool = False
-    workspace: str | None = None
+    image_suffix: str = ""  # the part of an image's stem that its label's does not have
+    label_suffix: str = ""  # the part of a label's stem that its image's does not have
+    every_page: bool = False  # whether every page of a TIFF is an image
+    workspace: str | None = None  # URI of a folder that is ignored among the images
 
 
 class Listing(NamedTuple):
-    """The images of a folder.
+    """The images of a folder."""
 
-    Attributes:
-        columns: by the names of LISTING_COLUMNS.
-        left_out: files that become no image, and remarks.
-        labels: the label files; None without.
-        label_paths: paths of image files that are labels.
-    """
-
-    columns: dict[str, list[Any]]
+    columns: dict[str, list[Any]]  # by the names of LISTING_COLUMNS
     left_out: LeftOutCounts
     labels: LabelFiles | None
-    label_paths: list[str]
+    label_paths: list[str]  # of image files that are labels
 
 
 def read_file(storage: Storage, path: str, problem: str = "cannot be read") -> bytes:
@@ -96,10 +81,7 @@ def read_file(storage: Storage, path: str, problem: str = "cannot be read") -> b
 
 
 def default_dump(images_uri: str) -> str:
-    """The dump's name where none is given: the last part of where the images lie.
-
-    For a single file it is the file's name without the ending.
-    """
+    """The dump's name where none is given: that of the images' folder, or of the one file."""
     path = PurePosixPath(composed(images_uri).rstrip("/"))
     single = left_out.is_clip(path.name) or left_out.is_image(path.name)
     name = path.stem if single else path.name
@@ -118,8 +100,7 @@ def list_images(
     Args:
         source: where the images lie; a folder, or one file.
         labels: where the labels lie: a folder, perhaps the same one, or a file.
-        frames: columns of the frames of the videos among the images; they are listed as well,
-            with the columns of CLIP_COLUMNS.
+        frames: columns of the frames of the videos among the images, which are listed as well.
         request: how it is listed.
 
     Raises:
@@ -155,10 +136,7 @@ def list_images(
 
 def facts_of(folder: Folder) -> dict[str, Any]:
     """What was written beside the listing; empty for a listing of an earlier version."""
-    try:
-        return dict(json.loads(folder.storage.read(f"{folder.path}/{layout.FACTS_FILE}")))
-    except FileNotFoundError:
-        return {}
+    return folder.storage.document(f"{folder.path}/{layout.FACTS_FILE}") or {}
 
 
 def column_names(columns: Mapping[str, str], clips: bool, pages: bool) -> dict[str, str]:
@@ -201,11 +179,7 @@ def _add_labels(
     request: ListingRequest,
     uri: str,
 ) -> None:
-    """Give each image its label.
-
-    Raises:
-        InputError: no label belongs to an image.
-    """
+    """Give each image its label; an InputError if no label belongs to an image."""
     suffixes = pairing.bare(request.image_suffix), pairing.bare(request.label_suffix)
     if labels.single and len(entries) == 1:
         pairs = pairing.Pairs([labels.files[0]])

@@ -1,7 +1,7 @@
 """Stage corpus: a pile of images becomes a dump, a frozen index with its quarantine list."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from tasks.corpus.listing import (
 )
 from tasks.engine import machine
 from tasks.engine.stage import Stage, Stopwatch
-from tasks.engine.steps import Step
+from tasks.engine.steps import CpuWork
 from tasks.files import tiff_pages, video_files
 from tasks.files.left_out import LeftOutCounts
 from tasks.images import number_counts, number_meaning, rendering
@@ -48,7 +48,7 @@ Entry = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class CorpusWork:
+class CorpusWork(CpuWork):
     """Reads, decodes and describes the images of one shard of the listing."""
 
     workspace: Workspace
@@ -57,14 +57,9 @@ class CorpusWork:
     labels: LabelSource
     max_pixels: int
     listed: int
-    has_clips: bool = False
-    every_page: bool = False
-    compute: ComputeOptions = field(default_factory=ComputeOptions)
-    bands: tuple[int, ...] | None = None
-
-    def steps(self) -> Sequence[Step]:
-        """One step: images are read by threads, the table is written."""
-        return [Step(self.shard)]
+    columns: Mapping[str, str]  # of the index
+    compute: ComputeOptions
+    bands: tuple[int, ...] | None
 
     def shard(self, shard: int) -> Record:
         """Describe one shard's images; every one is indexed or quarantined."""
@@ -86,7 +81,7 @@ class CorpusWork:
             if entry.get("label_reason")
         ]
         for name, part, columns in (
-            ("index", indexed, column_names(INDEX_COLUMNS, self.has_clips, self.every_page)),
+            ("index", indexed, self.columns),
             ("quarantine", quarantine, QUARANTINE_COLUMNS),
         ):
             table = {column: [entry.get(column) for entry in part] for column in columns}
@@ -176,8 +171,8 @@ def plan(
 ) -> Stage | None:
     """List the images and freeze the list; None if the dump is already complete.
 
-    Labels that come without a taxonomy mean what those of the dump `like` mean. Numbers of a dump
-    that is `continuing` the workspace mean what those of its other dumps mean.
+    Labels without a taxonomy mean what those of the dump `like` mean, numbers of a dump that is
+    `continuing` the workspace what those of its other dumps mean.
 
     Raises:
         InputError: there are no images, the taxonomy cannot be used, or files of the finished
@@ -218,8 +213,7 @@ def plan(
         LabelSource(workspace, dump, frozen.labels, frozen.taxonomy, pixels, coco),
         pixels,
         count,
-        frames is not None,
-        options.pages == "all",
+        column_names(INDEX_COLUMNS, frames is not None, options.pages == "all"),
         compute or ComputeOptions(),
         bands,
     )

@@ -11,17 +11,11 @@ from typing import NamedTuple
 
 
 class Files(NamedTuple):
-    """Files of a group's memory.
+    """Files of a group's memory."""
 
-    Attributes:
-        limits: hold its limits.
-        used: holds the bytes in use.
-        reclaimable: lines of memory.stat that count bytes the kernel gives back on demand.
-    """
-
-    limits: tuple[str, ...]
-    used: str
-    reclaimable: tuple[str, ...]
+    limits: tuple[str, ...]  # hold its limits
+    used: str  # holds the bytes in use
+    reclaimable: tuple[str, ...]  # lines of memory.stat: bytes that are given back on demand
 
 
 VERSIONS = {
@@ -67,8 +61,8 @@ def groups(controller: str, root: Path = Path("/")) -> Iterator[tuple[Files, Pat
     """This process's groups under a controller, from its own one upwards: files and folder."""
     memberships = [line.split(":", 2) for line in _lines(root / "proc/self/cgroup")]
     for mount in filter(None, map(MOUNT.match, _lines(root / "proc/self/mountinfo"))):
-        top, place, version, mounted = mount.groups()
-        mount_folder = root / place.lstrip("/").replace("\\040", " ")
+        top, mount_point, version, mounted = mount.groups()
+        mount_folder = root / mount_point.lstrip("/").replace("\\040", " ")
         for _, controllers, group in memberships:
             both = controller in controllers.split(",") and controller in mounted.split(",")
             if (not controllers) if version == "cgroup2" else both:

@@ -26,11 +26,7 @@ def save(
 ) -> None:
     """Store a checkpoint: a new file each time, so a torn one costs little.
 
-    Args:
-        folder: of the stage.
-        step: after how many steps.
-        tensors: all that training needs to go on.
-        keep: how many checkpoints stay, the newest; None keeps all.
+    Only the `keep` newest ones stay; None keeps all.
     """
     values = {n: v.cpu().numpy() if isinstance(v, Tensor) else v for n, v in tensors.items()}
     path = f"{folder.path}/{FOLDER}"

@@ -25,6 +25,7 @@ from tasks.engine.worker import ONE_THREAD, Remote
 from tasks.log import Log
 from tasks.options import ComputeOptions
 from tasks.storage import run_cache, s3
+from tasks.storage.threads import bound
 
 log = Log(__name__)
 
@@ -44,15 +45,12 @@ class DaskExecutor:
     def __init__(self, address: Any) -> None:
         """Connect to a cluster of this process or to a scheduler's address.
 
-        A scheduler that is away is waited for, and so is its first worker.
-
-        Raises:
-            OptionError: the address has the wrong form.
-            OutageError: no scheduler answers, or it gets no worker, for too long.
+        Waits and raises as `scheduler_connection.connected` and `wait_for_a_worker` do.
         """
         self.address = address
         self.topic = f"stego-progress-{uuid4().hex}"  # no other run gets these workers' progress
         self.client = scheduler_connection.connected(self.address, self.topic)
+        self.name = scheduler_connection.name(address)
         self.lock = threading.Lock()
         if isinstance(address, str):
             try:
@@ -146,15 +144,13 @@ class DaskExecutor:
             raise OutageError(self._lost(f"its connection is {client.status}"))
         patience = scheduler_connection.PATIENCE_SECONDS
         if not self._workers(client) and time.monotonic() - last_result > patience:
-            name = scheduler_connection.name(self.address)
             raise OutageError(
-                f"the Dask scheduler at {name} has had no worker for {patience} s; start some with "
-                f"`dask worker {name}` and {AGAIN}"
+                f"the Dask scheduler at {self.name} has had no worker for {patience} s; start some "
+                f"with `dask worker {self.name}` and {AGAIN}"
             )
 
     def _lost(self, reason: str) -> str:
-        name = scheduler_connection.name(self.address)
-        return f"the Dask scheduler at {name} went away ({reason}); start it again and {AGAIN}"
+        return f"the Dask scheduler at {self.name} went away ({reason}); start it again and {AGAIN}"
 
     def _reconnected(self) -> Client:
         """The client; another one if its scheduler was restarted, as soon as that answers."""
@@ -163,7 +159,7 @@ class DaskExecutor:
                 return self.client
             self.client.close(timeout=1)
             self.client = scheduler_connection.connected(self.address, self.topic)
-            log.info("dask reconnected", scheduler=scheduler_connection.name(self.address))
+            log.info("dask reconnected", scheduler=self.name)
             return self.client
 
 
@@ -217,20 +213,15 @@ _open: ContextVar[Mapping[ComputeOptions, Executor]] = ContextVar(
 def executor(options: ComputeOptions) -> Iterator[Executor]:
     """The executor for these options; the one that the run has open, or a new one until the end.
 
-    Raises:
-        OptionError: the address has the wrong form.
-        OutageError: no scheduler answers there.
+    Raises as `DaskExecutor`.
     """
     if options in _open.get():
         yield _open.get()[options]
         return
     machine.limit_threads()
-    with _dask(options) if options.executor == "dask" else nullcontext(LoopExecutor()) as shards:
-        token = _open.set({**_open.get(), options: shards})
-        try:
-            yield shards
-        finally:
-            _open.reset(token)
+    opening = _dask(options) if options.executor == "dask" else nullcontext(LoopExecutor())
+    with opening as shards, bound(_open, {**_open.get(), options: shards}):
+        yield shards
 
 
 @contextmanager
@@ -239,8 +230,7 @@ def _dask(options: ComputeOptions) -> Iterator[DaskExecutor]:
         local = options.cluster == "local"
         shards = DaskExecutor(stack.enter_context(_local(options)) if local else options.cluster)
         stack.callback(shards.close)
-        name, page = scheduler_connection.name(shards.address), shards.client.dashboard_link
-        log.info("dask connected", scheduler=name, dashboard=page)
+        log.info("dask connected", scheduler=shards.name, dashboard=shards.client.dashboard_link)
         yield shards
 
 

@@ -100,11 +100,7 @@ def own_precision(choice: str) -> str:
 
 
 def device(choice: str) -> str:
-    """The torch device for an option: `auto` is cuda where there is one.
-
-    Raises:
-        OptionError: the device is not there.
-    """
+    """The torch device for an option, an OptionError if it is not there: `auto` is cuda or cpu."""
     if choice == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -129,11 +125,7 @@ def gpus(device: str) -> int:
 
 
 def worker_device(options: ComputeOptions) -> str:
-    """The device option as workers get it: checked here where they run on this machine.
-
-    Raises:
-        OptionError: the device is not there.
-    """
+    """The device option as workers get it; as `device` where they run on this machine."""
     return device(options.device) if options.cluster == "local" else options.device
 
 
@@ -143,11 +135,7 @@ def workers(options: ComputeOptions) -> int:
 
 
 def require_free(what: str, needed: int) -> None:
-    """Refuse what this process cannot hold.
-
-    Raises:
-        CapacityError: it needs more bytes than are free; says both numbers.
-    """
+    """Raise a CapacityError, with both numbers, if `needed` bytes are not free."""
     free = free_memory()
     if needed > free:
         raise CapacityError(
@@ -157,18 +145,12 @@ def require_free(what: str, needed: int) -> None:
 
 
 def require_memory(title: str, per_worker: int, options: ComputeOptions) -> None:
-    """Refuse a plan that cannot fit this machine, before any work is done.
+    """Raise a CapacityError, with both numbers, for a stage that cannot fit this machine.
 
-    Args:
-        title: the stage.
-        per_worker: bytes that the stage holds at once on a worker, its libraries left out.
-        options: how many workers there are; those of a cluster elsewhere are not known here.
-
-    Raises:
-        CapacityError: it cannot fit; says both numbers.
+    It holds `per_worker` bytes at once on a worker, its libraries left out.
     """
     if options.cluster != "local":
-        return
+        return  # machines elsewhere are not known here
     count = workers(options) if options.executor == "dask" else 1
     free = free_memory()
     if options.memory_limit and per_worker > options.memory_limit:

@@ -17,6 +17,7 @@ from tasks.engine.progress import Progress, within
 from tasks.engine.stage import Partition, Stage, Work
 from tasks.log import Log
 from tasks.options import ComputeOptions
+from tasks.storage.threads import bound
 from tasks.workspace.ledger import Folder, Record
 
 log = Log(__name__)
@@ -31,13 +32,13 @@ _progress: ContextVar[Progress | None] = ContextVar("progress", default=None)
 def progressing(stage: Stage) -> Iterator[Progress]:
     """Announce a stage's progress while its partitions run."""
     done = stage.rows_recorded()
-    with within(uuid4().hex), Progress(stage.title, stage.items, stage.unit, done) as progress:
-        token = _progress.set(progress)
-        try:
-            yield progress
-            progress.advance(max(stage.items - progress.done, 0))  # an outage leaves some uncounted
-        finally:
-            _progress.reset(token)
+    with (
+        within(uuid4().hex),
+        Progress(stage.title, stage.items, stage.unit, done) as progress,
+        bound(_progress, progress),
+    ):
+        yield progress
+        progress.advance(max(stage.items - progress.done, 0))  # an outage leaves some uncounted
 
 
 def may_help(task: Any, run: Any, state: Any) -> bool:

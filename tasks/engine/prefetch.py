@@ -20,8 +20,7 @@ def ahead(items: Iterable[T], fetch: Callable[[T], R], depth: int) -> Iterator[t
         fetch: called in up to `depth` background threads at once.
         depth: results that may be under way or wait beyond the item at hand, at least 1.
 
-    Raises:
-        Exception: what `fetch` raised, when its item's turn comes; later items are not begun.
+    What `fetch` raises is raised when its item's turn comes; later items are not begun.
     """
     source, waiting = iter(items), deque[tuple[T, Future[R]]]()
     pool = ContextThreadPool(depth, thread_name_prefix="ahead")

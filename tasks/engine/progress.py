@@ -2,34 +2,26 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from uuid import uuid4
 
 from tasks.engine import stop
+from tasks.storage.threads import bound
 
 
 @dataclass(frozen=True)
 class Event:
-    """How far a stage has come.
+    """How far a stage has come."""
 
-    Attributes:
-        title: the stage and its dump.
-        done, total: in the stage's unit.
-        unit: what is counted.
-        finished: whether nothing more will come.
-        note: a short live remark.
-        stage: which stage of which run it is, whatever its title: unique.
-    """
-
-    title: str
+    title: str  # the stage and its dump
     done: int
     total: int
-    unit: str
-    finished: bool = False
-    note: str = ""
-    stage: str = ""
+    unit: str  # what is counted
+    finished: bool = False  # whether nothing more will come
+    note: str = ""  # a short live remark
+    stage: str = ""  # which stage of which run it is, whatever its title: unique
 
 
 Listener = Callable[[Event], None]
@@ -38,14 +30,9 @@ _lock = threading.Lock()
 _stage: ContextVar[str] = ContextVar("stage", default="")
 
 
-@contextmanager
-def within(stage: str) -> Iterator[None]:
+def within(stage: str) -> AbstractContextManager[None]:
     """Count what the block's thread does as work for this stage, wherever it is announced."""
-    token = _stage.set(stage)
-    try:
-        yield
-    finally:
-        _stage.reset(token)
+    return bound(_stage, stage)
 
 
 def current_stage() -> str:
@@ -93,11 +80,7 @@ class Progress:
         self._tell(finished=True)
 
     def advance(self, amount: int, note: str = "") -> None:
-        """Count units as done.
-
-        Raises:
-            StoppedError: the run is being stopped; long work ends here.
-        """
+        """Count units as done; a StoppedError ends long work here if the run is to stop."""
         stop.check()
         with _lock:
             self.done += amount

@@ -23,9 +23,7 @@ AGAIN = "run the same command again: finished shards are kept"  # the end of mes
 def connected(address: Any, topic: str) -> Client:
     """A client that announces the progress events of a topic.
 
-    Args:
-        address: a scheduler's address, which is waited for, or a cluster of this process.
-        topic: under which workers report progress.
+    It is of a scheduler's address, which is waited for, or of a cluster of this process.
 
     Raises:
         OptionError: the address has the wrong form.
@@ -68,11 +66,7 @@ def _client(address: Any) -> Client:
 
 
 def wait_for_a_worker(client: Client, address: str) -> None:
-    """Return as soon as the scheduler has a worker.
-
-    Raises:
-        OutageError: none came for too long.
-    """
+    """Return as soon as the scheduler has a worker; an OutageError if none comes for too long."""
     if not client.scheduler_info(n_workers=-1)["workers"]:
         text = f"waiting for a worker of the Dask scheduler at {address}"
         log.warning(text, seconds=PATIENCE_SECONDS)

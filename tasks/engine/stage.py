@@ -46,27 +46,16 @@ class Partition(NamedTuple):
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage ready to be computed.
+    """A stage ready to be computed."""
 
-    Attributes:
-        folder: where its outcome goes.
-        title: "features train".
-        unit: what its rows are.
-        items: rows of all shards together.
-        shards: number of shards.
-        work: what workers do.
-        manifest: options, inputs and counts that the finished folder will carry.
-        memory: bytes that a worker holds at once for a shard, predicted.
-    """
-
-    folder: Folder
-    title: str
-    unit: str
-    items: int
+    folder: Folder  # where its outcome goes
+    title: str  # "features train"
+    unit: str  # what its rows are
+    items: int  # rows of all shards together
     shards: int
     work: Work
-    manifest: dict[str, Any] = field(default_factory=dict)
-    memory: int = 0
+    manifest: dict[str, Any] = field(default_factory=dict)  # options, inputs, counts
+    memory: int = 0  # bytes that a worker holds at once for a shard, predicted
 
     def partitions(self) -> list[Partition]:
         """The missing shards, cut into runs."""
@@ -98,16 +87,13 @@ class Stage:
             **counts,
         }
         self.folder.finish(manifest)
-        counts = {"shards": self.shards, "rows": self.items, "invalid": len(manifest["invalid"])}
+        invalid = manifest["invalid"]
+        counts = {"shards": self.shards, "rows": self.items, "invalid": len(invalid)}
         log.info("stage finished", stage=self.title, **counts, seconds=round(seconds, 1))
-        if manifest["invalid"]:
-            first = next(iter(manifest["invalid"].values()))
-            log.warning(
-                "rows could not be used; the quarantine lists them",
-                stage=self.title,
-                invalid=counts["invalid"],
-                first=first,
-            )
+        if invalid:
+            fields = {"invalid": len(invalid), "first": next(iter(invalid.values()))}
+            text = "rows could not be used; the quarantine lists them"
+            log.warning(text, stage=self.title, **fields)
         return manifest
 
     def finish_single(self, seconds: float, computed: int) -> dict[str, Any]:
@@ -126,8 +112,7 @@ def summed(parts: Iterator[Mapping[str, float]]) -> dict[str, float]:
 
 
 Finish: TypeAlias = Callable[[Stage, float, int], dict[str, Any]]
-"""Ends a stage, given the seconds it took and the shards that were computed; returns its manifest.
-"""
+"""Ends a stage, given seconds and shards computed; returns its manifest."""
 
 
 class Stopwatch:

@@ -29,21 +29,21 @@ class Step:
 class CpuWork(ABC):
     """Work on shards in one step, on a CPU."""
 
+    gpu = False
+
     @abstractmethod
     def shard(self, shard: int) -> Any:
         """Compute a shard, store its data, then its record."""
 
     def steps(self) -> Sequence[Step]:
         """The only step."""
-        return [Step(self.shard)]
+        return [Step(self.shard, self.gpu)]
 
 
 class GpuWork(CpuWork):
     """Work on shards in one step, on a GPU where there is one."""
 
-    def steps(self) -> Sequence[Step]:
-        """The only step."""
-        return [Step(self.shard, gpu=True)]
+    gpu = True
 
 
 class Executor(Protocol):

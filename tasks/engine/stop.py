@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from stego_core.errors import StoppedError
 
-_asked = threading.Event()
+_requested = threading.Event()
 
 
 @contextmanager
@@ -15,21 +15,20 @@ def on_request() -> Iterator[None]:
 
     They are waited for when a flow ends, and a single shard may take hours.
     """
-    _asked.clear()
+    _requested.clear()
     try:
         yield
     except Exception:
         raise
     except BaseException:  # KeyboardInterrupt, or what Prefect makes of SIGTERM
-        _asked.set()
+        _requested.set()
         raise
 
 
 def check() -> None:
-    """Called by long work now and then; the main thread is told by the signal itself.
+    """Raise StoppedError if the run is to end; called by long work now and then.
 
-    Raises:
-        StoppedError: the run is to end.
+    The main thread is told by the signal itself.
     """
-    if _asked.is_set() and threading.current_thread() is not threading.main_thread():
+    if _requested.is_set() and threading.current_thread() is not threading.main_thread():
         raise StoppedError("stopped; run the same command again: finished shards are kept")

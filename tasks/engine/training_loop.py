@@ -21,21 +21,13 @@ Row = TypeVar("Row")
 
 @dataclass(frozen=True)
 class TrainingLoop:
-    """How a training of so many steps is run.
+    """How a training of so many steps is run."""
 
-    Attributes:
-        folder: of the stage; checkpoints go there.
-        title: for progress.
-        steps: how many in all.
-        checkpoint_steps: a checkpoint is stored after each so many steps, but not after the last.
-        report_steps: progress is reported after each so many steps, and after the last.
-    """
-
-    folder: Folder
-    title: str
-    steps: int
-    checkpoint_steps: int = 200
-    report_steps: int = 20
+    folder: Folder  # of the stage; checkpoints go there
+    title: str  # for progress
+    steps: int  # in all
+    checkpoint_steps: int = 200  # a checkpoint is stored after each so many, but not after the last
+    report_steps: int = 20  # progress is reported after each so many, and after the last
 
     def run(
         self,
@@ -45,7 +37,7 @@ class TrainingLoop:
         tensors: Callable[[], Mapping[str, Tensor | NDArray[Any]]],
         note: Callable[[Row], str],
     ) -> None:
-        """Run the remaining steps.
+        """Run the remaining steps; a StoppedError if the run is asked to stop.
 
         Args:
             first: steps that are done already: 0, or those of the checkpoint.
@@ -53,9 +45,6 @@ class TrainingLoop:
             train: learns from each batch in turn and yields a row of the curve after each.
             tensors: all that training needs to go on, for a checkpoint.
             note: a remark on a row, shown beside the progress.
-
-        Raises:
-            StoppedError: the run is asked to stop.
         """
         progress, reported = Progress(self.title, self.steps, "steps", first), first
         pairs = ahead(range(first, self.steps), make_batch, BATCHES_AHEAD)

@@ -37,21 +37,13 @@ def keep_freed_memory() -> bool:
 
 @dataclass(frozen=True)
 class Remote:
-    """A step's call that sets the worker up first: memory, threads, object store, progress.
+    """A step's call that sets the worker up first: memory, threads, object store, progress."""
 
-    Attributes:
-        call: the step.
-        service: the object store that the run uses.
-        run: the run that the step works for, by its name in `run_cache`.
-        send: sends a progress event to the run.
-        stage: the stage that the step works for, by its name in `progress`.
-    """
-
-    call: Callable[..., Any]
-    service: s3.Service
-    run: str = ""
-    send: progress.Listener | None = None
-    stage: str = ""
+    call: Callable[..., Any]  # the step
+    service: s3.Service  # the object store that the run uses
+    run: str = ""  # the run that the step works for, by its name in `run_cache`
+    send: progress.Listener | None = None  # sends a progress event to the run
+    stage: str = ""  # the stage that the step works for, by its name in `progress`
 
     def __call__(self, *arguments: Any) -> Any:
         """Run the step."""

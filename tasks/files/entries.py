@@ -9,21 +9,13 @@ from tasks.storage.storage import File, Storage
 
 
 class Entry(NamedTuple):
-    """An image of a listing.
+    """An image of a listing."""
 
-    Attributes:
-        file: the file that it lies in.
-        whole: its name with the file's ending.
-        short: its name without.
-        page: its number in the file, from 0; None where the file has one page.
-        moment: clip and seconds of a frame of a video; None of others.
-    """
-
-    file: File
-    whole: str
-    short: str
-    page: int | None = None
-    moment: tuple[str, float] | None = None
+    file: File  # the file that it lies in
+    whole: str  # its name with the file's ending
+    short: str  # its name without
+    page: int | None = None  # its number in the file, from 0; None where the file has one page
+    moment: tuple[str, float] | None = None  # clip and seconds of a video's frame; None of others
 
 
 def entries_of(

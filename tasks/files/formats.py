@@ -23,21 +23,13 @@ HEIC_BRANDS = {"heic", "heix", "hevc", "hevx", "heim", "heis", "mif1", "msf1"}
 
 
 class Plugin(NamedTuple):
-    """A package that reads a further format.
+    """A package that reads a further format."""
 
-    Attributes:
-        format: its name for people.
-        module: of the package.
-        extra: the extra of stego-flows that installs it.
-        decoder: its name among Pillow's decoders.
-        endings: of its files.
-    """
-
-    format: str
-    module: str
-    extra: str
-    decoder: str
-    endings: frozenset[str]
+    format: str  # its name for people
+    module: str  # of the package
+    extra: str  # the extra of stego-flows that installs it
+    decoder: str  # its name among Pillow's decoders
+    endings: frozenset[str]  # of its files
 
     @property
     def remedy(self) -> str:

@@ -60,13 +60,9 @@ def page_name(path: str, page: int) -> str:
 def image_ids(wholes: Sequence[str], short: Sequence[str]) -> list[str]:
     """An id for each image, such that no disk takes two ids for the same name.
 
-    It is the short name where that is unambiguous, else the whole; where a mask of that name
-    would still meet another's, or a folder, or be too long, the name is cut and marked with a
-    digest of the whole one.
-
-    Args:
-        wholes: names of the images with their endings.
-        short: the same without.
+    It is the `short` name, without the ending, where that is unambiguous, else the whole; where a
+    mask of that name would still meet another's, or a folder, or be too long, the name is cut and
+    marked with a digest of the whole one.
     """
     ids = list(short)
     while True:
@@ -94,11 +90,7 @@ def image_ids(wholes: Sequence[str], short: Sequence[str]) -> list[str]:
 
 
 def require_distinct(ids: Iterable[str], paths: Iterable[str]) -> None:
-    """Refuse a listing in which two masks would have one name; `image_ids` never makes such.
-
-    Raises:
-        InputError: some disk takes two ids for one; names the images.
-    """
+    """Raise an InputError where some disk takes two ids for one; `image_ids` never makes such."""
     owners: dict[str, str] = {}
     for name, path in zip(ids, paths, strict=True):
         other = owners.setdefault(folded(name), path)

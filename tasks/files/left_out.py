@@ -53,19 +53,12 @@ LISTED_ENDINGS = 6  # endings that a note lists
 
 @dataclass
 class LeftOut:
-    """Files, pages or annotations of one kind that were left out.
+    """Files, pages or annotations of one kind that were left out."""
 
-    Attributes:
-        kind: a key of TEXTS.
-        count: how many.
-        example: one of them.
-        note: a remark, put before the text's own advice.
-    """
-
-    kind: str
+    kind: str  # a key of TEXTS
     count: int
     example: str
-    note: str = ""
+    note: str = ""  # put before the text's own advice
 
     def sentence(self) -> str:
         """A line for people."""
@@ -80,12 +73,7 @@ class LeftOut:
 
 @dataclass
 class LeftOutCounts:
-    """What a person should know of a listing.
-
-    Attributes:
-        kinds: what was left out, by kind.
-        remarks: other sentences.
-    """
+    """What a person should know of a listing: what was left out, by kind, and other sentences."""
 
     kinds: dict[str, LeftOut] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)

@@ -21,35 +21,21 @@ Order: TypeAlias = Literal["little", "big"]
 
 
 class Directory(NamedTuple):
-    """A directory of a TIFF.
+    """A directory of a TIFF."""
 
-    Attributes:
-        offset: where it begins.
-        link: where the offset of the next one stands.
-        page: whether it is a page; else it belongs to the page before it.
-    """
-
-    offset: int
-    link: int
-    page: bool
+    offset: int  # where it begins
+    link: int  # where the offset of the next one stands
+    page: bool  # whether it is a page; else it belongs to the page before it
 
 
 class Layout(NamedTuple):
-    """Sizes of a TIFF's numbers: BigTIFF has larger ones.
+    """Sizes of a TIFF's numbers: BigTIFF has larger ones."""
 
-    Attributes:
-        order: of its bytes.
-        first: where the offset of the first directory stands.
-        wide: bytes of an offset.
-        entry: bytes of a tag's entry.
-        counter: bytes of the number of entries.
-    """
-
-    order: Order
-    first: int
-    wide: int
-    entry: int
-    counter: int
+    order: Order  # of its bytes
+    first: int  # where the offset of the first directory stands
+    wide: int  # bytes of an offset
+    entry: int  # bytes of a tag's entry
+    counter: int  # bytes of the number of entries
 
 
 def may_have_pages(path: str) -> bool:
@@ -89,9 +75,7 @@ def page_file(content: bytes, page: int) -> bytes:
     """The file with one of its pages only, from 0, and what belongs to it.
 
     No pixel is touched: the header points to that page, and what would come behind it is cut off.
-
-    Raises:
-        IndexError: there is no such page.
+    An IndexError if there is no such page.
     """
     layout = _layout(content[:16])
     directories = _directories(io.BytesIO(content))

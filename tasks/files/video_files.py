@@ -39,12 +39,9 @@ FINGERPRINT_BYTES = 2**20
 
 
 def root_and_files(source: Storage) -> tuple[Storage, list[File]]:
-    """The folder that paths are relative to, and every file below it.
+    """The folder that paths are relative to, and every file below it; raises as `Storage.files`.
 
     A source that is one file lies in its own folder, and is the only one there.
-
-    Raises:
-        InputError: the source does not exist or cannot be listed.
     """
     files = source.files()
     if [file.path for file in files] != ["."]:
@@ -57,11 +54,7 @@ def frame_folders(clips: Sequence[str], images: Sequence[str]) -> list[str]:
     """The folder of each clip's frames: its path without the extension.
 
     The extension stays where another clip, an image or a folder would have the same path without
-    it, whatever the case of its letters.
-
-    Args:
-        clips: relative paths.
-        images: relative paths of the images beside them.
+    it, whatever the case of its letters. All paths are relative.
     """
     counts = Counter(folded(stem(path)) for path in clips)
     taken = {folded(stem(path)) for path in images}
@@ -98,11 +91,7 @@ def _columns(workspace: Workspace, dump: str, file: str) -> dict[str, list[Any]]
 
 
 def fingerprint(storage: Storage, file: File) -> str:
-    """A digest of a clip's size and of three pieces of it: reading it whole would take long.
-
-    Raises:
-        FileNotFoundError: it is gone.
-    """
+    """A digest of a clip's size and of three pieces of it: reading it whole would take long."""
     last = max(file.bytes - FINGERPRINT_BYTES, 0)
     digests = []
     with storage.opened(file.path) as clip:
@@ -117,11 +106,7 @@ def changed_clips(
 ) -> list[str]:
     """Clips of a dump whose files have other content now, under the same names.
 
-    Args:
-        workspace: holds the dump.
-        dump: whose clips.
-        source: the folder that they lie in.
-        files: the files that are there now, by their path in it.
+    `files` are those in the folder `source` now, by path.
     """
     clips = clip_columns(workspace, dump) or {name: [] for name in CLIP_COLUMNS}
     rows = zip(clips["path"], clips["version"], clips["fingerprint"], strict=True)

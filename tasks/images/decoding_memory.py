@@ -91,11 +91,7 @@ class MemoryBudget:
 
     @contextmanager
     def for_decoding(self, path: str, content: bytes, max_pixels: int) -> Iterator[None]:
-        """Take the bytes for decoding a file until the end of the block.
-
-        Raises:
-            CapacityError: the whole budget is smaller; says both numbers and what to do.
-        """
+        """Take the bytes for decoding a file; a CapacityError if the whole budget is smaller."""
         image = header(content)
         if image is None or image.pixels > max_pixels:  # then nothing will be decoded
             yield

@@ -46,23 +46,14 @@ class Size(NamedTuple):
 
 
 class EncodedImage(NamedTuple):
-    """How a file stores an image.
+    """How a file stores an image."""
 
-    Attributes:
-        format: Pillow's name of it, such as JPEG.
-        orientation: EXIF's, 1 to 8; 1 where it is displayed as it is stored.
-    """
-
-    format: str
-    orientation: int
+    format: str  # Pillow's name of it, such as JPEG
+    orientation: int  # EXIF's, 1 to 8; 1 where it is displayed as it is stored
 
 
 def stored(content: bytes, max_pixels: int) -> EncodedImage:
-    """How a file stores its image.
-
-    Raises:
-        ImageError: not an image, or of more than `max_pixels` pixels.
-    """
+    """How a file stores its image; raises as `opened`."""
     with opened(content, max_pixels) as image:
         orientation = image.getexif().get(ORIENTATION_TAG, 1)
         return EncodedImage(str(image.format), orientation if orientation in TURNED_BACK else 1)
@@ -141,7 +132,11 @@ def raw_mode(image: Image.Image) -> str:
 
 @contextmanager
 def opened(content: bytes, max_pixels: int) -> Iterator[Image.Image]:
-    """The image of these bytes; any damage becomes an ImageError of one sentence."""
+    """The image of these bytes.
+
+    Raises:
+        ImageError: they are damaged, no image, or one of more than `max_pixels` pixels.
+    """
     if not content:
         raise ImageError("the file is empty (0 bytes)")
     try:
@@ -158,11 +153,7 @@ def opened(content: bytes, max_pixels: int) -> Iterator[Image.Image]:
 
 
 def require_size(width: int, height: int, max_pixels: int) -> None:
-    """Refuse an image of more pixels than a limit.
-
-    Raises:
-        ImageError: it has more.
-    """
+    """Raise an ImageError for an image of more pixels than the limit."""
     if width * height > max_pixels:
         raise ImageError(
             f"{width}×{height} is {width * height:,} pixels, more than the limit of "
@@ -220,11 +211,7 @@ def encode_png(image: Image.Image) -> bytes:
 
 
 def decode_mask(content: bytes) -> NDArray[np.uint8]:
-    """Class ids (H, W) uint8 of `encode_mask`, or margins of `encode_margins`.
-
-    Raises:
-        DamageError: the file is not what was written.
-    """
+    """Class ids (H, W) uint8 of `encode_mask`, or margins; a DamageError for other bytes."""
     try:
         with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
             return np.asarray(image)

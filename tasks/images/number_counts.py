@@ -23,43 +23,24 @@ BandCounts = tuple[Counts, ...]
 
 @dataclass(frozen=True)
 class NumberCounts:
-    """Counts of the numbers of files of one form; adding is associative and commutative.
+    """Counts of the numbers of files of one form; adding is associative and commutative."""
 
-    Attributes:
-        form: of the numbers.
-        files: how many.
-        pixels: of all of them.
-        blank: pixels without data, transparency left out of account.
-        blank_files: files with blank pixels.
-        clear: other pixels that are transparent, if that band is transparency.
-        clear_files: files with blank or clear pixels.
-        stated: least and greatest value that the files state; None unless all do.
-        one_unit: whether the bands of all have one unit.
-        opaque: counts of the pixels that are neither blank nor clear.
-        transparent: counts of the clear pixels.
-        alpha: counts of the band that is called transparency.
-    """
-
-    form: Form
-    files: int
-    pixels: int
-    blank: int
-    blank_files: int
-    clear: int
-    clear_files: int
-    stated: ValueRange | None
-    one_unit: bool
-    opaque: BandCounts
-    transparent: BandCounts
-    alpha: Counts
+    form: Form  # of the numbers
+    files: int  # how many
+    pixels: int  # of all of them
+    blank: int  # pixels without data, transparency left out of account
+    blank_files: int  # files with blank pixels
+    clear: int  # other pixels that are transparent, if that band is transparency
+    clear_files: int  # files with blank or clear pixels
+    stated: ValueRange | None  # least and greatest value that the files state; None unless all do
+    one_unit: bool  # whether the bands of all have one unit
+    opaque: BandCounts  # counts of the pixels that are neither blank nor clear
+    transparent: BandCounts  # counts of the clear pixels
+    alpha: Counts  # counts of the band that is called transparency
 
     @classmethod
     def of(cls, source: rendering.Source) -> "NumberCounts":
-        """Counts of one open file.
-
-        Raises:
-            ImageError: it is damaged, or none of its pixels holds data.
-        """
+        """Counts of one open file; an ImageError if damaged, or none of its pixels holds data."""
         if source.ordinary is not None:
             counts = _of_picture(source, source.ordinary)
         else:

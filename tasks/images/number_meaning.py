@@ -23,23 +23,14 @@ Document = dict[str, Any]
 
 
 class NumberMeaning(NamedTuple):
-    """The decision for a dump.
+    """The decision for a dump."""
 
-    Attributes:
-        renderings: one for each form of its files.
-        bands: the option `--bands`; None without.
-        blank: share of the pixels that hold no data.
-        blank_files: images with such pixels.
-        lines: what people should know, a line for each form.
-        warnings: what they should look at.
-    """
-
-    renderings: tuple[Rendering, ...]
-    bands: tuple[int, ...] | None
-    blank: float
-    blank_files: int
-    lines: tuple[str, ...]
-    warnings: tuple[str, ...]
+    renderings: tuple[Rendering, ...]  # one for each form of its files
+    bands: tuple[int, ...] | None  # the option `--bands`; None without
+    blank: float  # share of the pixels that hold no data
+    blank_files: int  # images with such pixels
+    lines: tuple[str, ...]  # what people should know, a line for each form
+    warnings: tuple[str, ...]  # what they should look at
 
     def document(self) -> Document:
         """For the dump's manifest."""
@@ -65,12 +56,6 @@ class NumberMeaning(NamedTuple):
         return {"renderings": documents, "no_data": self.blank_files > 0}
 
 
-def renderer(document: Document) -> Renderer:
-    """The renderer of a dump, from its manifest's `values`."""
-    bands = document["bands"]
-    return Renderer(_renderings(document), None if bands is None else tuple(bands))
-
-
 def remarks(manifest: Document) -> Document:
     """Remarks on a dump's numbers for people, from its manifest.
 
@@ -85,11 +70,8 @@ def remarks(manifest: Document) -> Document:
 
 def renderings(manifest: Document) -> tuple[Rendering, ...]:
     """The renderings of a dump, from its manifest; none of a dump of an earlier version."""
-    return _renderings(manifest.get("values", {"renderings": []}))
-
-
-def _renderings(values: Document) -> tuple[Rendering, ...]:
-    return tuple(Rendering.from_document(document) for document in values["renderings"])
+    documents = manifest.get("values", {}).get("renderings", [])
+    return tuple(Rendering.from_document(document) for document in documents)
 
 
 def earlier_dumps(workspace: Workspace, dump: str | None = None) -> list[str]:
@@ -100,11 +82,7 @@ def earlier_dumps(workspace: Workspace, dump: str | None = None) -> list[str]:
 
 
 def renderer_of(manifests: Sequence[Document]) -> Renderer:
-    """For files that belong to no dump: as in these dumps, the first that has their form.
-
-    Args:
-        manifests: of dumps, those that a head was trained on first.
-    """
+    """As in the dumps of these manifests, the first that has a file's form."""
     known = tuple(rendering for manifest in manifests for rendering in renderings(manifest))
     return Renderer(known, bands_of(manifests))
 
@@ -118,8 +96,7 @@ def bands_of(manifests: Sequence[Document]) -> tuple[int, ...] | None:
 def loose_picture(known: Renderer, content: bytes, max_pixels: int) -> Picture:
     """A file that belongs to no dump as RGB; an unknown form is decided from the file alone.
 
-    Raises:
-        ImageError: it cannot be read, or none of its pixels holds data.
+    An ImageError if it cannot be read, or none of its pixels holds data.
     """
     with opened(content, max_pixels, known.bands) as source:
         rendering = known.of(source.form) or _decide(NumberCounts.of(source), "auto")
@@ -131,11 +108,8 @@ def decide(
 ) -> NumberMeaning:
     """How the files of a corpus are rendered.
 
-    Args:
-        counts: of the numbers of its files.
-        options: `bands` and `value_range`.
-        earlier: renderings of the dumps that a head was trained on. Files of the same form become
-            the same colours as there, unless a range is given: else one scene would look different.
+    Files of a form that `earlier` dumps have, those that a head was trained on, become the same
+    colours as there, unless a range is given: else one scene would look different.
     """
     forms = number_counts.by_form(counts)
     known = Renderer(tuple(earlier) if options.value_range == "auto" else ())

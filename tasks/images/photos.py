@@ -2,14 +2,14 @@
 
 import io
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, TiffImagePlugin
 
 from stego_core.errors import ImageError
-from stego_core.images.rendering import ORDINARY, Block, Form
+from stego_core.images.rendering import ORDINARY, Form
 from tasks.images import image_codecs
 
 TIFFS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # first bytes of TIFFs
@@ -26,29 +26,15 @@ DEEP = {
 """Type of the numbers of modes that hold more than eight bits."""
 
 
-class Photo(NamedTuple):
-    """A decoded file, as stored.
-
-    Attributes:
-        form: of its numbers.
-        block: all of them; transparency is no data already, and partly transparent pixels show
-            white behind them.
-    """
-
-    form: Form
-    block: Block
-
-
 def decoded(
     content: bytes, max_pixels: int, bands: Sequence[int] | None = None, upright: bool = True
-) -> Photo:
-    """The numbers of an image file.
+) -> tuple[Form, NDArray[Any], NDArray[np.bool_] | None]:
+    """The numbers of an image file: of all its bands, or of those to show, from 1.
 
-    Args:
-        content: of the file.
-        max_pixels: that it may have.
-        bands: to show, from 1, of red, green and blue, or of grey; None: all.
-        upright: whether EXIF's orientation is applied.
+    Wholly transparent pixels are no data, partly transparent ones show white behind them.
+
+    Returns:
+        their form; the numbers (bands, H, W); and which pixels (H, W) hold data, None: all.
 
     Raises:
         ImageError: it is no image, truncated, empty, too large, or lacks such bands.
@@ -59,7 +45,7 @@ def decoded(
             ImageOps.exif_transpose(image, in_place=True)  # a copy less of a large image
         if image.mode in DEEP:
             require_bands(1, bands)
-            return _deep_photo(image)
+            return _deep_numbers(image)
         pixels, valid = np.asarray(image_codecs.to_rgb(image)), opaque(image)
         form = ORDINARY
         if bands is not None:
@@ -67,16 +53,14 @@ def decoded(
             require_bands(count, bands)
             pixels = pixels[..., [band - 1 for band in bands]]
             form = Form("uint8", 8, count, tuple(bands))
-        return Photo(form, Block(0, len(pixels), pixels.transpose(2, 0, 1), valid))
+        return form, pixels.transpose(2, 0, 1), valid
 
 
-def _deep_photo(image: Image.Image) -> Photo:
+def _deep_numbers(image: Image.Image) -> tuple[Form, NDArray[Any], NDArray[np.bool_] | None]:
     values, dtype = np.asarray(image)[None], DEEP[image.mode]
     if dtype == "float32":
-        block = Block(0, values.shape[1], values, np.abs(values[0]) < HUGE)
-        return Photo(Form(dtype, 32, 1, (1,)), block)
-    block = Block(0, values.shape[1], values.clip(0, 65535).astype(np.uint16), None)
-    return Photo(Form(dtype, 16, 1, (1,)), block)
+        return Form(dtype, 32, 1, (1,)), values, np.abs(values[0]) < HUGE
+    return Form(dtype, 16, 1, (1,)), values.clip(0, 65535).astype(np.uint16), None
 
 
 def opaque(image: Image.Image) -> NDArray[np.bool_] | None:
@@ -88,11 +72,7 @@ def opaque(image: Image.Image) -> NDArray[np.bool_] | None:
 
 
 def require_bands(count: int, requested: Sequence[int] | None) -> None:
-    """Refuse a file that lacks requested bands.
-
-    Raises:
-        ImageError: it does.
-    """
+    """Raise an ImageError for a file that lacks requested bands."""
     if requested and max(requested) > count:
         has = "1 band" if count == 1 else f"{count} bands"
         raise ImageError(f"it has {has}; --bands {','.join(map(str, requested))} asks for more")

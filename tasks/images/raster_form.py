@@ -44,12 +44,9 @@ class RasterForm:
     def __init__(
         self, dataset: DatasetReader, tags: dict[int, Any], bands: Sequence[int] | None
     ) -> None:
-        """Of an open file.
-
-        Raises:
-            ImageError: it has no such bands.
-        """
+        """Of an open file; an ImageError if it has no such bands."""
         self.dataset, self.tags, self.bands = dataset, tags, bands
+        self.height, self.width = int(dataset.height), int(dataset.width)
         require_bands(dataset.count, bands)
 
     @cached_property

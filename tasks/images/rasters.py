@@ -12,12 +12,12 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.enums import MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
-from rasterio.io import DatasetReader, MemoryFile
+from rasterio.io import MemoryFile
 from rasterio.windows import Window
 
 from stego_core.errors import ImageError
 from stego_core.images.rendering import Block
-from tasks.images.photos import HUGE, PNG, TIFFS, tiff_orientation, tiff_tags
+from tasks.images.photos import HUGE, PNG, TIFFS, tiff_tags
 from tasks.images.raster_form import RasterForm
 
 Bands = NDArray[Any]
@@ -38,13 +38,9 @@ SENTINEL_DISTANCE = 0.1
 
 @contextmanager
 def opened(content: bytes, bands: Sequence[int] | None = None) -> Iterator["Raster | None"]:
-    """A raster file for reading; None if GDAL cannot open it.
+    """A raster file, as `photos.is_raster` tells, for reading; None if GDAL cannot open it.
 
     One of GDAL's drivers sees the bytes, in memory: nothing that a file names is followed.
-
-    Args:
-        content: of which `rendering.is_raster` is true.
-        bands: to show, from 1; None: as the file says.
 
     Raises:
         ImageError: it cannot be read to its end, or has no such bands.
@@ -78,22 +74,6 @@ def is_gdal_error(error: Exception) -> bool:
 
 class Raster(RasterForm):
     """An open raster file's numbers, in blocks of rows."""
-
-    def __init__(
-        self, dataset: DatasetReader, tags: dict[int, Any], bands: Sequence[int] | None
-    ) -> None:
-        """Of an open file.
-
-        Raises:
-            ImageError: it has no such bands.
-        """
-        super().__init__(dataset, tags, bands)
-        self.height, self.width = int(dataset.height), int(dataset.width)
-
-    @property
-    def orientation(self) -> int:
-        """EXIF's, 1 to 8; numbers are as stored."""
-        return tiff_orientation(self.tags)
 
     def blocks(self) -> Iterator[Block]:
         """All rows, from the top, as values: scales and offsets applied, palettes as colours.

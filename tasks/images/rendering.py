@@ -25,27 +25,18 @@ PIXELS_AT_ONCE = 2**20  # pixels of a block of a decoded picture
 
 
 class Source(NamedTuple):
-    """An image file open for reading.
+    """An image file open for reading."""
 
-    Attributes:
-        form: of its numbers.
-        height, width: as stored.
-        orientation: EXIF's, which is still to be applied.
-        stated: least and greatest value, as its metadata state them; None where they do not.
-        one_unit: whether its bands are of one unit.
-        blocks: makes its numbers, from the top.
-        ordinary: the decoded picture of a file whose numbers are levels already, its orientation
-            applied; transparent pixels are no data. None of other files.
-    """
-
-    form: Form
-    height: int
+    form: Form  # of its numbers
+    height: int  # as stored
     width: int
-    orientation: int
-    stated: ValueRange | None
-    one_unit: bool
-    blocks: Callable[[], Iterator[Block]]
+    orientation: int  # EXIF's, which is still to be applied
+    stated: ValueRange | None  # least and greatest value by its metadata; None where they lack
+    one_unit: bool  # whether its bands are of one unit
+    blocks: Callable[[], Iterator[Block]]  # its numbers, from the top
     ordinary: Picture | None = None
+    """Of a file whose numbers are levels already: decoded, orientation applied; transparent pixels
+    are no data. None of other files."""
 
     @property
     def displayed(self) -> image_codecs.Size:
@@ -58,16 +49,10 @@ class Source(NamedTuple):
 def opened(
     content: bytes, max_pixels: int, bands: Sequence[int] | None = None, upright: bool = True
 ) -> Iterator[Source]:
-    """An image file of any kind.
+    """An image file of any kind, of whose bands some are shown, from 1, or those it names itself.
 
     Pillow reads ordinary pictures, so that they look as in other programs. GDAL reads files that
     Pillow would misread (more than eight bits, more bands, no data) or cannot read.
-
-    Args:
-        content: of the file.
-        max_pixels: that it may have.
-        bands: to show, from 1; None: as the file says.
-        upright: whether to apply EXIF's orientation.
 
     Raises:
         ImageError: it is no image, damaged, empty, too large, or lacks such bands.
@@ -90,34 +75,27 @@ def opened(
             else:
                 yield source
                 return
-        turn = raster.orientation if upright else 1
+        turn = photos.tiff_orientation(raster.tags) if upright else 1
         size = raster.height, raster.width
         yield Source(raster.form, *size, turn, raster.stated, raster.one_unit, raster.blocks)
 
 
 def _photo(content: bytes, max_pixels: int, bands: Sequence[int] | None, upright: bool) -> Source:
-    photo = photos.decoded(content, max_pixels, bands, upright)
-    _, height, width = photo.block.values.shape
-    ordinary = None
-    if photo.form == ORDINARY:
-        ordinary = Picture(photo.block.values.transpose(1, 2, 0), photo.block.valid)
+    form, values, valid = photos.decoded(content, max_pixels, bands, upright)
+    _, height, width = values.shape
+    ordinary = Picture(values.transpose(1, 2, 0), valid) if form == ORDINARY else None
     step = max(PIXELS_AT_ONCE // width, 1)
 
     def blocks() -> Iterator[Block]:
         for top in range(0, height, step):
             rows = slice(top, min(top + step, height))
-            valid = None if photo.block.valid is None else photo.block.valid[rows]
-            yield Block(top, rows.stop, photo.block.values[:, rows], valid)
+            yield Block(top, rows.stop, values[:, rows], None if valid is None else valid[rows])
 
-    return Source(photo.form, height, width, 1, None, True, blocks, ordinary)
+    return Source(form, height, width, 1, None, True, blocks, ordinary)
 
 
 def stored(content: bytes, max_pixels: int) -> image_codecs.EncodedImage:
-    """How a file stores its image, also a TIFF that Pillow cannot read.
-
-    Raises:
-        ImageError: not an image, or of more than `max_pixels` pixels.
-    """
+    """As `image_codecs.stored`, also of a TIFF that Pillow cannot read."""
     if content[:4] not in photos.TIFFS:
         return image_codecs.stored(content, max_pixels)
     return image_codecs.EncodedImage("TIFF", photos.tiff_orientation(photos.tiff_tags(content)))
@@ -125,15 +103,10 @@ def stored(content: bytes, max_pixels: int) -> image_codecs.EncodedImage:
 
 @dataclass(frozen=True)
 class Renderer:
-    """Turns the files of a dump into pictures, as its corpus decided.
+    """Turns the files of a dump into pictures, as its corpus decided."""
 
-    Attributes:
-        renderings: of each form of its files.
-        bands: the option `--bands`; None: as the files say.
-    """
-
-    renderings: tuple[Rendering, ...]
-    bands: tuple[int, ...] | None = None
+    renderings: tuple[Rendering, ...]  # of each form of its files
+    bands: tuple[int, ...] | None = None  # the option `--bands`; None: as the files say
 
     def of(self, form: Form) -> Rendering | None:
         """How files of a form are rendered; None of an unknown one."""
@@ -157,11 +130,7 @@ class Renderer:
 
 
 def render(source: Source, rendering: Rendering) -> Picture:
-    """An open file as RGB.
-
-    Raises:
-        ImageError: it is damaged, or none of its pixels holds data.
-    """
+    """An open file as RGB; an ImageError if damaged, or none of its pixels holds data."""
     if source.ordinary is not None and rendering.identity:
         if source.ordinary.valid is not None and not source.ordinary.valid.any():
             raise ImageError("none of its pixels holds data")

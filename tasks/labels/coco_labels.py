@@ -28,27 +28,16 @@ Record = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class CocoFile:
-    """A COCO file of instances or stuff.
-
-    Attributes:
-        name: of the file.
-        images: its records.
-        categories: name by id, in the order of the ids.
-        annotations: of each image id.
-    """
+    """A COCO file of instances or stuff."""
 
     name: str
     images: Sequence[Record]
-    categories: Mapping[int, str]
-    annotations: Mapping[Any, Sequence[Record]]
+    categories: Mapping[int, str]  # name by id, in the order of the ids
+    annotations: Mapping[Any, Sequence[Record]]  # of each image id
 
     @classmethod
     def parse(cls, content: bytes, name: str) -> "CocoFile":
-        """A file from its bytes.
-
-        Raises:
-            InputError: it is no COCO file, or none of its annotations has a segmentation.
-        """
+        """A file from its bytes; an InputError if it is no COCO file, or without segmentations."""
         try:
             document = json.loads(content)
             images = [record for record in document["images"] if str(record["file_name"])]
@@ -91,8 +80,7 @@ class CocoFile:
     def records_of(self, paths: Sequence[str], left_out: LeftOutCounts) -> list[Record | None]:
         """The record of each image: that of its path, else of the only file of its name.
 
-        Raises:
-            InputError: no image is listed.
+        An InputError if no image is listed.
         """
         names = [str(record["file_name"]) for record in self.images]
         record_of: dict[int, int] = {}
@@ -117,17 +105,11 @@ class CocoFile:
 
 @dataclass(frozen=True)
 class CategoryMeaning:
-    """The classes of a COCO file's categories.
-
-    Attributes:
-        taxonomy: of the classes.
-        classes: class id of each category id, −1 for void.
-        fill: class id of pixels without an annotation, −1 for void.
-    """
+    """The classes of a COCO file's categories."""
 
     taxonomy: Taxonomy
-    classes: Mapping[int, int]
-    fill: int
+    classes: Mapping[int, int]  # class id of each category id, −1 for void
+    fill: int  # class id of pixels without an annotation, −1 for void
 
     @classmethod
     def of(
@@ -156,8 +138,7 @@ class CategoryMeaning:
     def areas(self, record: Record, file: CocoFile) -> str | None:
         """The annotated areas of an image, as JSON; None where nothing would be labelled.
 
-        Raises:
-            InputError: an annotation has a category that the file does not list.
+        An InputError if an annotation has a category that the file does not list.
         """
         areas = []
         for annotation in file.annotations.get(record.get("id"), ()):
@@ -178,16 +159,10 @@ class CategoryMeaning:
 
 
 def rasterise(areas: str, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Class ids (H, W) uint8 of an image's annotated areas, void 255.
+    """Class ids (H, W) uint8 of an image of this size, void 255, from `CategoryMeaning.areas`.
 
-    Crowds lie below everything else, small things above large ones.
-
-    Args:
-        areas: JSON of `CategoryMeaning.areas`.
-        size: (H, W) of the image.
-
-    Raises:
-        ImageError: a segmentation cannot be read.
+    Crowds lie below everything else, small things above large ones. An ImageError if a segmentation
+    cannot be read.
     """
     document = json.loads(areas)
     height, width = (

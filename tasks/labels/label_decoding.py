@@ -19,15 +19,10 @@ COLOUR_MODES = {"RGB", "RGBA", "P", "PA", "L", "LA", "1"}
 
 
 class LabelCounts(NamedTuple):
-    """Pixels of the labels of some images.
+    """Pixels of the labels of some images."""
 
-    Attributes:
-        pixels: of each class.
-        unnamed: pixels of 255 that count as void although no taxonomy says so.
-    """
-
-    pixels: list[int]
-    unnamed: int
+    pixels: list[int]  # of each class
+    unnamed: int  # pixels of 255 that count as void although no taxonomy says so
 
     @classmethod
     def total(cls, results: Sequence[Mapping[str, Any]]) -> "LabelCounts":
@@ -62,11 +57,7 @@ def taxonomy_or_numbers(taxonomy: Taxonomy | None) -> Taxonomy:
 
 
 def label_page(content: bytes, page: int | None) -> bytes:
-    """The label file of a page: the page of the same number, or the file where it is of one.
-
-    Raises:
-        ImageError: it has one page only, its image several.
-    """
+    """A label file's page of the same number; an ImageError if it lacks the page."""
     if page is None:
         return content
     if page and tiff_pages.count(content) == 1:
@@ -92,11 +83,7 @@ def class_ids(
 def ids_and_unnamed(
     content: bytes, max_pixels: int, taxonomy: Taxonomy | None, page: int | None = None
 ) -> tuple[NDArray[np.int16], int]:
-    """The same, and how many pixels are void because they are 255 and nothing says what it means.
-
-    Raises:
-        ImageError, InputError: as `class_ids` does.
-    """
+    """`class_ids`, and how many pixels are void as they are 255 and nothing says what it means."""
     meaning, content = taxonomy_or_numbers(taxonomy), label_page(content, page)
     if meaning.colours is None:
         values = image_codecs.decode_labels(content, max_pixels)
@@ -112,11 +99,7 @@ def ids_and_unnamed(
 
 
 def require_every_class(counts: LabelCounts, taxonomy: Taxonomy | None) -> None:
-    """Refuse labels in which a class never occurs while 255 does: it may stand for that class.
-
-    Raises:
-        InputError: it does; says both counts.
-    """
+    """Raise an InputError if a class never occurs while 255 does, which may be that class."""
     if not counts.unnamed:
         return
     remedy = (

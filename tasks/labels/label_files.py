@@ -34,7 +34,7 @@ class LabelFiles:
 def find_labels(
     images: Storage, paths: Sequence[str], labels: Storage | None, suffix: str
 ) -> LabelFiles | None:
-    """The labels of images.
+    """The labels of images; None where there are none.
 
     Args:
         images: the folder that the images lie in.
@@ -42,11 +42,8 @@ def find_labels(
         labels: where the labels lie; None: among the images, if they have a suffix.
         suffix: what a label's stem ends in.
 
-    Returns:
-        the labels; None where there are none.
-
     Raises:
-        InputError: the place does not exist, or holds several JSON files and no label image.
+        InputError: the labels do not exist, or are several JSON files and no image.
     """
     suffix = pairing.bare(suffix)
     if labels is None and not suffix:

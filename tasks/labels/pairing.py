@@ -24,9 +24,9 @@ class Pairs:
     Attributes:
         labels: of each image, in the order of the images; None without.
         orphans: paths of labels that belong to no image.
-        seconds: paths of further labels of an image that has one.
-        inexact: images whose label has the same name in another case or Unicode form.
-        others: paths of files under the labels without their suffix.
+        seconds: paths of an image's further labels.
+        inexact: images whose label's name differs in case or Unicode form.
+        others: paths of files without the labels' suffix.
     """
 
     labels: list[File | None]
@@ -53,15 +53,9 @@ def pair(
 ) -> Pairs:
     """Find each image's label.
 
-    The names are compared without the suffixes: as they are, then in one Unicode form, then
-    regardless of case where that leaves no doubt.
-
-    Args:
-        images: relative paths of the images without endings.
-        labels: files that may be labels; of several with one name the one that is likeliest to
-            hold ids is taken.
-        image_suffix: the end of an image's stem that is left out of the comparison.
-        label_suffix: the end of a label's stem that is left out of it.
+    The names are compared without the suffixes of their stems: as they are, then in one Unicode
+    form, then regardless of case where that leaves no doubt. Of several labels with one name the
+    one that is likeliest to hold ids is taken. `images` are relative paths without endings.
     """
     names = [_without(image, image_suffix) for image in images]
     files: dict[str, list[File]] = {}
@@ -100,12 +94,7 @@ def _matches(
 
 
 def suggested_suffixes(images: Sequence[str], labels: Sequence[str]) -> tuple[str, str] | None:
-    """Suffixes of images and labels with which most of them would match, where there are such.
-
-    Args:
-        images: stems of images.
-        labels: stems of labels; none of them is an image's.
-    """
+    """Suffixes of images and labels with which most stems would match, where there are such."""
     known = set(labels)
     for image in images[:SAMPLED_FILES] if labels else ():
         label = max(labels, key=lambda other: _shared(image, other))
@@ -123,10 +112,9 @@ def suggested_suffixes(images: Sequence[str], labels: Sequence[str]) -> tuple[st
 
 
 def beside(paths: Sequence[str]) -> dict[str, str]:
-    """Files that may be labels of images of the same name in the same folder.
+    """The image of each file that may be its label: of the same name in the same folder.
 
-    Returns:
-        the image of each: files whose ending can hold ids, beside one with another ending.
+    A label's ending can hold ids, its image's is another one.
     """
     groups: dict[str, list[str]] = {}
     for path in paths:

@@ -9,11 +9,7 @@ from tasks.storage.storage import Storage
 
 
 def load_taxonomy(location: str | None) -> Taxonomy | None:
-    """The taxonomy at a path or URI.
-
-    Raises:
-        InputError: it cannot be read or understood.
-    """
+    """The taxonomy at a path or URI; an InputError if it cannot be read or understood."""
     if location is None:
         return None
     folder, _, name = Storage.at(location).uri.rpartition("/")

@@ -11,12 +11,8 @@ from uuid import uuid4
 def write_local(target: str, fill: Callable[[BinaryIO], object]) -> None:
     """Write beside the target, flush to the disk, then replace: atomic on a local disk.
 
-    Args:
-        target: the file's absolute path; folders above it are made.
-        fill: writes the bytes into the open file.
-
-    Raises:
-        OSError: it cannot be written; nothing of it is left then.
+    Folders above the target are made; `fill` writes the bytes into the open file. Where that or the
+    disk raises an error, nothing of the file is left.
     """
     folder = posixpath.dirname(target)
     os.makedirs(folder, exist_ok=True)

@@ -4,12 +4,14 @@ Workers outlive runs. Between two runs a workspace may be removed and made anew 
 with other images under the same dump name.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache, wraps
 from typing import ParamSpec, TypeVar
+
+from tasks.storage.threads import bound
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -17,26 +19,17 @@ R = TypeVar("R")
 
 @dataclass
 class Run:
-    """The run that a thread works for.
+    """The run that a thread works for."""
 
-    Attributes:
-        name: unique; another one as soon as the kept results no longer hold.
-    """
-
-    name: str = ""
+    name: str = ""  # unique; another one as soon as the kept results no longer hold
 
 
 _run: ContextVar[Run] = ContextVar("run", default=Run())  # noqa: B039  threads without a run share one
 
 
-@contextmanager
-def during(run: str) -> Iterator[None]:
+def during(run: str) -> AbstractContextManager[None]:
     """Keep results for this run until the block ends, in this thread and those of its pools."""
-    token = _run.set(Run(run))
-    try:
-        yield
-    finally:
-        _run.reset(token)
+    return bound(_run, Run(run))
 
 
 def renew(run: str) -> None:

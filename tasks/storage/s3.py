@@ -1,26 +1,21 @@
 """Which S3 service a run uses; its client is in `s3_client`, which takes a second to import."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import NamedTuple
+
+from tasks.storage.threads import bound
 
 CREDENTIALS = "give credentials through the environment or the service's own files"
 """The remedy of errors of access."""
 
 
 class Service(NamedTuple):
-    """An S3 service; None leaves a value to the standard AWS variables and files.
+    """An S3 service; None leaves a value to the standard AWS variables and files."""
 
-    Attributes:
-        endpoint: URL of the service, addressed by path.
-        region: its region.
-        profile: section of the credentials file.
-    """
-
-    endpoint: str | None = None
-    region: str | None = None
-    profile: str | None = None
+    endpoint: str | None = None  # URL of the service, addressed by path
+    region: str | None = None  # its region
+    profile: str | None = None  # section of the credentials file
 
 
 class AccessError(PermissionError):
@@ -30,14 +25,9 @@ class AccessError(PermissionError):
 _service: ContextVar[Service | None] = ContextVar("service", default=None)
 
 
-@contextmanager
-def connected(service: Service) -> Iterator[None]:
+def connected(service: Service) -> AbstractContextManager[None]:
     """Use this service until the end of the block, in this thread and those of its pools."""
-    token = _service.set(service)
-    try:
-        yield
-    finally:
-        _service.reset(token)
+    return bound(_service, service)
 
 
 def current_service() -> Service:

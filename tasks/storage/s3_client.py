@@ -52,22 +52,16 @@ add_retryable_error(TransientError)
 
 
 class LoggedS3(S3FileSystem):  # type: ignore[misc]
-    """An S3FileSystem whose repeated requests are logged, and whose outages are `OutageError`s.
-
-    Attributes:
-        answered: whether the service has ever answered.
-    """
+    """An S3FileSystem whose repeated requests are logged, and whose outages are `OutageError`s."""
 
     protocol = ("s3", "s3a")
     retries = ATTEMPTS
-    answered = False
+    answered = False  # ever, by the service
 
     async def set_session(self, *arguments: Any, **options: Any) -> Any:
         """Make the client, at the first request.
 
-        Raises:
-            AccessError: there is no such profile.
-            OptionError: the endpoint is no URL.
+        AccessError where there is no such profile, OptionError where the endpoint is no URL.
         """
         try:
             return await super().set_session(*arguments, **options)

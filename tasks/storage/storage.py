@@ -1,6 +1,7 @@
 """Bytes under a URI: a local folder or an object store; other modules need not know which."""
 
 import errno
+import json
 import os
 import posixpath
 import re
@@ -14,15 +15,10 @@ from typing import Any, BinaryIO, NamedTuple
 
 import fsspec
 
-from stego_core.errors import InputError, StegoError, WorkspaceError
+from stego_core.errors import DamageError, InputError, StegoError, WorkspaceError
 from tasks.storage import s3
 from tasks.storage.local_files import sync, write_local
-from tasks.storage.refusal_errors import (
-    first_line,
-    has_own_errors,
-    read_errors,
-    write_errors,
-)
+from tasks.storage.refusal_errors import first_line, has_own_errors, read_errors, write_errors
 from tasks.storage.threads import ContextThreadPool
 
 SIGNATURE = re.compile(r"[?&](sig|signature|x-amz-signature|token)=", re.IGNORECASE)
@@ -35,38 +31,26 @@ RANGE_BYTES = 2**20  # bytes that are fetched at least, where a part of a file i
 
 
 class File(NamedTuple):
-    """A file of a listing.
+    """A file of a listing."""
 
-    Attributes:
-        path: relative.
-        bytes: its size.
-        version: ETag or time of change; where it differs, the content may have changed.
-        modified: time of its last change, seconds since 1970; 0 where the store does not say.
-    """
-
-    path: str
-    bytes: int
-    version: str
-    modified: float
+    path: str  # relative
+    bytes: int  # its size
+    version: str  # ETag or time of change; where it differs, the content may have changed
+    modified: float  # time of its last change, seconds since 1970; 0 where the store does not say
 
 
 @dataclass(frozen=True)
 class Storage:
-    """A folder of files under one URI, read and written whole.
+    """A folder of files under one URI, read and written whole."""
 
-    Attributes:
-        uri: absolute path or fsspec URI of the folder.
-    """
-
-    uri: str
+    uri: str  # absolute path or fsspec URI of the folder
 
     @classmethod
     def at(cls, location: str) -> "Storage":
         """Storage at a path or URI as a user gives it; relative paths become absolute.
 
         Raises:
-            InputError: the URI carries a password, which would end up in manifests, or it
-                names no place.
+            InputError: it names no place, or carries a password, which manifests would show.
         """
         if PASSWORD.search(location):
             raise InputError(
@@ -92,21 +76,13 @@ class Storage:
         return "://" not in self.uri
 
     def full(self, path: str) -> str:
-        """Full path or URI of a relative path.
-
-        Raises:
-            WorkspaceError: the path would leave the folder.
-        """
+        """Full path or URI of a relative path; a WorkspaceError if it would leave the folder."""
         if path.startswith("/") or ".." in path.split("/"):
             raise WorkspaceError(f"path {path!r} leaves {self.uri}; expected one inside it")
         return posixpath.join(self.uri, path) if path else self.uri
 
     def read(self, path: str) -> bytes:
-        """All bytes of a file.
-
-        Raises:
-            FileNotFoundError: there is no such file.
-        """
+        """All bytes of a file; a FileNotFoundError if there is none."""
         try:
             return bytes(_filesystem(self.uri).cat_file(self.full(path)))
         except NotADirectoryError:
@@ -119,19 +95,32 @@ class Storage:
             raise OSError(errno.EIO, first_line(error), self.full(path)) from None
 
     def read_many(self, paths: Sequence[str]) -> list[bytes | None]:
-        """All bytes of several files, fetched at the same time; None where there is no such file.
-
-        Raises:
-            what `read` raises otherwise, for the first file that it concerns.
-        """
+        """`read_or_none` of several files, at the same time."""
         with ContextThreadPool(READS_AT_ONCE) as pool:
-            return list(pool.map(self._read_or_none, paths))
+            return list(pool.map(self.read_or_none, paths))
 
-    def _read_or_none(self, path: str) -> bytes | None:
+    def read_or_none(self, path: str) -> bytes | None:
+        """As `read`; None where there is no such file."""
         try:
             return self.read(path)
         except FileNotFoundError:
             return None
+
+    def document(self, path: str) -> dict[str, Any] | None:
+        """The JSON object in a file of a workspace; None where there is no such file.
+
+        Raises:
+            WorkspaceError: it cannot be read.
+            DamageError: it holds something else.
+        """
+        with read_errors(self.uri):
+            content = self.read_or_none(path)
+        try:
+            return None if content is None else dict(json.loads(content))
+        except (ValueError, TypeError):
+            raise DamageError(
+                f"{self.full(path)} is damaged: it is not a JSON object; remove it and run again"
+            ) from None
 
     def write(self, path: str, content: bytes) -> None:
         """Write a whole file; a reader sees the old file or the new one, never a part.
@@ -147,12 +136,7 @@ class Storage:
                 _filesystem(self.uri).pipe_file(self.full(path), content)
 
     def upload(self, path: str, file: Path) -> None:
-        """Write a local file's content, of any size, as `write` does: whole or not at all.
-
-        Raises:
-            CapacityError: the disk is full.
-            WorkspaceError: the place cannot be written.
-        """
+        """Write a local file's content, of any size, as `write` does: whole or not at all."""
         with write_errors(self.uri):
             if self.is_local:
                 with file.open("rb") as source:
@@ -174,12 +158,9 @@ class Storage:
             sync(posixpath.dirname(self.full(path)))
 
     def signed(self, path: str, seconds: int, kind: str) -> str | None:
-        """An address at which whoever has it may read a file for so long; None if there is none.
+        """An address at which whoever has it may read a file for so many seconds.
 
-        Args:
-            path: of the file.
-            seconds: until the address expires.
-            kind: media type that the service announces.
+        The service announces the media type `kind`. None where there are no such addresses.
         """
         if self.is_local:
             return None
@@ -213,10 +194,10 @@ class Storage:
         return []
 
     def files(self) -> list[File]:
-        """Every file below, sorted by path; a single file is its own folder.
+        """Every file below, sorted by path; a single file is its own folder, with path ".".
 
         Raises:
-            InputError: the place does not exist or cannot be listed.
+            InputError: there is no such folder or file, or it cannot be listed.
         """
         filesystem = _filesystem(self.uri)
         filesystem.invalidate_cache()
@@ -239,11 +220,7 @@ class Storage:
 
     @contextmanager
     def opened(self, path: str) -> Iterator[BinaryIO]:
-        """A seekable file for reading parts of.
-
-        Raises:
-            FileNotFoundError: there is no such file.
-        """
+        """A seekable file for reading parts of; a FileNotFoundError if there is none."""
         if self.is_local:
             with open(self.full(path), "rb") as file:
                 yield file

@@ -16,13 +16,9 @@ DEVICES = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?", re.IGNORECASE)
 
 
 def inside(root: Storage, name: str) -> Storage:
-    """The folder of that name below `root`; it need not exist.
+    """The folder of that name, with '/' between its parts, below `root`; it need not exist.
 
     On a local disk no link may lead out of it, or of `root`, at the time of the call.
-
-    Args:
-        root: absolute, with links resolved.
-        name: relative, with '/' between its parts.
 
     Raises:
         OptionError: it is not a name of a folder.
@@ -35,11 +31,7 @@ def inside(root: Storage, name: str) -> Storage:
 
 
 def relative(name: str) -> str:
-    """The name with its letters composed (NFC).
-
-    Raises:
-        OptionError: it is not a relative name of plain folders.
-    """
+    """The name with its letters composed (NFC); an OptionError unless all parts are plain."""
     composed = unicodedata.normalize("NFC", name)
     parts = composed.split("/")
     if len(parts) > MOST_PARTS or not all(map(_is_plain, parts)):
@@ -57,11 +49,7 @@ def _is_plain(part: str) -> bool:
 
 
 def _check_links(root: Path, folder: Path) -> None:
-    """Refuse a folder where the path to it, or anything in it, leads elsewhere.
-
-    Raises:
-        InputError: it does.
-    """
+    """Raise InputError where the path to a folder, or anything in it, leads elsewhere."""
     if _resolved(root) != root:
         raise InputError(f"{root} is a link, or lies behind one; give the place that it leads to")
     if _resolved(folder) != folder:

@@ -28,23 +28,12 @@ ROWS_AT_ONCE = 32  # scattered rows that are read at the same time
 
 @dataclass(frozen=True)
 class Layout:
-    """Shape of one array.
+    """Shape of one array."""
 
-    Attributes:
-        shape: final shape; the first axis counts rows.
-        dtype: NumPy dtype name.
-        shard_rows: rows that one writer owns.
-        chunk_rows: rows that are read together; divides `shard_rows`.
-    """
-
-    shape: tuple[int, ...]
-    dtype: str
-    shard_rows: int
-    chunk_rows: int = 1
-
-    def rows(self, shard: int) -> tuple[int, int]:
-        """First and past-the-last row of a shard."""
-        return shard_span(shard, self.shard_rows, self.shape[0])
+    shape: tuple[int, ...]  # final shape; the first axis counts rows
+    dtype: str  # NumPy dtype name
+    shard_rows: int  # rows that one writer owns
+    chunk_rows: int = 1  # rows that are read together; divides `shard_rows`
 
 
 def shard_count(rows: int, shard_rows: int) -> int:

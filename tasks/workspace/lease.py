@@ -28,7 +28,7 @@ import psutil
 from stego_core.errors import BusyError, StegoError, WorkspaceError
 from tasks.log import Log
 from tasks.storage.storage import Storage
-from tasks.storage.threads import context_thread
+from tasks.storage.threads import bound, context_thread
 from tasks.workspace.layout import WRITERS
 
 log = Log(__name__)
@@ -47,25 +47,17 @@ Content = dict[str, Any]
 
 @dataclass
 class Lease:
-    """The right to write a workspace.
-
-    Attributes:
-        storage: the workspace's files.
-        path: of the lease's file.
-        content: what the file holds, for people and for those who wait.
-        first_seen: when each beat of another's lease was seen first, by path and beat.
-        expired: files of others' expired leases, as of the last look.
-        lost: set when somebody else took over, because this process was away for too long.
-        ended: set when the block ends.
-    """
+    """The right to write a workspace, and the file that says so."""
 
     storage: Storage
     path: str = field(default_factory=lambda: f"{WRITERS}/{uuid4().hex}.json")
-    content: Content = field(default_factory=dict)
+    content: Content = field(default_factory=dict)  # for people and for those who wait
     first_seen: dict[tuple[str, Any], float] = field(default_factory=dict)
-    expired: list[str] = field(default_factory=list)
+    """When each beat of another's lease was seen first, by path and beat."""
+    expired: list[str] = field(default_factory=list)  # others' expired leases, as of the last look
     lost: threading.Event = field(default_factory=threading.Event)
-    ended: threading.Event = field(default_factory=threading.Event)
+    """Set when somebody else took over, because this process was away for too long."""
+    ended: threading.Event = field(default_factory=threading.Event)  # set when the block ends
 
     def write(self, beat: int) -> None:
         """Write the file, or renew it with another beat."""
@@ -128,8 +120,8 @@ def writing(storage: Storage, wait_seconds: float = 0.0) -> Iterator[None]:
     Raises:
         BusyError: another run has the workspace, and still has it after `wait_seconds`.
     """
-    held = _held.get() or {}
-    if storage.uri in held:
+    leases = _held.get() or {}
+    if storage.uri in leases:
         yield
         return
     lease = Lease(storage)
@@ -140,11 +132,10 @@ def writing(storage: Storage, wait_seconds: float = 0.0) -> Iterator[None]:
         raise
     renewing = context_thread(lease.renew, "writer lease")
     renewing.start()
-    token = _held.set({**held, storage.uri: lease})
     try:
-        yield
+        with bound(_held, {**leases, storage.uri: lease}):
+            yield
     finally:
-        _held.reset(token)
         lease.ended.set()
         renewing.join()
         if not lease.lost.is_set():
@@ -152,11 +143,7 @@ def writing(storage: Storage, wait_seconds: float = 0.0) -> Iterator[None]:
 
 
 def check(storage: Storage) -> None:
-    """Refuse to go on where another run took the workspace over.
-
-    Raises:
-        WorkspaceError: it did.
-    """
+    """Raise WorkspaceError where another run took the workspace over."""
     lease = (_held.get() or {}).get(storage.uri)
     if lease is None:
         return

@@ -12,55 +12,39 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from stego_core.errors import DamageError, WorkspaceError
-from tasks.storage.refusal_errors import read_errors
 from tasks.storage.storage import Storage
 from tasks.workspace.layout import MAKERS, MANIFEST, PLAN, RECORDS
 
 
 @dataclass(frozen=True)
 class Record:
-    """Proof that a shard's data were written whole.
-
-    Attributes:
-        shard: its index.
-        rows: first and past-the-last row.
-        bytes: size of the shard's data before encoding.
-        checksum: BLAKE2b of those data.
-        seconds: time spent, by kind of work (read, infer, refine, write).
-        invalid: reason for each row that could not be used.
-        results: small sums that the stage merges at the end.
-    """
+    """Proof that a shard's data were written whole."""
 
     shard: int
-    rows: tuple[int, int]
-    bytes: int
-    checksum: str
-    seconds: dict[str, float] = field(default_factory=dict)
-    invalid: dict[int, str] = field(default_factory=dict)
-    results: dict[str, Any] = field(default_factory=dict)
+    rows: tuple[int, int]  # first and past-the-last
+    bytes: int  # size of the shard's data before encoding
+    checksum: str  # BLAKE2b of those data
+    seconds: dict[str, float] = field(default_factory=dict)  # by kind of work
+    invalid: dict[int, str] = field(default_factory=dict)  # why, of each row that cannot be used
+    results: dict[str, Any] = field(default_factory=dict)  # small sums, merged at the end
 
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder of one stage's outcome: plan first, then data and records, the manifest last.
+    """A folder of one stage's outcome: plan first, then data and records, the manifest last."""
 
-    Attributes:
-        storage: the workspace's files.
-        path: folder inside it.
-    """
-
-    storage: Storage
-    path: str
+    storage: Storage  # of the workspace
+    path: str  # inside it
 
     def plan(self, pins: dict[str, Any]) -> None:
         """Write down what the folder is made from, before any data.
 
-        Raises:
-            WorkspaceError: the folder was begun from something else.
+        A WorkspaceError if it was begun from something else.
         """
-        if self._document(PLAN) is None:
+        stored = self.storage.document(f"{self.path}/{PLAN}")
+        if stored is None:
             self.storage.write(f"{self.path}/{PLAN}", _encode(pins))
-        elif differing := self.differing(pins):
+        elif differing := _differing(stored, pins):
             names = [name for name in differing if name in pins]
             raise WorkspaceError(
                 f"{self.path} was begun from another {' and '.join(names) or 'plan'}; "
@@ -72,12 +56,8 @@ class Folder:
 
         Pins that one of them lacks count as None; nothing differs before it is begun.
         """
-        stored = self._document(PLAN)
-        if stored is None:
-            return {}
-        given = json.loads(_encode(dict(pins)))
-        pairs = {name: (stored.get(name), given.get(name)) for name in sorted({*stored, *given})}
-        return {name: (old, new) for name, (old, new) in pairs.items() if old != new}
+        stored = self.storage.document(f"{self.path}/{PLAN}")
+        return {} if stored is None else _differing(stored, pins)
 
     def clear(self) -> None:
         """Remove all that is there, so that the folder can be begun anew."""
@@ -97,18 +77,16 @@ class Folder:
 
     def record(self, record: Record) -> Record:
         """Write the record of a shard, after its data are written; returns the record."""
-        name = f"{self.path}/{RECORDS}/{record.shard:06d}.json"
-        self.storage.write(name, _encode(asdict(record)))
+        self.storage.write(self._record_file(record.shard), _encode(asdict(record)))
         return record
 
-    def records(self, shards: int) -> list[Record]:
-        """All records, in order of their shards.
+    def _record_file(self, shard: int) -> str:
+        return f"{self.path}/{RECORDS}/{shard:06d}.json"
 
-        Raises:
-            WorkspaceError: some are missing; names them.
-        """
-        paths = [f"{self.path}/{RECORDS}/{shard:06d}.json" for shard in range(shards)]
-        contents = self.storage.read_many(paths)  # a listing may lag behind, a read does not
+    def records(self, shards: int) -> list[Record]:
+        """All records, in order of their shards; a WorkspaceError that names missing ones."""
+        # A listing may lag behind, a read does not.
+        contents = self.storage.read_many([self._record_file(shard) for shard in range(shards)])
         missing = [shard for shard, content in enumerate(contents) if content is None]
         if missing:
             raise WorkspaceError(
@@ -118,8 +96,8 @@ class Folder:
         return [self._record(shard, content or b"") for shard, content in enumerate(contents)]
 
     def _record(self, shard: int, content: bytes) -> Record:
-        stored = self._parsed(f"{RECORDS}/{shard:06d}.json", content)
         try:
+            stored = json.loads(content)
             stored["invalid"] = {int(row): reason for row, reason in stored["invalid"].items()}
             stored["rows"] = tuple(stored["rows"])
             return Record(**stored)
@@ -139,14 +117,10 @@ class Folder:
 
     def manifest_or_none(self) -> dict[str, Any] | None:
         """The manifest; None of a folder that is not finished."""
-        return self._document(MANIFEST)
+        return self.storage.document(f"{self.path}/{MANIFEST}")
 
     def manifest(self) -> dict[str, Any]:
-        """The manifest of a finished folder.
-
-        Raises:
-            WorkspaceError: the folder is not finished.
-        """
+        """The manifest; a WorkspaceError if the folder is not finished."""
         stored = self.manifest_or_none()
         if stored is None:
             top = self.path.split("/")[0]
@@ -156,21 +130,11 @@ class Folder:
             )
         return stored
 
-    def _document(self, name: str) -> dict[str, Any] | None:
-        try:
-            with read_errors(self.storage.uri):
-                content = self.storage.read(f"{self.path}/{name}")
-        except FileNotFoundError:
-            return None
-        return self._parsed(name, content)
 
-    def _parsed(self, name: str, content: bytes) -> dict[str, Any]:
-        try:
-            return dict(json.loads(content))
-        except (ValueError, TypeError):
-            raise DamageError(
-                f"{self.path}/{name} is damaged: it is not a JSON object; remove it and run again"
-            ) from None
+def _differing(stored: dict[str, Any], pins: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    given = json.loads(_encode(dict(pins)))
+    pairs = {name: (stored.get(name), given.get(name)) for name in sorted({*stored, *given})}
+    return {name: (old, new) for name, (old, new) in pairs.items() if old != new}
 
 
 def _encode(document: dict[str, Any]) -> bytes:

@@ -31,11 +31,7 @@ ZARR_STAGES = {"features", "neighbors"}  # stages whose outcome for a dump is a 
 
 @dataclass(frozen=True)
 class Summary:
-    """Read-only view of a workspace's finished stages.
-
-    Attributes:
-        workspace: the workspace.
-    """
+    """Read-only view of a workspace's finished stages."""
 
     workspace: Workspace
 
@@ -50,11 +46,7 @@ class Summary:
         return dict(self.last_run.get("keys", {}))
 
     def require(self, stage: str) -> str:
-        """Current key of a stage.
-
-        Raises:
-            WorkspaceError: the stage has not been run.
-        """
+        """Current key of a stage; a WorkspaceError if it has not been run."""
         if stage not in self.keys:
             raise WorkspaceError(
                 f"{self.workspace.storage.uri} has no current {stage}; run `stego {stage}` or "

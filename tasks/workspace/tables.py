@@ -39,12 +39,7 @@ def join_tables(
 ) -> None:
     """Write the rows of several Parquet files, in order, as one.
 
-    Args:
-        storage: where they lie.
-        parts: the files.
-        path: of the new file.
-        columns: of all of them.
-        computed: columns whose values are computed from all rows together.
+    Columns that are `computed` take their values from the other columns of all rows together.
     """
     tables = [read_table(storage, part) for part in parts]
     table = pa.concat_tables([_schema(columns).empty_table(), *tables])
@@ -71,11 +66,7 @@ def _write(storage: Storage, path: str, table: pa.Table) -> None:
 
 
 def read_table(storage: Storage, path: str) -> pa.Table:
-    """A whole Parquet file.
-
-    Raises:
-        DamageError: it is not Parquet, or not what was written.
-    """
+    """A whole Parquet file; a DamageError if it is not Parquet, or not what was written."""
     content = io.BytesIO(storage.read(path))
     with _damage(storage, path):
         return _parquet(content).read(use_threads=False)
@@ -121,10 +112,8 @@ def _damage(storage: Storage, path: str) -> Iterator[None]:
 def read_rows(storage: Storage, path: str, rows: NDArray[np.int64]) -> list[dict[str, Any]]:
     """Some rows of a table that does not change any more, as dictionaries, in the order asked for.
 
-    Reads their row groups only, and keeps the last ones: a worker's next shard is near.
-
-    Raises:
-        IndexError: there is no such row.
+    Reads their row groups only, and keeps the last ones: a worker's next shard is near. An
+    IndexError where there is no such row.
     """
     if not len(rows):
         return []
@@ -176,11 +165,7 @@ def write_tensors(storage: Storage, path: str, tensors: Mapping[str, NDArray[Any
 
 
 def read_tensors(storage: Storage, path: str) -> dict[str, NDArray[Any]]:
-    """Named arrays of a safetensors file; nothing is executed on loading.
-
-    Raises:
-        DamageError: it is not safetensors.
-    """
+    """Named arrays of a file; nothing is executed on loading. A DamageError if not safetensors."""
     try:
         return dict(safetensors.numpy.load(storage.read(path)))
     except safetensors.SafetensorError as error:

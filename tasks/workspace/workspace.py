@@ -5,8 +5,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from stego_core.errors import DamageError, InputError, WorkspaceError
-from tasks.storage.refusal_errors import read_errors
+from stego_core.errors import InputError, WorkspaceError
 from tasks.storage.storage import Storage
 from tasks.workspace import layout, lease
 from tasks.workspace.ledger import Folder
@@ -17,23 +16,15 @@ DUMP_NAME = re.compile(r"\w[\w.-]{0,99}")  # names of dumps, which are also name
 
 @dataclass(frozen=True)
 class Workspace:
-    """All that a corpus's labelling has produced, under one URI.
-
-    Attributes:
-        storage: its files.
-    """
+    """All that a corpus's labelling has produced, under one URI."""
 
     storage: Storage
 
     @classmethod
     def create(cls, location: str) -> "Workspace":
-        """The workspace at a path or URI, made if there is none.
-
-        Raises:
-            WorkspaceError: it was made by another version.
-        """
+        """The workspace at a path or URI, made if there is none; raises as `open`."""
         workspace = cls(Storage.at(location))
-        if workspace._document(layout.ROOT_FILE) is None:
+        if workspace.storage.document(layout.ROOT_FILE) is None:
             workspace.storage.write(layout.ROOT_FILE, json.dumps({"format": FORMAT}).encode())
         return workspace.checked()
 
@@ -48,7 +39,7 @@ class Workspace:
 
     def checked(self) -> "Workspace":
         """Itself, if this version can read it."""
-        root = self._document(layout.ROOT_FILE)
+        root = self.storage.document(layout.ROOT_FILE)
         if root is None:
             raise WorkspaceError(
                 f"{self.storage.uri} is not a workspace (it has no {layout.ROOT_FILE}); "
@@ -66,25 +57,12 @@ class Workspace:
         """Where exports go that are given no other place, each into a folder of its own."""
         return Storage(self.storage.full(layout.EXPORTS))
 
-    def _document(self, name: str) -> dict[str, Any] | None:
-        try:
-            with read_errors(self.storage.uri):
-                return dict(json.loads(self.storage.read(name)))
-        except FileNotFoundError:
-            return None
-        except (ValueError, TypeError):
-            raise DamageError(f"{name} in {self.storage.uri} is not a JSON object") from None
-
     def folder(self, stage: str, *parts: str) -> Folder:
         """A stage's folder, such as folder(layout.MASKS, key, dump)."""
         return Folder(self.storage, "/".join((stage, *parts)))
 
     def corpus(self, dump: str) -> Folder:
-        """The folder of a dump's frozen index.
-
-        Raises:
-            InputError: the name could not be a folder's.
-        """
+        """The folder of a dump's frozen index; an InputError if its name cannot be a folder's."""
         if not DUMP_NAME.fullmatch(dump):
             raise InputError(
                 f"dump name {dump!r} must be letters, digits, '.', '_' or '-', not beginning "
@@ -100,11 +78,7 @@ class Workspace:
         return [name for _, name in sorted(order)]
 
     def last_run(self) -> dict[str, Any]:
-        """Keys and options of the last run: {"keys": ..., "options": ..., "dumps": ...}.
-
-        Raises:
-            WorkspaceError: nothing has been run yet.
-        """
+        """As `last_run_or_none`; a WorkspaceError before the first run."""
         stored = self.last_run_or_none()
         if stored is None:
             raise WorkspaceError(
@@ -113,17 +87,12 @@ class Workspace:
         return stored
 
     def last_run_or_none(self) -> dict[str, Any] | None:
-        """Keys and options of the last run; None before the first."""
-        return self._document(layout.CURRENT_FILE)
+        """{"keys": ..., "options": ..., "dumps": ...} of the last run; None before the first."""
+        return self.storage.document(layout.CURRENT_FILE)
 
     def update_last_run(self, **entries: Any) -> None:
-        """Replace entries of the last run's keys and options.
-
-        Raises:
-            WorkspaceError: another run took the workspace over.
-        """
+        """Replace entries of the last run; a WorkspaceError if another one took over since."""
         lease.check(self.storage)
-        content = json.dumps(
-            {**(self.last_run_or_none() or {}), **entries}, indent=1, sort_keys=True
-        )
+        entries = {**(self.last_run_or_none() or {}), **entries}
+        content = json.dumps(entries, indent=1, sort_keys=True)
         self.storage.write(layout.CURRENT_FILE, content.encode())

@@ -69,7 +69,7 @@ def corpus(*contents: bytes, **options: Any) -> tuple[list[Picture], number_mean
         with rendering.opened(content, LIMIT, bands) as source:
             tallies.append(NumberCounts.of(source))
     decided = number_meaning.decide(tallies, chosen)
-    made = number_meaning.renderer(decided.document())
+    made = number_meaning.renderer_of([{"values": decided.document()}])
     return [made.picture(content, LIMIT) for content in contents], decided
 
 

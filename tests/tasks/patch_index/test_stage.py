@@ -56,7 +56,7 @@ def store(workspace: Workspace, dump: str, crops: int, invalid: tuple[int, ...] 
     arrays.create(workspace.storage, folder.path, layouts)
     for name, data in (("patches", values.astype(np.float16)), ("valid", valid)):
         for shard in range(arrays.shard_count(count, SHARD)):
-            part = slice(*layouts[name].rows(shard))
+            part = slice(*arrays.shard_span(shard, layouts[name].shard_rows, len(data)))
             arrays.write_shard(workspace.storage, folder.path, name, shard, data[part])
     made = {"rows": count * crops, "images": count, "crops": crops, "index": f"digest of {dump}"}
     folder.finish(made)

@@ -228,39 +228,6 @@ class TestLocations:
 
 
 class TestWritingFails:
-    @pytest.mark.parametrize("place", ["os.fsync", "os.replace"])
-    @pytest.mark.parametrize("error", [OSError(errno.EIO, "input/output"), KeyboardInterrupt()])
-    def test_the_old_file_stays_and_nothing_else(
-        self, local: Storage, monkeypatch: pytest.MonkeyPatch, place: str, error: BaseException
-    ) -> None:
-        local.write("a/b", b"old")
-
-        def fail(*_: Any) -> None:
-            raise error
-
-        monkeypatch.setattr(place, fail)
-        with pytest.raises(type(error)):
-            local.write("a/b", b"new and longer")
-        monkeypatch.undo()
-        assert local.read("a/b") == b"old"
-        assert every_file(Path(local.uri)) == ["a/b"]
-
-    def test_a_reader_never_sees_a_part(
-        self, local: Storage, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        local.write("a", b"old")
-        seen = []
-        fsync = os.fsync
-
-        def peek(descriptor: int) -> None:
-            seen.append(local.read("a"))
-            fsync(descriptor)
-
-        monkeypatch.setattr(os, "fsync", peek)
-        local.write("a", b"new")
-        assert seen == [b"old", b"new"]  # when the file is flushed, and then its folder
-        assert local.read("a") == b"new"
-
     @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
     def test_a_full_disk(
         self, local: Storage, monkeypatch: pytest.MonkeyPatch, number: int

@@ -30,7 +30,13 @@ VALUES = np.random.default_rng(0).normal(size=LAYOUT.shape).astype(LAYOUT.dtype)
 def write_all(storage: Storage, values: NDArray[Any] = VALUES, layout: Layout = LAYOUT) -> None:
     arrays.create(storage, GROUP, {NAME: layout})
     for shard in range(arrays.shard_count(layout.shape[0], layout.shard_rows)):
-        arrays.write_shard(storage, GROUP, NAME, shard, values[slice(*layout.rows(shard))])
+        arrays.write_shard(
+            storage,
+            GROUP,
+            NAME,
+            shard,
+            values[slice(*arrays.shard_span(shard, layout.shard_rows, len(values)))],
+        )
 
 
 def everything(storage: Storage) -> NDArray[Any]:
@@ -44,11 +50,10 @@ def shard_file(storage: Storage, shard: int = 0) -> Path:
 class TestLayout:
     @given(st.integers(1, 500), st.integers(1, 60))
     def test_shards_part_the_rows(self, rows: int, shard_rows: int) -> None:
-        layout = Layout((rows, 3), "float32", shard_rows)
         covered = [
             row
             for shard in range(arrays.shard_count(rows, shard_rows))
-            for row in range(*layout.rows(shard))
+            for row in range(*arrays.shard_span(shard, shard_rows, rows))
         ]
         assert covered == list(range(rows))
 
@@ -172,7 +177,13 @@ class TestWriteShard:
         values = np.random.default_rng(1).normal(size=layout.shape).astype(layout.dtype)
         arrays.create(local, GROUP, {NAME: layout})
         work = [
-            (local, GROUP, NAME, shard, values[slice(*layout.rows(shard))])
+            (
+                local,
+                GROUP,
+                NAME,
+                shard,
+                values[slice(*arrays.shard_span(shard, layout.shard_rows, len(values)))],
+            )
             for shard in range(arrays.shard_count(61, 4))
         ]
         with multiprocessing.get_context("spawn").Pool(2) as pool:
