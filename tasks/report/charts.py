@@ -14,6 +14,7 @@ from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from stego_core.clustering.silhouette import NEAR, Minimum
 from tasks.report.contents import Confusion
 from tasks.report.data_uris import Embedded, Floats, data_uri
 
@@ -95,6 +96,36 @@ def restarts(inertias: Sequence[float]) -> Embedded:
             figure,
             f"Inertia of {len(values)} k-means restarts; restart {best} is the best "
             f"with {values[best]:,.6g}",
+        )
+
+
+def minima(candidates: Sequence[Minimum], best: int) -> Embedded:
+    """One dot per k-means restart: inertia above the lowest of its space, and the silhouette."""
+    by_space: dict[str, list[Minimum]] = {}
+    for candidate in candidates:
+        by_space.setdefault(candidate.space, []).append(candidate)
+    lowest = {space: min(m.inertia for m in rows) for space, rows in by_space.items()}
+
+    def position(minimum: Minimum) -> tuple[float, float]:
+        above = 100 * (minimum.inertia / max(lowest[minimum.space], 1e-12) - 1)
+        return above, minimum.silhouette
+
+    with _figure(4.6, 3.1) as figure:
+        axes = figure.add_subplot(
+            title="Where restarts ended", xlabel="inertia above the lowest, %", ylabel="silhouette"
+        )
+        for colour, (space, rows) in zip(TERMS.values(), by_space.items(), strict=False):
+            above, silhouettes = zip(*map(position, rows), strict=True)
+            axes.scatter(above, silhouettes, s=24, color=colour, label=space)
+        axes.axvline(100 * NEAR, color=QUIET, linewidth=1, linestyle=(0, (4, 3)))
+        kept = candidates[best]
+        _mark(axes, position(kept), f"kept: {kept.silhouette:.3f}", xytext=(8, 6), va="bottom")
+        axes.margins(0.12, 0.2)
+        figure.legend(loc="outside lower center", ncols=3, handlelength=1, columnspacing=1.2)
+        return _svg(
+            figure,
+            f"{len(candidates)} k-means restarts in {len(by_space)} spaces; restart {best} is "
+            f"kept, of {kept.space}, with a silhouette of {kept.silhouette:.3f}",
         )
 
 
