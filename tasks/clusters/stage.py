@@ -12,7 +12,7 @@ from stego_core.clustering import kmeans, silhouette, stability
 from stego_core.clustering.silhouette import Minimum
 from stego_core.errors import CapacityError
 from stego_core.head.head import MeanShiftHead
-from tasks.clusters import class_count, code_sample
+from tasks.clusters import class_stability, code_sample
 from tasks.clusters.code_sample import CODES, FEATURES, OBJECTS, SHARD_ROWS, CodesWork
 from tasks.engine.stage import Finish, Stage, Stopwatch
 from tasks.engine.steps import CpuWork
@@ -130,7 +130,7 @@ def stages(
     path = layout.clusters(clusters_key(rows, head_key, options))
     if not rows.workspace.folder(path).finished:
         yield plan_codes(rows, head_key, options, device), Stage.finish
-        yield class_count.plan(rows, path, options), class_count.finish
+        yield class_stability.plan(rows, path, options), class_stability.finish
         yield plan_restarts(rows, head_key, options), finish_restarts
         yield plan(rows, head_key, options), Stage.finish_single
 
@@ -182,7 +182,7 @@ def plan_restarts(rows: FeatureRows, head_key: str, options: ClustersOptions) ->
     folder = rows.workspace.folder(layout.restarts(path))
     if folder.finished:
         return None
-    classes = class_count.class_count(rows, path, options)["classes"]
+    classes = class_stability.class_count(rows, path, options)["classes"]
     spaces = code_sample.spaces(rows.workspace, path)
     work = RestartWork(rows.storage, path, classes, options.seed, spaces, options.restarts)
     count = len(spaces) * options.restarts
@@ -216,7 +216,7 @@ def plan(rows: FeatureRows, head_key: str, options: ClustersOptions) -> Stage | 
         "inputs": {**rows.inputs(), "head": head_key},
         "backbone": rows.backbone().document(),
         **{name: restarts[name] for name in CHOICE if name in restarts},
-        **class_count.class_count(rows, folder.path, options),
+        **class_stability.class_count(rows, folder.path, options),
     }
     work = ClustersWork(rows.storage, folder.path, restarts["best"], restarts["space"])
     title, memory = _title("clusters", head_key), _sample_memory(rows, folder.path)

@@ -10,7 +10,7 @@ from two_dumps import compute
 from stego_core.clustering import stability
 from stego_core.clustering.silhouette import Minimum, chosen
 from stego_core.head.head import Head
-from tasks.clusters import class_count
+from tasks.clusters import class_stability
 from tasks.clusters import stage as clusters
 from tasks.features.rows import FeatureRows
 from tasks.head import heads
@@ -51,11 +51,11 @@ def test_the_codes_say_how_many_classes(rows: FeatureRows) -> None:
     options = ClustersOptions(classes="auto", max_classes=5, restarts=2)
     compute(clusters.plan_codes(rows, heads.IDENTITY, options, "cpu")).finish(0.0, 1)
     path = layout.clusters(clusters.clusters_key(rows, heads.IDENTITY, options))
-    found = class_count.finish(compute(class_count.plan(rows, path, options)), 0.0, 4)
+    found = class_stability.finish(compute(class_stability.plan(rows, path, options)), 0.0, 4)
     curve = dict(found["curve"])
     assert list(curve) == [2, 3, 4, 5]
     assert found["classes"] == stability.proposed(curve)
-    assert class_count.plan(rows, path, options) is None
+    assert class_stability.plan(rows, path, options) is None
     manifest = finished(rows, options)
     assert manifest["classes"] == found["classes"]
     assert manifest["stability"] == found["curve"]
@@ -65,7 +65,7 @@ def test_the_codes_say_how_many_classes(rows: FeatureRows) -> None:
 
 
 def test_a_number_of_classes_asks_nothing(rows: FeatureRows) -> None:
-    assert class_count.plan(rows, "clusters/none", ClustersOptions(classes=3)) is None
+    assert class_stability.plan(rows, "clusters/none", ClustersOptions(classes=3)) is None
 
 
 def test_of_a_head_that_reads_shifted_features_the_best_separated_minimum_is_kept(
