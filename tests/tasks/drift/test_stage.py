@@ -58,7 +58,7 @@ def store_features(
     arrays.create(workspace.storage, path, layouts)
     valid = np.repeat(~np.isin(np.arange(len(vectors)), unreadable), CROPS)
     for shard in range(arrays.shard_count(len(vectors), 4)):
-        own = slice(*layouts["valid"].rows(shard))
+        own = slice(*arrays.shard_span(shard, 4 * CROPS, rows))
         values = vectors.reshape(rows, CHANNELS)[own]
         arrays.write_shard(workspace.storage, path, "pooled", shard, values)
         arrays.write_shard(workspace.storage, path, "valid", shard, valid[own])

@@ -69,7 +69,7 @@ def store(workspace: Workspace, dump: str, vectors: Vectors, valid: NDArray[np.b
     }
     arrays.create(workspace.storage, folder.path, layouts)
     for shard in range(arrays.shard_count(count, SHARD)):
-        part = slice(*layouts["pooled"].rows(shard))
+        part = slice(*arrays.shard_span(shard, SHARD, count))
         arrays.write_shard(workspace.storage, folder.path, "pooled", shard, vectors[part])
         arrays.write_shard(workspace.storage, folder.path, "valid", shard, valid[part])
     folder.finish(
