@@ -114,12 +114,14 @@ def minima(candidates: Sequence[Minimum], best: int) -> Embedded:
         axes = figure.add_subplot(
             title="Where restarts ended", xlabel="inertia above the lowest, %", ylabel="silhouette"
         )
-        for colour, (space, rows) in zip(TERMS.values(), by_space.items(), strict=False):
+        colours = dict(zip(by_space, TERMS.values(), strict=False))
+        for space, rows in by_space.items():
             above, silhouettes = zip(*map(position, rows), strict=True)
-            axes.scatter(above, silhouettes, s=24, color=colour, label=space)
+            axes.scatter(above, silhouettes, s=24, color=colours[space], label=space)
         axes.axvline(100 * NEAR, color=QUIET, linewidth=1, linestyle=(0, (4, 3)))
         kept = candidates[best]
-        _mark(axes, position(kept), f"kept: {kept.silhouette:.3f}", xytext=(8, 6), va="bottom")
+        text, colour = f"kept: {kept.silhouette:.3f}", colours[kept.space]
+        _mark(axes, position(kept), text, colour, xytext=(8, 6), va="bottom")
         axes.margins(0.12, 0.2)
         figure.legend(loc="outside lower center", ncols=3, handlelength=1, columnspacing=1.2)
         return _svg(
@@ -144,10 +146,12 @@ def stability(curve: Mapping[int, float], chosen: int) -> Embedded:
         )
 
 
-def _mark(axes: Axes, point: tuple[float, float], text: str, **options: Any) -> None:
+def _mark(
+    axes: Axes, point: tuple[float, float], text: str, colour: str = ACCENT, **options: Any
+) -> None:
     """Fill and label the point that a chart is about; its x axis counts whole numbers."""
-    axes.scatter(*point, s=60, color=ACCENT, zorder=3)
-    axes.annotate(text, point, textcoords="offset points", color=ACCENT, weight="bold", **options)
+    axes.scatter(*point, s=60, color=colour, zorder=3)
+    axes.annotate(text, point, textcoords="offset points", color=colour, weight="bold", **options)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(axis="y")
 
