@@ -1,6 +1,6 @@
 """The segmenter that a finished workspace holds: built from keys, anywhere."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +60,10 @@ class SegmenterSpec:
     def head(self, device: str) -> nn.Module:
         """What makes the vectors that the centroids are compared with."""
         return heads.load_space(self.storage, self.head_key, self.space, device)
+
+    def of_codes(self) -> "SegmenterSpec":
+        """The same where the head's codes alone are wanted, whatever was clustered."""
+        return replace(self, space=heads.CODES)
 
     def crf(self) -> Crf:
         """The CRF of these options."""

@@ -14,8 +14,10 @@ from tasks.clusters import class_stability
 from tasks.clusters import stage as clusters
 from tasks.features.rows import FeatureRows
 from tasks.head import heads
+from tasks.masks.segmenter import segmenter_spec
 from tasks.options import (
     ClustersOptions,
+    MasksOptions,
 )
 from tasks.workspace import layout, tables
 
@@ -68,6 +70,11 @@ def test_a_number_of_classes_asks_nothing(rows: FeatureRows) -> None:
     assert class_stability.plan(rows, "clusters/none", ClustersOptions(classes=3)) is None
 
 
+def vector_depth(head: torch.nn.Module, rows: FeatureRows) -> int:
+    """Depth of the vectors that a head makes of these rows."""
+    return int(head(torch.zeros(1, 2, 2, rows.shape()[2])).shape[-1])
+
+
 def test_of_a_head_that_reads_shifted_features_the_best_separated_minimum_is_kept(
     rows: FeatureRows, shifted_head: str
 ) -> None:
@@ -85,7 +92,9 @@ def test_of_a_head_that_reads_shifted_features_the_best_separated_minimum_is_kep
     assert manifest["space"] == minima[manifest["best"]].space
     key = clusters.clusters_key(rows, shifted_head, options)
     head = heads.load_space(rows.storage, shifted_head, manifest["space"], "cpu")
-    depth = head(torch.zeros(1, 2, 2, rows.shape()[2])).shape[-1]
-    stored = tables.read_tensors(rows.storage, f"clusters/{key}/centroids.safetensors")
-    assert stored["centroids"].shape == (3, depth)
-    np.testing.assert_allclose(np.linalg.norm(stored["centroids"], axis=1), 1, atol=1e-5)
+    depth = vector_depth(head, rows)
+    spec = segmenter_spec(rows.workspace, key, MasksOptions())
+    assert spec.centroids().shape == (3, depth)
+    assert vector_depth(spec.head("cpu"), rows) == depth
+    assert vector_depth(spec.of_codes().head("cpu"), rows) == 8
+    np.testing.assert_allclose(np.linalg.norm(spec.centroids(), axis=1), 1, atol=1e-5)
