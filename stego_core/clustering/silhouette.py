@@ -16,6 +16,8 @@ from stego_core.clustering.kmeans import unit
 
 NEAR = 0.03
 """Minima whose inertia exceeds the lowest of their space by at most this share are near-equal."""
+DIGITS = 4
+"""Decimals of the silhouettes that are compared."""
 
 
 class Minimum(NamedTuple):
@@ -64,8 +66,9 @@ def silhouette(features: NDArray[np.float32], clusters: NDArray[np.integer], cou
 def chosen(minima: Sequence[Minimum]) -> int:
     """Index of the minimum to keep: of those near the lowest of their space, the best separated.
 
-    Among equal silhouettes the first wins.
+    Among silhouettes that are equal to `DIGITS` the first wins: restarts that end in the same
+    minimum differ by rounding, which depends on the processor.
     """
     lowest = {space: min(m.inertia for m in minima if m.space == space) for space, *_ in minima}
     near = [m.inertia <= (1 + NEAR) * lowest[m.space] for m in minima]
-    return int(np.argmax(np.where(near, [m.silhouette for m in minima], -np.inf)))
+    return int(np.argmax(np.where(near, [round(m.silhouette, DIGITS) for m in minima], -np.inf)))

@@ -64,3 +64,4 @@ def test_of_the_near_minima_of_all_spaces_the_best_separated_is_kept() -> None:
 
 def test_the_first_of_equals_is_kept() -> None:
     assert chosen([Minimum("codes", 0.2, 0.1), Minimum("codes", 0.2, 0.1)]) == 0
+    assert chosen([Minimum("codes", 0.2, 0.1), Minimum("codes", 0.2, 0.1 + 1e-6)]) == 0
