@@ -8,6 +8,7 @@ setup(
         Pybind11Extension(
             "stego_core.masks._lattice",
             ["stego_core/masks/_lattice.cpp"],
+            depends=["stego_core/masks/lattice.hpp"],
             cxx_std=17,
             extra_compile_args=["-O3", "-Wno-psabi"],
         )
