@@ -98,12 +98,12 @@ def corpus_tables(workspace: Workspace, dump: str) -> None:
 
 def quarantine_table(rows: list[dict[str, Any]], name: str, sentence: str, where: str) -> None:
     """Files that could not be used and why; of very many the first, and where the others are."""
-    more, shown = len(rows) - TABLE_ROWS, rows[:TABLE_ROWS]
+    more, first = len(rows) - TABLE_ROWS, rows[:TABLE_ROWS]
     if more > 0:
         sentence += f"; the first {TABLE_ROWS} are here, the other {more} are listed at {where}"
         last = dict.fromkeys(rows[0], "…")
-        shown = [*shown, {**last, "reason": f"and {more} more: see {where}"}]
-    create_table_artifact(shown, name, f"{sentence}.")
+        first = [*first, {**last, "reason": f"and {more} more: see {where}"}]
+    create_table_artifact(first, name, f"{sentence}.")
 
 
 def pretrained_table(workspace: Workspace, outcome: dict[str, Any]) -> None:
@@ -253,5 +253,5 @@ def key(kind: str, location: str, name: str = "") -> str:
     the digest keeps what looks alike apart.
     """
     last = location.rstrip("/").rpartition("/")[2]
-    shown = slugify(f"{kind} {last} {name}", max_length=KEY_LENGTH, word_boundary=True)
-    return f"{shown}-{digest(canonical([kind, location, name]))[:DIGITS]}"
+    slug = slugify(f"{kind} {last} {name}", max_length=KEY_LENGTH, word_boundary=True)
+    return f"{slug}-{digest(canonical([kind, location, name]))[:DIGITS]}"

@@ -154,8 +154,8 @@ def _sentence(error: ValidationError) -> str:
     if first["type"] == "missing":
         return f"{name} is missing"
     message, value = first["msg"].removeprefix("Value error, "), repr(first["input"])
-    shown = "" if "://" in value else f" (found {value})"  # the address of a webhook is a secret
-    return f"{name}: {message[0].lower()}{message[1:]}{shown}"
+    remark = "" if "://" in value else f" (found {value})"  # the address of a webhook is a secret
+    return f"{name}: {message[0].lower()}{message[1:]}{remark}"
 
 
 def _known_names(table: list[str]) -> list[str]:

@@ -227,13 +227,13 @@ def drift_flow(workspace: Workspace, dump: str, keys: dict[str, str]) -> dict[st
     inputs = workspace.folder(layout.clusters(keys["clusters"])).manifest()["inputs"]
     trained = [name for name, _ in inputs["dumps"]]
     figures = drift.measure(workspace, dump, keys["features"], trained, keys["masks"])
-    shown = {name: figures[name] for name in ("features", "shares", "thresholds", "drifted")}
+    measured = {name: figures[name] for name in ("features", "shares", "thresholds", "drifted")}
     stored = workspace.last_run().get("drift", {})
-    if stored.get(dump) != shown:
-        if shown["drifted"]:
-            artifacts.emit_drift(workspace, dump, shown)
-        workspace.update_last_run(drift={**stored, dump: shown})
-    return shown
+    if stored.get(dump) != measured:
+        if measured["drifted"]:
+            artifacts.emit_drift(workspace, dump, measured)
+        workspace.update_last_run(drift={**stored, dump: measured})
+    return measured
 
 
 @flow(name="report", flow_run_name="report {name}")
