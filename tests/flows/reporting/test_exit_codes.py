@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import httpx
@@ -11,7 +12,7 @@ import pytest
 from cyclopts import App
 
 from flows.cli import flags, version
-from flows.cli.main import main
+from flows.cli.main import COMMANDS, main
 from flows.reporting.exit_codes import ending
 from stego_core import errors
 from stego_core.errors import BusyError, InputError, OutageError, StegoError, StoppedError
@@ -73,6 +74,8 @@ class TestCommands:
             def attempt(*, common: flags.Common) -> flags.Shown:
                 raise error
 
+            for module in COMMANDS:  # they register with the real one, once in a process
+                import_module(module)
             monkeypatch.setattr(flags, "app", App("stego", config=flags.fill))
             flags.command("try", makes=True, parent=flags.app)(attempt)
             with pytest.raises(SystemExit) as ended:
