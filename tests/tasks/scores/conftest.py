@@ -4,10 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from two_dumps import compute
 
 from tasks.corpus import stage as corpus
-from tasks.engine.stage import Stage
-from tasks.engine.steps import LoopExecutor
 from tasks.features import backbones
 from tasks.features import stage as features
 from tasks.features.rows import FeatureRows
@@ -28,18 +27,6 @@ OPTIONS = FeaturesOptions(
 )
 
 
-def _compute(stage: Stage | None) -> Stage:
-    assert stage is not None
-    list(LoopExecutor().map(stage.work.steps(), stage.folder.missing(stage.shards)))
-    return stage
-
-
-@pytest.fixture(scope="session")
-def compute() -> Callable[[Stage | None], Stage]:
-    """Computes the shards of a stage that are missing."""
-    return _compute
-
-
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory, make_corpus: Callable[..., Path]) -> Path:
     """Images s000 to s003 of which s001 has no label."""
@@ -57,9 +44,9 @@ def rows(folder: Path) -> FeatureRows:
         labels=str(folder / "labels"),
         taxonomy=str(folder / "taxonomy.json"),
     )
-    corpus.finish(workspace, _compute(corpus.plan(workspace, "train", options)), 0.0, 1)
+    corpus.finish(workspace, compute(corpus.plan(workspace, "train", options)), 0.0, 1)
     spec = backbones.fetch_backbone(workspace, OPTIONS.backbone, "untrained", OPTIONS.layer)
-    _compute(features.plan(workspace, "train", OPTIONS, spec, "cpu")).finish(0.0, 1)
+    compute(features.plan(workspace, "train", OPTIONS, spec, "cpu")).finish(0.0, 1)
     return FeatureRows(workspace, features.features_key(OPTIONS, spec), ("train",))
 
 
@@ -67,7 +54,7 @@ def rows(folder: Path) -> FeatureRows:
 def head_key(rows: FeatureRows) -> str:
     """Key of a head trained on them."""
     table, compute_options = NeighborsOptions(k=4), ComputeOptions(executor="loop")
-    _compute(neighbors.plan(rows, "train", table, "cpu")).finish(0.0, 1)
+    compute(neighbors.plan(rows, "train", table, "cpu")).finish(0.0, 1)
     key, options = neighbors.neighbors_key(rows, table), HeadOptions(steps=10, batch=3)
-    _compute(head.plan(rows, key, options, compute_options)).finish_single(0.0, 1)
+    compute(head.plan(rows, key, options, compute_options)).finish_single(0.0, 1)
     return head.head_key(rows, key, options)

@@ -1,11 +1,10 @@
 """The linear probe fitted to pixels: it goes on where it stood."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from two_dumps import compute
 
-from tasks.engine.stage import Stage
 from tasks.features.rows import FeatureRows
 from tasks.options import ComputeOptions
 from tasks.scores import paper_probe
@@ -16,7 +15,6 @@ LOOP = ComputeOptions(executor="loop")
 def test_a_resumed_fit_ends_with_the_same_bytes(
     rows: FeatureRows,
     head_key: str,
-    compute: Callable[[Stage | None], Stage],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(paper_probe, "CHECKPOINT_STEPS", 4)

@@ -1,15 +1,13 @@
 """The quick linear probe: which images it reads, and codes and shares of their crops."""
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 import torch
+from two_dumps import compute
 
 from stego_core.images.geometry import crop_windows, square_labels
 from stego_core.scores import linear_probe
 from tasks.corpus.index import IndexReader
-from tasks.engine.stage import Stage
 from tasks.features.rows import FeatureRows
 from tasks.head import heads
 from tasks.scores import quick_probe
@@ -43,7 +41,6 @@ def slow_examples(rows: FeatureRows, head_key: str) -> tuple[np.ndarray, np.ndar
 def test_it_is_fitted_to_all_patches_of_labelled_images(
     rows: FeatureRows,
     head_key: str,
-    compute: Callable[[Stage | None], Stage],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     given: list[tuple[np.ndarray, np.ndarray, int]] = []
