@@ -78,7 +78,7 @@ bench: $(BENCHED) ## every benchmark (IMAGES= LABELS= PHOTOS= BACKBONE= WEIGHTS=
 		$(if $(LAYER),--layer $(LAYER)) $(BENCH)
 
 .PHONY: quality
-quality: $(INSTALLED) ## scores on labelled corpora (CORPORA="DIR ..." SEEDS=3 LIMIT= OPTIONS="of stego run")
+quality: $(INSTALLED) ## scores on labelled corpora (CORPORA="DIR ..." SEEDS=3 LIMIT= OPTIONS="--published, or of stego run")
 	$(BIN)/python benchmarks/quality.py $(CORPORA) $(if $(SEEDS),--seeds $(SEEDS)) \
 		$(if $(LIMIT),--limit $(LIMIT)) $(OPTIONS)
 

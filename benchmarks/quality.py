@@ -1,15 +1,17 @@
 """The quality suite: what a change of the defaults does to the scores of several labelled corpora.
 
-    python benchmarks/quality.py CORPUS_DIR... --seeds 3 [--limit N] [any option of `stego run`]
-    python benchmarks/quality.py corpora/* --seeds 3 --recipe stego --backbone NAME --weights FILE
+    python benchmarks/quality.py [CORPUS_DIR...] --seeds 3 [--limit N] [any option of `stego run`]
+    python benchmarks/quality.py corpora/* --published --backbone NAME --weights FILE
 
 A corpus folder holds `imgs/` or `images/`, `labels/` (same stems) and `taxonomy.json`. On each of
 them the product itself runs, `stego run --seeds`, so CRF, matching and scores are those that users
-get; as many clusters as the taxonomy has classes, unless `--classes` says otherwise. The table has
-the mean over the seeds, their standard deviation and the worst seed, for STEGO and for k-means on
-the raw features; the last rows are means over the corpora. No label takes part in training; the
-images that are scored are those that were trained on. Judge a change by the mean of three seeds or
-more, and with all corpora: single ones differ by a point or two from seed to seed.
+get; as many clusters as the taxonomy has classes, unless `--classes` says otherwise. Without a
+corpus, 120 generated scenes are scored with the demo's options. The table has the mean over the
+seeds, their standard deviation and the worst seed: of STEGO, of k-means on the raw features, and
+with `--published` of the published recipe, whose heads are trained on the same stored features.
+The last rows are means over the corpora. No label takes part in training; the images that are
+scored are those that were trained on. Judge a change by the mean of three seeds or more, and with
+all corpora: single ones differ by a point or two from seed to seed.
 
 With `--keep DIR` the workspaces stay there, and the same command goes on where it was stopped.
 """
@@ -26,8 +28,21 @@ from typing import Any
 import harness
 import numpy as np
 
+from flows.demo.demo_corpus import SIDE, STEPS, write_corpus
+from tasks.features.backbones import BUNDLED, BUNDLED_BACKBONE
+from tasks.storage.storage import Storage
+
 METHODS = {"STEGO": "", "many-to-one": "many_", "k-means": "baseline_"}
 """Rows of the table, and how the names of their figures begin in the spread of scores."""
+PUBLISHED = "recipe stego"
+"""The row of the published recipe."""
+SCENES = 120
+"""Generated scenes, of the demo's seed."""
+DEMO = (
+    *("--backbone", BUNDLED_BACKBONE, "--weights", BUNDLED, "--crops", "whole"),
+    *("--crop-size", str(SIDE), "--steps", str(STEPS), "--resolution", str(SIDE)),
+)
+"""The demo's options."""
 FIGURES = ("accuracy", "miou")
 STATISTICS = ("mean", "std", "least")
 
@@ -40,8 +55,9 @@ def parsed(arguments: list[str] | None = None) -> tuple[argparse.Namespace, list
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("corpora", nargs="+", type=Path, help="folders, as above")
+    parser.add_argument("corpora", nargs="*", type=Path, help="folders, as above")
     parser.add_argument("--seeds", type=int, default=3, help="how many, from 0 on")
+    parser.add_argument("--published", action="store_true", help="score the published recipe too")
     parser.add_argument("--limit", type=int, help="images of each corpus, spread evenly")
     parser.add_argument("--keep", type=Path, help="folder for the workspaces; default: none stays")
     parser.add_argument("--scratch", type=Path, help="where temporary files go")
@@ -85,8 +101,25 @@ def stego(*arguments: str) -> str:
     return ended.stdout
 
 
-def scored(corpus: Path, workspace: Path, seeds: int, options: list[str]) -> dict[str, Any]:
-    """The spread of a corpus' scores over the seeds 0, 1, …, as `stego status --json` has it."""
+def scenes(folder: Path) -> Path:
+    """A corpus of generated scenes."""
+    write_corpus(Storage.at(str(folder)), SCENES, 0)
+    return folder
+
+
+def scored(
+    corpus: Path, workspace: Path, chosen: argparse.Namespace, options: list[str]
+) -> Figures:
+    """The figures of a corpus over the seeds 0, 1, …"""
+    found = figures_of(spread(corpus, workspace, chosen.seeds, options))
+    if chosen.published:
+        options = [*options, "--recipe", "stego", "--no-baseline"]
+        found[PUBLISHED] = figures_of(spread(corpus, workspace, chosen.seeds, options))["STEGO"]
+    return found
+
+
+def spread(corpus: Path, workspace: Path, seeds: int, options: list[str]) -> dict[str, Any]:
+    """The spread of a corpus' scores over the seeds, as `stego status --json` has it."""
     place = ("--workspace", str(workspace))
     given = ("--images", str(images_of(corpus)), "--labels", str(corpus / "labels"))
     stego(
@@ -94,8 +127,8 @@ def scored(corpus: Path, workspace: Path, seeds: int, options: list[str]) -> dic
         *("--seeds", ",".join(map(str, range(seeds))), "--no-overlays", "--no-linear-probe"),
         *options,
     )
-    spread: dict[str, Any] = json.loads(stego("status", "--json", *place))["spread"]["corpus"]
-    return spread
+    found: dict[str, Any] = json.loads(stego("status", "--json", *place))["spread"]["corpus"]
+    return found
 
 
 def figures_of(spread: dict[str, Any]) -> Figures:
@@ -110,8 +143,9 @@ def figures_of(spread: dict[str, Any]) -> Figures:
 def means(found: dict[str, Figures]) -> Figures:
     """Means over the corpora of means and standard deviations; the least of the worst."""
     merge: dict[str, Any] = {"mean": np.mean, "std": np.mean, "least": np.min}
-    together: Figures = {method: {figure: {} for figure in FIGURES} for method in METHODS}
-    for method, figure, name in itertools.product(METHODS, FIGURES, STATISTICS):
+    methods = dict.fromkeys(itertools.chain(METHODS, *found.values()))
+    together: Figures = {method: {figure: {} for figure in FIGURES} for method in methods}
+    for method, figure, name in itertools.product(methods, FIGURES, STATISTICS):
         values = [each[method][figure][name] for each in found.values() if method in each]
         known = bool(values) and None not in values
         together[method][figure][name] = round(float(merge[name](values)), 2) if known else None
@@ -132,11 +166,11 @@ def main() -> None:
     with harness.scratch(chosen) as folder:
         root = (chosen.keep or folder).resolve()
         root.mkdir(parents=True, exist_ok=True)
-        for corpus in map(Path.resolve, chosen.corpora):
+        options = options if chosen.corpora else [*DEMO, *options]
+        for corpus in map(Path.resolve, chosen.corpora or [scenes(root / "scenes")]):
             name = f"{corpus.name}-{chosen.limit}" if chosen.limit else corpus.name
             images = sample(corpus, chosen.limit, root / name) if chosen.limit else corpus
-            spread = scored(images, root / f"{name}-workspace", chosen.seeds, options)
-            found[corpus.name] = figures_of(spread)
+            found[corpus.name] = scored(images, root / f"{name}-workspace", chosen, options)
     print(f"{'':28}{'accuracy':>9}{'std':>9}{'worst':>9}{'mIoU':>9}{'std':>9}{'worst':>9}")
     for name, figures in {**found, "all": means(found)}.items():
         printed(name, figures)

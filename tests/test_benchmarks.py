@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -74,6 +75,30 @@ def test_the_quality_suite_averages_corpora_and_keeps_the_worst(load: Load) -> N
     found = quality.means({name: quality.figures_of(each) for name, each in corpora.items()})
     assert found["STEGO"]["miou"] == {"mean": 40, "std": 1, "least": 28}
     assert found["k-means"]["miou"] == {"mean": None, "std": None, "least": None}
+
+
+def test_the_published_recipe_is_a_row_of_its_own(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quality = load("quality")
+    asked = []
+
+    def measured(corpus: Path, workspace: Path, seeds: int, options: list[str]) -> dict[str, Any]:
+        asked.append(options)
+        return spread(accuracy=60 - 10 * len(asked), miou=30)
+
+    monkeypatch.setattr(quality, "spread", measured)
+    chosen, options = quality.parsed(["corpus", "--published", "--classes", "3"])
+    found = quality.scored(Path("corpus"), Path("ws"), chosen, options)
+    assert {method: found[method]["accuracy"]["mean"] for method in found} == {
+        "STEGO": 50,
+        "recipe stego": 40,
+    }
+    assert asked == [
+        ["--classes", "3"],
+        ["--classes", "3", "--recipe", "stego", "--no-baseline"],
+    ]
+    assert "recipe stego" in quality.means({"corpus": found})
 
 
 def test_the_quality_suite_samples_images_with_their_labels(load: Load, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from stego_core.head.mean_shift import mean_shift
 
@@ -67,6 +68,23 @@ class MeanShiftHead(nn.Module):
         shifted = mean_shift(features)
         codes: Tensor = self.head(shifted) if kept is None else self.head(shifted, kept)
         return codes
+
+
+class BesideFeatures(nn.Module):
+    """Codes beside the features they are made from, both of norm 1: what the head took away stays.
+
+    The cosine of two such vectors is the mean of their codes' and their features' cosines.
+    """
+
+    def __init__(self, head: nn.Module) -> None:
+        """Wrap a head of codes of depth D."""
+        super().__init__()
+        self.head = head
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, ..., D + C) codes and features of all patches (B, ..., C) of B images."""
+        codes = normalize(self.head(features), dim=-1)
+        return torch.cat([codes, normalize(features, dim=-1)], dim=-1)
 
 
 def channels_kept(images: int, channels: int, dropout: float, generator: torch.Generator) -> Tensor:

@@ -11,7 +11,6 @@ from stego_core.clustering.projection import Plane
 from stego_core.search.patch_map import Patch, PatchMap
 from tasks.browse import gallery, patch_maps
 from tasks.engine import machine
-from tasks.head import heads
 from tasks.masks.segmenter import segmenter_spec
 from tasks.options import MasksOptions
 from tasks.storage.run_cache import remembered
@@ -64,7 +63,7 @@ def code_plane(workspace: Workspace, sample: int = 2000) -> CodePlane:
 def _code_plane(workspace: Workspace, clusters: str, sample: int) -> CodePlane:
     generator = np.random.default_rng(SEED)
     spec = segmenter_spec(workspace, clusters, MasksOptions())
-    head = heads.load_head(workspace.storage, spec.head_key, "auto")
+    head = spec.head("auto")
     images = _sampled_images(workspace, generator)
     codes, patches = [], []
     for dump, row in images:

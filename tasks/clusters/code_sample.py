@@ -1,10 +1,17 @@
-"""The sample of codes that clusters are made from: computed shard by shard, stored in Zarr."""
+"""The samples of codes that clusters are made from: computed shard by shard, stored in Zarr.
+
+Of a head that reads shifted features there are two: tokens sampled alike (`CODES`), whose features
+are stored beside them, and tokens of which each object has as many (`OBJECTS`). Of other heads
+there is the first alone.
+"""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from stego_core.clustering import kmeans
 from stego_core.head.head import MeanShiftHead
@@ -16,87 +23,178 @@ from tasks.features.rows import FeatureRows
 from tasks.head import heads
 from tasks.storage.run_cache import remembered
 from tasks.storage.storage import Storage
-from tasks.workspace import arrays
+from tasks.workspace import arrays, layout
 from tasks.workspace.ledger import Folder, Record
+from tasks.workspace.workspace import Workspace
 
 SHARD_ROWS = 256
 """Feature rows of a shard."""
 MAX_FLOATS = 64 * 2**20
-"""Floats of the sampled codes at most; every worker of the stage holds them once (256 MiB)."""
+"""Floats of a sample at most; every worker of the stage holds one at once (256 MiB)."""
+CODES = "codes"
+"""The array of the codes of tokens sampled alike."""
+FEATURES = "features"
+"""The array of these tokens' features."""
+OBJECTS = "objects"
+"""The array of the codes of tokens sampled by `sampling_weights`."""
+JUDGED = 16_384
+"""Tokens on which clusters of different spaces are compared, at most."""
+
+Vectors = NDArray[np.float32]
+
+
+class TokenSample(NamedTuple):
+    """Which rows are sampled, and how many tokens of each.
+
+    Attributes:
+        rows: sorted global rows; all of them, unless there are more than vectors may be kept.
+        tokens: of each row, at least one.
+    """
+
+    rows: NDArray[np.int64]
+    tokens: int
+
+    @property
+    def vectors(self) -> int:
+        """Tokens of all rows."""
+        return len(self.rows) * self.tokens
+
+
+def token_sample(rows: FeatureRows, depth: int, most: int, seed: int) -> TokenSample:
+    """About `most` tokens, or as many as vectors of this depth fit `MAX_FLOATS`, evenly by row."""
+    height, width, _ = rows.shape()
+    budget = max(min(most, MAX_FLOATS // depth), 1)
+    sampled = np.arange(rows.total, dtype=np.int64)
+    if rows.total > budget:
+        sampled = np.sort(np.random.default_rng(seed).choice(sampled, budget, replace=False))
+    return TokenSample(sampled, int(np.clip(budget // len(sampled), 1, height * width)))
 
 
 @dataclass(frozen=True)
 class CodesWork(GpuWork):
-    """Codes of the tokens sampled from one shard of feature rows."""
+    """Codes of the tokens sampled from one shard of the sampled rows."""
 
     rows: FeatureRows
     head_key: str
     path: str
-    tokens: int
+    depth: int
+    max_tokens: int
     seed: int
     device: str
 
     def shard(self, shard: int) -> Record:
-        """Unit codes of `tokens` tokens per row, those of invalid rows zero."""
+        """Unit vectors of the tokens of each row, in each array; those of invalid rows zero."""
         watch, storage = Stopwatch(), self.rows.storage
-        span = arrays.shard_span(shard, SHARD_ROWS, self.rows.total)
-        rows = np.arange(*span, dtype=np.int64)
+        sample = token_sample(self.rows, self.depth, self.max_tokens, self.seed)
+        span = arrays.shard_span(shard, SHARD_ROWS, len(sample.rows))
+        rows = sample.rows[slice(*span)]
         with watch("read"):
             patches = self.rows.read("patches", rows)
             valid = self.rows.read("valid", rows)
         head = heads.load_head(storage, self.head_key, self.device)
-        with watch("infer"), torch.inference_mode():
-            pairs = zip(rows.tolist(), patches, strict=True)
-            codes = np.stack([self._row_codes(head, row, image) for row, image in pairs])
-        codes = kmeans.unit(codes) * valid[:, None, None]
-        codes = codes.reshape(len(rows) * self.tokens, -1).astype(np.float32)
+        device = machine.device(self.device)
+        with watch("infer"):
+            samples = [
+                samples_of(
+                    head,
+                    torch.from_numpy(image.astype(np.float32)).to(device),
+                    sample.tokens,
+                    np.random.default_rng([self.seed, row]),
+                )
+                for row, image in zip(rows.tolist(), patches, strict=True)
+            ]
+        sizes, checksums = [], []
         with watch("write"):
-            size, checksum = arrays.write_shard(storage, self.path, "codes", shard, codes)
-        record = Record(shard, span, size, checksum, watch.seconds)
+            for name in samples[0]:
+                vectors = kmeans.unit(np.stack([each[name] for each in samples]))
+                vectors = (vectors * valid[:, None, None]).reshape(-1, vectors.shape[-1])
+                size, checksum = arrays.write_shard(
+                    storage, self.path, name, shard, vectors.astype(np.float32)
+                )
+                sizes.append(size)
+                checksums.append(checksum)
+        record = Record(shard, span, sum(sizes), checksums[0], watch.seconds)
         return Folder(storage, self.path).record(record)
 
-    def _row_codes(
-        self, head: torch.nn.Module, row: int, image: NDArray[np.float16]
-    ) -> NDArray[np.float32]:
-        patches = torch.from_numpy(image.astype(np.float32)).to(machine.device(self.device))
-        return sample_codes(head, patches, self.tokens, np.random.default_rng([self.seed, row]))
 
+@torch.inference_mode()
+def samples_of(
+    head: nn.Module, patches: Tensor, tokens: int, generator: np.random.Generator
+) -> dict[str, Vectors]:
+    """The samples (tokens, depth) of one row's patches (h, w, C); the head sees the whole row.
 
-def sample_codes(
-    head: torch.nn.Module, patches: torch.Tensor, tokens: int, generator: np.random.Generator
-) -> NDArray[np.float32]:
-    """Codes (tokens, D) of patches sampled from one row (h, w, C); the head sees the whole row.
-
-    Where the head reads shifted features, patches are sampled by their `sampling_weights`, with
-    replacement; else uniformly, without. Patches of zeros hold no data and are left out; codes are
-    zeros where none are left.
+    Patches of zeros hold no data and are left out; vectors are zeros where no token is left.
     """
-    image, chances = patches.reshape(1, -1, patches.shape[-1]), None
-    with_data = (image[0] != 0).any(dim=-1)
-    if not with_data.all():
-        image = image[:, with_data]
-    if not with_data.any():
-        depth = head(patches.new_zeros(1, 1, patches.shape[-1])).shape[-1]
-        return np.zeros((tokens, depth), np.float32)
-    if isinstance(head, MeanShiftHead):
-        head, image = head.head, mean_shift(image)
-        weights = sampling_weights(image, CLUSTERING)[0].double().cpu().numpy()
+    image = patches.reshape(1, -1, patches.shape[-1])
+    image = image[:, (image[0] != 0).any(dim=-1)]
+    if not isinstance(head, MeanShiftHead):
+        return {CODES: _alike(head(image)[0].cpu().numpy(), tokens, generator)}
+    shifted = mean_shift(image)
+    codes = head.head(shifted)[0].cpu().numpy()
+    both = _alike(np.concatenate([codes, image[0].cpu().numpy()], axis=1), tokens, generator)
+    weights = sampling_weights(shifted, CLUSTERING)[0].double().cpu().numpy()
+    objects = np.zeros((tokens, codes.shape[1]), np.float32)
+    if len(codes):
         chances = weights / weights.sum()
-    codes: NDArray[np.float32] = head(image)[0].cpu().numpy()
-    most = tokens if chances is not None else min(tokens, len(codes))
-    sample = generator.choice(len(codes), most, replace=chances is not None, p=chances)
-    return np.pad(codes[np.sort(sample)], ((0, tokens - most), (0, 0)))
+        objects = codes[np.sort(generator.choice(len(codes), tokens, replace=True, p=chances))]
+    depth = codes.shape[1]
+    return {CODES: both[:, :depth], FEATURES: both[:, depth:], OBJECTS: objects}
+
+
+def _alike(vectors: Vectors, tokens: int, generator: np.random.Generator) -> Vectors:
+    """A sample without replacement, padded with zeros where there are fewer vectors."""
+    most = min(tokens, len(vectors))
+    sample = np.sort(generator.choice(len(vectors), most, replace=False))
+    return np.pad(vectors[sample], ((0, tokens - most), (0, 0)))
+
+
+def spaces(workspace: Workspace, path: str) -> tuple[str, ...]:
+    """The spaces of some clusters' sample, once it is finished."""
+    return tuple(workspace.folder(layout.codes(path)).manifest()["spaces"])
 
 
 @remembered(1, stage_only=True)
-def sampled_codes(storage: Storage, path: str) -> NDArray[np.float32]:
-    """(n, D) unit codes of valid rows; read once per worker and stage."""
-    codes: NDArray[np.float32] = arrays.read_rows(storage, path, "codes", slice(None))
-    return np.asarray(codes[np.abs(codes).sum(axis=1) > 0])
+def vectors_of(storage: Storage, path: str, space: str) -> Vectors:
+    """(n, depth) unit vectors of a space, of valid rows; each worker keeps those read last."""
+    if space == heads.BESIDE:
+        return _beside(*_tokens(storage, path))
+    vectors = _stored(storage, path, OBJECTS if space == OBJECTS else CODES)
+    return np.asarray(vectors[vectors.any(axis=1)])
 
 
-def tokens_per_row(rows: FeatureRows, depth: int, most: int) -> int:
-    """Tokens to sample from each row, at least one, so that about `most` are sampled in all."""
-    height, width, _ = rows.shape()
-    budget = min(most, MAX_FLOATS // depth)
-    return int(np.clip(budget // rows.total, 1, height * width))
+class JudgedTokens(NamedTuple):
+    """Tokens on which clusters of different spaces are compared; rows are tokens of norm 1."""
+
+    codes: Vectors
+    features: Vectors
+
+    def clusters(self, space: str, centroids: Vectors) -> NDArray[np.int64]:
+        """(n,) the nearest of a space's centroids."""
+        vectors = _beside(*self) if space == heads.BESIDE else self.codes
+        return np.asarray((vectors @ centroids.T).argmax(axis=1))
+
+
+@remembered(1, stage_only=True)
+def judged_tokens(storage: Storage, path: str, seed: int) -> JudgedTokens:
+    """At most `JUDGED` of the tokens sampled alike; read once per worker and stage."""
+    codes, features = _tokens(storage, path)
+    count = min(JUDGED, len(codes))
+    rows = np.sort(np.random.default_rng(seed).choice(len(codes), count, replace=False))
+    return JudgedTokens(codes[rows], features[rows])
+
+
+def _tokens(storage: Storage, path: str) -> tuple[Vectors, Vectors]:
+    """Codes and features of the tokens sampled alike, of valid rows."""
+    codes = _stored(storage, path, CODES)
+    valid = codes.any(axis=1)
+    return codes[valid], _stored(storage, path, FEATURES)[valid]
+
+
+def _beside(codes: Vectors, features: Vectors) -> Vectors:
+    """Vectors as `BesideFeatures` makes them, scaled to norm 1."""
+    return np.concatenate([codes, features], axis=1) * np.float32(0.5**0.5)
+
+
+def _stored(storage: Storage, path: str, name: str) -> Vectors:
+    vectors: Vectors = arrays.read_rows(storage, path, name, slice(None))
+    return vectors

@@ -8,9 +8,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stego_core.clustering import kmeans, stability
+from stego_core.clustering import kmeans, silhouette, stability
+from stego_core.clustering.silhouette import Minimum
 from stego_core.errors import CapacityError
-from tasks.clusters.code_sample import SHARD_ROWS, CodesWork, sampled_codes, tokens_per_row
+from stego_core.head.head import MeanShiftHead
+from tasks.clusters import class_stability, code_sample
+from tasks.clusters.code_sample import CODES, FEATURES, OBJECTS, SHARD_ROWS, CodesWork
 from tasks.engine.stage import Finish, Stage, Stopwatch
 from tasks.engine.steps import CpuWork
 from tasks.features.enough_images import classes_problem
@@ -22,8 +25,14 @@ from tasks.workspace import arrays, keys, layout, tables
 from tasks.workspace.arrays import Layout
 from tasks.workspace.ledger import Folder, Record
 
-VERSION = 5
+VERSION = 6
 """Raised whenever the same options would give other clusters."""
+SPACES = (heads.CODES, OBJECTS, heads.BESIDE)
+"""What k-means clusters of a head that reads shifted features: codes of tokens sampled alike,
+codes of as many tokens of each object, and codes beside features. Each of them wins on some
+corpora, and falls far behind on others (docs/notes/quality.md)."""
+CHOICE = ("inertias", "best", "space", "minima")
+"""What the manifest of the clusters keeps of their restarts."""
 
 
 @dataclass(frozen=True)
@@ -33,72 +42,74 @@ class SampleWork(CpuWork):
     storage: Storage
     path: str
 
-    def codes(self, watch: Stopwatch) -> NDArray[np.float32]:
-        """The sampled codes."""
+    def vectors(self, space: str, watch: Stopwatch) -> NDArray[np.float32]:
+        """The sample of a space."""
         with watch("read"):
-            return sampled_codes(self.storage, layout.codes(self.path))
+            return code_sample.vectors_of(self.storage, layout.codes(self.path), space)
 
     def store(
-        self, shard: int, folder: str, file: str, run: kmeans.Clustering, watch: Stopwatch
+        self,
+        shard: int,
+        folder: str,
+        file: str,
+        run: kmeans.Clustering,
+        watch: Stopwatch,
+        **results: Any,
     ) -> Record:
         """Write the centroids of a k-means run, then its record."""
         content = tables.write_tensors(self.storage, file, {"centroids": run.centroids})
-        results = {"inertia": run.inertia, "iterations": run.iterations}
+        results = {"inertia": run.inertia, "iterations": run.iterations, **results}
         size, checksum, span = len(content), keys.digest(content), (shard, shard + 1)
         record = Record(shard, span, size, checksum, watch.seconds, results=results)
         return Folder(self.storage, folder).record(record)
 
 
 @dataclass(frozen=True)
-class StabilityWork(SampleWork):
-    """How stable each number of clusters is; a shard is a K, the first of them `LEAST`."""
-
-    seed: int
-
-    def shard(self, shard: int) -> Record:
-        """Stability of one K on the sampled codes."""
-        watch, classes = Stopwatch(), shard + stability.LEAST
-        codes = self.codes(watch)
-        with watch("infer"):
-            generator = np.random.default_rng([self.seed, classes])
-            value = stability.stability(codes, classes, generator)
-        results = {"classes": classes, "stability": value}
-        checksum, span = keys.digest(keys.canonical(results)), (shard, shard + 1)
-        record = Record(shard, span, 0, checksum, watch.seconds, results=results)
-        return Folder(self.storage, layout.class_counts(self.path)).record(record)
-
-
-@dataclass(frozen=True)
 class RestartWork(SampleWork):
-    """K-means runs on a sample of the codes; a shard is a restart."""
+    """K-means runs on a sample of each space; a shard is a restart, `restarts` of each space."""
 
     classes: int
     seed: int
+    spaces: tuple[str, ...]
+    restarts: int
 
     def shard(self, shard: int) -> Record:
-        """Centroids of one start, and their inertia on the codes that all are judged on."""
-        watch = Stopwatch()
-        codes = self.codes(watch)
+        """Centroids of one start, their inertia, and how well they separate the features."""
+        watch, (number, restart) = Stopwatch(), divmod(shard, self.restarts)
+        space = self.spaces[number]
+        vectors = self.vectors(space, watch)
         with watch("infer"):
-            run = kmeans.restart(codes, self.classes, self.seed, shard)
+            run = kmeans.restart(vectors, self.classes, self.seed, restart)
+        results: dict[str, Any] = {"space": space}
+        if len(self.spaces) > 1:
+            results["silhouette"] = self._silhouette(space, run.centroids, watch)
         file = restart_file(self.path, shard)
-        return self.store(shard, layout.restarts(self.path), file, run, watch)
+        return self.store(shard, layout.restarts(self.path), file, run, watch, **results)
+
+    def _silhouette(self, space: str, centroids: NDArray[np.float32], watch: Stopwatch) -> float:
+        with watch("read"):
+            path = layout.codes(self.path)
+            tokens = code_sample.judged_tokens(self.storage, path, self.seed)
+        with watch("infer"):
+            clusters = tokens.clusters(space, centroids)
+            return silhouette.silhouette(tokens.features, clusters, self.classes)
 
 
 @dataclass(frozen=True)
 class ClustersWork(SampleWork):
-    """The best restart, continued to its end on all sampled codes: the only shard."""
+    """The best restart, continued to its end on all vectors of its space: the only shard."""
 
     best: int
+    space: str
 
     def shard(self, shard: int) -> Record:
         """The centroids that images are labelled with."""
         watch = Stopwatch()
-        codes = self.codes(watch)
+        vectors = self.vectors(self.space, watch)
         with watch("read"):
             start = tables.read_tensors(self.storage, restart_file(self.path, self.best))
         with watch("infer"):
-            run = kmeans.lloyd(codes, start["centroids"], tolerance=kmeans.FINAL_TOLERANCE)
+            run = kmeans.lloyd(vectors, start["centroids"], tolerance=kmeans.FINAL_TOLERANCE)
         return self.store(shard, self.path, f"{self.path}/{layout.CENTROIDS_FILE}", run, watch)
 
 
@@ -119,7 +130,7 @@ def stages(
     path = layout.clusters(clusters_key(rows, head_key, options))
     if not rows.workspace.folder(path).finished:
         yield plan_codes(rows, head_key, options, device), Stage.finish
-        yield plan_stability(rows, head_key, options), finish_stability
+        yield class_stability.plan(rows, path, options), class_stability.finish
         yield plan_restarts(rows, head_key, options), finish_restarts
         yield plan(rows, head_key, options), Stage.finish_single
 
@@ -140,47 +151,29 @@ def plan_codes(
     folder = rows.workspace.folder(layout.codes(path))
     if folder.finished:
         return None
-    head = heads.load_head(rows.storage, head_key, "cpu")
-    depth = int(head(torch.zeros(1, 1, rows.shape()[2])).shape[-1])
-    tokens = tokens_per_row(rows, depth, options.max_tokens)
-    codes = Layout((rows.total * tokens, depth), "float32", SHARD_ROWS * tokens, tokens)
-    arrays.create(rows.storage, folder.path, {"codes": codes})
-    work = CodesWork(rows, head_key, folder.path, tokens, options.seed, device)
-    shards = arrays.shard_count(rows.total, SHARD_ROWS)
-    title = _title("codes", head_key)
-    return Stage(folder, title, "crops", rows.total, shards, work, {"stage": "codes"})
+    depths = _depths(rows, head_key)
+    deepest = depths[CODES] + depths.get(FEATURES, 0)
+    sample = code_sample.token_sample(rows, deepest, options.max_tokens, options.seed)
+    stored = {
+        name: Layout((sample.vectors, depth), "float32", SHARD_ROWS * sample.tokens, sample.tokens)
+        for name, depth in depths.items()
+    }
+    arrays.create(rows.storage, folder.path, stored)
+    work = CodesWork(rows, head_key, folder.path, deepest, options.max_tokens, options.seed, device)
+    shards = arrays.shard_count(len(sample.rows), SHARD_ROWS)
+    manifest = {"stage": "codes", "spaces": SPACES if FEATURES in depths else SPACES[:1]}
+    return Stage(
+        folder, _title("codes", head_key), "crops", len(sample.rows), shards, work, manifest
+    )
 
 
-def plan_stability(rows: FeatureRows, head_key: str, options: ClustersOptions) -> Stage | None:
-    """Plan to measure how stable each K is; None if it is known, or if K is given.
-
-    Raises:
-        CapacityError: too few codes to tell.
-    """
-    path = layout.clusters(clusters_key(rows, head_key, options))
-    folder = rows.workspace.folder(layout.class_counts(path))
-    if options.classes != "auto" or folder.finished:
-        return None
-    codes = arrays.open_array(rows.storage, layout.codes(path), "codes")
-    usable = int(rows.valid().sum()) * (codes.shape[0] // rows.total)
-    most = min(options.max_classes, usable // 3)
-    if most <= stability.LEAST:
-        raise CapacityError(
-            f"{usable} codes are too few to find out how many classes there are; give more images "
-            "or a number with --classes"
-        )
-    work, count = StabilityWork(rows.storage, path, options.seed), most - stability.LEAST + 1
-    memory = 2 * codes.nbytes  # as read, and those of valid rows; samples of them are small
-    manifest = {"stage": "classes"}
-    return Stage(folder, "how many classes", "numbers", count, count, work, manifest, memory)
-
-
-def finish_stability(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
-    """Propose a K."""
-    results = [record.results for record in stage.folder.records(stage.shards)]
-    curve = {int(result["classes"]): float(result["stability"]) for result in results}
-    rows = [[classes, round(value, 4)] for classes, value in sorted(curve.items())]
-    return stage.finish(seconds, computed, curve=rows, classes=stability.proposed(curve))
+def _depths(rows: FeatureRows, head_key: str) -> dict[str, int]:
+    """Depth of the vectors of each array of the sample."""
+    head, channels = heads.load_head(rows.storage, head_key, "cpu"), rows.shape()[2]
+    codes = int(head(torch.zeros(1, 1, channels)).shape[-1])
+    if not isinstance(head, MeanShiftHead):
+        return {CODES: codes}
+    return {CODES: codes, FEATURES: channels, OBJECTS: codes}
 
 
 def plan_restarts(rows: FeatureRows, head_key: str, options: ClustersOptions) -> Stage | None:
@@ -189,16 +182,25 @@ def plan_restarts(rows: FeatureRows, head_key: str, options: ClustersOptions) ->
     folder = rows.workspace.folder(layout.restarts(path))
     if folder.finished:
         return None
-    classes = _class_count(rows, path, options)["classes"]
-    work, count = RestartWork(rows.storage, path, classes, options.seed), options.restarts
+    classes = class_stability.class_count(rows, path, options)["classes"]
+    spaces = code_sample.spaces(rows.workspace, path)
+    work = RestartWork(rows.storage, path, classes, options.seed, spaces, options.restarts)
+    count = len(spaces) * options.restarts
     title, memory = _title("k-means", head_key), _sample_memory(rows, path)
     return Stage(folder, title, "restarts", count, count, work, {"stage": "restarts"}, memory)
 
 
 def finish_restarts(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
-    """Choose the restart of the lowest inertia."""
-    inertias = [record.results["inertia"] for record in stage.folder.records(stage.shards)]
-    return stage.finish(seconds, computed, inertias=inertias, best=int(np.argmin(inertias)))
+    """Choose the restart of the lowest inertia, or where there are several spaces as `chosen`."""
+    results = [record.results for record in stage.folder.records(stage.shards)]
+    minima = [Minimum(r["space"], r["inertia"], r.get("silhouette", 0.0)) for r in results]
+    one_space = len({minimum.space for minimum in minima}) == 1
+    inertias = [minimum.inertia for minimum in minima]
+    best = int(np.argmin(inertias)) if one_space else silhouette.chosen(minima)
+    choice = {"best": best, "space": minima[best].space}
+    if not one_space:
+        choice["minima"] = [minimum._asdict() for minimum in minima]
+    return stage.finish(seconds, computed, inertias=inertias, **choice)
 
 
 def plan(rows: FeatureRows, head_key: str, options: ClustersOptions) -> Stage | None:
@@ -213,11 +215,10 @@ def plan(rows: FeatureRows, head_key: str, options: ClustersOptions) -> Stage | 
         "options": options.model_dump(mode="json"),
         "inputs": {**rows.inputs(), "head": head_key},
         "backbone": rows.backbone().document(),
-        "inertias": restarts["inertias"],
-        "best": restarts["best"],
-        **_class_count(rows, folder.path, options),
+        **{name: restarts[name] for name in CHOICE if name in restarts},
+        **class_stability.class_count(rows, folder.path, options),
     }
-    work = ClustersWork(rows.storage, folder.path, restarts["best"])
+    work = ClustersWork(rows.storage, folder.path, restarts["best"], restarts["space"])
     title, memory = _title("clusters", head_key), _sample_memory(rows, folder.path)
     return Stage(folder, title, "clusterings", 1, 1, work, manifest, memory)
 
@@ -227,13 +228,11 @@ def _title(name: str, head_key: str) -> str:
 
 
 def _sample_memory(rows: FeatureRows, path: str) -> int:
-    """Bytes of the codes as read and of those of valid rows; smaller samples are a third of it."""
-    return 3 * int(arrays.open_array(rows.storage, layout.codes(path), "codes").nbytes)
+    """Bytes of the vectors as read and of those of valid rows; smaller samples are a third of it.
 
-
-def _class_count(rows: FeatureRows, path: str, options: ClustersOptions) -> dict[str, Any]:
-    """How many classes: as given, or as measured, with the curve."""
-    if options.classes != "auto":
-        return {"classes": options.classes}
-    measured = rows.workspace.folder(layout.class_counts(path)).manifest()
-    return {"classes": measured["classes"], "stability": measured["curve"]}
+    Codes beside features are the deepest of them, and are put together from both.
+    """
+    deepest = heads.BESIDE in code_sample.spaces(rows.workspace, path)
+    names = [CODES, FEATURES] if deepest else [CODES]
+    folder = layout.codes(path)
+    return 3 * sum(int(arrays.open_array(rows.storage, folder, name).nbytes) for name in names)

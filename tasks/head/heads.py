@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from stego_core.head import mean_shift
-from stego_core.head.head import Head, MeanShiftHead
+from stego_core.head.head import BesideFeatures, Head, MeanShiftHead
 from tasks.engine import machine
 from tasks.storage.storage import Storage
 from tasks.workspace import layout, tables
@@ -14,6 +14,10 @@ from tasks.workspace.ledger import Folder
 
 IDENTITY = "identity"
 """Key of the baseline's head: codes are the raw features."""
+CODES = "codes"
+"""The space of clusters of codes."""
+BESIDE = "codes beside features"
+"""The space of clusters of codes beside features (`BesideFeatures`)."""
 
 
 @lru_cache(maxsize=4)
@@ -29,3 +33,9 @@ def load_head(storage: Storage, key: str, device: str) -> nn.Module:
     options = Folder(storage, layout.head(key)).manifest().get("options", {})  # none if imported
     whole = MeanShiftHead(built) if options.get("recipe") == mean_shift.RECIPE else built
     return whole.eval().requires_grad_(False).to(machine.device(device))
+
+
+def load_space(storage: Storage, key: str, space: str, device: str) -> nn.Module:
+    """The module that makes the vectors of a space that clusters lie in, from features."""
+    head = load_head(storage, key, device)
+    return BesideFeatures(head) if space == BESIDE else head

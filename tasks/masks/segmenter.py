@@ -1,9 +1,10 @@
 """The segmenter that a finished workspace holds: built from keys, anywhere."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from stego_core.masks.crf import Crf
 from stego_core.masks.densecrf import DenseCrf
@@ -34,6 +35,7 @@ class SegmenterSpec:
     head_key: str
     clusters_key: str
     options: MasksOptions
+    space: str = heads.CODES
 
     @remembered(4)
     def centroids(self) -> NDArray[np.float32]:
@@ -49,11 +51,19 @@ class SegmenterSpec:
         """The segmenter; backbone and head are built once per process."""
         return Segmenter(
             backbones.load_backbone(self.storage, self.backbone, device),
-            heads.load_head(self.storage, self.head_key, device),
+            self.head(device),
             self.centroids(),
             self.crf(),
             self.windows(),
         )
+
+    def head(self, device: str) -> nn.Module:
+        """What makes the vectors that the centroids are compared with."""
+        return heads.load_space(self.storage, self.head_key, self.space, device)
+
+    def of_codes(self) -> "SegmenterSpec":
+        """The same where the head's codes alone are wanted, whatever was clustered."""
+        return replace(self, space=heads.CODES)
 
     def crf(self) -> Crf:
         """The CRF of these options."""
@@ -74,6 +84,7 @@ def segmenter_spec(workspace: Workspace, clusters_key: str, options: MasksOption
         clusters["inputs"]["head"],
         clusters_key,
         options,
+        clusters.get("space", heads.CODES),  # imported ones state none
     )
 
 

@@ -14,6 +14,7 @@ from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from stego_core.clustering.silhouette import NEAR, Minimum
 from tasks.report.contents import Confusion
 from tasks.report.data_uris import Embedded, Floats, data_uri
 
@@ -98,6 +99,38 @@ def restarts(inertias: Sequence[float]) -> Embedded:
         )
 
 
+def minima(candidates: Sequence[Minimum], best: int) -> Embedded:
+    """One dot per k-means restart: inertia above the lowest of its space, and the silhouette."""
+    by_space: dict[str, list[Minimum]] = {}
+    for candidate in candidates:
+        by_space.setdefault(candidate.space, []).append(candidate)
+    lowest = {space: min(m.inertia for m in rows) for space, rows in by_space.items()}
+
+    def position(minimum: Minimum) -> tuple[float, float]:
+        above = 100 * (minimum.inertia / max(lowest[minimum.space], 1e-12) - 1)
+        return above, minimum.silhouette
+
+    with _figure(4.6, 3.1) as figure:
+        axes = figure.add_subplot(
+            title="Where restarts ended", xlabel="inertia above the lowest, %", ylabel="silhouette"
+        )
+        colours = dict(zip(by_space, TERMS.values(), strict=False))
+        for space, rows in by_space.items():
+            above, silhouettes = zip(*map(position, rows), strict=True)
+            axes.scatter(above, silhouettes, s=24, color=colours[space], label=space)
+        axes.axvline(100 * NEAR, color=QUIET, linewidth=1, linestyle=(0, (4, 3)))
+        kept = candidates[best]
+        text, colour = f"kept: {kept.silhouette:.3f}", colours[kept.space]
+        _mark(axes, position(kept), text, colour, xytext=(8, 6), va="bottom")
+        axes.margins(0.12, 0.2)
+        figure.legend(loc="outside lower center", ncols=3, handlelength=1, columnspacing=1.2)
+        return _svg(
+            figure,
+            f"{len(candidates)} k-means restarts in {len(by_space)} spaces; restart {best} is "
+            f"kept, of {kept.space}, with a silhouette of {kept.silhouette:.3f}",
+        )
+
+
 def stability(curve: Mapping[int, float], chosen: int) -> Embedded:
     """Stability of the clusters, 0 to 1, over their number K; the chosen K is marked."""
     numbers, values = list(curve), list(curve.values())
@@ -113,10 +146,12 @@ def stability(curve: Mapping[int, float], chosen: int) -> Embedded:
         )
 
 
-def _mark(axes: Axes, point: tuple[float, float], text: str, **options: Any) -> None:
+def _mark(
+    axes: Axes, point: tuple[float, float], text: str, colour: str = ACCENT, **options: Any
+) -> None:
     """Fill and label the point that a chart is about; its x axis counts whole numbers."""
-    axes.scatter(*point, s=60, color=ACCENT, zorder=3)
-    axes.annotate(text, point, textcoords="offset points", color=ACCENT, weight="bold", **options)
+    axes.scatter(*point, s=60, color=colour, zorder=3)
+    axes.annotate(text, point, textcoords="offset points", color=colour, weight="bold", **options)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(axis="y")
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stego_core.clustering.silhouette import Minimum
 from tasks.report.data_uris import Colour, Floats, Picture
 
 
@@ -102,6 +103,8 @@ class Report:
         examples: images spread evenly over the dumps.
         uncertain: the most uncertain images.
         inertias: one value per k-means restart.
+        minima: of all restarts, where several spaces were clustered.
+        restart: the number of the restart that was kept.
         stability: how stable K clusters are, by K, where several were tried.
         classes_chosen: the K that was chosen.
     """
@@ -114,6 +117,8 @@ class Report:
     uncertain: Sequence[ExampleImage] = ()
     curves: TrainingCurves | None = None
     inertias: Sequence[float] = ()
+    minima: Sequence[Minimum] = ()
+    restart: int = 0
     stability: Mapping[int, float] = field(default_factory=dict)
     classes_chosen: int = 0
     confusions: Sequence[Confusion] = ()

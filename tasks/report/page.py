@@ -59,6 +59,7 @@ def render(report: Report) -> str:
             seed=_seed_rows(report.seed) if report.seed else [],
             confusions=[(matrix.dump, charts.confusion(matrix)) for matrix in report.confusions],
             curves=list(_curve_charts(curves)) if curves else [],
+            minima=charts.minima(report.minima, report.restart) if report.minima else None,
             restarts=charts.restarts(report.inertias)
             if any(map(math.isfinite, report.inertias))
             else None,

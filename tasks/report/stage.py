@@ -4,6 +4,7 @@ from importlib.metadata import version
 
 import numpy as np
 
+from stego_core.clustering.silhouette import Minimum
 from stego_core.images.palette import rgb
 from tasks.class_names import classes_file
 from tasks.report import page, status
@@ -40,6 +41,8 @@ def contents(summary: Summary) -> Report:
         uncertain=most_uncertain(summary),
         curves=_curves(summary),
         inertias=clusters.get("inertias", []),
+        minima=[Minimum(**minimum) for minimum in clusters.get("minima", [])],
+        restart=clusters.get("best", 0),
         stability=dict(clusters.get("stability", [])),
         classes_chosen=clusters.get("classes", 0),
         confusions=[matrix for dump in dumps if (matrix := confusion(summary, dump))],

@@ -112,7 +112,7 @@ class ScoresWork:
         watch, result = Stopwatch(), ShardCodes()
         if self.sources.probe is None:
             return result
-        entries, spec = self._entries(shard), self.sources.spec
+        entries, spec = self._entries(shard), self.sources.spec.of_codes()  # as the probe reads
         images = image_codes(self.index, list(entries.values()), spec, self.device, watch)
         for row, image in zip(entries, images, strict=True):
             if isinstance(image, ImageError):

@@ -21,7 +21,7 @@ from stego_core.masks.crf import Crf
 from stego_core.masks.margins import MarginSums
 from stego_core.masks.segmenter import Segmenter, Windows, image_features
 from stego_core.video.flicker import flicker
-from tasks.clusters.code_sample import sample_codes
+from tasks.clusters.code_sample import CODES, FEATURES, OBJECTS, samples_of
 from tasks.images.image_codecs import decode_mask, encode_mask
 
 HEIGHT, WIDTH = 48, 64
@@ -128,13 +128,16 @@ def test_clustering_draws_nothing_there(
     head = MeanShiftHead(head) if shifted else head
     patches = torch.from_numpy(holed(rng, 2)[1].astype(np.float32))
     with torch.inference_mode():
-        found = sample_codes(head, patches, tokens, np.random.default_rng(0))
-        alone = sample_codes(head, patches[:, 3:], tokens, np.random.default_rng(0))
-        none = sample_codes(head, torch.zeros(4, 4, 6), tokens, np.random.default_rng(0))
-    np.testing.assert_allclose(found, alone, atol=1e-5)
-    assert (np.abs(found).sum(axis=1) > 0).sum() == (tokens if shifted else min(tokens, 4))
-    assert none.shape == (tokens, 4)
-    assert not none.any()
+        holes = samples_of(head, patches, tokens, np.random.default_rng(0))
+        alone = samples_of(head, patches[:, 3:], tokens, np.random.default_rng(0))
+        none = samples_of(head, torch.zeros(4, 4, 6), tokens, np.random.default_rng(0))
+    assert set(holes) == ({CODES, FEATURES, OBJECTS} if shifted else {CODES})
+    for name, vectors in holes.items():
+        np.testing.assert_allclose(vectors, alone[name], atol=1e-5)
+        sampled = (np.abs(vectors).sum(axis=1) > 0).sum()
+        assert sampled == (tokens if name == OBJECTS else min(tokens, 4))  # others: each once
+        assert none[name].shape == (tokens, 6 if name == FEATURES else 4)
+        assert not none[name].any()
 
 
 def test_nothing_is_counted_there(rng: np.random.Generator) -> None:

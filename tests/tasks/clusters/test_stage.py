@@ -2,16 +2,35 @@
 
 from typing import Any
 
+import numpy as np
+import pytest
+import torch
 from two_dumps import compute
 
 from stego_core.clustering import stability
+from stego_core.clustering.silhouette import Minimum, chosen
+from stego_core.head.head import Head
+from tasks.clusters import class_stability
 from tasks.clusters import stage as clusters
 from tasks.features.rows import FeatureRows
 from tasks.head import heads
+from tasks.masks.segmenter import segmenter_spec
 from tasks.options import (
     ClustersOptions,
+    MasksOptions,
 )
-from tasks.workspace import tables
+from tasks.workspace import layout, tables
+
+
+@pytest.fixture
+def shifted_head(rows: FeatureRows) -> str:
+    """The key of an untrained head that reads shifted features."""
+    head = Head.create(rows.shape()[2], 8, torch.Generator().manual_seed(0))
+    tensors = {name: value.detach().numpy() for name, value in head.state_dict().items()}
+    folder = rows.workspace.folder(layout.head("shifted"))
+    tables.write_tensors(rows.storage, f"{folder.path}/{layout.HEAD_FILE}", tensors)
+    folder.finish({"options": {"recipe": "mean-shift"}})
+    return "shifted"
 
 
 def finished(rows: FeatureRows, options: ClustersOptions) -> dict[str, Any]:
@@ -33,12 +52,12 @@ def test_lowest_inertia_wins(rows: FeatureRows) -> None:
 def test_the_codes_say_how_many_classes(rows: FeatureRows) -> None:
     options = ClustersOptions(classes="auto", max_classes=5, restarts=2)
     compute(clusters.plan_codes(rows, heads.IDENTITY, options, "cpu")).finish(0.0, 1)
-    planned = clusters.plan_stability(rows, heads.IDENTITY, options)
-    found = clusters.finish_stability(compute(planned), 0.0, 4)
+    path = layout.clusters(clusters.clusters_key(rows, heads.IDENTITY, options))
+    found = class_stability.finish(compute(class_stability.plan(rows, path, options)), 0.0, 4)
     curve = dict(found["curve"])
     assert list(curve) == [2, 3, 4, 5]
     assert found["classes"] == stability.proposed(curve)
-    assert clusters.plan_stability(rows, heads.IDENTITY, options) is None
+    assert class_stability.plan(rows, path, options) is None
     manifest = finished(rows, options)
     assert manifest["classes"] == found["classes"]
     assert manifest["stability"] == found["curve"]
@@ -48,5 +67,34 @@ def test_the_codes_say_how_many_classes(rows: FeatureRows) -> None:
 
 
 def test_a_number_of_classes_asks_nothing(rows: FeatureRows) -> None:
-    options = ClustersOptions(classes=3)
-    assert clusters.plan_stability(rows, heads.IDENTITY, options) is None
+    assert class_stability.plan(rows, "clusters/none", ClustersOptions(classes=3)) is None
+
+
+def vector_depth(head: torch.nn.Module, rows: FeatureRows) -> int:
+    """Depth of the vectors that a head makes of these rows."""
+    return int(head(torch.zeros(1, 2, 2, rows.shape()[2])).shape[-1])
+
+
+def test_of_a_head_that_reads_shifted_features_the_best_separated_minimum_is_kept(
+    rows: FeatureRows, shifted_head: str
+) -> None:
+    options = ClustersOptions(classes=3, restarts=2)
+    compute(clusters.plan_codes(rows, shifted_head, options, "cpu")).finish(0.0, 1)
+    restarts = compute(clusters.plan_restarts(rows, shifted_head, options))
+    assert restarts.shards == 2 * len(clusters.SPACES)
+    clusters.finish_restarts(restarts, 0.0, restarts.shards)
+    manifest = compute(clusters.plan(rows, shifted_head, options)).finish_single(0.0, 1)
+    minima = [Minimum(**minimum) for minimum in manifest["minima"]]
+    assert [minimum.space for minimum in minima] == [
+        space for space in clusters.SPACES for _ in range(2)
+    ]
+    assert manifest["best"] == chosen(minima)
+    assert manifest["space"] == minima[manifest["best"]].space
+    key = clusters.clusters_key(rows, shifted_head, options)
+    head = heads.load_space(rows.storage, shifted_head, manifest["space"], "cpu")
+    depth = vector_depth(head, rows)
+    spec = segmenter_spec(rows.workspace, key, MasksOptions())
+    assert spec.centroids().shape == (3, depth)
+    assert vector_depth(spec.head("cpu"), rows) == depth
+    assert vector_depth(spec.of_codes().head("cpu"), rows) == 8
+    np.testing.assert_allclose(np.linalg.norm(spec.centroids(), axis=1), 1, atol=1e-5)

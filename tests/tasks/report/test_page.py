@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from stego_core.clustering.silhouette import Minimum
 from tasks.report import contents, page
 from tasks.report.data_uris import Picture
 from tasks.report.status import SCORE_NAMES
@@ -283,6 +284,12 @@ class TestEdges:
     @pytest.mark.parametrize(("inertias", "charted"), [([], 0), ([np.nan], 0), ([np.nan, 3.0], 1)])
     def test_restarts_that_failed_cannot_win(self, inertias: list[float], charted: int) -> None:
         assert len(sources(page.render(replace(empty_report(), inertias=inertias)))) == charted
+
+    def test_the_minima_of_several_spaces_are_charted_and_the_choice_is_told(self) -> None:
+        minima = [Minimum("codes", 0.40, 0.2), Minimum("objects", 0.50, 0.3)]
+        html = page.render(replace(empty_report(), inertias=[0.40, 0.50], minima=minima, restart=1))
+        assert len(sources(html)) == 1
+        assert "restart 1 is kept, of objects, with a silhouette of 0.300" in html
 
     @pytest.mark.parametrize(("classes", "extra"), [(1, 0), (12, 0), (60, 5)])
     def test_any_number_of_classes(self, classes: int, extra: int) -> None:

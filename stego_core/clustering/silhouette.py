@@ -1,0 +1,74 @@
+"""The choice among near-equal minima of k-means: the one whose clusters separate the features best.
+
+k-means ends in several minima whose inertias differ by less than a percent, and whose masks differ
+by tens of points of mIoU: inertia cannot choose among them. Nor can it compare spaces, such as
+codes and codes beside features. The silhouette of the features under the clusters does both
+(docs/notes/quality.md).
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stego_core.clustering.kmeans import unit
+
+NEAR = 0.03
+"""Minima whose inertia exceeds the lowest of their space by at most this share are near-equal."""
+DIGITS = 4
+"""Decimals of the silhouettes that are compared."""
+
+
+class Minimum(NamedTuple):
+    """Where one restart of k-means ended.
+
+    Attributes:
+        space: the vectors that were clustered; inertias are comparable within a space alone.
+        inertia: mean of 1 − cos(vector, its centroid), in [0, 2].
+        silhouette: of the features under these clusters.
+    """
+
+    space: str
+    inertia: float
+    silhouette: float
+
+
+def silhouette(features: NDArray[np.float32], clusters: NDArray[np.integer], count: int) -> float:
+    """Mean of (b − a) / max(a, b): how much nearer features are to their cluster than to others.
+
+    With c_k the unit mean of the features of cluster k, a = 1 − cos(x, c_own) and b is the least
+    1 − cos(x, c_k) of the other clusters: Rousseeuw's silhouette (1987) with distances to means,
+    which takes N·K instead of N² products.
+
+    Args:
+        features: (N, C) of norm 1.
+        clusters: (N,) cluster of each, in [0, count).
+        count: K.
+
+    Returns:
+        in [−1, 1]; 0 where all features are in one cluster.
+    """
+    members = np.bincount(clusters, minlength=count)
+    if (members > 0).sum() < 2:
+        return 0.0
+    means = np.stack([features[clusters == number].sum(axis=0) for number in range(count)])
+    distances = 1 - features @ unit(means).T
+    distances[:, members == 0] = np.inf
+    rows = np.arange(len(features))
+    own = distances[rows, clusters]
+    distances[rows, clusters] = np.inf
+    nearest = distances.min(axis=1)
+    scale = np.maximum(np.maximum(own, nearest), np.finfo(np.float32).tiny)
+    return float(np.mean((nearest - own) / scale, dtype=np.float64))
+
+
+def chosen(minima: Sequence[Minimum]) -> int:
+    """Index of the minimum to keep: of those near the lowest of their space, the best separated.
+
+    Among silhouettes that are equal to `DIGITS` the first wins: restarts that end in the same
+    minimum differ by rounding, which depends on the processor.
+    """
+    lowest = {space: min(m.inertia for m in minima if m.space == space) for space, *_ in minima}
+    near = [m.inertia <= (1 + NEAR) * lowest[m.space] for m in minima]
+    return int(np.argmax(np.where(near, [round(m.silhouette, DIGITS) for m in minima], -np.inf)))

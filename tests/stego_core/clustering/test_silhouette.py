@@ -1,0 +1,67 @@
+"""The silhouette of features under clusters, and the choice among minima."""
+
+import numpy as np
+import pytest
+
+from stego_core.clustering.kmeans import unit
+from stego_core.clustering.silhouette import NEAR, Minimum, chosen, silhouette
+
+
+def slow_silhouette(features: np.ndarray, clusters: np.ndarray, count: int) -> float:
+    """The definition, feature by feature."""
+    means = {}
+    for number in range(count):
+        members = features[clusters == number]
+        if len(members):
+            total = members.sum(axis=0)
+            means[number] = total / np.linalg.norm(total)
+    values = []
+    for feature, cluster in zip(features, clusters, strict=True):
+        own = 1 - feature @ means[cluster]
+        nearest = min(1 - feature @ mean for number, mean in means.items() if number != cluster)
+        values.append((nearest - own) / max(nearest, own))
+    return float(np.mean(values))
+
+
+@pytest.mark.parametrize("clusters", [2, 5])
+def test_equals_the_definition(clusters: int) -> None:
+    generator = np.random.default_rng(clusters)
+    features = unit(generator.normal(size=(60, 7))).astype(np.float32)
+    ids = generator.integers(clusters, size=60)
+    expected = slow_silhouette(features, ids, clusters)
+    assert silhouette(features, ids, clusters) == pytest.approx(expected, abs=1e-5)
+    with_empty_one = silhouette(features, ids, clusters + 1)
+    assert with_empty_one == pytest.approx(expected, abs=1e-5)
+
+
+def test_separated_groups_come_near_one_and_a_split_group_does_not() -> None:
+    generator = np.random.default_rng(0)
+    centres = np.eye(3, dtype=np.float32).repeat(50, axis=0)
+    features = unit(centres + 0.02 * generator.normal(size=centres.shape)).astype(np.float32)
+    groups = np.arange(3).repeat(50)
+    assert silhouette(features, groups, 3) > 0.99
+    split = np.where(groups == 2, 1, groups)  # two groups in one cluster,
+    split[:25] = 2  # and one of them in two
+    assert silhouette(features, split, 3) < 0.5
+
+
+def test_one_cluster_separates_nothing() -> None:
+    features = unit(np.ones((4, 3))).astype(np.float32)
+    assert silhouette(features, np.zeros(4, np.int64), 3) == 0
+
+
+def test_of_the_near_minima_of_all_spaces_the_best_separated_is_kept() -> None:
+    minima = [
+        Minimum("codes", 0.100, 0.30),
+        Minimum("codes", 0.102, 0.35),  # near
+        Minimum("codes", 0.110, 0.90),  # not near
+        Minimum("objects", 0.400, 0.34),
+        Minimum("objects", 0.400 * (1 + 2 * NEAR), 0.95),  # not near
+    ]
+    assert chosen(minima) == 1
+    assert chosen(minima[3:]) == 0
+
+
+def test_the_first_of_equals_is_kept() -> None:
+    assert chosen([Minimum("codes", 0.2, 0.1), Minimum("codes", 0.2, 0.1)]) == 0
+    assert chosen([Minimum("codes", 0.2, 0.1), Minimum("codes", 0.2, 0.1 + 1e-6)]) == 0
