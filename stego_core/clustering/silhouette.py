@@ -53,7 +53,7 @@ def silhouette(features: NDArray[np.float32], clusters: NDArray[np.integer], cou
     if (members > 0).sum() < 2:
         return 0.0
     means = np.stack([features[clusters == number].sum(axis=0) for number in range(count)])
-    distances = 1 - features @ unit(means).T
+    distances = np.maximum(1 - features @ unit(means).T, 0)  # rounding makes some negative
     distances[:, members == 0] = np.inf
     rows = np.arange(len(features))
     own = distances[rows, clusters]
