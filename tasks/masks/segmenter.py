@@ -1,5 +1,6 @@
 """The segmenter that a finished workspace holds: built from keys, anywhere."""
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,7 +19,7 @@ from tasks.storage.storage import Storage
 from tasks.workspace import keys, layout, tables
 from tasks.workspace.workspace import Workspace
 
-MASKS_VERSION = 5
+MASKS_VERSION = 6
 """Raised whenever the same options would give other masks, margins or tables."""
 ENGINES: dict[str, type[Crf]] = {"lattice": Crf, "pydensecrf": DenseCrf}
 """Implementations of the CRF, by the option `crf_engine`."""
@@ -66,8 +67,14 @@ class SegmenterSpec:
         return replace(self, space=heads.CODES)
 
     def crf(self) -> Crf:
-        """The CRF of these options."""
-        return refiner(self.options)
+        """The CRF of these options; a sharpness that is not given is log K.
+
+        Then a pixel whose code is its centroid's, at right angles to all others, begins with a
+        probability of one half or little more, however many clusters there are.
+        """
+        given = self.options.sharpness
+        sharpness = math.log(len(self.centroids())) if given is None else given
+        return replace(refiner(self.options), sharpness=sharpness)
 
     def windows(self) -> Windows:
         """The windows of these options."""
@@ -89,9 +96,12 @@ def segmenter_spec(workspace: Workspace, clusters_key: str, options: MasksOption
 
 
 def refiner(options: MasksOptions) -> Crf:
-    """The CRF of some options; raises an OptionError where its package is not installed."""
-    engine = ENGINES[options.crf_engine]
-    return engine(iterations=options.crf_iterations, sharpness=options.sharpness)
+    """The CRF of some options, but for its sharpness.
+
+    Raises:
+        OptionError: its package is not installed.
+    """
+    return ENGINES[options.crf_engine](iterations=options.crf_iterations)
 
 
 def masks_key(clusters_key: str, options: MasksOptions) -> str:

@@ -28,11 +28,12 @@ class MasksOptions(Options):
         ge=0,
         description="Those windows overlap by this many pixels, rounded down to whole patches.",
     )
-    sharpness: float = Field(
-        1.0,
+    sharpness: float | None = Field(
+        None,
         gt=0,
         description="The cosine is multiplied by this factor before the softmax over clusters "
-        "(STEGO: 2); a smaller one lets the CRF smooth more.",
+        "(STEGO: 2); a smaller one lets the CRF smooth more. By default it is the logarithm of "
+        "the number of clusters, so that a class is as sure of its pixels among many as among few.",
     )
     crf_engine: Literal["lattice", "pydensecrf"] = Field(
         "lattice",

@@ -61,7 +61,7 @@ def test_masks_keys_from_before_an_option_stay() -> None:
         "resolution": 448,
         "tile": 640,
         "tile_overlap": 160,
-        "sharpness": 1.0,
+        "sharpness": None,
         "crf_iterations": 10,
         "crf_tile": 1024,
         "crf_overlap": 128,

@@ -1,16 +1,22 @@
 """What the masks' options make: the engine of the CRF, keys, the memory that is predicted."""
 
+import math
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from stego_core.masks.crf import Crf
 from stego_core.masks.densecrf import DenseCrf
+from tasks.features.backbones import BackboneSpec
 from tasks.images.decoding_memory import reading_memory
-from tasks.masks.segmenter import masks_key, predicted_memory, refiner
+from tasks.masks.segmenter import SegmenterSpec, masks_key, predicted_memory, refiner
 from tasks.options import MasksOptions
+from tasks.storage.storage import Storage
+from tasks.workspace import layout, tables
 
 PYDENSECRF = MasksOptions(crf_engine="pydensecrf")
 # With Python 3.11, CI's, `make install` builds it: there it is never skipped.
@@ -22,9 +28,20 @@ built = pytest.mark.skipif(
 
 @built
 def test_the_engine_is_an_option() -> None:
-    assert refiner(MasksOptions()) == Crf(sharpness=1.0)
-    chosen = refiner(PYDENSECRF.model_copy(update={"crf_iterations": 3, "sharpness": 2.0}))
-    assert chosen == DenseCrf(iterations=3, sharpness=2.0)
+    assert refiner(MasksOptions()) == Crf()
+    chosen = refiner(PYDENSECRF.model_copy(update={"crf_iterations": 3}))
+    assert chosen == DenseCrf(iterations=3)
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, math.log(5)), (2.0, 2.0)])
+def test_the_sharpness_is_that_of_the_options_else_the_logarithm_of_the_clusters(
+    tmp_path: Path, given: float | None, expected: float
+) -> None:
+    storage, path = Storage(str(tmp_path)), f"{layout.clusters('c')}/{layout.CENTROIDS_FILE}"
+    tables.write_tensors(storage, path, {"centroids": np.eye(5, 8, dtype=np.float32)})
+    backbone = BackboneSpec("vit", 0, "digest", 8, 6, "")
+    spec = SegmenterSpec(storage, backbone, "head", "c", MasksOptions(sharpness=given))
+    assert spec.crf() == Crf(sharpness=expected)
 
 
 def test_another_engine_has_other_masks() -> None:
