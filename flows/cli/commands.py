@@ -190,6 +190,7 @@ def _results(workspace: str, report: str, dumps: Sequence[str] = ()) -> None:
                 f"({left_out[0]}, …); label them with `stego backfill --dump NAME`"
             )
     console.show_values(document, dumps)
+    console.show_drift(document, dumps)
     if document["quarantine"]:
         console.say(f"{len(document['quarantine'])} files are quarantined; see the report")
     console.show_scores(document)

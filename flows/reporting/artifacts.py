@@ -230,7 +230,8 @@ def timing_rows(workspace: Workspace) -> list[dict[str, Any]]:
 def emit_drift(workspace: Workspace, dump: str, drift: dict[str, Any]) -> None:
     """Send the event that a dump is unlike the training images, which may start a retraining."""
     location = workspace.storage.uri
-    log.warning("dump is unlike the training images", dump=dump, **drift)
+    advice = f"stego retrain --workspace {location}"
+    log.warning("dump is unlike the training images", dump=dump, advice=advice, **drift)
     emit_event(
         event=DRIFT_EVENT,
         resource={

@@ -18,6 +18,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from flows.reporting.drift_lines import drift_lines
 from tasks.engine import progress
 from tasks.engine.progress import Event
 from tasks.files.left_out import LeftOutCounts
@@ -247,6 +248,12 @@ def show_values(document: dict[str, Any], dumps: Collection[str] | None = None) 
             line(f"warning {dump}: {warning}", "yellow")
 
 
+def show_drift(document: dict[str, Any], dumps: Collection[str] | None = None) -> None:
+    """Whether some dumps, by default all, look like the training images."""
+    for text, drifted in drift_lines(document, dumps):
+        line(text, "yellow" if drifted else "")
+
+
 def show_status(document: dict[str, Any]) -> None:
     """A person's view of `stego status`."""
     line(f"workspace  {document['workspace']}")
@@ -270,6 +277,7 @@ def show_status(document: dict[str, Any]) -> None:
         for remark in LeftOutCounts.of(counts).lines():
             line(f"{dump}: {remark}")
     show_values(document)
+    show_drift(document)
     quarantine = document["quarantine"]
     for row in quarantine[:QUARANTINED]:
         line(f"quarantined  {row['dump']}/{row['path']}: {row['reason']}")

@@ -227,7 +227,8 @@ def drift_flow(workspace: Workspace, dump: str, keys: dict[str, str]) -> dict[st
     inputs = workspace.folder(layout.clusters(keys["clusters"])).manifest()["inputs"]
     trained = [name for name, _ in inputs["dumps"]]
     figures = drift.measure(workspace, dump, keys["features"], trained, keys["masks"])
-    measured = {name: figures[name] for name in ("features", "shares", "thresholds", "drifted")}
+    names = ("features", "shares", "thresholds", "judged", "drifted")
+    measured = {name: figures[name] for name in names}
     stored = workspace.last_run().get("drift", {})
     if stored.get(dump) != measured:
         if measured["drifted"]:

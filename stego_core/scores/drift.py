@@ -14,11 +14,11 @@ Vector = NDArray[np.float64]
 AXES_SHARE = 0.95
 """Share of the training variance that the axes of `feature_drift` hold. With 0.99, axes count
 whose variance a small corpus hardly knows; with 0.8, blurred images pass for the training ones."""
-FEATURES_THRESHOLD = 1.5
-"""A feature drift above this is drift. Measured with 20 images and more: at most 0.12 for images
-of the training distribution and 0.89 for a street that the training images show among others;
-from 1.96 for the same images blurred, from 2.28 for images of another kind than all of the
-training images. `docs/notes/drift.md` has the table."""
+FEATURES_THRESHOLD = 0.65
+"""A feature drift above this is drift. Measured with 20 images and more, and 60 training images: at
+most 0.24 for the other half of a corpus and 0.64 for a sequence that some training images show;
+from 0.70 for dusk after day, from 0.72 for a corpus after one of another kind (a corpus of many
+kinds of images excepted). `docs/notes/drift.md` has the table."""
 SHARES_THRESHOLD = 0.1
 """A shares drift above this many bits is drift. Measured with 20 images and more: at most 0.052
 for images of the training distribution and for a street that they show; from 0.148 between

@@ -91,7 +91,7 @@ class TestMeasure:
         found = measured(workspace, "night")
         assert found["judged"]
         assert not found["drifted"]
-        assert abs(found["features"]) < FEATURES_THRESHOLD / 3
+        assert abs(found["features"]) < FEATURES_THRESHOLD / 2
         assert 0 < found["shares"] < SHARES_THRESHOLD / 3
         assert found["images"] == 20
 
