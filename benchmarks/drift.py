@@ -40,6 +40,7 @@ def parsed() -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("pairs", nargs="+", metavar="OLD:NEW", help="corpus folders, as above")
     parser.add_argument("--seeds", type=int, default=2, help="how many, from 0 on")
     parser.add_argument("--limit", type=int, default=60, help="images of each dump")
+    parser.add_argument("--executor", default="loop", help="of all commands, loop or dask")
     parser.add_argument("--keep", type=Path, help="folder for the workspaces; default: none stays")
     parser.add_argument("--scratch", type=Path, help="where temporary files go")
     return parser.parse_known_args()
@@ -84,23 +85,26 @@ def miou(document: Figures, dump: str) -> float:
     return float(document["scores"][dump]["miou"])
 
 
-def alone(corpus: Path, workspace: Path, options: list[str]) -> float:
+def alone(corpus: Path, workspace: Path, executor: str, options: list[str]) -> float:
     """The mIoU of a run on one corpus."""
-    place = ("--workspace", str(workspace))
+    place = ("--workspace", str(workspace), "--executor", executor)
     stego("run", *corpus_options(corpus, "new"), *place, *QUICK, *options)
     return miou(status(workspace), "new")
 
 
-def measured(old: Path, half: Path, new: Path, workspace: Path, options: list[str]) -> Figures:
-    """The figures of a pair before and after a retraining, kept beside the workspace."""
-    kept = workspace.with_suffix(".json")
+def measured(
+    dumps: dict[str, Path], workspace: Path, kept: Path, executor: str, options: list[str]
+) -> Figures:
+    """The figures of a pair before and after a retraining, kept in a file. All seeds have one
+    workspace, so that features are computed once.
+    """
     if kept.exists():
         found: Figures = json.loads(kept.read_text())
         return found
-    place = ("--workspace", str(workspace))
-    stego("run", *corpus_options(old, "old"), *place, *QUICK, *options)
-    for dump, corpus in (("half", half), ("new", new)):
-        stego("backfill", *corpus_options(corpus, dump), *place)
+    place = ("--workspace", str(workspace), "--executor", executor)
+    stego("run", *corpus_options(dumps["old"], "old"), *place, *QUICK, *options)
+    for dump in ("half", "new"):
+        stego("backfill", *corpus_options(dumps[dump], dump), *place)
     before = status(workspace)
     stego("retrain", "--dumps", "old,new", *place)
     after = status(workspace)
@@ -117,18 +121,19 @@ def pair(
     old: Path, new: Path, root: Path, chosen: argparse.Namespace, options: list[str]
 ) -> list[Figures]:
     """The figures of a pair, by seed."""
-    files, limit = files_of(old), chosen.limit
-    halves = [
-        part(old, files[first::2], limit, root / f"{old.name}-{limit}-{name}")
-        for first, name in enumerate(("old", "half"))
-    ]
-    whole = part(new, files_of(new), limit, root / f"{new.name}-{limit}-new")
+    files, limit, name = files_of(old), chosen.limit, f"{old.name}-{new.name}-{chosen.limit}"
+    dumps = {
+        dump: part(old, files[first::2], limit, root / f"{old.name}-{limit}-{dump}")
+        for first, dump in enumerate(("old", "half"))
+    }
+    dumps["new"] = part(new, files_of(new), limit, root / f"{new.name}-{limit}-new")
     found = []
     for seed in range(chosen.seeds):
         run = [*options, "--seed", str(seed)]
-        workspace = root / f"{old.name}-{new.name}-{limit}-{seed}"
-        figures = measured(*halves, whole, workspace, run)
-        figures["alone"] = alone(whole, root / f"{new.name}-{limit}-{seed}-alone", run)
+        kept = root / f"{name}-{seed}.json"
+        figures = measured(dumps, root / name, kept, chosen.executor, run)
+        workspace = root / f"{new.name}-{limit}-alone"
+        figures["alone"] = alone(dumps["new"], workspace, chosen.executor, run)
         figures["change"] = round(figures["old after"] - figures["old before"], 2)
         figures["short of"] = round(figures["alone"] - figures["new after"], 2)
         printed(f"{old.name} → {new.name}", str(seed), figures)

@@ -57,11 +57,19 @@ def backfill(
 
 
 @command()
-def retrain(*, common: Working, dumps: Dumps = None) -> Shown:
-    """Train a new head on all dumps and label them anew."""
+def retrain(
+    *, common: Working, dumps: Dumps = None, classes: int | Literal["auto"] | None = None
+) -> Shown:
+    """Train a new head on all dumps and label them anew.
+
+    Args:
+        classes: So many clusters K, or with auto as many as are stable; default: as the last run
+            was told, else as many as the classes of the dumps' taxonomies.
+    """
     from flows.runs.retrain import retrain as retrain_flow
 
-    outcome = retrain_flow(common.workspace, listed(dumps), True, common.compute, common.storage)
+    given = common.workspace, listed(dumps), True, classes, common.compute, common.storage
+    outcome = retrain_flow(*given)
     return lambda: _results(common.workspace, outcome["report"])
 
 

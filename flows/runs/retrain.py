@@ -1,6 +1,6 @@
 """A new head and new clusters, trained on the dumps that are there by now."""
 
-from typing import Any
+from typing import Any, Literal
 
 from prefect import flow
 
@@ -24,6 +24,7 @@ def retrain(
     workspace: str,
     dumps: list[str] | None = None,
     relabel: bool = True,
+    classes: int | Literal["auto"] | None = None,
     compute_options: ComputeOptions | None = None,
     storage_options: StorageOptions | None = None,
 ) -> dict[str, Any]:
@@ -33,6 +34,8 @@ def retrain(
         workspace: This folder or URI holds a finished workspace.
         dumps: These dumps are trained on. By default it is all of them.
         relabel: Every dump is labelled anew; otherwise only those that come later.
+        classes: So many clusters are made, or with auto as many as are stable. By default it is
+            as the last run was told, or else as many as the classes of the dumps' taxonomies.
         compute_options: These say where the work runs.
         storage_options: These say how object storage is reached.
 
@@ -41,6 +44,7 @@ def retrain(
 
     Raises:
         InputError: there is no such dump.
+        OptionError: there cannot be so many classes.
     """
     storage, run = storage_options or StorageOptions(), compute_options or ComputeOptions()
     with connected(storage):
@@ -50,13 +54,16 @@ def retrain(
             unknown = [name for name in dumps or [] if name not in known]
             if unknown:
                 raise InputError(f"no dump {', '.join(unknown)}; there are {', '.join(known)}")
-            sections = {name: built(name, table) for name, table in current["options"].items()}
+            tables = current["options"]
+            if classes is not None:
+                tables = {**tables, "clusters": {**tables.get("clusters", {}), "classes": classes}}
+            sections = {name: built(name, table) for name, table in tables.items()}
             options = RunOptions(compute=run, **sections)
             refiner(options.masks)  # a package may be missing
             clusters = opened.folder(layout.clusters(current["keys"]["clusters"])).manifest()
             trained = [name for name in known if not dumps or name in dumps]
-            keys, tables = train(opened, trained, options, clusters["backbone"])
-            make_current(opened, keys, tables, options)
+            keys, neighbors = train(opened, trained, options, clusters["backbone"])
+            make_current(opened, keys, neighbors, options)
             for name in known if relabel else ():
                 label_dump(Labelling(opened, name, options.masks, options.scores, run), keys)
             report = stages.report_flow(opened)

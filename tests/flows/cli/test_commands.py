@@ -36,6 +36,13 @@ def test_dumps_of_a_retrain_are_a_list(own: str, given: list[Any]) -> None:
     assert [call[1] for call in given] == [["first", "later"], None]
 
 
+def test_a_retrain_may_be_told_how_many_clusters(own: str, given: list[Any]) -> None:
+    for classes in ("9", "auto"):
+        main(["retrain", "--workspace", own, "--classes", classes])
+    main(["retrain", "--workspace", own])
+    assert [call[3] for call in given] == [9, "auto", None]
+
+
 def test_an_inbox_with_nothing_new(own: str, given: list[Any], capsys: Captured) -> None:
     main(["backfill", "--workspace", own, "--inbox", "in/box"])
     assert "nothing new under in/box" in capsys.readouterr().err

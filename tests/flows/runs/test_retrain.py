@@ -9,7 +9,7 @@ import pytest
 
 from flows.runs import retrain as retraining
 from flows.runs.retrain import retrain
-from stego_core.errors import InputError, WorkspaceError
+from stego_core.errors import InputError, OptionError, WorkspaceError
 from tasks.workspace import layout
 from tasks.workspace.workspace import Workspace
 
@@ -64,6 +64,15 @@ def test_all_dumps_with_the_options_of_the_last_run(
     assert calls["backbone"] == {"name": "vit", "layer": 12}  # the one that made the features
     assert calls["current"] == ({"clusters": "new"}, ["first", "second", "third"])
     assert calls["labelled"] == [(dump, "new", 0) for dump in ("first", "second", "third")]
+
+
+def test_other_clusters_than_the_last_run_had(workspace: Workspace, calls: dict[str, Any]) -> None:
+    retrain.fn(workspace.storage.uri, classes=9)
+    assert calls["options"].clusters.classes == 9
+    retrain.fn(workspace.storage.uri)
+    assert calls["options"].clusters.classes is None
+    with pytest.raises(OptionError, match="classes"):
+        retrain.fn(workspace.storage.uri, classes=1)
 
 
 def test_some_dumps_in_order_of_arrival(workspace: Workspace, calls: dict[str, Any]) -> None:
