@@ -244,10 +244,8 @@ def rows_of(corpus: Corpus, seeds: int) -> Iterator[tuple[str, NDArray[np.float6
         yield name, np.array([policy(each).scores for each in default])
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which corpora, and what their features and heads are made with."""
     parser.add_argument("corpora", nargs="+", type=Path)
     parser.add_argument("--keep", type=Path, required=True, help="folder of features and heads")
     parser.add_argument("--backbone", required=True, help="timm's name")
@@ -255,6 +253,13 @@ def main() -> None:
     parser.add_argument("--layer", type=int, help="block that is read; default: the last")
     parser.add_argument("--limit", type=int, default=120, help="images of each corpus")
     parser.add_argument("--seeds", type=int, default=3, help="how many, from 0 on")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_arguments(parser)
     chosen = parser.parse_args()
     table: dict[str, dict[str, NDArray[np.float64]]] = {}
     for folder in chosen.corpora:

@@ -12,7 +12,7 @@ from flows.cli.results import printed
 from flows.runs.settings import Compute
 from stego_core.errors import OptionError
 from stego_core.labels.class_names import ClassNames, Proposal, accepted
-from tasks.class_names import classes_file
+from tasks.class_names import classes_file, merge_suggestions
 from tasks.class_names.classes_file import NamedClasses
 from tasks.class_names.proposals import from_labelled, from_previous, from_scores
 from tasks.log import Log
@@ -24,6 +24,11 @@ HELP = "Show the classes; name, colour, merge or ignore them. Masks stay as they
 names = App("name", help=HELP)
 app.command(names)
 Which = Annotated[str, Parameter(help="Ids or names of classes, separated by commas.")]
+
+Groups = Annotated[
+    int | None,
+    Parameter(help="So many groups; default: as many as are suggested."),
+]
 
 
 @command(DEFAULT, parent=names)
@@ -68,6 +73,28 @@ def merge(which: Which, into: str, /, *, common: Printing) -> Shown:
         return classes.merged(numbers, classes.find(into))
 
     return _edited(common, which, f"merged into {into}", edit)
+
+
+@command(parent=names)
+def suggested(*, common: Printing, groups: Groups = None) -> Shown:
+    """Show which classes are alike and could be merged; changes nothing."""
+    workspace = common.opened()
+    classes = classes_file.current_names(workspace).classes
+    suggestion = merge_suggestions.suggestion(Summary(workspace), classes, groups)
+    if common.as_json:
+        return printed(suggestion.document())
+    return lambda: class_tables.show_suggestion(suggestion, classes)
+
+
+@command(parent=names)
+def merge_suggested(*, common: Printing, groups: Groups = None) -> Shown:
+    """Merge the classes that `stego name suggested` shows; `stego name undo` goes back."""
+
+    def change(classes: ClassNames) -> tuple[ClassNames, str]:
+        suggestion = merge_suggestions.suggestion(Summary(common.opened()), classes, groups)
+        return suggestion.taken(classes), f"merged into {len(suggestion.groups)} as suggested"
+
+    return _changed(common, change)
 
 
 @command(parent=names)

@@ -6,8 +6,9 @@ from typing import Any
 from rich.text import Text
 
 from flows.reporting.console import results, say, table
-from stego_core.labels.class_names import Proposal
+from stego_core.labels.class_names import ClassNames, Proposal
 from tasks.class_names.classes_file import NamedClasses
+from tasks.class_names.merge_suggestions import Suggestion
 from tasks.masks.confidence_table import UncertainImage
 
 
@@ -36,6 +37,26 @@ def show_classes(document: dict[str, Any]) -> None:
         share = f"{100 * entry['share']:.1f}"
         rows.add_row(str(entry["id"]), name, colour, Text(counts_as), share)
     results.print(rows)
+
+
+def show_suggestion(suggestion: Suggestion, classes: ClassNames) -> None:
+    """Groups of classes that could be merged, each in its own colours."""
+    most, (suggested, why) = len(suggestion.hierarchy.ids), suggestion.suggested
+    count = len(suggestion.groups)
+    title = f"{most} classes in {count} groups; `stego name merge-suggested` merges them"
+    rows = table(title, ("would count as", "classes"), ("pixels, %",))
+    shares = dict(zip(suggestion.hierarchy.ids, suggestion.hierarchy.areas, strict=True))
+    for into, ids in suggestion.groups:
+        members = Text(", ").join(_named(number, classes) for number in (into, *ids))
+        share = 100 * sum(shares[number] for number in (into, *ids))
+        rows.add_row(_named(into, classes), members if ids else Text(""), f"{share:.1f}")
+    results.print(rows)
+    say(f"{suggested} groups are suggested: {why}; --groups N makes N")
+
+
+def _named(number: int, classes: ClassNames) -> Text:
+    entry = classes.entries[number]
+    return Text("█ ", style=entry.colour).append(f"{number} {entry.name}", style="default")
 
 
 def show_proposals(proposals: Sequence[Proposal], least: float) -> None:

@@ -202,4 +202,8 @@ def _results(workspace: str, report: str, dumps: Sequence[str] = ()) -> None:
     if document["quarantine"]:
         console.say(f"{len(document['quarantine'])} files are quarantined; see the report")
     console.show_scores(document)
+    clusters = summary.whole("clusters") or {}
+    if clusters.get("options", {}).get("classes") == "auto":
+        count = clusters["classes"]
+        console.say(f"{count} clusters were made; `stego name suggested` shows which are alike")
     console.line(f"report: {report}")

@@ -12,8 +12,9 @@ from flows.explorer.state import Explorer
 from stego_core.errors import WorkspaceError
 from stego_core.labels.class_names import ClassNames
 from tasks.browse import gallery
-from tasks.class_names import classes_file
+from tasks.class_names import classes_file, merge_suggestions
 from tasks.class_names.classes_file import NamedClasses
+from tasks.workspace.summary import Summary
 from tasks.workspace.workspace import Workspace
 
 Id = Annotated[int, Field(ge=0, le=255)]
@@ -53,6 +54,12 @@ class Merge(Stamped):
     into: Id | None
 
 
+class MergeSuggested(Stamped):
+    """Classes that are alike, merged into so many groups."""
+
+    groups: Annotated[int, Field(ge=1, le=255)]
+
+
 class Ignore(Stamped):
     """Classes whose pixels belong to none, or to them again."""
 
@@ -85,6 +92,18 @@ def merge(explorer: Open, sent: Merge) -> Document:
     """Have classes count as another one, or as themselves again."""
     verb = "taken apart" if sent.into is None else "merged"
     return _edit(explorer, sent, verb, lambda now: now.merged(sent.ids, sent.into))
+
+
+@router.post("/merge-suggested")
+def merge_suggested(explorer: Open, sent: MergeSuggested) -> Document:
+    """Merge classes that are alike, as many as are left then."""
+    summary = Summary(explorer.workspace)
+    return _edit(
+        explorer,
+        sent,
+        f"merged into {sent.groups} as suggested:",
+        lambda now: merge_suggestions.suggestion(summary, now, sent.groups).taken(now),
+    )
 
 
 @router.post("/ignore")

@@ -58,6 +58,12 @@ def page(
     return {"total": total, "items": [asdict(item) for item in items]}
 
 
+@router.get("/merges")
+def merges(explorer: Open, groups: Annotated[int | None, Query(ge=1, le=255)] = None) -> Document:
+    """Which classes could be merged, and an image of each."""
+    return gallery.suggested_merges(explorer.workspace, groups)
+
+
 @router.get("/item/{dump}/{row}")
 def item(explorer: Open, image: Image) -> Document:
     """One image: where it is, how large, whether it is labelled, how sure its mask is."""

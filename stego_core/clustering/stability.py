@@ -80,11 +80,11 @@ def _ids(
     return np.asarray((vectors @ runs[kmeans.best(runs)].centroids.T).argmax(axis=1))
 
 
-def proposed(curve: Mapping[int, float]) -> int:
+def stable_count(curve: Mapping[int, float]) -> int:
     """The largest K of a curve (stability by K) with stable clusters alone; else the most stable K.
 
     A few clusters are always stable, because each joins many similar codes: the largest number of
-    clusters that do not depend on chance says how many classes the codes separate.
+    clusters that do not depend on chance is far below the number of classes where those are many.
     """
     stable = [clusters for clusters, value in curve.items() if value >= STABLE]
     return max(stable) if stable else max(curve, key=lambda clusters: (curve[clusters], -clusters))

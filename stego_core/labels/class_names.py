@@ -18,6 +18,11 @@ COLOUR = re.compile(r"#[0-9a-f]{6}")
 """A colour as classes keep it."""
 
 
+def numbered(cluster: int) -> str:
+    """What a cluster is called before anybody named it."""
+    return f"cluster {cluster}"
+
+
 @dataclass(frozen=True)
 class ClassEntry:
     """One cluster as people see it.
@@ -123,6 +128,10 @@ class ClassNames:
         """Ids that are shown: neither merged into another nor ignored."""
         table = self.display_table()
         return [number for number in range(len(self.entries)) if table[number] == number]
+
+    def named(self) -> list[int]:
+        """Ids that are shown and have a name: from people, from labels, or from an import."""
+        return [n for n in self.kept() if self.entries[n].name != numbered(n)]
 
     def names(self) -> list[str]:
         """The name that each cluster is shown by, "ignored" for those that are."""
@@ -241,7 +250,7 @@ def accepted(
     for cluster in {proposal.cluster for proposal in proposed} - renamed:
         entry = entries[cluster]
         if entry.merged_into is None and entry.name.casefold() in taken:
-            entries[cluster] = replace(entry, name=f"cluster {cluster}")
+            entries[cluster] = replace(entry, name=numbered(cluster))
     return ClassNames(tuple(entries)).checked()
 
 

@@ -11,7 +11,7 @@ from stego_core.errors import InputError, OptionError, WorkspaceError
 from stego_core.labels.class_names import ClassNames
 from stego_core.labels.void import VOID_BYTE
 from tasks.browse.image_table import ImageTable, Item
-from tasks.class_names import classes_file
+from tasks.class_names import classes_file, merge_suggestions
 from tasks.corpus.index import IndexReader
 from tasks.images import image_codecs
 from tasks.masks import confidence_table
@@ -70,6 +70,26 @@ def overview(workspace: Workspace) -> dict[str, Any]:
         ],
         "classes": _classes(named.classes, pixels / max(int(pixels.sum()), 1)),
     }
+
+
+def suggested_merges(workspace: Workspace, groups: int | None = None) -> dict[str, Any]:
+    """Which classes could be merged into so many groups, or into as many as are suggested.
+
+    Returns:
+        `Suggestion.document`, and `images`: by class, the one with the largest share of it, as in
+        `page`; without those that no image shows.
+
+    Raises:
+        OptionError: there cannot be so many groups.
+        WorkspaceError: as `page`.
+    """
+    classes = classes_file.current_names(workspace).classes
+    document = merge_suggestions.suggestion(Summary(workspace), classes, groups).document()
+    pages = {
+        number: page(workspace, cls=number, order="class", limit=1) for number in classes.kept()
+    }
+    images = {number: asdict(found.items[0]) for number, found in pages.items() if found.items}
+    return {**document, "images": images}
 
 
 def _dump(workspace: Workspace, dump: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Stage clusters: codes, how many classes they hold, k-means restarts, the last iterations."""
+"""Stage clusters: codes, how many clusters are stable, k-means restarts, the last iterations."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from tasks.workspace import arrays, keys, layout, tables
 from tasks.workspace.arrays import Layout
 from tasks.workspace.ledger import Folder, Record
 
-VERSION = 6
+VERSION = 7
 """Raised whenever the same options would give other clusters."""
 SPACES = (heads.CODES, OBJECTS, heads.BESIDE)
 """What k-means clusters of a head that reads shifted features: codes of tokens sampled alike,
@@ -182,7 +182,7 @@ def plan_restarts(rows: FeatureRows, head_key: str, options: ClustersOptions) ->
     folder = rows.workspace.folder(layout.restarts(path))
     if folder.finished:
         return None
-    classes = class_stability.class_count(rows, path, options)["classes"]
+    classes = class_stability.class_count(rows, options)
     spaces = code_sample.spaces(rows.workspace, path)
     work = RestartWork(rows.storage, path, classes, options.seed, spaces, options.restarts)
     count = len(spaces) * options.restarts
@@ -216,7 +216,8 @@ def plan(rows: FeatureRows, head_key: str, options: ClustersOptions) -> Stage | 
         "inputs": {**rows.inputs(), "head": head_key},
         "backbone": rows.backbone().document(),
         **{name: restarts[name] for name in CHOICE if name in restarts},
-        **class_stability.class_count(rows, folder.path, options),
+        "classes": class_stability.class_count(rows, options),
+        **class_stability.measured(rows, folder.path, options),
     }
     work = ClustersWork(rows.storage, folder.path, restarts["best"], restarts["space"])
     title, memory = _title("clusters", head_key), _sample_memory(rows, folder.path)

@@ -45,11 +45,12 @@ def require_enough(
         CapacityError: there are too few; says how many neighbours or classes would do.
     """
     used, crops = min(images, features.max_training_images), CROPS[features.crops]
-    classes = stability.LEAST if clusters.classes in ("auto", None) else clusters.classes
-    assert isinstance(classes, int)  # `auto` needs enough for the fewest
-    problems = neighbors_problem(used, crops, neighbors.k), classes_problem(used * crops, classes)
+    given = clusters.classes if isinstance(clusters.classes, int) else None
+    least = given or stability.LEAST  # `auto` makes fewer clusters of few crops
+    problems = neighbors_problem(used, crops, neighbors.k), classes_problem(used * crops, least)
     if any(problems):
         raise CapacityError("; ".join(filter(None, problems)))
-    if classes > used:
-        return [f"{classes} classes are asked of {used} images, so some will be parts of one image"]
+    most = min(clusters.max_classes, used * crops) if clusters.classes == "auto" else least
+    if most > used:
+        return [f"{most} classes are asked of {used} images, so some will be parts of one image"]
     return []

@@ -12,11 +12,15 @@ class ClustersOptions(Options):
 
     classes: Annotated[int, Field(ge=2, le=255)] | Literal["auto"] | None = Field(
         None,
-        description="k-means makes this many clusters K, or with auto as many as are stable. By "
-        "default they are as many as the classes of the dumps' taxonomies, else 16.",
+        description="k-means makes this many clusters K; with auto as many as --max-classes, to "
+        "be merged. By default they are as many as the classes of the dumps' taxonomies, else 16.",
     )
     max_classes: int = Field(
-        32, ge=3, le=255, description="This is the largest K that --classes auto considers."
+        32,
+        ge=3,
+        le=255,
+        description="With --classes auto, k-means makes this many clusters, or as many as there "
+        "are crops if they are fewer.",
     )
     restarts: int = Field(
         10,

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from stego_core.clustering.silhouette import NEAR, Minimum
-from tasks.report.contents import Confusion
+from tasks.report.contents import Confusion, SuggestedMerges
 from tasks.report.data_uris import Embedded, Floats, data_uri
 
 if TYPE_CHECKING:
@@ -131,19 +131,48 @@ def minima(candidates: Sequence[Minimum], best: int) -> Embedded:
         )
 
 
-def stability(curve: Mapping[int, float], chosen: int) -> Embedded:
-    """Stability of the clusters, 0 to 1, over their number K; the chosen K is marked."""
+def stability(curve: Mapping[int, float], stable: int) -> Embedded:
+    """Stability of the clusters, 0 to 1, over their number K; the stable K is marked."""
     numbers, values = list(curve), list(curve.values())
     with _figure(4.6, 2.8) as figure:
-        axes = figure.add_subplot(title="How many classes", xlabel="K", ylabel="stability")
+        axes = figure.add_subplot(
+            title="How many clusters are found again", xlabel="K", ylabel="stability"
+        )
         axes.plot(numbers, values, color=QUIET, linewidth=1.2, marker="o", markersize=3.5)
-        _mark(axes, (chosen, curve[chosen]), f"chosen: {chosen}", xytext=(6, 6))
+        _mark(axes, (stable, curve[stable]), f"stable: {stable}", xytext=(6, 6))
         axes.set_ylim(0, 1.08)
         return _svg(
             figure,
-            f"Stability of k-means for K from {numbers[0]} to {numbers[-1]}; {chosen} was chosen "
-            f"at {curve[chosen]:.2f}",
+            f"Stability of k-means for K from {numbers[0]} to {numbers[-1]}; {stable} is stable "
+            f"at {curve[stable]:.2f}",
         )
+
+
+def hierarchy(merges: SuggestedMerges) -> Embedded:
+    """Ward's hierarchy as a tree: the suggested joins in colour, the classes' names beside it."""
+    leaves, joins = merges.leaves, merges.joins
+    lines = {number: [number] for number in range(len(leaves))}
+    for node, (a, b) in enumerate(joins[:, :2].astype(int).tolist(), len(leaves)):
+        lines[node] = lines.pop(a) + lines.pop(b)
+    order = [number for members in lines.values() for number in members]
+    ends = {number: (0.0, float(at)) for at, number in enumerate(order)}
+    with _figure(6.4, 0.7 + 0.19 * len(leaves)) as figure:
+        axes = figure.add_subplot(
+            title="Which classes are alike", xlabel="√ of what the merge costs"
+        )
+        for node, (a, b, height, _) in enumerate(joins.tolist(), len(leaves)):
+            (x_a, y_a), (x_b, y_b) = ends[int(a)], ends[int(b)]
+            colour = ACCENT if node < 2 * len(leaves) - merges.count else "#b6bcc6"
+            axes.plot((x_a, height, height, x_b), (y_a, y_a, y_b, y_b), color=colour, linewidth=1.3)
+            ends[node] = height, (y_a + y_b) / 2
+        colours = [np.array(leaves[number].colour) / 255 for number in order]
+        axes.scatter(np.zeros(len(order)), range(len(order)), s=34, marker="s", c=colours, zorder=3)
+        axes.set_yticks(range(len(order)), _short([leaves[number].name for number in order]))
+        axes.set(xlim=(-0.01, None), ylim=(len(order) - 0.5, -0.5))
+        axes.tick_params(axis="y", length=0)
+        axes.spines.left.set_visible(False)
+        alt = f"Hierarchy of {len(leaves)} classes; the joins to {merges.count} groups are coloured"
+        return _svg(figure, alt)
 
 
 def _mark(

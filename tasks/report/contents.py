@@ -37,6 +37,32 @@ class ClassShare:
 
 
 @dataclass(frozen=True)
+class SuggestedGroup:
+    """Classes that could be merged into the first; a picture of each where there is one."""
+
+    members: Sequence[tuple[ClassShare, Picture | None]]
+
+
+@dataclass(frozen=True)
+class SuggestedMerges:
+    """Which classes could be merged.
+
+    Attributes:
+        groups: those of two classes and more.
+        count: groups that are left, those of one class included.
+        why: there are so many.
+        leaves: all classes that are shown.
+        joins: (M, 4) of `stego_core.clustering.merges.ward` over the leaves.
+    """
+
+    groups: Sequence[SuggestedGroup]
+    count: int
+    why: str
+    leaves: Sequence[ClassShare]
+    joins: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
 class TrainingCurves:
     """The head's training, one value per recorded step.
 
@@ -105,14 +131,16 @@ class Report:
         inertias: one value per k-means restart.
         minima: of all restarts, where several spaces were clustered.
         restart: the number of the restart that was kept.
+        merges: suggested ones, where there are any.
         stability: how stable K clusters are, by K, where several were tried.
-        classes_chosen: the K that was chosen.
+        stable: the largest stable K of them.
     """
 
     title: str
     version: str
     status: Mapping[str, Any]
     classes: Sequence[ClassShare] = ()
+    merges: SuggestedMerges | None = None
     examples: Sequence[ExampleImage] = ()
     uncertain: Sequence[ExampleImage] = ()
     curves: TrainingCurves | None = None
@@ -120,7 +148,7 @@ class Report:
     minima: Sequence[Minimum] = ()
     restart: int = 0
     stability: Mapping[int, float] = field(default_factory=dict)
-    classes_chosen: int = 0
+    stable: int = 0
     confusions: Sequence[Confusion] = ()
     seed: SeedFigure | None = None
     timings: Sequence[Timing] = ()

@@ -18,7 +18,7 @@ from tasks.report.contents import (
     Timing,
     TrainingCurves,
 )
-from tasks.report.data_uris import Colour, Embedded
+from tasks.report.data_uris import Colour, Embedded, Picture
 
 BLANK = "–"
 """What stands for a number that is not there."""
@@ -63,7 +63,8 @@ def render(report: Report) -> str:
             restarts=charts.restarts(report.inertias)
             if any(map(math.isfinite, report.inertias))
             else None,
-            numbers=charts.stability(stability, report.classes_chosen) if stability else None,
+            numbers=charts.stability(stability, report.stable) if stability else None,
+            hierarchy=charts.hierarchy(report.merges) if report.merges else None,
         )
     )
     # Names of files may hold bytes that are not text; the page must still be UTF-8.
@@ -85,6 +86,7 @@ def _environment() -> Environment:
         percent=_percent,
         duration=_duration,
         rate=_rate,
+        portrait=_portrait,
         left_out=lambda dump: LeftOutCounts.of(dump).lines(),
     )
     return environment
@@ -101,6 +103,10 @@ def _pictures(item: ExampleImage) -> list[tuple[str, Embedded | None]]:
         ("classes", data_uris.mask(item.mask, f"Classes of {name}, coloured by class")),
         ("labels", labels),
     ]
+
+
+def _portrait(picture: Picture, name: str) -> Embedded:
+    return data_uris.photo(picture, f"{name} in the image that has most of it")
 
 
 def _seed_rows(seed: SeedFigure) -> list[tuple[str, list[Embedded]]]:

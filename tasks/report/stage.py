@@ -11,6 +11,7 @@ from tasks.report import page, status
 from tasks.report.confusion import confusion
 from tasks.report.contents import ClassShare, Report, TrainingCurves
 from tasks.report.example_images import evenly_spread, most_uncertain
+from tasks.report.merge_groups import suggested_merges
 from tasks.report.seed_figure import seed_figure
 from tasks.report.timings import timings
 from tasks.workspace import layout, tables
@@ -32,19 +33,21 @@ def write(workspace: Workspace, name: str) -> str:
 def contents(summary: Summary) -> Report:
     """Everything that the page shows."""
     clusters, dumps = summary.whole("clusters") or {}, summary.dumps
+    classes = _class_shares(summary)
     return Report(
         title="A class for every pixel",
         version=f"stego-flows {version('stego-flows')}",
         status=status.document(summary),
-        classes=_class_shares(summary),
+        classes=classes,
+        merges=suggested_merges(summary, classes),
         examples=[example for dump in dumps for example in evenly_spread(summary, dump)],
         uncertain=most_uncertain(summary),
         curves=_curves(summary),
         inertias=clusters.get("inertias", []),
         minima=[Minimum(**minimum) for minimum in clusters.get("minima", [])],
         restart=clusters.get("best", 0),
-        stability=dict(clusters.get("stability", [])),
-        classes_chosen=clusters.get("classes", 0),
+        stability=dict(clusters.get("stability", [])) if "stable" in clusters else {},
+        stable=clusters.get("stable", 0),
         confusions=[matrix for dump in dumps if (matrix := confusion(summary, dump))],
         seed=seed_figure(summary),
         timings=timings(summary),

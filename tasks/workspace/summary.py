@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from stego_core.errors import WorkspaceError
+from stego_core.labels.class_names import numbered
 from stego_core.masks.margins import MarginSums
 from tasks.workspace import layout
 from tasks.workspace.ledger import Folder
@@ -120,7 +121,7 @@ class Summary:
         The training dumps come first in order of arrival, so later dumps never rename a class.
         """
         clusters = self.whole("clusters")
-        numbers = [f"cluster {i}" for i in range(class_count(clusters) if clusters else 0)]
+        numbers = [numbered(i) for i in range(class_count(clusters) if clusters else 0)]
         for dump in self.dumps:
             if scores := self.scores(dump):
                 overlap = np.asarray(scores["confusion"]["stego"])

@@ -16,7 +16,7 @@ from tasks.images import image_codecs
 from tasks.masks import confidence_table
 from tasks.masks.segmenter import MASKS_VERSION
 from tasks.options import CorpusOptions
-from tasks.workspace import layout
+from tasks.workspace import layout, tables
 from tasks.workspace.workspace import Workspace
 
 NAMES = ("building", "road", "sky", "tree", "car")
@@ -49,6 +49,9 @@ def workspace_at(location: str) -> Workspace:
     keys = {"masks": MASKS_KEY, "clusters": CLUSTERS_KEY}
     workspace.storage.write("current.json", json.dumps({"keys": keys}).encode())
     manifest = {"classes": len(NAMES), "names": list(NAMES), "options": {}}
+    centroids = np.random.default_rng(0).normal(size=(len(NAMES), 4)).astype(np.float32)
+    file = f"{layout.clusters(CLUSTERS_KEY)}/{layout.CENTROIDS_FILE}"
+    tables.write_tensors(workspace.storage, file, {"centroids": centroids})
     workspace.folder("clusters", CLUSTERS_KEY).finish(manifest)
     return workspace
 

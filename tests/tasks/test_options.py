@@ -114,6 +114,10 @@ class TestEnough:
     def test_more_classes_than_images_are_told(self) -> None:
         assert "100 classes are asked of 20 images" in self.check(20, k=20, classes=100)[0]
 
+    def test_auto_takes_what_there_is(self) -> None:
+        assert "32 classes are asked of 20 images" in self.check(20, k=20, classes="auto")[0]
+        assert "15 classes are asked of 3 images" in self.check(3, k=5, classes="auto")[0]
+
     def test_one_image_has_its_own_crops(self) -> None:
         self.check(1, k=5, classes=4)
         with pytest.raises(CapacityError, match="--neighbors 5 at most"):

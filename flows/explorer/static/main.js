@@ -7,6 +7,7 @@ import * as correspondence from "./correspondence.js";
 import * as exporting from "./export.js";
 import * as gallery from "./gallery.js";
 import * as keys from "./keys.js";
+import * as merges from "./merges.js";
 import * as view from "./view.js";
 import * as zoom from "./zoom.js";
 import { $, tell } from "./dom.js";
@@ -20,7 +21,7 @@ async function start() {
   theme();
   api.onRefused(() => $("#refused").open || $("#refused").showModal());
   $("#reload").addEventListener("click", () => location.reload());
-  for (const part of [gallery, view, zoom, correspondence, classes, codes, exporting, keys]) part.start();
+  for (const part of [gallery, view, zoom, correspondence, classes, merges, codes, exporting, keys]) part.start();
   $("#up").addEventListener("click", () => go({ view: "gallery" }));
   $("#opacity").addEventListener("input", (event) => setOpacity(event.target.value / 100));
   on("opacity", () => {

@@ -57,6 +57,12 @@ export function paintMask(canvas, ids) {
   paint(canvas, ids, table);
 }
 
+/** A veil over all that is not of one class. */
+export function paintOnly(canvas, ids, cls) {
+  const table = Array.from(store.classOf, (shown) => (shown === cls ? [0, 0, 0, 0] : VEIL));
+  paint(canvas, ids, table);
+}
+
 /** Labels in colours of their own; void is clear. */
 export function paintLabels(canvas, ids, colours) {
   const table = Array.from({ length: 256 }, (_, id) =>

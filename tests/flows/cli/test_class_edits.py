@@ -72,6 +72,47 @@ class TestEdits:
         assert len(capsys.readouterr().out.splitlines()) >= 4
 
 
+class TestSuggestedMerges:
+    @pytest.fixture
+    def unnamed(self, own: str, capsys: Captured) -> str:
+        """The workspace whose classes have no names, as after a run without labels."""
+        for number in range(5):
+            named(own, capsys, "set", str(number), f"cluster {number}")
+        return own
+
+    def test_shown_then_taken_then_undone(self, unnamed: str, capsys: Captured) -> None:
+        before = named(unnamed, capsys)
+        suggested = named(unnamed, capsys, "suggested", "--groups", "3")
+        assert named(unnamed, capsys) == before
+        taken = named(unnamed, capsys, "merge-suggested", "--groups", "3")
+        assert taken["revision"] == before["revision"] + 1
+        assert taken["note"] == "merged into 3 as suggested"
+        for group in suggested["groups"]:
+            for number in [group["into"], *group["ids"]]:
+                assert taken["classes"][number]["shown_as"] == group["into"]
+        assert named(unnamed, capsys, "undo")["classes"] == before["classes"]
+
+    def test_taken_twice_is_one_revision(self, unnamed: str, capsys: Captured) -> None:
+        first = named(unnamed, capsys, "merge-suggested", "--groups", "3")
+        assert len({each["shown_as"] for each in first["classes"]}) == 3
+        for again in ((), ("--groups", "3")):
+            assert named(unnamed, capsys, "merge-suggested", *again) == first
+
+    def test_names_that_people_gave_stay(self, unnamed: str, capsys: Captured) -> None:
+        for number, name in enumerate(["sky", "sea", "sand"]):
+            named(unnamed, capsys, "set", str(number), name)
+        taken = named(unnamed, capsys, "merge-suggested", "--groups", "3")
+        assert {each["shown_as"] for each in taken["classes"]} == {0, 1, 2}
+        assert "3 classes have names" in refused(unnamed, capsys, "merge-suggested", "--groups=2")
+
+    def test_the_table(self, unnamed: str, capsys: Captured) -> None:
+        capsys.readouterr()
+        main(["name", "suggested", "--groups", "4", "--workspace", unnamed])
+        printed = capsys.readouterr()
+        assert "5 classes in 4 groups" in " ".join(printed.out.split())
+        assert "groups are suggested" in printed.err
+
+
 class TestProposed:
     def test_from_some_labelled_images(self, own: str, made: Path, capsys: Captured) -> None:
         given = [f"--{kind}={made / 'a' / kind}" for kind in ("images", "labels")]
@@ -98,6 +139,8 @@ class TestProposed:
         (("set", "1", "x", "--colour", "reddish"), "reddish"),
         (("merge", "0", "0"), "merged"),
         (("merge", "3"), "INTO requires an argument"),
+        (("merge-suggested", "--groups", "6"), "expected"),
+        (("suggested", "3"), "'3' is not expected"),
         (("ignore", "2", "x"), "'x' is not expected"),
         (("--support", "0.4"), "Unknown option: --support"),
         (("undo",), "no edit of the classes to undo"),

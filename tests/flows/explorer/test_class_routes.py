@@ -12,6 +12,8 @@ from urllib.request import HTTPCookieProcessor, build_opener
 import pytest
 from explorer_page import LOOK, Page
 
+from stego_core.labels.class_names import numbered
+from tasks.browse import gallery
 from tasks.class_names import classes_file
 from tasks.workspace.workspace import Workspace
 
@@ -81,6 +83,37 @@ class TestClasses:
         self.revision(page, start + 10)
         assert page.names() == before
         assert page.browser.execute_script("return document.querySelector('#undo').disabled")
+
+    def test_suggested_merges_are_seen_and_taken(self, page: Page, copied: Workspace) -> None:
+        classes = classes_file.current_names(copied).classes
+        for number in range(len(classes.entries)):
+            classes = classes.edited(number, name=numbered(number))
+        start = classes_file.edit(copied, classes, "unnamed").revision
+        page.open()
+        page.see("#legend li")
+        page.click("#merges-open")
+        page.see("#merges-groups figure")
+        page.choose("#merges-count", "3")
+        page.browser.execute_script(f"{LOOK}.dispatchEvent(new Event('input'))", "#merges-count")
+        page.until("return document.querySelector('#merges-take').textContent == arguments[0]",
+                   f"Merge {len(classes.entries)} into 3")  # fmt: skip
+        page.until("return [...document.querySelectorAll('#merges canvas')].some(c => c.width > 1)")
+        suggested = gallery.suggested_merges(copied, 3)
+        groups = [group for group in suggested["groups"] if group["ids"]]
+        shown = page.browser.execute_script(
+            "return [...document.querySelectorAll('#merges li')]"
+            ".map(li => [...li.querySelectorAll('figure')].map(f => Number(f.dataset.id)))"
+        )
+        assert shown == [[group["into"], *group["ids"]] for group in groups]
+        page.click("#merges-take")
+        self.revision(page, start + 1)
+        assert len(page.names()) == 3
+        assert page.toast() == "Merged into 3 classes; Undo goes back."
+        page.click("#undo")
+        self.revision(page, start + 2)
+        assert len(page.names()) == len(classes.entries)
+        page.click("#undo")  # the names
+        self.revision(page, start + 3)
 
     def test_a_change_by_somebody_else_is_told_and_shown(
         self, page: Page, copied: Workspace

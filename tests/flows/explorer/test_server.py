@@ -161,6 +161,23 @@ class TestChanging:
         assert not undone["classes"][3]["ignored"]
         assert undone["revision"] == 6
 
+    def test_merge_as_suggested(self, own: Workspace) -> None:
+        asked = client(own)
+        classes = asked.get("/api/overview").json()["classes"]
+        for number in range(len(classes)):
+            change(asked, "classes/rename", id=number, name=f"cluster {number}")
+        suggested = asked.get("/api/merges", params={"groups": 4}).json()
+        assert suggested["count"] == len(suggested["groups"]) == 4
+        assert suggested["most"] == len(classes)
+        joined = next(group for group in suggested["groups"] if group["ids"])
+        assert {"dump", "row", "path", "share"} <= set(suggested["images"][str(joined["into"])])
+        merged = change(asked, "classes/merge-suggested", groups=4).json()
+        for number in joined["ids"]:
+            assert merged["classes"][number]["merged_into"] == joined["into"]
+        assert merged["note"].startswith("merged into 4 as suggested: ")
+        undone = change(asked, "classes/undo").json()
+        assert {each["merged_into"] for each in undone["classes"]} == {None}
+
     def test_a_stale_stamp_is_told(self, own: Workspace) -> None:
         asked = client(own)
         stale = asked.get("/api/overview").json()["stamp"]
@@ -168,6 +185,7 @@ class TestChanging:
         for path, body in (
             ("rename", {"id": 0, "name": "yours"}), ("merge", {"ids": [1], "into": 0}),
             ("ignore", {"ids": [1], "ignored": True}), ("undo", {}),
+            ("merge-suggested", {"groups": 4}),
         ):  # fmt: skip
             answer = change(asked, f"classes/{path}", stamp=stale, **body)
             assert answer.status_code == 409
@@ -181,6 +199,7 @@ class TestChanging:
             ("rename", {"id": 0}), ("rename", {"id": "0", "name": "x"}),
             ("rename", {"id": 0, "name": "x", "more": 1}), ("recolour", {"id": 0, "colour": "red"}),
             ("merge", {"ids": [0], "into": 0}), ("merge", {"ids": [-1], "into": 0}),
+            ("merge-suggested", {"groups": 99}), ("merge-suggested", {}),
         ],
     )  # fmt: skip
     def test_nonsense_is_told(self, asked: TestClient, path: str, body: dict[str, Any]) -> None:

@@ -90,6 +90,7 @@ def test_other_machines_read_only(own: Path) -> None:
         for change, body in {
             "rename": {"id": 0, "name": "x"}, "recolour": {"id": 0, "colour": "#123456"},
             "merge": {"ids": [0], "into": 1}, "ignore": {"ids": [0], "ignored": True}, "undo": {},
+            "merge-suggested": {"groups": 2},
         }.items():  # fmt: skip
             answer = sent(running, f"/api/classes/{change}", stamp=stamp, **body)
             assert answer.status == 403

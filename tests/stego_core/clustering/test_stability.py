@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from stego_core.clustering.kmeans import unit
-from stego_core.clustering.stability import STABLE, overlaps, proposed, stability
+from stego_core.clustering.stability import STABLE, overlaps, stability, stable_count
 from stego_core.errors import CapacityError
 
 IDS = 4
@@ -62,7 +62,7 @@ class TestStability:
         }
         assert curve[count] == pytest.approx(1)
         assert all(curve[more] < STABLE for more in range(count + 1, count + 4))
-        assert proposed(curve) == count
+        assert stable_count(curve) == count
 
     def test_depends_on_the_generator_alone(self) -> None:
         vectors = groups(4, 0.4)
@@ -74,9 +74,9 @@ class TestStability:
             stability(groups(1, 0.1, 9), 4, np.random.default_rng(0))
 
 
-class TestProposed:
+class TestStableCount:
     def test_the_largest_stable_number_wins(self) -> None:
-        assert proposed({2: 0.99, 3: 0.7, 4: 0.95, 5: 0.5}) == 4
+        assert stable_count({2: 0.99, 3: 0.7, 4: 0.95, 5: 0.5}) == 4
 
     def test_without_a_stable_one_the_most_stable_wins(self) -> None:
-        assert proposed({2: 0.3, 3: 0.6, 4: 0.6, 5: 0.5}) == 3
+        assert stable_count({2: 0.3, 3: 0.6, 4: 0.6, 5: 0.5}) == 3

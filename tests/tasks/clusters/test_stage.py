@@ -49,21 +49,31 @@ def test_lowest_inertia_wins(rows: FeatureRows) -> None:
     assert manifest["inertia"] <= min(manifest["inertias"]) + 1e-6
 
 
-def test_the_codes_say_how_many_classes(rows: FeatureRows) -> None:
+def test_auto_makes_many_clusters_and_the_codes_say_how_many_groups(rows: FeatureRows) -> None:
     options = ClustersOptions(classes="auto", max_classes=5, restarts=2)
     compute(clusters.plan_codes(rows, heads.IDENTITY, options, "cpu")).finish(0.0, 1)
     path = layout.clusters(clusters.clusters_key(rows, heads.IDENTITY, options))
     found = class_stability.finish(compute(class_stability.plan(rows, path, options)), 0.0, 4)
     curve = dict(found["curve"])
     assert list(curve) == [2, 3, 4, 5]
-    assert found["classes"] == stability.proposed(curve)
+    assert found["stable"] == stability.stable_count(curve)
     assert class_stability.plan(rows, path, options) is None
     manifest = finished(rows, options)
-    assert manifest["classes"] == found["classes"]
+    assert manifest["classes"] == 5
     assert manifest["stability"] == found["curve"]
+    assert manifest["stable"] == found["stable"]
     key = clusters.clusters_key(rows, heads.IDENTITY, options)
     stored = tables.read_tensors(rows.workspace.storage, f"clusters/{key}/centroids.safetensors")
-    assert len(stored["centroids"]) == found["classes"]
+    assert len(stored["centroids"]) == 5
+
+
+def test_auto_makes_no_more_clusters_than_there_are_crops(rows: FeatureRows) -> None:
+    usable = int(rows.valid().sum())
+    most = ClustersOptions(classes="auto", max_classes=255)
+    assert class_stability.class_count(rows, most) == usable
+    few = ClustersOptions(classes="auto", max_classes=4)
+    assert class_stability.class_count(rows, few) == 4
+    assert class_stability.class_count(rows, ClustersOptions(classes=7)) == 7
 
 
 def test_a_number_of_classes_asks_nothing(rows: FeatureRows) -> None:
