@@ -82,6 +82,11 @@ quality: $(INSTALLED) ## scores on labelled corpora (CORPORA="DIR ..." SEEDS=3 L
 	$(BIN)/python benchmarks/quality.py $(CORPORA) $(if $(SEEDS),--seeds $(SEEDS)) \
 		$(if $(LIMIT),--limit $(LIMIT)) $(OPTIONS)
 
+.PHONY: quality-patches
+quality-patches: $(INSTALLED) ## all methods patch by patch, in minutes (CORPORA= KEEP=DIR BACKBONE= WEIGHTS= LAYER= SEEDS=3)
+	$(BIN)/python benchmarks/minima.py $(CORPORA) --keep $(KEEP) --backbone $(BACKBONE) \
+		--weights $(WEIGHTS) $(if $(LAYER),--layer $(LAYER)) $(if $(SEEDS),--seeds $(SEEDS))
+
 VARIANT ?= cpu
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 REVISION = $(shell git describe --always --dirty --abbrev=40 --exclude '*' 2>/dev/null || echo unknown)

@@ -2,13 +2,14 @@
 
     python benchmarks/minima.py CORPUS_DIR... --keep DIR --backbone NAME --weights FILE [--layer N]
 
-A corpus folder is as in quality.py. Features and heads (the default recipe and the published one,
-of each seed) are computed once and kept in `--keep`, so that another choice takes minutes. Clusters
-are made as the product makes them. Every patch of an image gets the class of its nearest centroid,
-no CRF refines it, and each labelled pixel below it counts. The table has accuracy / mIoU after
-one-to-one matching, mean and standard deviation over the seeds; then mean and worst gain over
-k-means on the raw features, whose lowest inertia wins. The row `by labels` takes the best of all
-near minima: nothing that knows no label can be above it.
+A corpus folder is as in quality.py; 120 generated scenes, read with the same backbone, are the last
+corpus. Features and heads (the default recipe and the published one, of each seed) are computed
+once and kept in `--keep`, so that another choice takes minutes. Clusters are made as the product
+makes them. Every patch of an image gets the class of its nearest centroid, no CRF refines it, and
+each labelled pixel below it counts. The table has accuracy / mIoU after one-to-one matching, mean
+and standard deviation over the seeds; then mean and worst gain over k-means on the raw features,
+whose lowest inertia wins. The row `by labels` takes the best of all near minima: nothing that
+knows no label can be above it.
 """
 
 import argparse
@@ -22,7 +23,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from quality import images_of
+from quality import images_of, scenes
 from scipy.optimize import linear_sum_assignment
 from torch import nn
 
@@ -246,7 +247,7 @@ def rows_of(corpus: Corpus, seeds: int) -> Iterator[tuple[str, NDArray[np.float6
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which corpora, and what their features and heads are made with."""
-    parser.add_argument("corpora", nargs="+", type=Path)
+    parser.add_argument("corpora", nargs="*", type=Path)
     parser.add_argument("--keep", type=Path, required=True, help="folder of features and heads")
     parser.add_argument("--backbone", required=True, help="timm's name")
     parser.add_argument("--weights", required=True, help="file")
@@ -262,7 +263,7 @@ def main() -> None:
     add_arguments(parser)
     chosen = parser.parse_args()
     table: dict[str, dict[str, NDArray[np.float64]]] = {}
-    for folder in chosen.corpora:
+    for folder in [*chosen.corpora, scenes(chosen.keep / "scenes")]:
         for row, scores in rows_of(prepared(folder, chosen), chosen.seeds):
             table.setdefault(row, {})[folder.name] = scores
             (accuracy, miou), spread = scores.mean(axis=0), scores[:, 1].std()
