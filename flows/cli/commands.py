@@ -63,8 +63,9 @@ def retrain(
     """Train a new head on all dumps and label them anew.
 
     Args:
-        classes: So many clusters K, or with auto as many as are stable; default: as the last run
-            was told, else as many as the classes of the dumps' taxonomies.
+        classes: So many clusters K, or with auto as many as --max-classes of the last run, to be
+            merged; default: as the last run was told, else as many as the classes of the dumps'
+            taxonomies.
     """
     from flows.runs.retrain import retrain as retrain_flow
 
@@ -204,6 +205,9 @@ def _results(workspace: str, report: str, dumps: Sequence[str] = ()) -> None:
     console.show_scores(document)
     clusters = summary.whole("clusters") or {}
     if clusters.get("options", {}).get("classes") == "auto":
-        count = clusters["classes"]
-        console.say(f"{count} clusters were made; `stego name suggested` shows which are alike")
+        made, most = clusters["classes"], clusters["options"]["max_classes"]
+        fewer = f", fewer than --max-classes {most}" if made < most else ""
+        console.say(
+            f"{made} clusters were made{fewer}; `stego name suggested` shows which are alike"
+        )
     console.line(f"report: {report}")

@@ -5,13 +5,11 @@ from collections.abc import Sequence
 from flows.runs.settings import built
 from stego_core.labels.taxonomy import require_classes
 from tasks.corpus.index import IndexReader
-from tasks.options import ClustersOptions
+from tasks.options import LEAST_CLASSES, ClustersOptions
 from tasks.workspace.workspace import Workspace
 
 DEFAULT_CLASSES = 16
 """K of a corpus without a taxonomy."""
-LEAST_CLASSES = 2
-"""K of a taxonomy of one class, as one cluster separates nothing."""
 
 
 def with_classes(

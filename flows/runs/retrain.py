@@ -34,8 +34,9 @@ def retrain(
         workspace: This folder or URI holds a finished workspace.
         dumps: These dumps are trained on. By default it is all of them.
         relabel: Every dump is labelled anew; otherwise only those that come later.
-        classes: So many clusters are made, or with auto as many as are stable. By default it is
-            as the last run was told, or else as many as the classes of the dumps' taxonomies.
+        classes: So many clusters are made, or with auto as many as `max_classes` of the last run
+            allows, to be merged. By default it is as the last run was told, or else as many as the
+            classes of the dumps' taxonomies.
         compute_options: These say where the work runs.
         storage_options: These say how object storage is reached.
 

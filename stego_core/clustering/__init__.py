@@ -1,1 +1,1 @@
-"""k-means, how stable its result is, and a plane to show it on."""
+"""k-means, how well its clusters separate and which are alike, and a plane to show them on."""

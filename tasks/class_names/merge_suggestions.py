@@ -22,8 +22,8 @@ LEAST_GROUPS = 2
 """Groups at least, as one would separate nothing."""
 KEPT = 0.95
 """Share of the spread of the clusters' centroids that suggested groups keep. On seven labelled
-corpora, a number of groups from stability alone cost much more where there are many classes
-(docs/notes/quality.md)."""
+corpora, as many groups as k-means finds again in other data cost much more where there are many
+classes (docs/notes/quality.md)."""
 LEAST_PIXELS = 1e-9
 """Pixels that a cluster counts at least: a class of none still has a centroid."""
 

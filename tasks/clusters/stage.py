@@ -1,4 +1,4 @@
-"""Stage clusters: codes, how many clusters are stable, k-means restarts, the last iterations."""
+"""Stage clusters: codes, k-means restarts, the last iterations of the best one."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,22 +8,25 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stego_core.clustering import kmeans, silhouette, stability
+from stego_core.clustering import kmeans, silhouette
 from stego_core.clustering.silhouette import Minimum
 from stego_core.errors import CapacityError
 from stego_core.head.head import MeanShiftHead
-from tasks.clusters import class_stability, code_sample
+from tasks.clusters import code_sample
 from tasks.clusters.code_sample import CODES, FEATURES, OBJECTS, SHARD_ROWS, CodesWork
 from tasks.engine.stage import Finish, Stage, Stopwatch
 from tasks.engine.steps import CpuWork
 from tasks.features.enough_images import classes_problem
 from tasks.features.rows import FeatureRows
 from tasks.head import heads
-from tasks.options import ClustersOptions
+from tasks.log import Log
+from tasks.options import LEAST_CLASSES, ClustersOptions
 from tasks.storage.storage import Storage
 from tasks.workspace import arrays, keys, layout, tables
 from tasks.workspace.arrays import Layout
 from tasks.workspace.ledger import Folder, Record
+
+log = Log(__name__)
 
 VERSION = 7
 """Raised whenever the same options would give other clusters."""
@@ -130,9 +133,27 @@ def stages(
     path = layout.clusters(clusters_key(rows, head_key, options))
     if not rows.workspace.folder(path).finished:
         yield plan_codes(rows, head_key, options, device), Stage.finish
-        yield class_stability.plan(rows, path, options), class_stability.finish
         yield plan_restarts(rows, head_key, options), finish_restarts
         yield plan(rows, head_key, options), Stage.finish_single
+
+
+def class_count(rows: FeatureRows, options: ClustersOptions) -> int:
+    """K: as given; for `auto` the most that are allowed, but no more than crops with data.
+
+    A person merges clusters in a moment and cannot take one apart, so `auto` makes many.
+    """
+    if options.classes == "auto":
+        return min(options.max_classes, int(rows.valid().sum()))
+    assert options.classes is not None  # `plan_codes` refuses it
+    return options.classes
+
+
+def _few(classes: int, most: int) -> str:
+    """What people are told where `auto` cannot make as many clusters as are allowed."""
+    return (
+        f"{classes} clusters are made and not {most} (--max-classes), because only {classes} "
+        "crops hold data; more images give more clusters"
+    )
 
 
 def plan_codes(
@@ -144,7 +165,7 @@ def plan_codes(
         CapacityError: fewer rows than classes.
     """
     usable = int(rows.valid().sum())
-    least = stability.LEAST if options.classes == "auto" else options.classes
+    least = LEAST_CLASSES if options.classes == "auto" else options.classes
     if least is None or usable < least:
         raise CapacityError(classes_problem(usable, least or 0) or "no number of classes is given")
     path = layout.clusters(clusters_key(rows, head_key, options))
@@ -182,7 +203,9 @@ def plan_restarts(rows: FeatureRows, head_key: str, options: ClustersOptions) ->
     folder = rows.workspace.folder(layout.restarts(path))
     if folder.finished:
         return None
-    classes = class_stability.class_count(rows, options)
+    classes = class_count(rows, options)
+    if options.classes == "auto" and classes < options.max_classes:
+        log.warning(_few(classes, options.max_classes))
     spaces = code_sample.spaces(rows.workspace, path)
     work = RestartWork(rows.storage, path, classes, options.seed, spaces, options.restarts)
     count = len(spaces) * options.restarts
@@ -216,8 +239,7 @@ def plan(rows: FeatureRows, head_key: str, options: ClustersOptions) -> Stage | 
         "inputs": {**rows.inputs(), "head": head_key},
         "backbone": rows.backbone().document(),
         **{name: restarts[name] for name in CHOICE if name in restarts},
-        "classes": class_stability.class_count(rows, options),
-        **class_stability.measured(rows, folder.path, options),
+        "classes": class_count(rows, options),
     }
     work = ClustersWork(rows.storage, folder.path, restarts["best"], restarts["space"])
     title, memory = _title("clusters", head_key), _sample_memory(rows, folder.path)

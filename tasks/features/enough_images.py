@@ -1,8 +1,7 @@
 """Whether there are enough images for the options, checked before any of them is embedded."""
 
-from stego_core.clustering import stability
 from stego_core.errors import CapacityError
-from tasks.options import ClustersOptions, FeaturesOptions, NeighborsOptions
+from tasks.options import LEAST_CLASSES, ClustersOptions, FeaturesOptions, NeighborsOptions
 
 CROPS = {"five": 5, "whole": 1}
 """Feature rows of an image, by the option `crops`."""
@@ -46,7 +45,7 @@ def require_enough(
     """
     used, crops = min(images, features.max_training_images), CROPS[features.crops]
     given = clusters.classes if isinstance(clusters.classes, int) else None
-    least = given or stability.LEAST  # `auto` makes fewer clusters of few crops
+    least = given or LEAST_CLASSES  # `auto` makes fewer clusters of few crops
     problems = neighbors_problem(used, crops, neighbors.k), classes_problem(used * crops, least)
     if any(problems):
         raise CapacityError("; ".join(filter(None, problems)))

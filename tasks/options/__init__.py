@@ -1,6 +1,7 @@
 """Options of every stage: one model each, which the command line and Prefect's forms both show."""
 
 from tasks.options.base import Options as Options
+from tasks.options.clusters import LEAST_CLASSES as LEAST_CLASSES
 from tasks.options.clusters import ClustersOptions as ClustersOptions
 from tasks.options.compute import ComputeOptions as ComputeOptions
 from tasks.options.compute import StorageOptions as StorageOptions

@@ -6,18 +6,21 @@ from pydantic import Field
 
 from tasks.options.base import Options
 
+LEAST_CLASSES = 2
+"""Clusters at least, as one separates nothing."""
+
 
 class ClustersOptions(Options):
     """k-means over the codes."""
 
-    classes: Annotated[int, Field(ge=2, le=255)] | Literal["auto"] | None = Field(
+    classes: Annotated[int, Field(ge=LEAST_CLASSES, le=255)] | Literal["auto"] | None = Field(
         None,
         description="k-means makes this many clusters K; with auto as many as --max-classes, to "
         "be merged. By default they are as many as the classes of the dumps' taxonomies, else 16.",
     )
     max_classes: int = Field(
         32,
-        ge=3,
+        ge=LEAST_CLASSES,
         le=255,
         description="With --classes auto, k-means makes this many clusters, or as many as there "
         "are crops if they are fewer.",

@@ -131,23 +131,6 @@ def minima(candidates: Sequence[Minimum], best: int) -> Embedded:
         )
 
 
-def stability(curve: Mapping[int, float], stable: int) -> Embedded:
-    """Stability of the clusters, 0 to 1, over their number K; the stable K is marked."""
-    numbers, values = list(curve), list(curve.values())
-    with _figure(4.6, 2.8) as figure:
-        axes = figure.add_subplot(
-            title="How many clusters are found again", xlabel="K", ylabel="stability"
-        )
-        axes.plot(numbers, values, color=QUIET, linewidth=1.2, marker="o", markersize=3.5)
-        _mark(axes, (stable, curve[stable]), f"stable: {stable}", xytext=(6, 6))
-        axes.set_ylim(0, 1.08)
-        return _svg(
-            figure,
-            f"Stability of k-means for K from {numbers[0]} to {numbers[-1]}; {stable} is stable "
-            f"at {curve[stable]:.2f}",
-        )
-
-
 def hierarchy(merges: SuggestedMerges) -> Embedded:
     """Ward's hierarchy as a tree: the suggested joins in colour, the classes' names beside it."""
     leaves, joins = merges.leaves, merges.joins

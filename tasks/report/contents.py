@@ -1,7 +1,7 @@
 """What the report shows, as data classes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -132,8 +132,6 @@ class Report:
         minima: of all restarts, where several spaces were clustered.
         restart: the number of the restart that was kept.
         merges: suggested ones, where there are any.
-        stability: how stable K clusters are, by K, where several were tried.
-        stable: the largest stable K of them.
     """
 
     title: str
@@ -147,8 +145,6 @@ class Report:
     inertias: Sequence[float] = ()
     minima: Sequence[Minimum] = ()
     restart: int = 0
-    stability: Mapping[int, float] = field(default_factory=dict)
-    stable: int = 0
     confusions: Sequence[Confusion] = ()
     seed: SeedFigure | None = None
     timings: Sequence[Timing] = ()

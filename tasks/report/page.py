@@ -43,7 +43,7 @@ def render(report: Report) -> str:
     Raises:
         ValueError: a picture is not (H, W, 3) uint8, or parts of a figure differ in number.
     """
-    status, stability, curves = report.status, report.stability, report.curves
+    status, curves = report.status, report.curves
     page = (
         _environment()
         .get_template("report.html.j2")
@@ -63,7 +63,6 @@ def render(report: Report) -> str:
             restarts=charts.restarts(report.inertias)
             if any(map(math.isfinite, report.inertias))
             else None,
-            numbers=charts.stability(stability, report.stable) if stability else None,
             hierarchy=charts.hierarchy(report.merges) if report.merges else None,
         )
     )

@@ -46,8 +46,6 @@ def contents(summary: Summary) -> Report:
         inertias=clusters.get("inertias", []),
         minima=[Minimum(**minimum) for minimum in clusters.get("minima", [])],
         restart=clusters.get("best", 0),
-        stability=dict(clusters.get("stability", [])) if "stable" in clusters else {},
-        stable=clusters.get("stable", 0),
         confusions=[matrix for dump in dumps if (matrix := confusion(summary, dump))],
         seed=seed_figure(summary),
         timings=timings(summary),

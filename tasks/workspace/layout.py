@@ -10,7 +10,7 @@
 | features/KEY/DUMP.zarr | patches, pooled, valid, images |
 | neighbors/KEY/DUMP.zarr | ids, similarities; in lists the inverted lists of a large corpus |
 | heads/KEY | the head, its curve, checkpoints |
-| clusters/KEY | centroids, linear probe; restarts, codes.zarr, classes |
+| clusters/KEY | centroids, linear probe; restarts, codes.zarr |
 | masks/KEY/DUMP | a PNG of class ids per image, a table of confidence |
 | overlays, confidence/KEY/DUMP | beside the masks: a JPEG, and a PNG of margins, per image |
 | classes/KEY | every revision of the class names |
@@ -95,7 +95,6 @@ head = (HEADS + "/{}").format  # key
 clusters = (CLUSTERS + "/{}").format  # key
 codes = "{}/codes.zarr".format  # path of clusters: the sampled codes
 restarts = "{}/restarts".format  # path of clusters: restarts of k-means
-class_counts = "{}/classes".format  # path of clusters: how many classes are stable
 masks = (MASKS + "/{}/{}").format  # key, dump
 class_revisions = (CLASSES + "/{}").format  # key of clusters
 patches = (PATCHES + "/{}").format  # key

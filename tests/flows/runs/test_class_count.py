@@ -7,7 +7,7 @@ import pytest
 
 from flows.runs import class_count
 from stego_core.errors import StegoError
-from tasks.options import ClustersOptions
+from tasks.options import LEAST_CLASSES, ClustersOptions
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_without_a_taxonomy_it_is_the_default(count: Any) -> None:
 
 
 def test_one_class_would_separate_nothing(count: Any) -> None:
-    assert count({"a": 1}) == class_count.LEAST_CLASSES
+    assert count({"a": 1}) == LEAST_CLASSES
 
 
 def test_a_taxonomy_of_too_many_is_refused(count: Any) -> None:

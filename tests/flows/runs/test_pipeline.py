@@ -251,6 +251,21 @@ class TestFinishedWorkspace:
             other = masks(tmp_path, "train")[name]
             assert path.read_bytes() == other.read_bytes()
 
+    def test_auto_of_few_images_says_that_it_makes_fewer_clusters(
+        self, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (tmp_path / "few").mkdir()
+        for number in range(3):
+            shutil.copy(finished / "train" / "images" / f"s{number:03d}.png", tmp_path / "few")
+        stego(
+            "run", "--workspace", str(tmp_path / "ws"), "--images", str(tmp_path / "few"),
+            "--neighbors", "4", "--classes", "auto", "--executor", "loop", *TINY, *QUICK,
+        )  # fmt: skip
+        said = " ".join(capsys.readouterr().err.split())
+        assert "15 clusters are made and not 32 (--max-classes)" in said
+        assert "15 clusters were made, fewer than --max-classes 32; `stego name suggested`" in said
+        assert len(open_workspace(str(tmp_path / "ws")).names) == 15
+
     def test_stages_one_at_a_time_give_the_same_keys(self, finished: Path, tmp_path: Path) -> None:
         ws, train = str(tmp_path / "ws"), finished / "train"
         run = ("--workspace", ws, "--executor", "loop")

@@ -7,10 +7,8 @@ import pytest
 import torch
 from two_dumps import compute
 
-from stego_core.clustering import stability
 from stego_core.clustering.silhouette import Minimum, chosen
 from stego_core.head.head import Head
-from tasks.clusters import class_stability
 from tasks.clusters import stage as clusters
 from tasks.features.rows import FeatureRows
 from tasks.head import heads
@@ -49,35 +47,38 @@ def test_lowest_inertia_wins(rows: FeatureRows) -> None:
     assert manifest["inertia"] <= min(manifest["inertias"]) + 1e-6
 
 
-def test_auto_makes_many_clusters_and_the_codes_say_how_many_groups(rows: FeatureRows) -> None:
-    options = ClustersOptions(classes="auto", max_classes=5, restarts=2)
+def made_by_auto(rows: FeatureRows, max_classes: int) -> tuple[dict[str, Any], str]:
+    """The manifest and the key of clusters that `auto` makes of the features."""
+    options = ClustersOptions(classes="auto", max_classes=max_classes, restarts=2)
     compute(clusters.plan_codes(rows, heads.IDENTITY, options, "cpu")).finish(0.0, 1)
-    path = layout.clusters(clusters.clusters_key(rows, heads.IDENTITY, options))
-    found = class_stability.finish(compute(class_stability.plan(rows, path, options)), 0.0, 4)
-    curve = dict(found["curve"])
-    assert list(curve) == [2, 3, 4, 5]
-    assert found["stable"] == stability.stable_count(curve)
-    assert class_stability.plan(rows, path, options) is None
-    manifest = finished(rows, options)
-    assert manifest["classes"] == 5
-    assert manifest["stability"] == found["curve"]
-    assert manifest["stable"] == found["stable"]
-    key = clusters.clusters_key(rows, heads.IDENTITY, options)
-    stored = tables.read_tensors(rows.workspace.storage, f"clusters/{key}/centroids.safetensors")
-    assert len(stored["centroids"]) == 5
+    return finished(rows, options), clusters.clusters_key(rows, heads.IDENTITY, options)
 
 
-def test_auto_makes_no_more_clusters_than_there_are_crops(rows: FeatureRows) -> None:
+@pytest.mark.parametrize("most", [2, 5])
+def test_auto_makes_as_many_clusters_as_are_allowed(
+    rows: FeatureRows, most: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    manifest, key = made_by_auto(rows, most)
+    assert manifest["classes"] == most
+    stored = tables.read_tensors(rows.storage, f"clusters/{key}/centroids.safetensors")
+    assert len(stored["centroids"]) == most
+    assert not caplog.records
+
+
+def test_auto_makes_no_more_clusters_than_there_are_crops_and_warns(
+    rows: FeatureRows, caplog: pytest.LogCaptureFixture
+) -> None:
     usable = int(rows.valid().sum())
-    most = ClustersOptions(classes="auto", max_classes=255)
-    assert class_stability.class_count(rows, most) == usable
-    few = ClustersOptions(classes="auto", max_classes=4)
-    assert class_stability.class_count(rows, few) == 4
-    assert class_stability.class_count(rows, ClustersOptions(classes=7)) == 7
+    manifest, key = made_by_auto(rows, 255)
+    assert manifest["classes"] == usable
+    stored = tables.read_tensors(rows.storage, f"clusters/{key}/centroids.safetensors")
+    assert len(stored["centroids"]) == usable
+    assert f"{usable} clusters are made and not 255 (--max-classes)" in caplog.text
 
 
-def test_a_number_of_classes_asks_nothing(rows: FeatureRows) -> None:
-    assert class_stability.plan(rows, "clusters/none", ClustersOptions(classes=3)) is None
+def test_a_given_number_is_taken_as_it_is(rows: FeatureRows) -> None:
+    options = ClustersOptions(classes=7, max_classes=3)
+    assert clusters.class_count(rows, options) == 7
 
 
 def vector_depth(head: torch.nn.Module, rows: FeatureRows) -> int:

@@ -275,12 +275,6 @@ class TestEdges:
         assert len(sources(html)) == 1
         assert "shift b (self 0.60, knn 0.35, rand 0.10)" in html
 
-    def test_the_curve_of_stability_names_the_stable_number(self) -> None:
-        curve = {2: 0.99, 3: 0.97, 4: 0.41}
-        html = page.render(replace(empty_report(), stability=curve, stable=3))
-        assert len(sources(html)) == 1
-        assert "K from 2 to 4; 3 is stable at 0.97" in html
-
     @pytest.mark.parametrize(("inertias", "charted"), [([], 0), ([np.nan], 0), ([np.nan, 3.0], 1)])
     def test_restarts_that_failed_cannot_win(self, inertias: list[float], charted: int) -> None:
         assert len(sources(page.render(replace(empty_report(), inertias=inertias)))) == charted
