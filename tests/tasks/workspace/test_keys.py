@@ -69,6 +69,8 @@ def others(model: BaseModel, name: str) -> list[Any]:
         candidates = [value + 1]
     elif isinstance(value, float):
         candidates = [value * 1.001]
+    elif float in parts:
+        candidates = [1.5]
     else:
         candidates = [7] if int in parts else ["7,8" if name == "value_range" else "7,8,9"]
     return [candidate for candidate in candidates if candidate != value]
