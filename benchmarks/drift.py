@@ -15,14 +15,12 @@ With `--keep DIR` the workspaces stay there, and the same command goes on where 
 
 import argparse
 import json
-import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import harness
 import numpy as np
-from quality import images_of, stego
+from quality import files_of, sample, stego
 
 QUICK = ("--no-overlays", "--no-linear-probe", "--no-baseline")
 """What is not looked at."""
@@ -44,27 +42,6 @@ def parsed() -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--keep", type=Path, help="folder for the workspaces; default: none stays")
     parser.add_argument("--scratch", type=Path, help="where temporary files go")
     return parser.parse_known_args()
-
-
-def files_of(corpus: Path) -> list[Path]:
-    """A corpus' images in order of their names."""
-    return sorted(p for p in images_of(corpus).rglob("*") if p.suffix.lower() in harness.ENDINGS)
-
-
-def part(corpus: Path, files: Sequence[Path], limit: int, folder: Path) -> Path:
-    """A corpus of at most `limit` of these images and their labels, spread evenly; made once."""
-    if folder.exists():
-        return folder
-    unfinished = folder.with_name(folder.name + "-unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    for name in ("imgs", "labels"):
-        (unfinished / name).mkdir(parents=True)
-    for place in np.linspace(0, len(files) - 1, min(limit, len(files))).astype(int):
-        shutil.copy(files[place], unfinished / "imgs")
-        shutil.copy(corpus / "labels" / f"{files[place].stem}.png", unfinished / "labels")
-    shutil.copy(corpus / "taxonomy.json", unfinished)
-    unfinished.rename(folder)
-    return folder
 
 
 def corpus_options(corpus: Path, dump: str) -> list[str]:
@@ -123,10 +100,10 @@ def pair(
     """The figures of a pair, by seed."""
     files, limit, name = files_of(old), chosen.limit, f"{old.name}-{new.name}-{chosen.limit}"
     dumps = {
-        dump: part(old, files[first::2], limit, root / f"{old.name}-{limit}-{dump}")
+        dump: sample(old, files[first::2], limit, root / f"{old.name}-{limit}-{dump}")
         for first, dump in enumerate(("old", "half"))
     }
-    dumps["new"] = part(new, files_of(new), limit, root / f"{new.name}-{limit}-new")
+    dumps["new"] = sample(new, files_of(new), limit, root / f"{new.name}-{limit}-new")
     found = []
     for seed in range(chosen.seeds):
         run = [*options, "--seed", str(seed)]

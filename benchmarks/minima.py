@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from quality import images_of, scenes
+from quality import files_of, scenes
 from scipy.optimize import linear_sum_assignment
 from torch import nn
 
@@ -88,7 +88,7 @@ def computed(folder: Path, chosen: argparse.Namespace) -> Corpus:
     vit.load_weights(model, weights_from_file(chosen.weights))
     backbone = vit.freeze(model, chosen.layer, "cpu", precision="bfloat16")
     classes = len(json.loads((folder / "taxonomy.json").read_text())["classes"])
-    files = sorted(p for p in images_of(folder).rglob("*") if p.suffix.lower() in harness.ENDINGS)
+    files = files_of(folder)
     crops, views, counts = [], [], []
     for at in np.linspace(0, len(files) - 1, min(chosen.limit, len(files))).astype(int):
         image = np.asarray(Image.open(files[at]).convert("RGB"))

@@ -22,6 +22,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,15 +78,19 @@ def images_of(corpus: Path) -> Path:
     return folders[0]
 
 
-def sample(corpus: Path, limit: int, folder: Path) -> Path:
-    """A corpus of at most `limit` images and their labels, spread evenly; made once."""
+def files_of(corpus: Path) -> list[Path]:
+    """A corpus' images in order of their names."""
+    return sorted(p for p in images_of(corpus).rglob("*") if p.suffix.lower() in harness.ENDINGS)
+
+
+def sample(corpus: Path, files: Sequence[Path], limit: int, folder: Path) -> Path:
+    """A corpus of at most `limit` of these images and their labels, spread evenly; made once."""
     if folder.exists():
         return folder
     unfinished = folder.with_name(folder.name + "-unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     for name in ("imgs", "labels"):
         (unfinished / name).mkdir(parents=True)
-    files = sorted(p for p in images_of(corpus).rglob("*") if p.suffix.lower() in harness.ENDINGS)
     for place in np.linspace(0, len(files) - 1, min(limit, len(files))).astype(int):
         shutil.copy(files[place], unfinished / "imgs")
         shutil.copy(corpus / "labels" / f"{files[place].stem}.png", unfinished / "labels")
@@ -169,7 +174,8 @@ def main() -> None:
         options = options if chosen.corpora else [*DEMO, *options]
         for corpus in map(Path.resolve, chosen.corpora or [scenes(root / "scenes")]):
             name = f"{corpus.name}-{chosen.limit}" if chosen.limit else corpus.name
-            images = sample(corpus, chosen.limit, root / name) if chosen.limit else corpus
+            files, limit = files_of(corpus), chosen.limit
+            images = sample(corpus, files, limit, root / name) if limit else corpus
             found[corpus.name] = scored(images, root / f"{name}-workspace", chosen, options)
     print(f"{'':28}{'accuracy':>9}{'std':>9}{'worst':>9}{'mIoU':>9}{'std':>9}{'worst':>9}")
     for name, figures in {**found, "all": means(found)}.items():

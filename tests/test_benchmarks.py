@@ -108,7 +108,8 @@ def test_the_quality_suite_samples_images_with_their_labels(load: Load, tmp_path
         for number in range(9):
             (corpus / folder / f"{number}.{ending}").touch()
     (corpus / "taxonomy.json").touch()
-    sample = load("quality").sample(corpus, 3, tmp_path / "corpus-3")
+    quality = load("quality")
+    sample = quality.sample(corpus, quality.files_of(corpus), 3, tmp_path / "corpus-3")
     files = sorted(str(path.relative_to(sample)) for path in sample.rglob("*.*"))
     images, labels = [f"imgs/{n}.jpg" for n in (0, 4, 8)], [f"labels/{n}.png" for n in (0, 4, 8)]
     assert files == [*images, *labels, "taxonomy.json"]

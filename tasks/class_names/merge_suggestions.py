@@ -154,11 +154,9 @@ def suggestion(summary: Summary, classes: ClassNames, groups: int | None = None)
     centroids = tables.read_tensors(summary.workspace.storage, path)["centroids"].astype(np.float64)
     pixels = summary.margin_sums().pixels.astype(np.float64)
     hierarchy = Hierarchy.of(classes, centroids, pixels)
-    suggested = suggested_count(centroids, pixels)
-    count = int(np.clip(suggested.groups, hierarchy.fewest, len(hierarchy.ids)))
-    if count > suggested.groups:
-        suggested = Count(count, suggested.why + hierarchy.remark)
-    suggested = suggested._replace(groups=count)
+    kept = suggested_count(centroids, pixels)
+    count = int(np.clip(kept.groups, hierarchy.fewest, len(hierarchy.ids)))
+    suggested = Count(count, kept.why + hierarchy.remark if count > kept.groups else kept.why)
     return Suggestion(hierarchy, hierarchy.groups(count if groups is None else groups), suggested)
 
 
