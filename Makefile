@@ -17,16 +17,18 @@ $(INSTALLED): pyproject.toml setup.py constraints.txt stego_core/masks/_lattice.
 	@echo "installing the pinned versions (some minutes, about 6 GB) ..."
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps datumaro==1.13.12
+	@$(BIN)/python -c 'import sys; from stego_core.masks import crf; sys.exit(not crf.COMPILED)' \
+		|| echo "the CRF's lattice was not compiled (it needs g++ and Python's headers): numpy computes it, in four times the time" >&2
 	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt pydensecrf2 \
 		|| echo "pydensecrf2 does not build here (it needs g++, and a Python that Cython 0.29 knows): --crf-engine pydensecrf is missing, all else works" >&2
 	@touch $@
 
-demo: $(INSTALLED) ## run the whole pipeline on a small generated corpus
-	$(BIN)/stego demo --workspace demo/workspace
+demo: $(INSTALLED) ## run the whole pipeline on a small generated corpus (OPTIONS="--offline")
+	$(BIN)/stego demo --workspace demo/workspace $(OPTIONS)
 
 .PHONY: backbone
 backbone: $(INSTALLED) ## train the demo's bundled backbone anew, from generated scenes alone
-	$(BIN)/python -m flows.demo.demo_corpus demo/backbone-scenes 3000 2022
+	$(BIN)/python -m flows.demo.demo_corpus demo/backbone-scenes 1500 2022
 	$(BIN)/stego pretrain --config infra/backbone/scenes.toml \
 		--images demo/backbone-scenes/images --workspace demo/backbone
 
@@ -87,6 +89,14 @@ quality-patches: $(INSTALLED) ## all methods patch by patch, in minutes (CORPORA
 	$(BIN)/python benchmarks/minima.py $(CORPORA) --keep $(KEEP) --backbone $(BACKBONE) \
 		--weights $(WEIGHTS) $(if $(LAYER),--layer $(LAYER)) $(if $(SEEDS),--seeds $(SEEDS))
 
+.PHONY: docs pictures
+docs: $(INSTALLED) ## the documents as a site that opens from disk: site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --config-file infra/docs/mkdocs.yml
+
+pictures: $(INSTALLED) ## docs/images anew, from the demo and the notes; needs chromium
+	test -d demo/pictures/reports || $(BIN)/stego demo --offline --workspace demo/pictures
+	$(BIN)/python infra/docs/pictures.py --workspace demo/pictures
+
 VARIANT ?= cpu
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 REVISION = $(shell git describe --always --dirty --abbrev=40 --exclude '*' 2>/dev/null || echo unknown)
@@ -109,6 +119,11 @@ wheel: $(INSTALLED) ## build dist/*.whl
 	rm -rf build
 	$(BIN)/python -m build --wheel
 
+.PHONY: wheels
+wheels: $(INSTALLED) ## dist/*.whl for each common Python, in containers (needs Docker; see pyproject.toml)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt cibuildwheel
+	$(BIN)/cibuildwheel --output-dir dist
+
 s3: $(INSTALLED) ## start a local S3 server (OpenStack Swift) on loopback
 	@$(BIN)/python infra/s3/swift.py start
 
@@ -116,4 +131,4 @@ s3-stop: $(INSTALLED) ## stop the local S3 server; its data stay in .services/s3
 	@$(BIN)/python infra/s3/swift.py stop
 
 clean: ## remove what the targets made, except .venv
-	rm -rf demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf demo build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

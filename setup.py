@@ -1,4 +1,10 @@
-"""The one part that is compiled; everything else is in pyproject.toml."""
+"""The one part that is compiled; everything else is in pyproject.toml.
+
+Without a compiler it is left out, and the CRF is computed in numpy. With STEGO_LATTICE=required
+that is an error: for wheels, which must have it.
+"""
+
+import os
 
 from pybind11.setup_helpers import Pybind11Extension
 from setuptools import setup
@@ -11,6 +17,7 @@ setup(
             depends=["stego_core/masks/lattice.hpp"],
             cxx_std=17,
             extra_compile_args=["-O3", "-Wno-psabi"],
+            optional=os.environ.get("STEGO_LATTICE") != "required",
         )
     ]
 )

@@ -29,7 +29,8 @@ from stego_core.clustering import kmeans
 from stego_core.images import geometry
 from stego_core.images.upsampling import scores_at
 from stego_core.masks.crf import Crf
-from stego_core.masks.segmenter import Windows, cluster_log_probabilities, refined
+from stego_core.masks.patch_codes import Windows
+from stego_core.masks.segmenter import cluster_log_probabilities, refined, scorer
 
 ROW, UNIT = "crf", "images/s per core"
 WORK = "dense CRF of 10 iterations, 320×320 pixels"
@@ -103,7 +104,7 @@ def ours(inputs: dict[str, Any]) -> pairs.Work:
 
 def our_mask(item: Item) -> NDArray[np.uint8]:
     codes, pixels, centroids = item
-    return refined(codes, pixels, centroids, CRF, Windows()).classes
+    return refined(codes, pixels, scorer(centroids, CRF), CRF, Windows()).classes
 
 
 def reference(inputs: dict[str, Any]) -> pairs.Work:

@@ -21,7 +21,8 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs from a bare checkout too
 
-from flows.demo.scenes import SCENE_CLASSES, scene, scene_generator
+from flows.demo.scenes import scene, scene_generator
+from flows.demo.street import SCENE_CLASSES
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"

@@ -108,10 +108,10 @@ def segmenter_of(place: str, clusters: str, options: Any) -> Any:
 
 
 def squares_options() -> Any:
-    """Squares are read as they are; the published demo writes no overlays."""
+    """Squares are read as they are, as the published demo reads them, which writes no overlays."""
     from tasks.options import MasksOptions
 
-    return MasksOptions(resolution=SIDE, overlays=False)
+    return MasksOptions(resolution=SIDE, views="mirror", overlays=False)
 
 
 def figure(inputs: dict[str, Any], seconds: float) -> float:

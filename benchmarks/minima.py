@@ -67,10 +67,13 @@ class Corpus(NamedTuple):
 
 
 class Candidate(NamedTuple):
-    """A minimum of k-means, and what it would score: accuracy and mIoU in percent."""
+    """A minimum of k-means, what it would score (accuracy and mIoU in percent), and the cosines
+    (patches of all images, K) with its centroids.
+    """
 
     minimum: Minimum
     scores: tuple[float, float]
+    cosines: Vectors
 
 
 def prepared(folder: Path, chosen: argparse.Namespace) -> Corpus:
@@ -180,8 +183,9 @@ def candidates(corpus: Corpus, method: str, spaces: tuple[str, ...], seed: int) 
                 judged.features, judged.clusters(space, run.centroids), classes
             )
             last = kmeans.lloyd(vectors, run.centroids, tolerance=kmeans.FINAL_TOLERANCE)
-            scores = scored((labelled @ last.centroids.T).argmax(axis=1), corpus.counts.numpy())
-            found.append(Candidate(Minimum(space, run.inertia, separated), scores))
+            cosines = labelled @ last.centroids.T
+            scores = scored(cosines.argmax(axis=1), corpus.counts.numpy())
+            found.append(Candidate(Minimum(space, run.inertia, separated), scores, cosines))
     return found
 
 

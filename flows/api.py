@@ -20,7 +20,8 @@ from tasks.corpus.listing import read_file
 from tasks.engine import machine
 from tasks.images import number_meaning
 from tasks.images.rendering import Renderer
-from tasks.masks.segmenter import segmenter_spec
+from tasks.masks.segmenter import tell_if_slow
+from tasks.masks.taught_segmenter import TaughtSegmenter, mask_source
 from tasks.options import CorpusOptions, MasksOptions
 from tasks.storage.storage import Storage
 from tasks.workspace.summary import Summary
@@ -52,7 +53,7 @@ class OpenWorkspace:
     dumps' files become pictures.
     """
 
-    segmenter: Segmenter
+    segmenter: Segmenter | TaughtSegmenter
     classes: ClassNames
     renderer: Renderer = field(default_factory=lambda: Renderer(()))
 
@@ -122,7 +123,8 @@ def open_workspace(location: str, device: str = "auto") -> OpenWorkspace:
     summary = Summary(workspace)
     clusters = summary.require("clusters")
     options = MasksOptions(**summary.last_run["options"].get("masks", {}))
-    spec = segmenter_spec(workspace, clusters, options)
+    spec = mask_source(workspace, clusters, options)
+    tell_if_slow(options)
     named = classes.current_names(workspace).classes
     manifests = [
         workspace.corpus(dump).manifest() for dump in number_meaning.earlier_dumps(workspace)

@@ -18,7 +18,8 @@ environment.prepare()
 from fixtures import s3, s3_environment  # noqa: E402, F401  tests/services/fixtures.py
 from prefect.testing.utilities import prefect_test_harness  # noqa: E402  after the settings
 
-from flows.demo.scenes import SCENE_CLASSES, scene, scene_generator  # noqa: E402
+from flows.demo.scenes import scene, scene_generator  # noqa: E402
+from flows.demo.street import SCENE_CLASSES  # noqa: E402
 
 settings.register_profile("patient", deadline=None)  # no test is about time
 settings.load_profile("patient")

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
@@ -148,3 +149,27 @@ print(peak.beyond, peak.total)
     told = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
     beyond, total = map(int, told.stdout.split())
     assert 60 * 2**20 < beyond <= total
+
+
+def test_equal_pixels_and_neighbours_are_counted(load: Load) -> None:
+    differences = load("differences")
+    images = [np.zeros((400, 640, 3), np.uint8), np.full((320, 320, 3), 9, np.uint8)]
+    bright = {"bright": lambda image: image[..., 0], "none": lambda image: image[..., 0] + 1}
+    shares = differences.equal_pixels(images, lambda image: image[..., 0], bright)
+    assert shares == {"bright": [100, 100], "none": [0, 0]}
+    one, other = np.array([[1, 2, 3, 4], [5, 6, 7, 8]]), np.array([[1, 3, 2, 9], [5, 6, 7, 8]])
+    assert differences.equal_neighbors(one, other) == (87.5, 62.5)
+
+
+def test_a_square_is_cut_before_or_after_it_is_labelled(load: Load) -> None:
+    """A label that knows the height of what it saw."""
+    differences = load("differences")
+    image = np.zeros((640, 960, 3), np.uint8)
+
+    def height(seen: np.ndarray) -> np.ndarray:
+        return np.full(seen.shape[:2], len(seen) // 10, np.uint8)
+
+    for way, seen in ((differences.square_first, 32), (differences.square_last, 64)):
+        ids = way(height)(image)
+        assert ids.shape == (320, 320)
+        assert (ids == seen).all()

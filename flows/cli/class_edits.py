@@ -175,7 +175,7 @@ def _from_images(workspace: str, corpus: CorpusOptions, device: str) -> list[Pro
     from flows.api import open_workspace  # torch takes seconds
 
     opened = open_workspace(workspace, device)
-    clusters = len(opened.segmenter.centroids)
+    clusters = len(opened.classes.entries)
     proposals, unusable = from_labelled(corpus, opened.read, opened.clusters, clusters)
     for reason in unusable:
         log.warning("image left out", reason=reason)
@@ -213,7 +213,7 @@ def _shown(common: PrintOptions, named: NamedClasses) -> Shown:
 def _document(summary: Summary, named: NamedClasses) -> dict[str, Any]:
     """The classes, as `stego name --json` prints them."""
     counts_as = named.classes.display_table()
-    shares = summary.margin_sums().shares()
+    shares = summary.class_margins().shares()
     classes = [
         {"id": number, **asdict(entry), "shown_as": int(counts_as[number]), "share": float(share)}
         for number, (entry, share) in enumerate(zip(named.classes.entries, shares, strict=True))

@@ -5,8 +5,9 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter, validators
 
-from flows.cli.flags import Common, Dump, Dumps, Shown, Working, command, listed
-from flows.reporting import console
+from flows.benchmark.paper_options import BenchmarkOptions
+from flows.cli.flags import Common, Dump, Dumps, Flag, Shown, Working, command, listed
+from flows.reporting import benchmark_table, console
 from flows.runs.settings import Corpus, PipelineOptions, RunOptions, flags
 from tasks.corpus.changed_files import arrived_later
 from tasks.corpus.listing import default_dump
@@ -19,6 +20,12 @@ from tasks.workspace.workspace import Workspace
 
 # The flows import torch and Prefect, which takes seconds: each command does so when it runs.
 DEMO_SCENES = 120
+PUBLISHED = BenchmarkOptions()
+"""The defaults of `stego benchmark`."""
+PICIE_WEIGHTS = "--picie-weights"
+
+NEWEST_DUMPS = 8
+"""Dumps beside whose files others are looked for after a run."""
 
 
 @command(makes=True)
@@ -31,6 +38,7 @@ def run(
     """
     if options.features.weights is None:
         hub.require(options.features.backbone)  # before a server starts: it is known at once
+    _require_picie(options)
 
     from flows.runs.pipeline import pipeline
 
@@ -53,6 +61,26 @@ def backfill(
     outcome = backfill_flow(common.workspace, corpus, dump, inbox, common.compute, common.storage)
     if inbox and outcome["report"] is None:
         return lambda: console.say(f"nothing new under {inbox.inbox}")
+    return lambda: _results(common.workspace, outcome["report"], outcome["dumps"])
+
+
+@command()
+def retry_quarantined(
+    *,
+    common: Working,
+    dump: Annotated[
+        str | None, Parameter(help="The dump's name; default: all that have quarantined images.")
+    ] = None,
+) -> Shown:
+    """Try just the quarantined images of dumps again; those that can be had now are new dumps.
+
+    A dump NAME is immutable: its images are labelled as NAME-again-1, under the ids they have.
+    """
+    from flows.runs.retry import retry
+
+    outcome = retry(common.workspace, dump, common.compute, common.storage)
+    if not outcome["dumps"]:
+        return lambda: console.say("no image is quarantined that could be tried again")
     return lambda: _results(common.workspace, outcome["report"], outcome["dumps"])
 
 
@@ -101,7 +129,11 @@ def benchmark(
     data: str,
     limit: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None,
     resampling: Literal["nearest", "bilinear"] = "nearest",
-    options: Annotated[RunOptions, Parameter(name="*")] = RunOptions(),
+    checkpoint: str | None = None,
+    checkpoints: Annotated[int | None, Parameter(validator=validators.Number(gte=2))] = None,
+    figures: Flag = False,
+    method: Literal["stego", "picie"] = "stego",
+    options: Annotated[BenchmarkOptions, Parameter(name="*")] = PUBLISHED,
 ) -> Shown:
     """Train and evaluate on a data set of the paper; options left out are as published.
 
@@ -110,20 +142,40 @@ def benchmark(
         data: Folder or URI that holds the data set in its own form.
         limit: For a trial: only so many images of each split, the first ones.
         resampling: How images are resized; the released code takes the nearest pixel.
+        checkpoint: Path or URI of a released model, which is evaluated; nothing is trained.
+        checkpoints: So many heads on the way of the training are scored, and the best is named;
+            the labels of the validation split choose it, as in several published systems.
+        figures: The comparison (image, label, classes) and the correspondences are drawn, too.
+        method: What is trained: STEGO, or its baseline PiCIE.
     """
     from stego_core.paper import published_protocol
+    from stego_core.paper.published_protocol import Split
     from tasks.paper.datasets import DataSet
     from tasks.paper.protocol import chosen_backbone
 
     facts = published_protocol.named(name)
-    DataSet.at(data, facts).require()  # before a server starts: it is known at once
-    if options.features.weights is None:
+    splits: tuple[Split, ...] = ("train", "val") if checkpoint is None else ("val",)
+    DataSet.at(data, facts).require(splits)  # before a server starts: it is known at once
+    if method == "stego" and options.features.weights is None and checkpoint is None:
         hub.require(chosen_backbone(facts, dict(options)))
+    _require_picie(options, trained=method == "picie")
 
-    from flows.runs.paper import benchmark as benchmark_flow
+    from flows.benchmark.paper import benchmark as benchmark_flow
 
-    outcome = benchmark_flow(common.workspace, name, data, options, resampling, limit)
-    return lambda: console.show_benchmark(outcome)
+    given = (
+        common.workspace,
+        name,
+        data,
+        options,
+        resampling,
+        limit,
+        checkpoint,
+        checkpoints,
+        figures,
+        method,
+    )
+    outcome = benchmark_flow(*given)
+    return lambda: benchmark_table.show(outcome)
 
 
 @command(makes=True)
@@ -153,24 +205,28 @@ def demo(
     *,
     common: Working,
     scenes: Annotated[int, Parameter(validator=validators.Number(gte=32))] = DEMO_SCENES,
+    offline: Flag = False,
 ) -> Shown:
     """The pipeline on generated scenes.
 
     Args:
         scenes: So many scenes are generated.
+        offline: The bundled backbone is taken, and no network is asked. By default it is DINO where
+            its weights are on this machine or the hub answers at once, else the bundled one.
     """
     from flows.demo import demo_corpus
     from flows.runs.pipeline import pipeline
 
-    console.say(demo_corpus.NOTE)
+    choice = demo_corpus.chosen(offline)
+    console.say(choice.note)
     corpus = Storage.at(common.workspace + "-corpus")
     demo_corpus.write_corpus(corpus, scenes, seed=0)
-    options = PipelineOptions(**demo_corpus.sections(corpus), compute=common.compute)
+    options = PipelineOptions(**demo_corpus.sections(corpus, choice), compute=common.compute)
     outcome = pipeline(workspace=common.workspace, options=options, dump="scenes")
 
     def show() -> None:
         _results(common.workspace, outcome["report"], ["scenes"])
-        console.say(demo_corpus.NOTE)
+        console.say(choice.note)
 
     return show
 
@@ -188,10 +244,17 @@ def segment(images: list[str], /, *, common: Working, out: str = "labelled") -> 
     segment_files(common.workspace, images, out, common.compute.device)
 
 
+def _require_picie(options: RunOptions, trained: bool = False) -> None:
+    """WeightsError where PiCIE is trained, too, and timm's weights for it cannot be had."""
+    wanted = trained or options.scores.baseline == "picie"
+    if wanted and options.picie.weights is None:
+        hub.require(options.picie.network, PICIE_WEIGHTS)
+
+
 def _results(workspace: str, report: str, dumps: Sequence[str] = ()) -> None:
     summary = Summary(Workspace.open(workspace))
     document = status.document(summary)
-    for dump in summary.dumps:
+    for dump in dict.fromkeys([*summary.dumps[-NEWEST_DUMPS:], *dumps]):
         left_out = arrived_later(summary.workspace, dump)
         if left_out:
             console.say(
@@ -200,8 +263,8 @@ def _results(workspace: str, report: str, dumps: Sequence[str] = ()) -> None:
             )
     console.show_values(document, dumps)
     console.show_drift(document, dumps)
-    if document["quarantine"]:
-        console.say(f"{len(document['quarantine'])} files are quarantined; see the report")
+    if document["unusable"]:
+        console.say(f"{document['unusable']} files are quarantined; see the report")
     console.show_scores(document)
     clusters = summary.whole("clusters") or {}
     if clusters.get("options", {}).get("classes") == "auto":

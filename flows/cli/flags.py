@@ -19,15 +19,13 @@ from pydantic import Field, ValidationError
 
 from flows.cli import version
 from flows.runs.session import connected
-from flows.runs.settings import SECTIONS, Compute, Storage, built, from_toml, mistake
+from flows.runs.settings import SECTIONS, Compute, Storage, built, flag_name, from_toml, mistake
 from stego_core.errors import OptionError
 from tasks.options import ComputeOptions, Options, StorageOptions
 from tasks.workspace.workspace import Workspace
 
 DEFAULT = "default"
 """Name of what a group of commands does where none of them is named."""
-ALIASES = {"k": "neighbors"}
-"""Flags that read better than their option's name."""
 Shown = Callable[[], None] | None
 """What a command prints once the progress bars are gone."""
 Command = TypeVar("Command", bound=Callable[..., Shown])
@@ -40,6 +38,7 @@ class Traits(NamedTuple):
     makes: bool  # makes the workspace where there is none
     continues: bool  # takes options that nobody gives from the workspace's last run
     writes: bool  # changes the workspace without a flow that sees to being alone
+    begins: bool  # takes an empty place, where a workspace may be made later
 
 
 TRAITS: dict[Callable[..., Any], Traits] = {}
@@ -89,11 +88,6 @@ Working = Annotated[WorkOptions, COMMON]
 Printing = Annotated[PrintOptions, COMMON]
 Dump = Annotated[str | None, Parameter(help="The dump's name; default: the last part of --images.")]
 Dumps = Annotated[str | None, Parameter(help="Dumps, separated by commas; default: all of them.")]
-
-
-def flag_name(option: str) -> str:
-    """An option's name as a flag has it, without its dashes."""
-    return ALIASES.get(option, option.replace("_", "-"))
 
 
 def fill(app: App, _: tuple[str, ...], arguments: ArgumentCollection) -> None:
@@ -167,7 +161,7 @@ def _options(arguments: ArgumentCollection) -> list[tuple[str, Argument]]:
 
 def _text(arguments: ArgumentCollection, name: str) -> str | None:
     """The value of a flag, if it is given."""
-    option = arguments.get(name)
+    option = arguments.get(name, default=None)  # --install-completion has no other
     return str(_value(option)) if option and option.tokens else None
 
 
@@ -186,6 +180,7 @@ app = App(
     group_parameters=Group("options", sort_key=-2),
     group_commands=Group("commands"),
 )
+app.register_install_completion_command(help="Complete commands and flags in this shell.")
 
 
 def command(
@@ -193,6 +188,7 @@ def command(
     makes: bool = False,
     continues: bool = False,
     writes: bool = False,
+    begins: bool = False,
     parent: App = app,
 ) -> Callable[[Command], Command]:
     """Make a function a command, by default of its own name; the first line of its docstring is
@@ -203,7 +199,7 @@ def command(
         typed = name or flag_name(function.__name__)
         group = () if parent is app else parent.name
         full = " ".join([*group, *([] if typed == DEFAULT else [typed])])
-        TRAITS[function] = Traits(full, makes, continues, writes)
+        TRAITS[function] = Traits(full, makes, continues, writes, begins)
         if typed == DEFAULT:
             return parent.default(function)
         return parent.command(function, name=typed)

@@ -1,7 +1,6 @@
 """The command line `stego`: what every command does before and after its own work."""
 
 import logging
-import os
 import signal
 import sys
 import traceback
@@ -25,6 +24,8 @@ COMMANDS = (
     "flows.cli.stage_commands",
     "flows.cli.results",
     "flows.cli.class_edits",
+    "flows.cli.teaching",
+    "flows.cli.housekeeping",
 )
 """The modules whose functions are the commands."""
 log = Log(__name__)
@@ -89,8 +90,9 @@ def _call(run: "Callable[[], Shown]", traits: "Traits", common: "CommonOptions")
     from tasks.workspace.workspace import Workspace
 
     if not traits.makes and "://" not in common.workspace:
-        Workspace.open(common.workspace)  # before a folder is made for the log of a mistyped one
-    log_file = log_path(common.workspace, common.log_file)
+        opened = Workspace.at if traits.begins else Workspace.open
+        opened(common.workspace)  # before a folder is made for the log of a mistyped one
+    log_file = logs.log_path(common.workspace, common.log_file)
     with logs.logging_to(log_file, logs.form(common.log_format), common.log_file is not None):
         try:
             _work(run, traits, common)
@@ -102,11 +104,14 @@ def _work(run: "Callable[[], Shown]", traits: "Traits", common: "CommonOptions")
     """Run a command, as the record of a run; what it shows comes when the bars are gone."""
     from flows.reporting import console, run_record
     from flows.runs.session import alone, connected
+    from tasks.workspace.workspace import Workspace
 
     claim = alone(common.workspace, common.storage) if traits.writes else nullcontext()
     with run_record.recorded(traits.name, common.workspace), connected(common.storage):
         with console.showing_progress(), claim:
             show = run()
+            if traits.writes:
+                Workspace.open(common.workspace).save_catalog()
         if show:
             show()
 
@@ -123,12 +128,3 @@ def _ending(error: BaseException, log_file: Path) -> Ending:
     return Ending(
         end.code, f"{end.sentence}; the traceback is in {log_file}: please report it with that file"
     )
-
-
-def log_path(workspace: str, given: str | None) -> Path:
-    """The log file: as given, inside a local workspace that may be written, or in this folder."""
-    if given:
-        return Path(given)
-    folder = Path(workspace)
-    elsewhere = "://" in workspace or (folder.exists() and not os.access(folder, os.W_OK))
-    return Path("stego.log") if elsewhere else folder / "stego.log"

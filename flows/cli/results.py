@@ -7,8 +7,10 @@ from cyclopts import Parameter, validators
 
 from flows.cli import class_tables
 from flows.cli.flags import Common, Dumps, Flag, Printing, Shown, command, listed
-from flows.reporting import console
-from flows.runs.settings import flags
+from flows.reporting import console, logs
+from flows.runs.settings import flags, from_toml
+from stego_core.errors import InputError
+from tasks.corpus.changed_files import check_unchanged
 from tasks.masks import confidence_table
 from tasks.options import ExportFormat, ExportOptions
 from tasks.options.base import EXPLORER_PORT
@@ -24,10 +26,15 @@ def status(
     uncertain: Annotated[
         int | None, Parameter(alias="--doubtful", validator=validators.Number(gte=1))
     ] = None,
+    quarantine: Flag = False,
+    changed: Flag = False,
 ) -> Shown:
     """What the workspace holds.
 
     Args:
+        quarantine: List every file that could not be used, of all dumps; by default those of the
+            newest dumps.
+        changed: Compare the files of every dump with its index, and name dumps that changed.
         uncertain: List so many images to look at first: those that are least certain. The flag's
             former name --doubtful goes with the next release.
     """
@@ -36,8 +43,24 @@ def status(
         images = confidence_table.least_certain(summary, uncertain)
         rows = [image._asdict() for image in images]
         return printed(rows) if common.as_json else lambda: class_tables.show_uncertain(images)
-    document = whole.document(summary)
-    return printed(document) if common.as_json else lambda: console.show_status(document)
+    if changed:
+        require_unchanged(summary)
+    document = whole.document(summary, quarantine)
+    if common.as_json:
+        return printed(document)
+    return lambda: console.show_status(document, quarantine)
+
+
+def require_unchanged(summary: Summary) -> None:
+    """Raise an InputError that names every dump of which files changed since it was indexed."""
+    found = []
+    for dump in summary.dumps:
+        try:
+            check_unchanged(summary.workspace, dump)
+        except InputError as error:
+            found.append(str(error))
+    if found:
+        raise InputError("; ".join(found))
 
 
 @command()
@@ -63,7 +86,7 @@ def export(
     return lambda: console.show_export(kind, target.uri, outcome)
 
 
-@command()
+@command(begins=True)
 def explore(
     *,
     common: Common,
@@ -73,7 +96,9 @@ def explore(
     export_root: Annotated[list[str] | None, Parameter(negative="")] = None,
     allow_changes: Flag = False,
 ) -> None:
-    """Look at images, masks and correspondences in the browser, and name classes there.
+    """Label images in the browser: point at them, look at the masks, name classes, export.
+
+    The workspace may be an empty or a new folder.
 
     Args:
         port: Port; 0 for any free one.
@@ -84,8 +109,17 @@ def explore(
         allow_changes: Let other machines change classes and export, where --host lets them in.
     """
     from flows.explorer import serve  # torch takes seconds
+    from flows.explorer.home.run_request import Setup
 
-    serve.serve(common.workspace, host, port, not no_browser, export_root or [], allow_changes)
+    log = str(logs.log_path(common.workspace, common.log_file).resolve())
+    setup = Setup(
+        Storage.at(common.workspace).uri,
+        from_toml(common.config) if common.config else {},
+        common.storage,
+        (log, common.log_format, common.log_file is not None),
+    )
+    given = common.workspace, host, port, not no_browser, export_root or [], allow_changes, setup
+    serve.serve(*given)
 
 
 def printed(document: Any) -> Shown:

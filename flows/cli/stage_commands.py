@@ -134,17 +134,20 @@ def scores(
 ) -> Shown:
     """Score masks against labels, of those dumps that have both."""
     from flows.runs.labelling import Labelling, score_dump
+    from flows.runs.picie import of_last_run
 
     summary = Summary(common.opened())
     keys = {name: summary.require(name) for name in ("clusters", "masks")}
     ready = [dump for dump in requested_dumps(summary, dumps) if summary.manifest("masks", dump)]
     if not ready:
         raise WorkspaceError("no masks to score are there; run `stego masks` first")
+    workspace, run = summary.workspace, common.compute
+    baseline = of_last_run(workspace, summary.last_run, scores)
     for dump in ready:
-        score_dump(Labelling(summary.workspace, dump, masks, scores, common.compute), keys)
+        score_dump(Labelling(workspace, dump, masks, scores, run, baseline), keys)
     stored = scores.model_dump(mode="json", exclude={"seeds"})
-    options = summary.workspace.last_run()["options"]
-    summary.workspace.update_last_run(options={**options, "scores": stored})
+    options = workspace.last_run()["options"]
+    workspace.update_last_run(options={**options, "scores": stored})
     return lambda: console.show_scores(status.document(Summary(common.opened())))
 
 

@@ -17,6 +17,9 @@ from flows.explorer.login import Login
 from flows.explorer.refused import AGAIN, ELSEWHERE, UNKNOWN, Refusal, page_policy
 
 LONGEST_BODY = 64 * 1024
+LARGEST_UPLOAD = 64 * 2**20
+UPLOAD = ("/api/loose", "application/octet-stream")
+"""The one address that takes a file, and its form: no form of another site can send it unasked."""
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 HOST = re.compile(r"(?P<name>\[[^\[\]]+\]|[^:\[\]]+)(?::(?P<port>\d{1,5}))?")
 READING = {"GET", "HEAD"}
@@ -111,14 +114,16 @@ class Guard:
 
 
 def check_form(scope: Scope, headers: Headers) -> None:
-    """Let requests pass that only read, or send a short change as JSON."""
+    """Let requests pass that only read, or send a short change as JSON, or an image to label."""
     if scope["method"] in READING:
         return
-    if headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
+    form = headers.get("content-type", "").split(";")[0].strip().lower()
+    is_upload = (scope["path"], form) == UPLOAD
+    if form != "application/json" and not is_upload:
         raise Refusal(415, "a change is sent as application/json")
-    length = headers.get("content-length", "")
-    if "transfer-encoding" in headers or not _is_at_most(length, LONGEST_BODY):
-        raise Refusal(413, f"a change is at most {LONGEST_BODY} bytes and says how long it is")
+    length, most = headers.get("content-length", ""), LARGEST_UPLOAD if is_upload else LONGEST_BODY
+    if "transfer-encoding" in headers or not _is_at_most(length, most):
+        raise Refusal(413, f"what is sent here is at most {most} bytes and says how long it is")
 
 
 def _from_elsewhere(headers: Headers) -> bool:

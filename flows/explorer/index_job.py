@@ -4,13 +4,11 @@ Making it writes the workspace, so it takes the writer's lease; where a run has 
 """
 
 import threading
-import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from flows.runs.session import alone
 from stego_core.errors import BusyError, StegoError, StoppedError, WorkspaceError
-from tasks.engine.progress import Progress
 from tasks.log import Log
 from tasks.options import StorageOptions
 from tasks.storage.threads import context_thread
@@ -52,6 +50,8 @@ class Searching:
         self.stopping = threading.Event()
         self.requested = threading.Event()
         self.page_sent = threading.Event()
+        self.paused = threading.Event()
+        self.writing = threading.Lock()  # held while the workspace is written
         self.thread = context_thread(self._run, "index")
 
     def start(self) -> None:
@@ -62,6 +62,17 @@ class Searching:
     def look(self) -> None:
         """Look whether something is missing now: a dump may have come."""
         self.requested.set()
+
+    def pause(self) -> None:
+        """Let go of the workspace, for a run; a shard under way is finished first."""
+        self.paused.set()
+        with self.writing:
+            pass
+
+    def resume(self) -> None:
+        """Go on after `pause`; what a run has made is looked at."""
+        self.paused.clear()
+        self.look()
 
     def stop(self) -> None:
         """End; a shard under way is finished first, for a few seconds."""
@@ -80,8 +91,8 @@ class Searching:
             self.requested.clear()
             try:
                 self._complete()
-            except StoppedError:
-                return
+            except StoppedError as stopped:
+                self._say("waiting", f"the index of patches {stopped}")
             except Exception as error:
                 if not isinstance(error, StegoError):
                     log.info("traceback", exc_info=True)
@@ -99,8 +110,10 @@ class Searching:
             if self._is_complete():
                 return self._say("ready", "the patches of all dumps can be searched")
             try:
-                with alone(self.workspace.storage.uri, StorageOptions(wait=0)):
-                    self._build()
+                with self.writing:
+                    self.check_wanted()
+                    with alone(self.workspace.storage.uri, StorageOptions(wait=0)):
+                        self._build()
             except BusyError as error:
                 self._say("waiting", f"the index of patches waits: {error}")
                 self.stopping.wait(BUSY_SECONDS)
@@ -109,7 +122,7 @@ class Searching:
         from tasks.patch_index import patch_rows
 
         summary = Summary(self.workspace)
-        dumps = {dump for dump in summary.dumps if summary.folder("features", dump)}
+        dumps = {dump for dump in summary.catalog if summary.done("features", dump)}
         return bool(dumps) and dumps <= set(patch_rows.searchable(self.workspace))
 
     def _build(self) -> None:
@@ -122,19 +135,22 @@ class Searching:
 
     def _compute(self, stage: "Stage", finish: "Finish") -> None:
         """A stage's missing shards, one after another in this thread."""
-        from tasks.engine.steps import LoopExecutor
+        from tasks.engine.in_this_thread import compute_here
 
-        begun = time.perf_counter()
-        missing = stage.folder.missing(stage.shards)
-        self._say("building", f"{BUILDING}: {stage.title}")
-        with Progress(stage.title, stage.items, stage.unit, stage.rows_recorded()) as progress:
-            for record in LoopExecutor().map(stage.work.steps(), missing, stage.title):
-                progress.advance(record.rows[1] - record.rows[0])
-                share = min(progress.done / max(stage.items, 1), 1.0)
-                self._say("building", f"{BUILDING}: {stage.title}, {100 * share:.0f} %", share)
-                if self.stopping.is_set():
-                    raise StoppedError("stopped; the next start goes on with the index")
-        finish(stage, time.perf_counter() - begun, len(missing))
+        def told(share: float | None) -> None:
+            if share is None:
+                return self._say("building", f"{BUILDING}: {stage.title}")
+            self._say("building", f"{BUILDING}: {stage.title}, {100 * share:.0f} %", share)
+            self.check_wanted()
+
+        compute_here(stage, told, finish)
+
+    def check_wanted(self) -> None:
+        """Raise StoppedError where the server ends, or a run wants the workspace."""
+        if self.stopping.is_set():
+            raise StoppedError("is not ready; the next start goes on with it")
+        if self.paused.is_set():
+            raise StoppedError("waits for the run")
 
     def _say(self, state: str, sentence: str, share: float = 0.0) -> None:
         from tasks.patch_index import patch_rows

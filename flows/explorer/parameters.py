@@ -10,10 +10,12 @@ from starlette.requests import Request
 from flows.explorer.state import Explorer
 from stego_core.errors import InputError
 from tasks.corpus.index import IndexReader
-from tasks.workspace.workspace import Workspace
+from tasks.workspace.workspace import DUMP_NAME, Workspace
 
 MOST_ROWS = 2**31
 """Images of a dump at most."""
+NAMED = 20
+"""Dumps that a message names."""
 Document: TypeAlias = dict[str, Any]
 """What is sent as JSON."""
 
@@ -29,9 +31,11 @@ Open: TypeAlias = Annotated[Explorer, Depends(_explorer)]
 
 def known_dump(workspace: Workspace, name: str) -> str:
     """The name of a dump; InputError if there is no such one."""
-    dumps = workspace.dumps()
-    if name not in dumps:
-        raise InputError(f"there is no dump {name[:100]!r}; there are {', '.join(dumps)}")
+    if not DUMP_NAME.fullmatch(name) or not workspace.corpus(name).finished:
+        dumps = workspace.dumps()
+        more = f" and {len(dumps) - NAMED} others" * (len(dumps) > NAMED)
+        named = ", ".join(dumps[-NAMED:])
+        raise InputError(f"there is no dump {name[:100]!r}; there are {named}{more}")
     return name
 
 

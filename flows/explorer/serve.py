@@ -6,6 +6,7 @@ import threading
 import webbrowser
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import uvicorn
@@ -13,6 +14,7 @@ import uvicorn
 from flows.explorer.app import application
 from flows.explorer.export_jobs import Roots
 from flows.explorer.guard import Guard, is_loopback, is_wildcard
+from flows.explorer.home.run_request import Setup
 from flows.explorer.listening import MOST_CONNECTIONS, Connection, listening
 from flows.explorer.login import PARAMETER, Login
 from flows.explorer.state import Explorer
@@ -36,23 +38,26 @@ def serve(
     browser: bool,
     export_roots: Sequence[str] = (),
     allow_changes: bool = False,
+    setup: Setup | None = None,
 ) -> None:
-    """Show a workspace until Ctrl-C or SIGTERM.
+    """Show a workspace, or a place for one, until Ctrl-C or SIGTERM.
 
-    `allow_changes` lets other machines edit classes and export, `export_roots` export alone.
+    `allow_changes` lets other machines edit classes and export, `export_roots` export alone;
+    `setup` says how runs are started, which only this machine may do.
 
     Raises:
-        WorkspaceError: there is none.
+        WorkspaceError: other files lie there.
         OptionError: the address cannot be listened on.
         InputError: an export root is no place for files.
     """
     machine.limit_threads()
-    workspace = Workspace.open(location)
+    workspace = Workspace.at(location)
     with listening(host, port) as server_socket, ExitStack() as ending:
         bound, number = server_socket.getsockname()[:2]
         trusted = allow_changes or is_loopback(bound)
         roots = roots_of(workspace, export_roots, trusted)
-        explorer = Explorer(workspace, roots, editable=trusted)
+        setup = replace(setup or Setup(workspace.storage.uri), allowed=is_loopback(bound))
+        explorer = Explorer(workspace, roots, trusted, setup)
         login = Login(number)
         address = f"http://{_reachable(host, bound)}:{number}/"
         _warn(f"{host}:{number}", bound, explorer)
@@ -61,6 +66,8 @@ def serve(
             ending.enter_context(opened_page(f"{address}?{PARAMETER}={login.token}"))
         explorer.searching.start()
         ending.callback(explorer.searching.stop)
+        ending.callback(explorer.preparing.stop)
+        ending.callback(explorer.running.close)
         with suppress(KeyboardInterrupt):
             server(explorer, login, host, bound).run(sockets=[server_socket])
 

@@ -31,6 +31,8 @@ log = Log(__name__)
 
 DRIFT_EVENT = "stego.drift"
 REFRESH_SECONDS = 2.0
+NEWEST_DUMPS = 20
+"""Dumps of the page of a workspace; the report links the others."""
 TABLE_ROWS = 5000
 """Rows of a table, at most; the page of a longer one would be slow to open."""
 KEY_LENGTH = 80
@@ -117,10 +119,14 @@ def pretrained_table(workspace: Workspace, outcome: dict[str, Any]) -> None:
 
 
 def scores_table(workspace: Workspace, dump: str, scores: str) -> None:
-    """Scores of a dump's masks, the baseline and the linear probe, in percent."""
+    """Scores of a dump's masks, of baselines and the linear probe, in percent."""
     figures = workspace.folder(layout.SCORES, scores, dump).manifest()["scores"]
     rows = [
-        {"method": name, "accuracy": figures[f"{prefix}accuracy"], "mIoU": figures[f"{prefix}miou"]}
+        {
+            "method": name,
+            "accuracy": figures.get(f"{prefix}accuracy"),
+            "mIoU": figures.get(f"{prefix}miou"),
+        }
         for name, prefix in METHODS.items()
     ]
     sentence = f"The masks of the dump {dump} score so many percent."
@@ -143,9 +149,9 @@ def report_page(workspace: Workspace, report: str) -> None:
     counts = document["counts"]
     text = (
         f"{counts['masks']} masks of {counts['images']} images, "
-        f"{counts['classes']} classes, {len(document['quarantine'])} quarantined."
+        f"{counts['classes']} classes, {document['unusable']} quarantined."
     )
-    page = _page(workspace, report, [text], document, list(document["dumps"]))
+    page = _page(workspace, report, [text], document, list(document["dumps"])[-NEWEST_DUMPS:])
     create_markdown_artifact(page, key("report", location), "This is what the workspace holds.")
     sentence = "Each stage took so long the last time it was computed."
     create_table_artifact(timing_rows(workspace), key("timings", location), sentence)
@@ -169,13 +175,21 @@ def run_pages(workspace: Workspace, report: str) -> None:
         quarantine_table(
             rows,
             key("quarantine", location),
-            f"{len(rows)} files of the workspace could not be used, by the stage that met them",
-            f"{location}: `stego status --json --workspace {location}`",
+            f"{document['unusable']} files of the workspace could not be used, by the stage that "
+            f"met them{_newest_of(rows, document)}",
+            f"{location}: `stego status --quarantine --json --workspace {location}`",
         )
     if address := links.address(workspace, report):
         url, remark = address
         text = f"Report{remark}"
         create_link_artifact(url, text, key("link", location), "The report opens here.")
+
+
+def _newest_of(rows: Sequence[dict[str, Any]], document: dict[str, Any]) -> str:
+    """A remark where only the newest dumps' files are listed."""
+    if len(rows) == document["unusable"]:
+        return ""
+    return "; those of the newest dumps are listed, `stego status --quarantine` lists all"
 
 
 def _page(
@@ -198,8 +212,7 @@ def dump_rows(document: dict[str, Any], dumps: Sequence[str]) -> list[str]:
     ]
     for dump in dumps:
         counts, figures = document["dumps"][dump], document["scores"].get(dump, {})
-        bad = sum(row["dump"] == dump for row in document["quarantine"])
-        cells = [counts["images"], counts["masks"], bad]
+        cells = [counts["images"], counts["masks"], counts["unusable"]]
         cells += [figures.get("accuracy"), figures.get("miou")]
         cells += [counts["drift"] and ("drifted" if counts["drift"]["drifted"] else "none")]
         name = dump.replace("|", "\\|")  # it would end the cell

@@ -33,6 +33,8 @@ console = Console(stderr=True, highlight=False)
 results = Console(highlight=False)
 QUARANTINED = 20
 """Quarantined files that are listed by name."""
+DUMPS = 50
+"""Dumps that are listed: the newest."""
 LEFT_OUT = 5
 """Images that an export leaves out that are listed by name."""
 _in_records = False
@@ -148,6 +150,9 @@ def show_scores(document: dict[str, Any]) -> None:
     """The scores of every labelled dump, in percent, and their spread over seeds."""
     if document["scores"]:
         _show_figures(document["scores"])
+    compared = any(row.get("picie_accuracy") is not None for row in document["scores"].values())
+    if compared and (start := document["picie"]):
+        line(f"PiCIE started from {start['name']}: {start['note']}")
     for dump, figures in document["spread"].items():
         _show_spread(dump, figures)
 
@@ -159,7 +164,7 @@ def _show_figures(scores: dict[str, dict[str, Any]]) -> None:
         for method, prefix in METHODS.items():
             pair = (figures.get(f"{prefix}accuracy"), figures.get(f"{prefix}miou"))
             if pair[0] is not None:
-                rows.add_row(Text(dump), method, *(_figure(value) for value in pair))
+                rows.add_row(Text(dump), method, *(figure(value) for value in pair))
                 dump = ""
     results.print(rows)
 
@@ -171,7 +176,7 @@ def _show_spread(dump: str, figures: dict[str, Any]) -> None:
     rows = table(title, ("method",), ("accuracy", "mIoU"))
     for method, prefix in METHODS.items():
         pair = [figures.get(f"{prefix}{name}") for name in ("accuracy", "miou")]
-        cells = [f"{_figure(score['mean'])} ± {_figure(score['std'])}" for score in pair if score]
+        cells = [f"{figure(score['mean'])} ± {figure(score['std'])}" for score in pair if score]
         if cells:
             rows.add_row(method, *cells)
     results.print(rows)
@@ -184,33 +189,9 @@ def _count(value: float | None) -> str:
     return f"{100 * value:.1f} %" if isinstance(value, float) else str(value)
 
 
-def _figure(value: float | None) -> str:
+def figure(value: float | None) -> str:
+    """A figure in percent, or a dash."""
     return "–" if value is None else f"{value:.1f}"
-
-
-def show_benchmark(outcome: dict[str, Any]) -> None:
-    """Our figures beside the published ones, what differs, and where everything is."""
-    train, val = (outcome["images"][split] for split in ("train", "val"))
-    title = f"{outcome['benchmark']}, percent; trained on {train} images, evaluated on {val}"
-    rows = table(title, ("system", "backbone"), ("accuracy / mIoU", "linear probe"))
-    for row in outcome["rows"]:
-        if row["accuracy"] is not None:
-            ours = f"{_figure(row['accuracy'])} / {_figure(row['miou'])}"
-            probe = f"{_figure(row['linear_accuracy'])} / {_figure(row['linear_miou'])}"
-            rows.add_row(Text(row["system"]), Text(row["backbone"]), ours, probe)
-    results.print(rows)
-    for departure in outcome["departures"]:
-        line(f"not as published: {departure}")
-    for difference in outcome["differences"]:
-        line(f"differs from the released code: {difference}")
-    if outcome["unusable"]:
-        say(
-            f"warning: {outcome['unusable']} images could not be used, so the figures do not "
-            "compare with published ones; the report lists them. Mend them and run again in "
-            "another --workspace"
-        )
-    for kind in ("figure", "document", "report"):
-        line(f"{kind}: {outcome[kind]}")
 
 
 def show_pretrained(outcome: dict[str, Any]) -> None:
@@ -254,8 +235,14 @@ def show_drift(document: dict[str, Any], dumps: Collection[str] | None = None) -
         line(text, "yellow" if drifted else "")
 
 
-def show_status(document: dict[str, Any]) -> None:
-    """A person's view of `stego status`."""
+def _newest(by_dump: dict[str, Any]) -> dict[str, Any]:
+    return dict(list(by_dump.items())[-DUMPS:])
+
+
+def show_status(document: dict[str, Any], every_file: bool = False) -> None:
+    """A person's view of `stego status`: the newest dumps, and of quarantined files the first ones
+    or every one.
+    """
     line(f"workspace  {document['workspace']}")
     if backbone := document["backbone"]:
         line(f"backbone   {backbone['name']}, layer {backbone['layer']}, {backbone['note']}")
@@ -270,20 +257,25 @@ def show_status(document: dict[str, Any]) -> None:
     if any(counts["flicker"] is not None for counts in dumps.values()):
         names.append("flicker")
     rows = table(None, ("dump",), names)
-    for dump, counts in dumps.items():
-        rows.add_row(Text(dump), *(_count(counts[name]) for name in names))
+    newest = list(dumps)[-DUMPS:]
+    for dump in newest:
+        rows.add_row(Text(dump), *(_count(dumps[dump][name]) for name in names))
     results.print(rows)
-    for dump, counts in dumps.items():
-        for remark in LeftOutCounts.of(counts).lines():
+    if len(dumps) > DUMPS:
+        line(f"… and {len(dumps) - DUMPS} older dumps; see --json or the report")
+    for dump in newest:
+        for remark in LeftOutCounts.of(dumps[dump]).lines():
             line(f"{dump}: {remark}")
-    show_values(document)
-    show_drift(document)
+    show_values(document, newest)
+    show_drift(document, newest)
     quarantine = document["quarantine"]
-    for row in quarantine[:QUARANTINED]:
+    shown = quarantine if every_file else quarantine[:QUARANTINED]
+    for row in shown:
         line(f"quarantined  {row['dump']}/{row['path']}: {row['reason']}")
-    if len(quarantine) > QUARANTINED:
-        line(f"… and {len(quarantine) - QUARANTINED} more; see --json or the report")
-    show_scores(document)
+    if document["unusable"] > len(shown):
+        more = document["unusable"] - len(shown)
+        line(f"… and {more} more; see `stego status --quarantine` or the report")
+    show_scores({**document, "scores": _newest(document["scores"])})
 
 
 def show_export(kind: str, location: str, outcome: dict[str, Any]) -> None:

@@ -128,6 +128,15 @@ def form(given: str | None) -> Form:
     return "json" if name == "json" else "text"
 
 
+def log_path(workspace: str, given: str | None) -> Path:
+    """The log file: as given, inside a local workspace that may be written, or in this folder."""
+    if given:
+        return Path(given)
+    folder = Path(workspace)
+    elsewhere = "://" in workspace or (folder.exists() and not os.access(folder, os.W_OK))
+    return Path("stego.log") if elsewhere else folder / "stego.log"
+
+
 @contextmanager
 def logging_to(path: Path, form: Form = "text", required: bool = False) -> Iterator[None]:
     """Send every library's lines to a file; our own warnings also to the terminal.

@@ -11,7 +11,6 @@ from uuid import uuid4
 from flows.reporting import streams
 from flows.reporting.exit_codes import ending
 from stego_core.errors import StegoError
-from tasks.corpus.quarantine import quarantined
 from tasks.engine import counters
 from tasks.log import Log
 from tasks.storage.storage import Storage
@@ -126,10 +125,15 @@ def figures(run: Run) -> dict[str, Any]:
         return {}
     try:
         summary = Summary(Workspace.open(run.workspace))
-        images = sum(summary.workspace.corpus(d).manifest()["images"] for d in run.dumps)
-        bad = sum(row["dump"] in run.dumps for row in quarantined(summary))
+        entries = [summary.catalog[dump] for dump in run.dumps]
+        images = sum(entry.corpus["images"] for entry in entries)
+        bad = sum(entry.quarantined for entry in entries)
         drift, scores = summary.last_run.get("drift", {}), {d: summary.scores(d) for d in run.dumps}
-    except (StegoError, OSError):  # the end of a run is logged whatever became of its workspace
+    except (
+        StegoError,
+        OSError,
+        LookupError,
+    ):  # the end of a run is logged whatever became of its workspace
         return {}
     return {
         "dumps": run.dumps,

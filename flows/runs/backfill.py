@@ -1,34 +1,29 @@
 """New dumps are labelled with the current head and clusters."""
 
-import time
 from typing import Any
 
 from prefect import flow
 
 from flows.reporting import artifacts
 from flows.reporting.outage import distinguish_outages
-from flows.runs import stages
+from flows.runs import picie, stages
+from flows.runs.inbox import new_dumps
 from flows.runs.index_dump import index_dump
 from flows.runs.labelling import Labelling, label_dump
 from flows.runs.session import connected, session
 from flows.runs.settings import built
 from stego_core.errors import InputError, OptionError, OutageError, StegoError
-from tasks.corpus.changed_files import check_unchanged
 from tasks.corpus.listing import default_dump
 from tasks.features.rows import feature_rows
-from tasks.files.left_out import is_clip, is_image
 from tasks.log import Log
 from tasks.masks.segmenter import refiner
 from tasks.options import (
     ComputeOptions,
     CorpusOptions,
     InboxOptions,
-    ReadOptions,
     StorageOptions,
 )
-from tasks.storage.storage import Storage
 from tasks.workspace import layout
-from tasks.workspace.summary import Summary
 from tasks.workspace.workspace import Workspace
 
 log = Log(__name__)
@@ -94,65 +89,6 @@ def backfill(
     return {"dumps": labelled, "report": report}
 
 
-def new_dumps(
-    workspace: str, options: InboxOptions, failed: dict[str, StegoError]
-) -> list[CorpusOptions]:
-    """Folders of the inbox that the workspace has no finished masks of, in order of their names.
-
-    Those whose names begin with a dot or an underscore are passed over, those with the name of
-    a dump from elsewhere are warned of. Finished dumps whose files changed since are put into
-    `failed`.
-    """
-    inbox, new = Storage.at(options.inbox), []
-    read = options.model_dump(include=set(ReadOptions.model_fields))
-    labelled = _labelled_dumps(workspace)
-    for folder in inbox.folders(""):
-        if folder.startswith((".", "_")):
-            continue  # what tools put beside dumps
-        source = Storage(inbox.full(folder))
-        name = default_dump(folder)
-        if name in labelled:
-            try:
-                _check_known(Workspace.open(workspace), name, source)
-            except InputError as error:
-                failed[name] = error
-        elif _is_complete(source, options.quiet_minutes):
-            new.append(CorpusOptions(images=source.uri, **read))
-    log.info("inbox polled", inbox=options.inbox, new=len(new), known=len(labelled))
-    return new
-
-
-def _labelled_dumps(workspace: str) -> set[str]:
-    """Dumps whose masks with the current clusters are there; none of a workspace to come."""
-    if not Storage.at(workspace).exists(layout.ROOT_FILE):
-        return set()
-    summary = Summary(Workspace.open(workspace))
-    return {dump for dump in summary.dumps if summary.folder("masks", dump)}
-
-
-def _check_known(workspace: Workspace, name: str, source: Storage) -> None:
-    """Warn of a folder that only has the name of a labelled dump; InputError if it is that dump,
-    and its files changed since.
-    """
-    if workspace.corpus(name).manifest()["images_uri"] == source.uri:
-        check_unchanged(workspace, name)
-    else:
-        text = "folder has the name of a dump from elsewhere, rename it to have it labelled"
-        log.warning(text, folder=source.uri, dump=name)
-
-
-def _is_complete(source: Storage, quiet_minutes: float) -> bool:
-    """Whether a folder of the inbox holds images or videos, and none of them came just now."""
-    files = [file for file in source.files() if is_image(file.path) or is_clip(file.path)]
-    if not files:
-        log.warning("folder without images or videos", folder=source.uri)
-        return False
-    if time.time() - max(file.modified for file in files) < 60 * quiet_minutes:
-        log.info("folder still changes, left for the next poll", folder=source.uri)
-        return False
-    return True
-
-
 def label_new_dump(
     workspace: Workspace, dump: str, corpus: CorpusOptions, run: ComputeOptions
 ) -> None:
@@ -168,24 +104,24 @@ def label_new_dump(
     if trained_on:
         add_features(workspace, dump, current, run)
     masks, scores = (built(name, options.get(name, {})) for name in ("masks", "scores"))
-    label_dump(Labelling(workspace, dump, masks, scores, run), keys)
+    baseline = picie.of_last_run(workspace, current, scores)
+    label_dump(Labelling(workspace, dump, masks, scores, run, baseline), keys)
     if trained_on:
         stages.drift_flow(workspace, dump, workspace.last_run()["keys"])
+    workspace.save_catalog()
 
 
 def add_features(
     workspace: Workspace, dump: str, current: dict[str, Any], run: ComputeOptions
 ) -> None:
-    """Features of one dump, and its neighbours among all dumps before it."""
+    """Features of one dump, and its neighbours among its own images and those that the head was
+    trained on: what they cost does not depend on how many dumps there are. A retraining completes
+    them.
+    """
     keys, options = current["keys"], current["options"]
     backbone = workspace.folder(layout.clusters(keys["clusters"])).manifest()["backbone"]
     stages.features_flow(workspace, dump, built("features", options["features"]), run, backbone)
-    dumps = workspace.dumps()  # in order of arrival: the same again however many came later
-    searched = [
-        name
-        for name in dumps[: dumps.index(dump) + 1]
-        if workspace.folder(layout.features(keys["features"], name)).finished
-    ]
+    searched = list(dict.fromkeys([*current["dumps"], dump]))
     rows = feature_rows(workspace, keys["features"], searched)
     table = stages.neighbors_flow(rows, dump, built("neighbors", options["neighbors"]), run)
     workspace.update_last_run(neighbors={**current["neighbors"], dump: table})

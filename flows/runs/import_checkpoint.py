@@ -19,6 +19,12 @@ RESOLUTION = 320
 """Short side at which STEGO is evaluated, pixels."""
 
 
+RELEASED_MASKS = MasksOptions(
+    resolution=RESOLUTION, views="mirror", sharpness=SHARPNESS, crf_pixels="released"
+)
+"""How STEGO's evaluation labels images."""
+
+
 def import_checkpoint(
     workspace: str,
     file: str,
@@ -49,12 +55,16 @@ def import_checkpoint(
         opened = Workspace.create(workspace)
         with alone(workspace, storage):
             model = importing.keep(opened, checkpoint)
-            options = RunOptions(
-                features=FeaturesOptions(backbone=model.backbone.name, layer=model.backbone.layer),
-                head=HeadOptions(code_size=model.code_size),
-                clusters=ClustersOptions(classes=model.classes),
-                masks=MasksOptions(resolution=RESOLUTION, sharpness=SHARPNESS),
-            )
-            make_current(opened, model.keys, {}, options)
-            opened.update_last_run(backbone=model.backbone.document())
+            make_imported_current(opened, model, RunOptions(masks=RELEASED_MASKS))
     return model
+
+
+def make_imported_current(opened: Workspace, model: Imported, options: RunOptions) -> None:
+    """Make an imported model the current one; masks and scores are made with these options."""
+    parts = {
+        "features": FeaturesOptions(backbone=model.backbone.name, layer=model.backbone.layer),
+        "head": HeadOptions(code_size=model.code_size),
+        "clusters": ClustersOptions(classes=model.classes),
+    }
+    make_current(opened, model.keys, {}, options.model_copy(update=parts))
+    opened.update_last_run(backbone=model.backbone.document())

@@ -1,23 +1,25 @@
 """The whole pipeline: stage flows in order, and what is current afterwards."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from prefect import flow
 
 from flows.reporting import artifacts
 from flows.reporting.outage import distinguish_outages
-from flows.runs import stages
+from flows.runs import picie, stages
 from flows.runs.class_count import with_classes
 from flows.runs.index_dump import index_dump
 from flows.runs.labelling import Labelling, label_dump
 from flows.runs.session import session
 from flows.runs.settings import FormOptions, RunOptions, built
+from flows.runs.teaching.learning import with_lessons
 from stego_core.errors import OptionError
 from tasks.corpus.listing import default_dump
 from tasks.features import enough_images
 from tasks.features.rows import feature_rows
 from tasks.log import Log
-from tasks.masks.segmenter import refiner
+from tasks.masks.segmenter import refiner, untaught_clusters
 from tasks.options import CorpusOptions
 from tasks.workspace.workspace import Workspace
 
@@ -59,9 +61,13 @@ def pipeline(
     with session(workspace, options.storage, options.compute, create=True) as opened:
         index_dump(opened, name, corpus, options.compute)
         require_enough(opened, [name], options)
+        baseline = picie.requested(opened, options)  # weights may be missing
         keys, tables = train(opened, [name], options)
         make_current(opened, keys, tables, options)
-        label_dump(Labelling(opened, name, options.masks, options.scores, options.compute), keys)
+        keys = with_lessons(opened, keys, options.masks, options.compute)
+        own = options.masks, options.scores, options.compute
+        label_dump(Labelling(opened, name, *own, baseline), keys)
+        opened.save_catalog()
         report = stages.report_flow(opened)
         artifacts.run_pages(opened, report)
         return {"keys": keys, "report": report}
@@ -92,9 +98,12 @@ def train(
     dumps: list[str],
     options: RunOptions,
     backbone: dict[str, Any] | None = None,
+    kept: Sequence[int] = (),
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """Features, neighbours, head and clusters of some dumps; `backbone` names one that the
-    workspace holds already. Returns the stages' keys, and the key of each dump's neighbours.
+    """Features, neighbours, head and clusters of some dumps.
+
+    `backbone` names one that the workspace holds already; checkpoints of the head after the steps
+    `kept` stay. Returns the stages' keys, and the key of each dump's neighbours.
     """
     run = options.compute
     keys: dict[str, str] = {}
@@ -105,7 +114,7 @@ def train(
     for dump in dumps:
         tables[dump] = stages.neighbors_flow(rows, dump, options.neighbors, run)
         keys["neighbors"] = tables[dump]
-    keys["head"] = stages.head_flow(rows, keys["neighbors"], options.head, run)
+    keys["head"] = stages.head_flow(rows, keys["neighbors"], options.head, run, kept)
     keys["clusters"] = stages.clusters_flow(rows, keys["head"], options.clusters, run)
     return keys, tables
 
@@ -118,10 +127,13 @@ def make_current(
     What backfills added to the same clusters stays current.
     """
     before = workspace.last_run_or_none() or {}
-    if before.get("keys", {}).get("clusters") != keys["clusters"]:
+    if untaught_clusters(workspace, before.get("keys", {}).get("clusters")) != keys["clusters"]:
         before = {}
+    own = dict(before.get("keys", {}))
+    if own.get("clusters") != keys["clusters"]:
+        own.pop("masks", None)  # taught ones may have more classes
     workspace.update_last_run(
-        keys={**before.get("keys", {}), **keys},
+        keys={**own, **keys},
         dumps=list(tables),
         neighbors={**before.get("neighbors", {}), **tables},
         scores=before.get("scores", {}),
@@ -132,6 +144,7 @@ def make_current(
             exclude={
                 **dict.fromkeys(("corpus", "storage", "compute"), True),
                 "features": {"weights"},
+                "picie": {"weights"},
                 "scores": {"seeds"},  # asked for once: a backfill costs its dump's own size
             },
         ),

@@ -6,11 +6,12 @@ from prefect import flow
 
 from flows.reporting import artifacts
 from flows.reporting.outage import distinguish_outages
-from flows.runs import stages
+from flows.runs import picie, stages
 from flows.runs.labelling import Labelling, label_dump
 from flows.runs.pipeline import make_current, train
 from flows.runs.session import connected, session
 from flows.runs.settings import RunOptions, built
+from flows.runs.teaching.learning import with_lessons
 from stego_core.errors import InputError
 from tasks.masks.segmenter import refiner
 from tasks.options import ComputeOptions, StorageOptions
@@ -29,6 +30,8 @@ def retrain(
     storage_options: StorageOptions | None = None,
 ) -> dict[str, Any]:
     """Train a new head on the dumps that are there by now, with the options of the last run.
+
+    What people taught is learned again, by the names of the new clusters.
 
     Args:
         workspace: This folder or URI holds a finished workspace.
@@ -61,12 +64,16 @@ def retrain(
             sections = {name: built(name, table) for name, table in tables.items()}
             options = RunOptions(compute=run, **sections)
             refiner(options.masks)  # a package may be missing
+            baseline = picie.of_last_run(opened, current, options.scores)
             clusters = opened.folder(layout.clusters(current["keys"]["clusters"])).manifest()
             trained = [name for name in known if not dumps or name in dumps]
             keys, neighbors = train(opened, trained, options, clusters["backbone"])
             make_current(opened, keys, neighbors, options)
+            keys = with_lessons(opened, keys, options.masks, run)
             for name in known if relabel else ():
-                label_dump(Labelling(opened, name, options.masks, options.scores, run), keys)
+                own = options.masks, options.scores, run
+                label_dump(Labelling(opened, name, *own, baseline), keys)
+            opened.save_catalog()
             report = stages.report_flow(opened)
             artifacts.run_pages(opened, report)
             return {"keys": keys, "report": report}

@@ -2,6 +2,7 @@
 
 import tomllib
 from collections.abc import Mapping
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Annotated, Any
 
@@ -20,6 +21,7 @@ from tasks.options import (
     MasksOptions,
     NeighborsOptions,
     Options,
+    PicieOptions,
     PretrainOptions,
     ScoresOptions,
     StorageOptions,
@@ -36,6 +38,7 @@ SECTIONS: dict[str, type[Options]] = {
     "clusters": ClustersOptions,
     "masks": MasksOptions,
     "scores": ScoresOptions,
+    "picie": PicieOptions,
     "export": ExportOptions,
     "storage": StorageOptions,
     "compute": ComputeOptions,
@@ -43,12 +46,27 @@ SECTIONS: dict[str, type[Options]] = {
 """The stages that have options, in order; how storage is reached, and where the work runs."""
 
 
+ALIASES = {"k": "neighbors"}
+"""Flags that read better than their option's name."""
+FLAG_PREFIXES = {"picie": "picie-"}
+"""How the flags of a section begin whose options are named like those of others."""
+SHARED = ("seed",)
+"""Options whose flag sets those of all sections, whatever their prefix."""
+
+
 def flags(section: str) -> Parameter:
     """A section's options as flags: a group of the help with the name of its TOML table."""
     sentence = (SECTIONS[section].__doc__ or "").splitlines()[0]
     order = list(SECTIONS).index(section)
     group = Group(section, help=sentence, sort_key=order)
-    return Parameter(name="*", group=group, allow_leading_hyphen=True)
+    names = partial(flag_name, section=section)
+    return Parameter(name="*", group=group, allow_leading_hyphen=True, name_transform=names)
+
+
+def flag_name(option: str, section: str = "") -> str:
+    """An option's name as a flag has it, without its dashes."""
+    prefix = "" if option in SHARED else FLAG_PREFIXES.get(section, "")
+    return prefix + ALIASES.get(option, option.replace("_", "-"))
 
 
 Corpus = Annotated[CorpusOptions, flags("corpus")]
@@ -58,6 +76,7 @@ Head = Annotated[HeadOptions, flags("head")]
 Clusters = Annotated[ClustersOptions, flags("clusters")]
 Masks = Annotated[MasksOptions, flags("masks")]
 Scores = Annotated[ScoresOptions, flags("scores")]
+Picie = Annotated[PicieOptions, flags("picie")]
 Storage = Annotated[StorageOptions, flags("storage")]
 Compute = Annotated[ComputeOptions, flags("compute")]
 
@@ -71,6 +90,7 @@ class RunOptions(Options):
     clusters: Clusters = Field(default_factory=lambda: ClustersOptions())
     masks: Masks = Field(default_factory=lambda: MasksOptions())
     scores: Scores = Field(default_factory=lambda: ScoresOptions())
+    picie: Picie = Field(default_factory=lambda: PicieOptions())
     storage: Storage = Field(default_factory=lambda: StorageOptions())
     compute: Compute = Field(default_factory=lambda: ComputeOptions())
 
@@ -107,12 +127,14 @@ def built(section: str, values: Mapping[str, Any]) -> Any:
 def mistake(error: ValidationError) -> str:
     """One sentence on the first option that sections refuse."""
     first, *others = error.errors()
+    of_model = {options.__name__: section for section, options in SECTIONS.items()}
+    section = of_model.get(error.title, str(first["loc"][0]))
     path = first["loc"][len(first["loc"]) > 1 and first["loc"][0] in SECTIONS :]
     name = str(path[0])  # what follows are the members of a union
     same = [first, *(other for other in others if name in other["loc"])]
     expected = ", or ".join(detail["msg"].lower() for detail in same)
     given = f" (found {first['input']!r})" if first["type"] != "missing" else ""
-    return f"--{name.replace('_', '-')}: {expected}{given}; see --help"
+    return f"--{flag_name(name, section)}: {expected}{given}; see --help"
 
 
 def require_known(section: str, names: Mapping[str, Any]) -> None:

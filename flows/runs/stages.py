@@ -1,10 +1,10 @@
 """One Prefect flow per stage: plan it, compute its missing partitions, finish it."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
@@ -24,7 +24,9 @@ from tasks.features import stage as features
 from tasks.features.rows import FeatureRows, feature_rows
 from tasks.head import stage as head
 from tasks.masks import stage as masks
+from tasks.masks.picie_segmenter import picie_spec
 from tasks.masks.segmenter import masks_key, segmenter_spec
+from tasks.masks.taught_segmenter import mask_source
 from tasks.neighbors import stage as neighbors
 from tasks.options import (
     ClustersOptions,
@@ -45,6 +47,15 @@ from tasks.workspace.workspace import Workspace
 PARTITIONS_AT_ONCE = 4
 """Partitions under way: enough that no worker idles while another partition ends."""
 LOOP = ComputeOptions(executor="loop")
+
+
+class Baselines(NamedTuple):
+    """Keys of the baselines beside STEGO: raw features' clusters, PiCIE; None without."""
+
+    raw: str | None = None
+    picie: str | None = None
+
+
 logs.in_a_worker()
 RUNNER: Any = ThreadPoolTaskRunner(max_workers=PARTITIONS_AT_ONCE)
 
@@ -58,7 +69,7 @@ def run_stage(stage: Stage | None, options: ComputeOptions, finish: Finish | Non
     partitions = stage.partitions()
     with (
         compute.executor(options),
-        progressing(stage) as progress,
+        progressing(stage, partitions) as progress,
         gpu_turn(any(step.gpu for step in stage.work.steps()), options),
         stop.on_request(),
     ):
@@ -105,7 +116,9 @@ def features_flow(
         spec = backbones.BackboneSpec(**backbone)
     else:
         weights = options.weights or backbones.TIMM
-        fetched = backbones.fetch_backbone(workspace, options.backbone, weights, options.layer)
+        fetched = backbones.fetch_backbone(
+            workspace, options.backbone, weights, options.layer, positions=options.positions
+        )
         spec = replace(fetched, precision=compute.precision(options.precision, compute_options))
     run_stage(features.plan(workspace, dump, options, spec, device), compute_options)
     return features.features_key(options, spec)
@@ -124,11 +137,19 @@ def neighbors_flow(
 
 @flow(name="head", flow_run_name="head seed {options.seed}", task_runner=RUNNER)
 def head_flow(
-    rows: FeatureRows, neighbors_key: str, options: HeadOptions, compute_options: ComputeOptions
+    rows: FeatureRows,
+    neighbors_key: str,
+    options: HeadOptions,
+    compute_options: ComputeOptions,
+    kept: Sequence[int] = (),
+    longer: Sequence[str] = (),
 ) -> str:
-    """Train the head on features and their neighbours; returns its key."""
+    """Train the head on features and their neighbours; returns its key.
+
+    `kept` and `longer` as in `head.plan`.
+    """
     machine.worker_device(compute_options)
-    stage = head.plan(rows, neighbors_key, options, compute_options)
+    stage = head.plan(rows, neighbors_key, options, compute_options, kept, longer)
     run_stage(stage, compute_options, Stage.finish_single)
     return head.head_key(rows, neighbors_key, options)
 
@@ -157,7 +178,7 @@ def masks_flow(
     """Label every pixel of every readable image of a dump; returns the masks' key."""
     device = machine.worker_device(compute_options)
     stage = masks.plan(workspace, dump, clusters_key, options, device)
-    run_stage(stage, compute_options, masks.finish)
+    run_stage(stage, compute_options, partial(masks.finish, workspace))
     return masks_key(clusters_key, options)
 
 
@@ -166,20 +187,30 @@ def scores_flow(
     workspace: Workspace,
     dump: str,
     clusters_key: str,
-    baseline_key: str | None,
+    baselines: Baselines,
     mask_options: MasksOptions,
     options: ScoresOptions,
     compute_options: ComputeOptions,
 ) -> str:
-    """Score the masks of a labelled dump; returns the scores' key."""
+    """Score the masks of a labelled dump beside those of baselines; returns the scores' key."""
     device = machine.worker_device(compute_options)
+    raw, picie = baselines
     sources = scores.Sources(
-        segmenter_spec(workspace, clusters_key, mask_options),
-        segmenter_spec(workspace, baseline_key, mask_options) if baseline_key else None,
+        mask_source(workspace, clusters_key, mask_options),
+        segmenter_spec(workspace, raw, mask_options) if raw else None,
         probe_path(workspace, dump, clusters_key, options, device, compute_options),
         options.probe_protocol == "stego",
+        options.probe_masks,
+        picie_spec(workspace, picie, mask_options) if picie else None,
     )
-    stage = scores.plan(workspace, dump, sources, device)
+    return score(workspace, dump, sources, compute_options)
+
+
+def score(
+    workspace: Workspace, dump: str, sources: scores.Sources, compute_options: ComputeOptions
+) -> str:
+    """Compute the scores of a labelled dump; returns their key."""
+    stage = scores.plan(workspace, dump, sources, machine.worker_device(compute_options))
     run_stage(stage, compute_options, partial(scores.finish, workspace))
     key = scores.scores_key(workspace, dump, sources)
     artifacts.scores_table(workspace, dump, key)

@@ -54,7 +54,8 @@ class Backbone:
         H and W are multiples of the patch side. Class and register tokens are dropped. The block's
         output goes through the model's final LayerNorm, as in STEGO.
         """
-        batch = torch.from_numpy(np.ascontiguousarray(images)).to(self.device)
+        owned = np.require(images, requirements=["C", "W"])  # torch warns of read-only memory
+        batch = torch.from_numpy(owned).to(self.device)
         normal = (batch.float() / 255 - self._constant(self.mean)) / self._constant(self.std)
         vit: Any = self.model  # nn.Module does not know timm's methods
         half = self.precision == "bfloat16"

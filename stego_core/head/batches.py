@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stego_core.head.correspondence import Compared, derangement
+from stego_core.head.shift_presets import RANDOM_DRAWS
 
-RANDOM_DRAWS = 5
-"""Random partners per anchor and step, as in STEGO."""
 POSITIVE_RANKS = 7
 """A positive is sampled from ranks 1 to this; rank 0 is the image itself."""
 
@@ -98,7 +97,13 @@ def step_generator(seed: int, step: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(mixed >> np.uint64(1)))
 
 
-def draw_batch(data: TrainingSet, size: int, grid: int, generator: torch.Generator) -> HeadBatch:
+def draw_batch(
+    data: TrainingSet,
+    size: int,
+    grid: int,
+    generator: torch.Generator,
+    negatives: int = RANDOM_DRAWS,
+) -> HeadBatch:
     """Sample anchors and positives, grid² tokens of each, and the anchors' random partners.
 
     Tokens are sampled before the head runs, which is less work than codes of whole images
@@ -112,6 +117,7 @@ def draw_batch(data: TrainingSet, size: int, grid: int, generator: torch.Generat
         size: B, anchors.
         grid: side of the sampled grid.
         generator: samples everything.
+        negatives: random partners of each anchor.
     """
     anchors = torch.randint(len(data.rows), (size,), generator=generator).numpy()
     ranks = torch.randint(data.positives.shape[1], (size,), generator=generator).numpy()
@@ -133,7 +139,7 @@ def draw_batch(data: TrainingSet, size: int, grid: int, generator: torch.Generat
             for part, at in parts
         ]
     )
-    draws = [derangement(size, generator) for _ in range(RANDOM_DRAWS)]
+    draws = [derangement(size, generator) for _ in range(negatives)]
     return HeadBatch(torch.from_numpy(tokens), distinct // patches, positions, torch.stack(draws))
 
 

@@ -21,9 +21,12 @@ def spatially_centred(correspondences: Tensor) -> Tensor:
     return correspondences - correspondences.mean(dim=-1, keepdim=True) + correspondences.mean()
 
 
-def shifted_correspondence(features: Tensor, shift: float) -> Tensor:
-    """F^SC − b of F (B, n, m): above 0 for pairs of tokens that attract, below for others."""
-    return spatially_centred(features) - shift
+def shifted_correspondence(features: Tensor, shift: float, centring: bool = True) -> Tensor:
+    """F^SC − b of F (B, n, m): above 0 for pairs of tokens that attract, below for others.
+
+    Without centring it is F − b, as STEGO's `pointwise: False`.
+    """
+    return (spatially_centred(features) if centring else features) - shift
 
 
 def correspondence_loss(codes: Tensor, shifted: Tensor) -> Tensor:
@@ -63,10 +66,13 @@ class Compared(NamedTuple):
         return [one @ other.transpose(-1, -2) for one, other in self.pairs()]
 
 
-def batch_shifted_correspondences(features: Compared, shifts: Sequence[float]) -> list[Tensor]:
+def batch_shifted_correspondences(
+    features: Compared, shifts: Sequence[float], centring: bool = True
+) -> list[Tensor]:
     """F^SC − b of each kind of pair, (B, n, n); the shifts b are of self, knn and rand."""
     of_each = [shifts[0], shifts[1], *[shifts[2]] * len(features.partners)]
-    return list(map(shifted_correspondence, features.correspondences(), of_each))
+    pairs = zip(features.correspondences(), of_each, strict=True)
+    return [shifted_correspondence(f, shift, centring) for f, shift in pairs]
 
 
 def batch_terms(codes: Compared, shifted: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from stego_core.clustering import kmeans
-from stego_core.head.correspondence import correspondence, spatially_centred
+from stego_core.head.correspondence import correspondence, shifted_correspondence
 from stego_core.head.shift_presets import Triple
 
 TOKENS = 46_464
@@ -68,7 +68,10 @@ class Measured(NamedTuple):
 
 
 def measure(
-    batches: Sequence[tuple[Tokens, Tokens, Tokens]], seed: int, attracting: Attracting
+    batches: Sequence[tuple[Tokens, Tokens, Tokens]],
+    seed: int,
+    attracting: Attracting,
+    centring: bool = True,
 ) -> Measured:
     """The shifts at which about as many pairs attract as are of one kind.
 
@@ -76,7 +79,7 @@ def measure(
     patches of one image, of neighbours, and of random images: it is large where a crop shows
     little, small where it shows a whole street. The best starts of k-means are averaged. Pairs
     attract where the centred correspondence F^SC exceeds b, so b is the quantile of F^SC that
-    leaves `attracting` times this share above it.
+    leaves `attracting` times this share above it; without centring, that of F.
 
     Args:
         batches: of tokens as training samples them: pairs of self, knn and random images.
@@ -92,13 +95,14 @@ def measure(
     of_random = attracting.rand * rand + attracting.rand_of_self * own
     shares = (attracting.self * own, attracting.knn * knn, of_random)
     shares = Triple(*(min(1.0, share) for share in shares))
-    return Measured(Triple(*map(exceeded_by, by_pair, shares)), shares)
+    each = zip(by_pair, shares, strict=True)
+    return Measured(Triple(*(exceeded_by(*one, centring) for one in each)), shares)
 
 
-def exceeded_by(pairs: Sequence[Tokens], share: float) -> float:
-    """The value that this share of the pairs' centred correspondences F^SC exceeds."""
-    centred = [spatially_centred(correspondence(*part)).flatten() for part in pairs]
-    return float(np.quantile(torch.cat(centred).numpy(), 1 - share))
+def exceeded_by(pairs: Sequence[Tokens], share: float, centring: bool = True) -> float:
+    """The value that this share of the pairs' correspondences F^SC, or F, exceeds."""
+    values = [shifted_correspondence(correspondence(*part), 0, centring) for part in pairs]
+    return float(np.quantile(torch.cat([each.flatten() for each in values]).numpy(), 1 - share))
 
 
 def coarse_kinds(tokens: Tensor, seed: int) -> list[NDArray[np.float32]]:

@@ -1,4 +1,4 @@
-"""The three shifts b of STEGO's loss: published ones, three numbers, or `auto`."""
+"""Numbers of STEGO's loss: its three shifts b, published or given, its weights, its negatives."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -23,22 +23,41 @@ class LossShifts(NamedTuple):
 
 PRESETS = {
     "cocostuff27-s8": LossShifts(Triple(0.67, 0.25, 0.63), Triple(0.08, 0.02, 0.66)),
-    "cocostuff27-b8": LossShifts(Triple(0.10, 1.00, 0.15), Triple(0.12, 0.20, 1.00)),
-    "cityscapes27-b8": LossShifts(Triple(1.00, 0.58, 0.91), Triple(0.46, 0.18, 0.31)),
+    "cocostuff27-b8": LossShifts(Triple(0.1, 1.0, 0.1538476246415498), Triple(0.12, 0.2, 1.0)),
+    "cityscapes27-b8": LossShifts(
+        Triple(1.0, 0.577453483136995, 0.9058762625226623),
+        Triple(0.45828472207, 0.1754346515479633, 0.31361241889448443),
+    ),
     "potsdam3-s8": LossShifts(Triple(0.67, 0.25, 0.63), Triple(0.08, 0.02, 0.46)),
 }
-"""Hamilton et al. 2022, appendix A.9; they hold for those data sets and backbones only."""
+"""STEGO's released training configuration; Hamilton et al. 2022, appendix A.9, rounds them to two
+digits. They hold for those data sets and backbones only."""
 
+RANDOM_DRAWS = 5
+"""Random partners per anchor and step by default, as in STEGO."""
 DEFAULT_WEIGHTS = Triple(0.67, 0.25, 0.63)
 """Loss weights λ of measured or explicit shifts."""
 
 
-def parse_shifts(choice: str | Sequence[float]) -> LossShifts:
+def parse_shifts(
+    choice: str | Sequence[float], weights: Sequence[float] | None = None
+) -> LossShifts:
     """Weights and shifts of `auto`, a preset's name, or three explicit shifts.
+
+    Three explicit `weights` win over the preset's or the default ones.
 
     Raises:
         OptionError: no such preset, or not three numbers.
     """
+    chosen = _chosen(choice)
+    if weights is None:
+        return chosen
+    if len(weights) != 3:
+        raise OptionError(f"{len(weights)} weights were given; expected three: self, knn, rand")
+    return chosen._replace(weights=Triple(*weights))
+
+
+def _chosen(choice: str | Sequence[float]) -> LossShifts:
     if choice == "auto":
         return LossShifts(DEFAULT_WEIGHTS, None)
     if isinstance(choice, str):

@@ -12,11 +12,16 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from stego_core.head import shift_calibration
-from stego_core.head.batches import HeadBatch, TrainingSet, draw_batch, step_generator
+from stego_core.head.batches import (
+    HeadBatch,
+    TrainingSet,
+    draw_batch,
+    step_generator,
+)
 from stego_core.head.correspondence import batch_shifted_correspondences, batch_terms
 from stego_core.head.head import Head
 from stego_core.head.shift_calibration import Attracting, Measured, Tokens
-from stego_core.head.shift_presets import Triple
+from stego_core.head.shift_presets import RANDOM_DRAWS, Triple
 
 PARTS = 4
 """Parts of a step's tokens that the head reads in parallel on a CPU's cores."""
@@ -36,6 +41,8 @@ class Recipe:
         averaging: decay, in [0, 1), of the exponential moving average (EMA) of the head's weights;
             0 keeps the last.
         attracting: how many pairs attract where the shifts are measured.
+        negatives: random partners of each anchor in a step.
+        centring: whether feature correspondences are centred for each token.
     """
 
     steps: int
@@ -46,6 +53,8 @@ class Recipe:
     weights: Triple
     averaging: float = 0.0
     attracting: Attracting = shift_calibration.PLAIN
+    negatives: int = RANDOM_DRAWS
+    centring: bool = True
 
 
 @dataclass
@@ -165,9 +174,10 @@ def prepare_step(
     No weight of the head is used, so a step can be prepared while the steps before it run.
     """
     generator = step_generator(recipe.seed, step + 1)
-    batch = draw_batch(data, recipe.batch, recipe.grid, generator).to(device)
+    batch = draw_batch(data, recipe.batch, recipe.grid, generator, recipe.negatives).to(device)
     features = batch.compared(normalize(batch.tokens, dim=-1))
-    return batch, batch_shifted_correspondences(features, shifts), generator
+    shifted = batch_shifted_correspondences(features, shifts, recipe.centring)
+    return batch, shifted, generator
 
 
 def measured_shifts(data: TrainingSet, recipe: Recipe) -> Measured:
@@ -183,7 +193,7 @@ def measured_shifts(data: TrainingSet, recipe: Recipe) -> Measured:
 
     count = math.ceil(shift_calibration.TOKENS / (recipe.batch * recipe.grid**2))
     batches = [pairs(step) for step in range(min(count, shift_calibration.MOST_BATCHES))]
-    return shift_calibration.measure(batches, recipe.seed, recipe.attracting)
+    return shift_calibration.measure(batches, recipe.seed, recipe.attracting, recipe.centring)
 
 
 def train(

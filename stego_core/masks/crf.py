@@ -1,16 +1,26 @@
 """Refinement of class maps with a fully connected CRF (Krähenbühl & Koltun, NeurIPS 2011).
 
 `_lattice.cpp` is written by hand because the library for this, pydensecrf (`densecrf.py`), takes
-twice the time and memory, comes without wheels, and does not build with every Python.
+twice the time and memory, comes without wheels, and does not build with every Python. Where it was
+not compiled, the same is computed in numpy.
 """
 
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stego_core.masks._lattice import Lattice, mean_field
+from stego_core.backbone.vit import IMAGENET_MEAN, IMAGENET_STD
+
+COMPILED = find_spec("stego_core.masks._lattice") is not None
+"""Whether the installation has the compiled lattice; callers tell people where it has not."""
+if TYPE_CHECKING or COMPILED:
+    from stego_core.masks._lattice import Lattice, mean_field
+else:
+    from stego_core.masks.numpy_lattice import Lattice, mean_field
 
 SHARPNESS = 2.0
 """Factor of the cosine before the softmax over clusters, as in STEGO."""
@@ -33,6 +43,8 @@ class Crf:
         bilateral_rgb: σ of its colour, levels of 0–255.
         bilateral_weight: its weight (Potts).
         sharpness: of the unary −log softmax(sharpness · cos(code, centroid)).
+        released_pixels: the colours are those that STEGO's evaluation hands over
+            (`released_pixels`); they and their order change a few pixels.
     """
 
     iterations: int = 10
@@ -42,6 +54,7 @@ class Crf:
     bilateral_rgb: float = 3.0
     bilateral_weight: float = 4.0
     sharpness: float = SHARPNESS
+    released_pixels: bool = False
 
     def refine(self, log_probabilities: Scores, image: Pixels, valid: Mask | None = None) -> Scores:
         """Marginals after mean-field inference with unary −log p.
@@ -80,9 +93,29 @@ class Crf:
 
     def _appearance(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(H · W, 5) features of the filter over pixels that are near and of like colour."""
-        colours = image.reshape(-1, 3).astype(np.float32) / np.float32(self.bilateral_rgb)
+        seen = released_pixels(image) if self.released_pixels else image
+        colours = seen.reshape(-1, 3).astype(np.float32) / np.float32(self.bilateral_rgb)
         near = positions(image.shape[0], image.shape[1], self.bilateral_xy)
         return np.concatenate([near, colours], axis=1)
+
+
+def released_pixels(image: Pixels) -> Pixels:
+    """An image (H, W, 3) uint8 RGB as STEGO's evaluation hands it to the CRF: (H, W, 3) uint8 BGR.
+
+    There it is normalised to float32, scaled back, and cut off to bytes, so that many values are
+    one level darker. The lattice rounds positions in the order of the dimensions, so that blue
+    first gives slightly other messages than red first.
+    """
+    return _bytes_handed_over()[image, np.arange(3)][..., ::-1]
+
+
+@lru_cache(maxsize=1)
+def _bytes_handed_over() -> NDArray[np.uint8]:
+    """(256, 3) uint8: each level of red, green and blue after normalisation and back, cut off."""
+    one, mean, std = (np.asarray(x, np.float32) for x in (255, IMAGENET_MEAN, IMAGENET_STD))
+    levels = np.arange(256, dtype=np.float32)[:, None] / one
+    scaled = (levels - mean) / std
+    return ((scaled * std + mean) * one).astype(np.uint8)
 
 
 @lru_cache(maxsize=2)

@@ -50,7 +50,7 @@ class MarginSums:
 
     @classmethod
     def total(cls, parts: Iterable["MarginSums"], count: int) -> "MarginSums":
-        """Of several images together."""
+        """Of several images together, for so many classes."""
         nothing = np.empty(0, np.uint8)
         return sum(parts, cls.of(nothing, nothing, count))
 

@@ -2,39 +2,24 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import product
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 from scipy.special import log_softmax
 from torch import nn
 
 from stego_core.backbone.vit import Backbone
-from stego_core.images.geometry import Blend, Window, cores, cuts, inference_size, resize, windows
-from stego_core.images.rendering import patches_with_data
+from stego_core.images.geometry import Window, cores, cuts
 from stego_core.images.upsampling import scores_at
 from stego_core.labels.void import VOID_BYTE
 from stego_core.masks.crf import SHARPNESS, Crf, Mask
+from stego_core.masks.patch_codes import Windows, image_codes
 
-
-@dataclass(frozen=True)
-class Windows:
-    """The windows in which an image is read and refined.
-
-    Attributes:
-        resolution: pixels of the short side at which the backbone reads an image.
-        tile, tile_overlap: side of the backbone's windows there, and what neighbours share, pixels.
-        refine_tile, refine_overlap: the same of the CRF's windows, pixels at full size.
-    """
-
-    resolution: int = 320
-    tile: int = 640
-    tile_overlap: int = 160
-    refine_tile: int = 1024
-    refine_overlap: int = 128
+Scorer: TypeAlias = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+"""Turns codes (..., D) into log probabilities (..., K) of the classes."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +41,8 @@ class Segmenter:
 
         VOID_BYTE where there is no data; `valid` None: there is everywhere.
         """
-        codes = self.codes(image, valid)
-        return refined(codes, image, self.centroids, self.crf, self.view, valid).classes
+        codes, score = self.codes(image, valid), scorer(self.centroids, self.crf)
+        return refined(codes, image, score, self.crf, self.view, valid).classes
 
     def codes(self, image: NDArray[np.uint8], valid: Mask | None = None) -> NDArray[np.float32]:
         """Codes (h, w, D) float32 of an image at patch resolution."""
@@ -80,20 +65,17 @@ class Refined(NamedTuple):
 def refined(
     codes: NDArray[np.float32],
     image: NDArray[np.uint8],
-    centroids: NDArray[np.float32],
+    score: Scorer,
     crf: Crf,
     view: Windows,
     valid: Mask | None = None,
 ) -> Refined:
-    """Cluster ids of an image (H, W, 3) uint8 from its codes (h, w, D), and how sure they are.
+    """Class ids of an image (H, W, 3) uint8 from its codes (h, w, D), and how sure they are.
 
     Pixels that are not `valid` hold no data: they have no class and influence no other pixel. No
     backbone is needed, so a CPU worker can refine codes that a GPU worker computed.
     """
     size = (image.shape[0], image.shape[1])
-
-    def score(full: NDArray[np.float32]) -> NDArray[np.float32]:
-        return cluster_log_probabilities(full, centroids, crf.sharpness)
 
     def classify(window: Window) -> NDArray[np.uint8]:
         data = None if valid is None or valid[window.slices].all() else valid[window.slices]
@@ -110,94 +92,9 @@ def refined(
     return Refined(*in_windows(size, view, classify))
 
 
-def image_codes(
-    image: NDArray[np.uint8],
-    backbone: Backbone,
-    head: nn.Module,
-    view: Windows,
-    valid: Mask | None = None,
-) -> NDArray[np.float32]:
-    """Codes (h, w, D) float32 of an image (H, W, 3) uint8 RGB at patch resolution, once resized.
-
-    Each is the mean of the code of the image and of its mirrored twin. Images longer than a tile
-    are read in overlapping windows whose codes are blended. Patches without `valid` pixels
-    influence no other patch, and get the code of the nearest one with data.
-    """
-    data = _data(image, backbone.patch, view, valid)
-
-    def read(pixels: NDArray[np.uint8], patches: Window) -> NDArray[np.float32]:
-        return mirrored_codes(
-            pixels, backbone, head, None if data is None else data[patches.slices]
-        )
-
-    codes = _tiled(image, backbone.patch, view, read)
-    if data is None:
-        return codes
-    nearest = ndimage.distance_transform_edt(~data, return_distances=False, return_indices=True)
-    return np.asarray(codes[tuple(nearest)])
-
-
-def image_features(
-    image: NDArray[np.uint8], backbone: Backbone, view: Windows, valid: Mask | None = None
-) -> NDArray[np.float32]:
-    """Features (h, w, C) float32 of an image (H, W, 3) uint8, in windows as `image_codes`.
-
-    Those of patches without data are zero.
-    """
-    data = _data(image, backbone.patch, view, valid)
-    maps = _tiled(image, backbone.patch, view, lambda part, _: backbone.features(part[None])[0])
-    return maps if data is None else maps * data[..., None]
-
-
-def _data(image: NDArray[np.uint8], patch: int, view: Windows, valid: Mask | None) -> Mask | None:
-    """(h, w) which patches hold data; None where all do, or none does."""
-    if valid is None:
-        return None
-    height, width = inference_size(image.shape[0], image.shape[1], view.resolution, patch)
-    data = patches_with_data(valid, height // patch, width // patch)
-    return None if data.all() or not data.any() else data
-
-
-def _tiled(
-    image: NDArray[np.uint8],
-    patch: int,
-    view: Windows,
-    read: Callable[[NDArray[np.uint8], Window], NDArray[np.float32]],
-) -> NDArray[np.float32]:
-    """Maps that `read` makes of each window of the resized image, blended.
-
-    `read` gets a window's pixels, and the window in patches.
-    """
-    height, width = inference_size(image.shape[0], image.shape[1], view.resolution, patch)
-    resized, overlap = resize(image, height, width), view.tile_overlap // patch
-    parts = windows(height // patch, width // patch, max(view.tile // patch, overlap + 1), overlap)
-
-    def maps(part: Window) -> NDArray[np.float32]:
-        return read(resized[Window(*(edge * patch for edge in part)).slices], part)
-
-    first = maps(parts[0])
-    if len(parts) == 1:
-        return first
-    blend = Blend(height // patch, width // patch, first.shape[-1], overlap)
-    blend.add(parts[0], first)
-    for part in parts[1:]:
-        blend.add(part, maps(part))
-    return blend.result()
-
-
-@torch.inference_mode()
-def mirrored_codes(
-    image: NDArray[np.uint8], backbone: Backbone, head: nn.Module, data: Mask | None = None
-) -> NDArray[np.float32]:
-    """Mean code (h, w, D) of an image (H, W, 3) and of its mirrored twin, mirrored back.
-
-    Features of patches without `data` (h, w) are zero before the head reads them.
-    """
-    features = backbone.features(np.stack([image, image[:, ::-1]]))
-    if data is not None:
-        features = features * np.stack([data, data[:, ::-1]])[..., None]
-    codes = head(torch.from_numpy(features).to(backbone.device)).cpu().numpy()
-    return np.asarray((codes[0] + codes[1][:, ::-1]) / 2)
+def scorer(centroids: NDArray[np.float32], crf: Crf) -> Scorer:
+    """The scores of clusters, as sharp as the CRF wants them."""
+    return partial(cluster_log_probabilities, centroids=centroids, sharpness=crf.sharpness)
 
 
 def cluster_log_probabilities(

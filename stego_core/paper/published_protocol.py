@@ -106,7 +106,8 @@ FINE = "Coco164kFull_Stuff_Coarse_7.txt"
 FEW = "Coco164kFew_Stuff_6.txt"
 PICIE, SMOOSEG = "PiCIE (CVPR 2021)", "SmooSeg (2023)"
 EAGLE, CAUSE = "EAGLE (2024)", "CAUSE-TR (2023)"
-S8, B8, RESNET, DINOV2 = "DINO ViT-S/8", "DINO ViT-B/8", "ResNet-18", "DINOv2 ViT-B/14"
+S8, B8, DINOV2 = "DINO ViT-S/8", "DINO ViT-B/8", "DINOv2 ViT-B/14"
+RESNET = "ResNet-18, trained with ImageNet's labels"
 
 COCOSTUFF27 = Benchmark(
     "cocostuff27",

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from scipy.special import softmax
 
 from stego_core.clustering.kmeans import unit
 from stego_core.errors import WeightsError
+from stego_core.paper.released_settings import Sizes, projects, require_known
 from stego_core.scores.linear_probe import Probe
 
 Array = NDArray[np.float32]
@@ -18,6 +19,8 @@ Array = NDArray[np.float32]
 BACKBONE = "net.model."
 LINEAR, HIDDEN, NONLINEAR = "net.cluster1.0", "net.cluster2.0", "net.cluster2.2"
 CLUSTERS, PROBE = "cluster_probe.clusters", "linear_probe"
+BRANCH = "net.cluster2."
+"""How the names of the second branch begin."""
 LAYERS = {"linear": LINEAR, "hidden": HIDDEN, "nonlinear": NONLINEAR}
 """1×1 convolutions of STEGO's head by the names of this project's (`stego_core.head.head.Head`)."""
 DINO = {
@@ -58,16 +61,33 @@ def needed_parameters(name: str) -> bool:
     return name.startswith(prefixes)
 
 
-def released_model(state: Mapping[str, Array]) -> ReleasedModel:
-    """The parts of a checkpoint from its parameters.
+def unknown_parameters(names: Sequence[str]) -> list[str]:
+    """Names of the network's parameters that `released_model` has no place for, in order."""
+    head = {f"{layer}.{part}" for layer in LAYERS.values() for part in ("weight", "bias")}
+    network = (name for name in names if name.startswith("net."))
+    return sorted(name for name in network if not name.startswith(BACKBONE) and name not in head)
+
+
+def released_model(
+    state: Mapping[str, Array], settings: Mapping[str, Any] | None = None, named: bool = False
+) -> ReleasedModel:
+    """The parts of a checkpoint from its parameters and its configuration.
 
     Codes are A·f + B₂·relu(B₁·f) with A = `net.cluster1.0`, B₁, B₂ = `net.cluster2.0`, `.2`; where
-    the projection is linear, B₁ and B₂ are missing, and zero here. The centroids are
+    the projection is linear, B₁ and B₂ are missing, and zero here; where there is none, codes are
+    features, A is the identity and the checkpoint's own A is unused. The centroids are
     `cluster_probe.clusters` scaled to norm 1, as its cosine does (STEGO's `ClusterLookup`).
 
+    Args:
+        state: parameters by their names.
+        settings: values of `released_settings.SETTINGS`; None or names left out say nothing.
+        named: whether a person has named the backbone.
+
     Raises:
-        WeightsError: parameters are missing, unknown, of other shapes, or not finite.
+        WeightsError: parameters are missing, of other shapes, not finite, or not those of the
+            settings.
     """
+    settings = settings or {}
     broken = sorted(name for name, value in state.items() if not np.isfinite(value).all())
     if broken:
         raise WeightsError(f"its {broken[0]} holds numbers that are not finite; fetch it again")
@@ -76,15 +96,24 @@ def released_model(state: Mapping[str, Array]) -> ReleasedModel:
         for name, value in state.items()
         if name.startswith(BACKBONE)
     }
-    head = _head(state)
-    code_size = len(head["linear.weight"])
-    clusters = _shaped(state, CLUSTERS, (None, code_size))
+    head = _head(state) if projects(settings) else _no_head(state)
+    code_size, channels = head["linear.weight"].shape
+    clusters = _shaped(state, CLUSTERS, (None, None if not projects(settings) else code_size))
     if not 2 <= len(clusters) <= MOST_CLUSTERS:
         raise WeightsError(f"it has {len(clusters)} clusters; expected 2 to {MOST_CLUSTERS}")
     if not (np.linalg.norm(clusters, axis=1) > 0).all():
         raise WeightsError(f"its {CLUSTERS} has a row of zeros, which has no direction")
     probed = f"{PROBE}.weight" in state
-    probe = Probe(*_convolution(state, PROBE, None, code_size)) if probed else None
+    probe = Probe(*_convolution(state, PROBE, None, clusters.shape[1])) if probed else None
+    sizes = Sizes(
+        channels,
+        _patch(backbone),
+        clusters.shape[1],
+        len(clusters),
+        None if probe is None else len(probe.weight),
+        any(name.startswith(BRANCH) for name in state),
+    )
+    require_known(settings, sizes, named)
     return ReleasedModel(backbone, head, np.asarray(unit(clusters), np.float32), probe)
 
 
@@ -95,12 +124,29 @@ def _head(state: Mapping[str, Array]) -> dict[str, Array]:
     sizes = {"hidden": (channels, channels), "nonlinear": (code_size, channels)}
     head = {"linear.weight": weight, "linear.bias": bias}
     for name, (outputs, inputs) in sizes.items():
-        if any(parameter.startswith("net.cluster2.") for parameter in state):
+        if any(parameter.startswith(BRANCH) for parameter in state):
             weight, bias = _convolution(state, LAYERS[name], outputs, inputs)
         else:
             weight, bias = np.zeros((outputs, inputs), np.float32), np.zeros(outputs, np.float32)
         head |= {f"{name}.weight": weight, f"{name}.bias": bias}
     return head
+
+
+def _no_head(state: Mapping[str, Array]) -> dict[str, Array]:
+    """A head whose codes are the features, exactly: identity, and zeros in the second branch."""
+    weight, _ = _convolution(state, LINEAR, None, None)
+    channels = weight.shape[1]
+    zeros = np.zeros((channels, channels), np.float32), np.zeros(channels, np.float32)
+    head = {"linear.weight": np.eye(channels, dtype=np.float32), "linear.bias": zeros[1]}
+    for name in ("hidden", "nonlinear"):
+        head |= {f"{name}.weight": zeros[0], f"{name}.bias": zeros[1]}
+    return head
+
+
+def _patch(backbone: Mapping[str, Array]) -> int | None:
+    """Side of a patch; None where the shapes do not tell it."""
+    projection = backbone.get("patch_embed.proj.weight")
+    return projection.shape[3] if projection is not None and projection.ndim == 4 else None
 
 
 def _convolution(

@@ -4,6 +4,7 @@ Caron et al., Emerging Properties in Self-Supervised Vision Transformers, ICCV 2
 """
 
 import copy
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ LAST_LEARNING_RATE = 1e-6
 
 ImageReader = Callable[[NDArray[np.int64]], list[Pixels]]
 """Reads the images (H, W, 3) uint8 of some rows, in this order, from memory or from storage."""
+Partners = Callable[[NDArray[np.int64], np.random.Generator], NDArray[np.int64]]
+"""Samples for each of some rows a row whose image shows the same scene, pixel by pixel."""
 
 
 class Rates(NamedTuple):
@@ -84,13 +87,23 @@ class ViewBatch(NamedTuple):
 
 
 def sample_views(
-    images: Sequence[Pixels], recipe: DinoRecipe, generator: np.random.Generator
+    images: Sequence[Pixels],
+    recipe: DinoRecipe,
+    generator: np.random.Generator,
+    partners: Sequence[Pixels] | None = None,
 ) -> ViewBatch:
-    """Cut and colour the views of some images (H, W, 3) uint8."""
+    """Cut and colour the views of some images (H, W, 3) uint8.
+
+    Every second view, from the second global one on, is cut from the image's partner, which has
+    its shape; by default that is the image itself.
+    """
     views = [sample_augmentations(image.shape, recipe.views, generator) for image in images]
     sizes = [recipe.views.global_size] * 2 + [recipe.views.local_size] * recipe.views.local_views
     by_number = zip(zip(*views, strict=True), sizes, strict=True)
-    rendered = [render(images, same, size) for same, size in by_number]
+    sources = itertools.cycle([images, images if partners is None else partners])
+    rendered = [
+        render(source, same, size) for source, (same, size) in zip(sources, by_number, strict=False)
+    ]
     points = [
         shared_points(first, second, recipe.dense_points, generator, recipe.dense_reach)
         for first, second, *_ in views
@@ -209,8 +222,14 @@ def _update_ema(state: DinoState, momentum: float, images: Tensor, patches: Tens
         state.patch_centre.lerp_(patches.float().mean(dim=(0, 1)), 1 - CENTRE_MOMENTUM)
 
 
-def prepare_batch(read: ImageReader, count: int, recipe: DinoRecipe, step: int) -> ViewBatch:
-    """The batch of step `step` (from 0) of `count` images; it depends on the arguments alone."""
+def prepare_batch(
+    read: ImageReader, count: int, recipe: DinoRecipe, partners: Partners | None, step: int
+) -> ViewBatch:
+    """The batch of step `step` (from 0) of `count` images; it depends on the arguments alone.
+
+    With `partners` the images are registered: every second view shows an image's partner.
+    """
     generator = np.random.default_rng(np.random.SeedSequence([recipe.seed, step]))
     rows = generator.integers(count, size=recipe.batch)
-    return sample_views(read(rows), recipe, generator)
+    others = None if partners is None else read(partners(rows, generator))
+    return sample_views(read(rows), recipe, generator, others)

@@ -49,14 +49,30 @@ class Scores(NamedTuple):
     per_class: NDArray[np.float64]
 
 
+def match_with_names(counts: NDArray[np.int64], named: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The matching of clusters of which people named some; as `match` of the others.
+
+    Args:
+        counts: (classes, clusters) pixels.
+        named: (clusters,) the class that bears a cluster's name, −1 where none does.
+    """
+    others, free = np.flatnonzero(named < 0), np.setdiff1d(np.arange(len(counts)), named)
+    matched = named.copy()
+    left = match(counts[np.ix_(free, others)])
+    matched[others[left >= 0]] = free[left[left >= 0]]
+    return matched
+
+
 def match(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     """One-to-one matching that maximises the matched pixels (Kuhn 1955, Munkres 1957).
 
     (clusters,) int64 of counts (classes, clusters): each cluster's class, −1 for one left over.
+    Where classes do not occur there are several such matchings, with other unions and so another
+    mIoU: this is the one that STEGO's metrics find, by giving clusters to classes in this order.
     """
     from scipy.optimize import linear_sum_assignment  # a second, which most commands need not wait
 
-    classes, clusters = linear_sum_assignment(counts, maximize=True)
+    clusters, classes = linear_sum_assignment(counts.T, maximize=True)
     matched = np.full(counts.shape[1], -1, np.int64)
     matched[clusters] = classes
     return matched
@@ -91,3 +107,24 @@ def scores(counts: NDArray[np.int64], matched: NDArray[np.int64]) -> Scores:
         return Scores(float("nan"), float("nan"), per_class)
     accuracy = 100.0 * float(hits.sum()) / int(counts.sum())
     return Scores(accuracy, float(np.nanmean(per_class)), per_class)
+
+
+def released_scores(counts: NDArray[np.int64]) -> Scores:
+    """Scores as STEGO's released metrics count them where clusters outnumber the classes.
+
+    Pixels of clusters number `classes` and above are not counted, whatever they are matched to;
+    those of the other clusters left over make one more class, "Extra", whose IoU is 0 where it has
+    pixels. With as many clusters as classes, these are `scores` under `match`.
+
+    Args:
+        counts: (classes, clusters) pixels, at least as many clusters as classes.
+
+    Returns:
+        `per_class` has classes + 1 numbers, the last one of Extra.
+    """
+    classes = len(counts)
+    counted = counts.copy()
+    counted[:, classes:] = 0
+    matched = match(counted)
+    with_extra = np.vstack([counted, np.zeros(counted.shape[1], np.int64)])
+    return scores(with_extra, np.where(matched < 0, classes, matched))

@@ -1,24 +1,25 @@
 """The dumps and classes of a workspace, and pages of its images by class and by uncertainty."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stego_core.errors import InputError, OptionError, WorkspaceError
+from stego_core.errors import InputError, OptionError
 from stego_core.labels.class_names import ClassNames
 from stego_core.labels.void import VOID_BYTE
+from tasks.browse import image_order
+from tasks.browse.dump_tables import image_table, masked_entries, masks_folder, tables_of
 from tasks.browse.image_table import ImageTable, Item
 from tasks.class_names import classes_file, merge_suggestions
-from tasks.corpus.index import IndexReader
+from tasks.corpus.index import IndexReader, dump_taxonomy
 from tasks.images import image_codecs
 from tasks.masks import confidence_table
 from tasks.patch_index import patch_rows
-from tasks.storage.run_cache import remembered
 from tasks.workspace import layout
-from tasks.workspace.ledger import Folder
+from tasks.workspace.dump_entry import DumpEntry
 from tasks.workspace.summary import Summary
 from tasks.workspace.workspace import Workspace
 
@@ -51,11 +52,7 @@ def overview(workspace: Workspace) -> dict[str, Any]:
     """
     summary, named = Summary(workspace), classes_file.current_names(workspace)
     clusters = summary.whole("clusters") or {}
-    searchable = patch_rows.searchable(workspace)
-    masks = {dump: summary.manifest("masks", dump) or {} for dump in summary.dumps}
-    pixels = np.zeros(len(named.classes.entries), np.int64)
-    for manifest in masks.values():
-        pixels += np.asarray(manifest.get("pixels", 0), np.int64)
+    searchable = set(patch_rows.searchable(workspace))
     return {
         "workspace": workspace.storage.uri,
         "backbone": clusters.get("backbone", {}).get("name"),
@@ -65,10 +62,10 @@ def overview(workspace: Workspace) -> dict[str, Any]:
         "note": named.note,
         "undo": classes_file.names_before_edit(workspace) is not None,
         "dumps": [
-            {**_dump(workspace, dump), "masks": count, "matches": dump in searchable}
-            for dump, count in ((dump, masks[dump].get("masks", 0)) for dump in masks)
+            {**_dump(dump, entry), "matches": dump in searchable}
+            for dump, entry in summary.catalog.items()
         ],
-        "classes": _classes(named.classes, pixels / max(int(pixels.sum()), 1)),
+        "classes": _classes(named.classes, summary.class_margins().shares()),
     }
 
 
@@ -92,13 +89,13 @@ def suggested_merges(workspace: Workspace, groups: int | None = None) -> dict[st
     return {**document, "images": images}
 
 
-def _dump(workspace: Workspace, dump: str) -> dict[str, Any]:
-    index = IndexReader(workspace, dump)
-    corpus = index.manifest
+def _dump(dump: str, entry: DumpEntry) -> dict[str, Any]:
+    corpus = entry.corpus
     return {
         "name": dump,
         **{name: corpus[name] for name in ("images", "labelled", "quarantined")},
-        "taxonomy": list(index.taxonomy().classes) if corpus["labelled"] else None,
+        "taxonomy": list(dump_taxonomy(corpus).classes) if corpus["labelled"] else None,
+        "masks": entry.stages.get("masks", {}).get("masks", 0),
     }
 
 
@@ -141,20 +138,60 @@ def page(
     """
     if order == "class" and cls is None:
         raise OptionError("images are ordered by class where one is given; choose a class")
-    tables, members = _tables(workspace, dump), _members(workspace, cls)
+    members = _members(workspace, cls)
+    if members is None and labelled is None and dump is None:
+        places = _over_all_dumps(workspace, order, offset, limit)
+        if places is not None:
+            return places
+    tables = tables_of(workspace, dump, members, labelled)
+    if not tables:
+        return Page(0, [])
     matching = [table.matching(members, labelled) for table in tables]
     owners = np.repeat(np.arange(len(tables)), [len(numbers) for numbers in matching])
     numbers = np.concatenate(matching)
     if order != "index":
         keys = [
-            (table.share(members) if order == "class" else table.columns["doubt"])[selected]
+            (table.share(members) if order == "class" else table.column("doubt"))[selected]
             for table, selected in zip(tables, matching, strict=True)
         ]
         ranking = np.argsort(-np.concatenate(keys), kind="stable")
         owners, numbers = owners[ranking], numbers[ranking]
     part = slice(offset, offset + limit)
-    entries = zip(owners[part].tolist(), numbers[part].tolist(), strict=True)
-    return Page(len(numbers), [tables[owner].item(number, members) for owner, number in entries])
+    return Page(len(numbers), _items(tables, owners[part], numbers[part], members))
+
+
+def _items(
+    tables: Sequence[ImageTable],
+    owners: NDArray[np.int64],
+    numbers: NDArray[np.int64],
+    members: Sequence[int] | None,
+) -> list[Item]:
+    """Images by their tables and their numbers in them, in this order."""
+    items = np.empty(len(owners), object)
+    for owner in np.unique(owners):
+        own = np.flatnonzero(owners == owner)
+        items[own] = tables[owner].items(numbers[own], members)
+    return list(items)
+
+
+def _over_all_dumps(workspace: Workspace, order: Order, offset: int, limit: int) -> Page | None:
+    """A page without any condition; None where the catalog does not know enough for it."""
+    entries = masked_entries(Summary(workspace), None)
+
+    def table(dump: str) -> ImageTable:
+        return image_table(workspace, dump, masks_folder(workspace, dump, entries[dump]))
+
+    if order == "index":
+        places: list[image_order.Place] | None = image_order.as_indexed(entries, offset, limit)
+    else:
+        places = image_order.least_certain(entries, table, offset, limit)
+    if places is None:
+        return None
+    total = sum(int(entry.stages["masks"]["masks"]) for entry in entries.values())
+    dumps = list(dict.fromkeys(dump for dump, _ in places))
+    owners = np.array([dumps.index(dump) for dump, _ in places], np.int64)
+    numbers = np.array([number for _, number in places], np.int64)
+    return Page(total, _items([table(dump) for dump in dumps], owners, numbers, None))
 
 
 def item(workspace: Workspace, dump: str, row: int) -> Item | None:
@@ -162,9 +199,9 @@ def item(workspace: Workspace, dump: str, row: int) -> Item | None:
     folder = Summary(workspace).folder("masks", dump)
     if folder is None or not confidence_table.has_confidence(folder):
         return None
-    table = _table(workspace, dump, folder)
-    numbers = np.flatnonzero(table.columns["row"] == row).tolist()
-    return table.item(numbers[0], None) if numbers else None
+    table = image_table(workspace, dump, folder)
+    numbers = np.flatnonzero(table.column("row") == row)
+    return table.items(numbers, None)[0] if len(numbers) else None
 
 
 def image(workspace: Workspace, dump: str, row: int) -> NDArray[np.uint8]:
@@ -208,8 +245,8 @@ def labels(workspace: Workspace, dump: str, row: int) -> NDArray[np.int16] | Non
 
 def browsable(workspace: Workspace) -> list[tuple[str, int]]:
     """Dump and row of every image that has a mask; raises a WorkspaceError as `page` does."""
-    tables = _tables(workspace, None)
-    return [(table.dump, row) for table in tables for row in table.columns["row"].tolist()]
+    tables = tables_of(workspace, None)
+    return [(table.dump, row) for table in tables for row in table.column("row").tolist()]
 
 
 def _stored(
@@ -224,30 +261,6 @@ def _stored(
     except FileNotFoundError:
         pass  # the image could not be read when the masks were made: it is in quarantine
     raise InputError(f"this image of dump {dump} has no mask; `stego masks` makes what is missing")
-
-
-def _tables(workspace: Workspace, dump: str | None) -> list[ImageTable]:
-    """The table of one dump, or those of all that have masks."""
-    summary = Summary(workspace)
-    if dump is not None and dump not in summary.dumps:
-        raise InputError(f"there is no dump {dump!r}; there are {', '.join(summary.dumps)}")
-    dumps = summary.dumps if dump is None else [dump]
-    folders = [(name, folder) for name in dumps if (folder := summary.folder("masks", name))]
-    if not folders:
-        raise WorkspaceError(
-            f"{'no dump' if dump is None else f'dump {dump}'} has masks yet; run `stego masks`"
-        )
-    return [_table(workspace, name, folder) for name, folder in folders]
-
-
-@remembered(16)
-def _table(workspace: Workspace, dump: str, folder: Folder) -> ImageTable:
-    if not confidence_table.has_confidence(folder):
-        raise WorkspaceError(
-            f"the masks of dump {dump} were made by an earlier version, which stored less about "
-            "their confidence; run `stego masks` again"
-        )
-    return ImageTable.read(folder, IndexReader(workspace, dump))
 
 
 def _members(workspace: Workspace, cls: int | None) -> list[int] | None:

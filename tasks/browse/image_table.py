@@ -1,8 +1,8 @@
-"""A table of a dump's images that have masks, column by column in memory."""
+"""A table of a dump's images that have masks, of which a page reads what it shows."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import chain
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tasks.corpus.index import IndexReader
 from tasks.masks import confidence_table
-from tasks.workspace import layout, tables
+from tasks.workspace import tables
 from tasks.workspace.ledger import Folder
 
 LEAST_SHARE = 0.005
@@ -46,48 +46,58 @@ class Item:
 class ImageTable:
     """A dump's n images that have masks, in the order of the index.
 
-    Attributes:
-        columns: (n,) arrays of the table of confidence, by its column names.
-        labelled: (n,) bool.
-        shares: (K, n) float32, of each cluster of the pixels of each image.
+    A column is read when it is first asked for; of a page's images, only their own rows.
     """
 
-    dump: str
-    columns: dict[str, NDArray[Any]]
-    labelled: NDArray[np.bool_]
-    shares: NDArray[np.float32]
+    folder: Folder  # of the masks
+    index: IndexReader  # of the dump
+    _columns: dict[str, NDArray[Any]] = field(default_factory=dict)
 
-    @classmethod
-    def read(cls, folder: Folder, index: IndexReader) -> "ImageTable":
-        """From the table of confidence and the index."""
-        shares = [f"share_{c}" for c in range(len(folder.manifest()["pixels"]))]
-        names = [*confidence_table.IMAGE_COLUMNS, *shares]
-        path = f"{folder.path}/{layout.CONFIDENCE_FILE}"
-        columns = tables.read_columns(folder.storage, path, names)
-        digests = chain.from_iterable(index.column("label_digest"))
-        labelled = np.array([digest is not None for digest in digests], np.bool_)
-        stacked = np.stack([columns.pop(name) for name in shares])
-        return cls(index.dump, columns, labelled[columns["row"]], stacked)
+    @property
+    def dump(self) -> str:
+        """The dump's name."""
+        return self.index.dump
+
+    def column(self, name: str) -> NDArray[Any]:
+        """(n,) of a column of the table of confidence, by its name."""
+        if name not in self._columns:
+            path = confidence_table.path(self.folder)
+            self._columns[name] = tables.read_columns(self.folder.storage, path, [name])[name]
+        return self._columns[name]
+
+    @cached_property
+    def labelled(self) -> NDArray[np.bool_]:
+        """(n,) whether an image has a true label."""
+        digests = (part["label_digest"] for part in self.index.columns(["label_digest"]))
+        labelled = np.array([digest is not None for part in digests for digest in part], np.bool_)
+        return np.asarray(labelled[self.column("row")])
 
     def share(self, members: Sequence[int] | None) -> NDArray[np.float32]:
         """(n,) share of some clusters together."""
-        return np.asarray(self.shares[list(members or [])].sum(axis=0))
+        shares = [self.column(f"share_{c}") for c in members or []]
+        return np.sum(shares, axis=0) if shares else np.zeros(len(self.column("row")), np.float32)
 
     def matching(self, members: Sequence[int] | None, labelled: bool | None) -> NDArray[np.int64]:
         """Numbers of the images that show some clusters, and that are labelled or not."""
-        matches = np.ones(len(self.labelled), np.bool_)
+        matches = np.ones(len(self.column("row")), np.bool_)
         if members is not None:
             matches &= self.share(members) > LEAST_SHARE
         if labelled is not None:
             matches &= self.labelled == labelled
         return np.flatnonzero(matches)
 
-    def item(self, number: int, members: Sequence[int] | None) -> Item:
-        """One image, by its number in the table."""
-        one = slice(number, number + 1)
-        return Item(
-            dump=self.dump,
-            **{name: values[one].tolist()[0] for name, values in self.columns.items()},
-            labelled=bool(self.labelled[number]),
-            share=None if members is None else float(self.shares[list(members), number].sum()),
-        )
+    def items(self, numbers: NDArray[np.int64], members: Sequence[int] | None) -> list[Item]:
+        """Some images, by their numbers in the table."""
+        shares = [f"share_{c}" for c in members or []]
+        path, storage = confidence_table.path(self.folder), self.folder.storage
+        rows = tables.read_rows(storage, path, numbers, [*confidence_table.IMAGE_COLUMNS, *shares])
+        entries = self.index.entries(self.column("row")[numbers], ["label_digest"])
+        return [
+            Item(
+                dump=self.dump,
+                **{name: row[name] for name in confidence_table.IMAGE_COLUMNS},
+                labelled=entry["label_digest"] is not None,
+                share=None if members is None else sum(row[name] for name in shares),
+            )
+            for row, entry in zip(rows, entries, strict=True)
+        ]

@@ -8,7 +8,7 @@ from cachetools import LRUCache, cached
 from numpy.typing import NDArray
 
 from stego_core.images.geometry import QUARTERS
-from stego_core.masks.segmenter import Windows, image_features
+from stego_core.masks.patch_codes import Windows, image_features
 from stego_core.search.patch_map import PatchMap
 from tasks.corpus.index import IndexReader
 from tasks.features import backbones

@@ -104,7 +104,7 @@ def _last_revision(workspace: Workspace) -> NamedClasses:
     summary = Summary(workspace)
     clusters_key = summary.require("clusters")
     if paths := _revision_paths(workspace, clusters_key):
-        return _read(workspace, paths[-1])
+        return read_names(workspace, paths[-1])
     return NamedClasses(clusters_key, 0, "as found", ClassNames.create(summary.automatic_names()))
 
 
@@ -166,6 +166,21 @@ def edit(
     return edited
 
 
+def carry(workspace: Workspace, clusters_key: str, classes: ClassNames, note: str) -> None:
+    """Give clusters these classes before they become the current ones."""
+    stored = revisions(workspace, clusters_key)
+    file = _read_root(workspace)
+    if file is not None and not file.stored(workspace):  # written by hand
+        workspace.storage.write(file.path, _encoded(file))
+    if stored and stored[-1].classes == classes:
+        carried = stored[-1]
+    else:
+        revision = stored[-1].revision + 1 if stored else 1
+        carried = NamedClasses(clusters_key, revision, note, classes.checked())
+    for path in (carried.path, CLASSES_FILE):
+        workspace.storage.write(path, _encoded(carried))
+
+
 def undo(workspace: Workspace) -> NamedClasses:
     """Go back to the classes before the last edit; that is a new revision too, so it can be undone.
 
@@ -184,17 +199,21 @@ def names_before_edit(workspace: Workspace) -> NamedClasses | None:
 
     A second undo goes on backwards, from the revision that the first one brought back.
     """
-    now, revisions = current_names(workspace), history(workspace)
+    now, stored = current_names(workspace), history(workspace)
     if now.stored(workspace):
         limit = now.revision if now.undoes is None else now.undoes
-        revisions = [names for names in revisions if names.revision < limit]
-    return revisions[-1] if revisions else None
+        stored = [names for names in stored if names.revision < limit]
+    return stored[-1] if stored else None
 
 
 def history(workspace: Workspace) -> list[NamedClasses]:
     """Every stored revision of the current clusters' classes, oldest first."""
-    paths = _revision_paths(workspace, Summary(workspace).require("clusters"))
-    return [_read(workspace, path) for path in paths]
+    return revisions(workspace, Summary(workspace).require("clusters"))
+
+
+def revisions(workspace: Workspace, clusters_key: str) -> list[NamedClasses]:
+    """Every stored revision of some clusters' classes, oldest first."""
+    return [read_names(workspace, path) for path in _revision_paths(workspace, clusters_key)]
 
 
 def _revision_paths(workspace: Workspace, clusters_key: str) -> list[str]:
@@ -207,7 +226,7 @@ def _revision_paths(workspace: Workspace, clusters_key: str) -> list[str]:
 def _read_root(workspace: Workspace) -> NamedClasses | None:
     """`classes.toml`; None where there is none."""
     try:
-        return _read(workspace, CLASSES_FILE)
+        return read_names(workspace, CLASSES_FILE)
     except FileNotFoundError:
         return None
     except DamageError as error:
@@ -216,7 +235,7 @@ def _read_root(workspace: Workspace) -> NamedClasses | None:
         ) from None
 
 
-def _read(workspace: Workspace, path: str) -> NamedClasses:
+def read_names(workspace: Workspace, path: str) -> NamedClasses:
     """A revision's file.
 
     Raises:

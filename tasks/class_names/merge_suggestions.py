@@ -152,7 +152,7 @@ def suggestion(summary: Summary, classes: ClassNames, groups: int | None = None)
     """
     path = f"{layout.clusters(summary.require('clusters'))}/{layout.CENTROIDS_FILE}"
     centroids = tables.read_tensors(summary.workspace.storage, path)["centroids"].astype(np.float64)
-    pixels = summary.margin_sums().pixels.astype(np.float64)
+    pixels = summary.class_margins().pixels.astype(np.float64)
     hierarchy = Hierarchy.of(classes, centroids, pixels)
     kept = suggested_count(centroids, pixels)
     count = int(np.clip(kept.groups, hierarchy.fewest, len(hierarchy.ids)))

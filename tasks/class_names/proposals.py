@@ -13,6 +13,7 @@ from stego_core.scores.metrics import Confusion
 from tasks.class_names import classes_file
 from tasks.corpus.index import IndexReader
 from tasks.corpus.listing import ListingRequest, list_images, read_file
+from tasks.corpus.member_list import has_members
 from tasks.files import video_files
 from tasks.images import image_codecs
 from tasks.labels.label_decoding import class_ids, taxonomy_or_numbers
@@ -131,6 +132,11 @@ def from_labelled(
     Raises:
         InputError: no image with a label can be used.
     """
+    if has_members(options):
+        raise InputError(
+            f"names are proposed from labelled files of a folder; {options.images} is an archive "
+            "or a list: index it with `stego backfill`, and its own labels propose names"
+        )
     source, labels = Storage.at(options.images), Storage.at(options.labels or options.images)
     taxonomy = taxonomy_or_numbers(load_taxonomy(options.taxonomy))
     confusion = Confusion(len(taxonomy.classes), clusters)

@@ -215,12 +215,12 @@ def plan_restarts(rows: FeatureRows, head_key: str, options: ClustersOptions) ->
 
 def finish_restarts(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
     """Choose the restart of the lowest inertia, or where there are several spaces as `chosen`."""
-    results = [record.results for record in stage.folder.records(stage.shards)]
+    results = [record.results for record in stage.records()]
     minima = [Minimum(r["space"], r["inertia"], r.get("silhouette", 0.0)) for r in results]
     one_space = len({minimum.space for minimum in minima}) == 1
     inertias = [minimum.inertia for minimum in minima]
     best = int(np.argmin(inertias)) if one_space else silhouette.chosen(minima)
-    choice = {"best": best, "space": minima[best].space}
+    choice: dict[str, Any] = {"best": best, "space": minima[best].space}
     if not one_space:
         choice["minima"] = [minimum._asdict() for minimum in minima]
     return stage.finish(seconds, computed, inertias=inertias, **choice)

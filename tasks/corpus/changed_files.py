@@ -1,10 +1,13 @@
 """Files of a finished dump that changed since, and files that came later."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from stego_core.errors import InputError, OutageError, WorkspaceError
-from tasks.corpus.listing import facts_of
+from tasks.corpus.changed_members import changed_members, later_members
+from tasks.corpus.listing import ESCAPED_NAME, facts_of
+from tasks.corpus.own_places import with_places_then
 from tasks.files import video_files
 from tasks.files.image_names import folded, storable
 from tasks.files.left_out import is_clip, is_image
@@ -25,6 +28,8 @@ PIN_NAMES = {
     "pages": "--pages",
     "image_suffix": "--image-suffix",
     "label_suffix": "--label-suffix",
+    **{f"{name}_column": f"--{name}-column" for name in ("url", "id", "label", "split", "caption")},
+    "split": "--split",
     "frames": "set of frames",
 }
 """Names for people of what a dump is made from."""
@@ -35,6 +40,7 @@ def begin(folder: Folder, dump: str, pins: Mapping[str, Any]) -> None:
 
     A WorkspaceError if a finished one, or frames of videos, were made from something else.
     """
+    pins = with_places_then(folder, dump, pins)
     differing = folder.differing(pins)
     if differing and (folder.finished or folder.path.startswith(f"{layout.FRAMES}/")):
         parts = [
@@ -47,7 +53,7 @@ def begin(folder: Folder, dump: str, pins: Mapping[str, Any]) -> None:
         )
     if differing:
         folder.clear()
-    folder.plan(dict(pins))
+    folder.plan(pins)
 
 
 def _quoted(value: Any) -> str:
@@ -72,15 +78,18 @@ def arrived_later(workspace: Workspace, dump: str) -> list[str]:
     They need a dump of their own.
     """
     folder = workspace.corpus(dump)
-    known = set(_columns(folder, layout.LISTING_FILE)["path"])
-    known.update(facts_of(folder).get("passed", []))
-    known.update((video_files.clip_columns(workspace, dump) or {"path": []})["path"])
+    if folder.manifest().get("members"):
+        return later_members(folder, folder.manifest())
+    passed = {*facts_of(folder).get("passed", [])}
+    passed.update((video_files.clip_columns(workspace, dump) or {"path": []})["path"])
     root, files = _files_now(str(folder.manifest()["images_uri"]))
+    listed = (str(row["path"]) for row in _listed(folder, ["path"]))
+    later = not_among((file.path for file in files), listed)
     return [
         path
-        for path in files
+        for path in later
         if (is_image(path) or is_clip(path))
-        and storable(path) not in known
+        and storable(path) not in passed
         and not f"{root.uri}/{path}".startswith(f"{workspace.storage.uri}/")
     ]
 
@@ -92,47 +101,102 @@ def check_unchanged(workspace: Workspace, dump: str) -> None:
     are gone or out of reach change nothing, finished work stands without them.
     """
     folder = workspace.corpus(dump)
-    manifest = folder.manifest()
-    listing, index = _columns(folder, layout.LISTING_FILE), _columns(folder, layout.INDEX_FILE)
+    manifest, clips = folder.manifest(), video_files.clip_columns(workspace, dump)
+    if manifest.get("members"):
+        refuse_changed(dump, changed_members(folder, manifest))
+        return
     root, files = _files_now(manifest["images_uri"])
-    changed = video_files.changed_clips(workspace, dump, root, files)
-    clips = listing.get("clip", [None] * len(listing["path"]))
-    images = zip(listing["path"], listing["version"], listing["bytes"], clips, strict=True)
-    suspects = [
-        (path, files[path].bytes != size)
-        for path, version, size, clip in images
-        if clip is None and path in files and files[path].version != version
-    ]
-    digests = dict(zip(index["path"], index["digest"], strict=True))
-    changed += _changed(root, suspects, digests)
+    clips_now: dict[str, File] = {}
+    files = _noting(files, {*clips["path"]} if clips else set(), clips_now)
+    rows = _listed(folder, ["path", "version", "bytes", *(["clip"] if clips else [])])
+    suspects = {
+        file.path: file.bytes != row["bytes"]
+        for row, file in _matched(rows, files)
+        if file.version != row["version"]
+    }
+    changed = video_files.changed_clips(workspace, dump, root, clips_now)
+    changed += _changed(root, suspects, _digests(folder, "path", "digest", suspects))
     if uri := _labels_uri(manifest):
         root, files = _files_now(uri)
-        labels = zip(listing["label"], listing["label_version"], strict=True)
-        suspects = [
-            (path, False) for path, mark in labels if path in files and files[path].version != mark
-        ]
-        digests = dict(zip(index["label"], index["label_digest"], strict=True))
-        changed += _changed(root, suspects, digests)
+        marks = {file.path: file.version for file in files}
+        suspects = {
+            row["label"]: False
+            for row in _stream(folder, layout.LISTING_FILE, ["label", "label_version"])
+            if marks.get(row["label"], row["label_version"]) != row["label_version"]
+        }
+        changed += _changed(root, suspects, _digests(folder, "label", "label_digest", suspects))
     refuse_changed(dump, [*changed, *_changed_coco_file(manifest)])
 
 
+def _listed(folder: Folder, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Rows of a listing whose images are files now, sorted by path, a part at a time.
+
+    Frames are no files of the user's, and no path is that of a name that is not UTF-8.
+    """
+    for row in _stream(folder, layout.LISTING_FILE, columns):
+        if row.get("clip") is None and ESCAPED_NAME not in row["path"]:
+            yield row
+
+
+def _noting(files: Iterable[File], names: set[str], found: dict[str, File]) -> Iterator[File]:
+    """The files themselves; those of some names are noted as they pass by."""
+    for file in files:
+        if file.path in names:
+            found[file.path] = file
+        yield file
+
+
+def _matched(
+    rows: Iterable[dict[str, Any]], files: Iterator[File]
+) -> Iterator[tuple[dict[str, Any], File]]:
+    """Rows with their files, where there still are such; both are sorted by path."""
+    file = next(files, None)
+    for row in rows:
+        while file is not None and file.path < row["path"]:
+            file = next(files, None)
+        if file is not None and file.path == row["path"]:
+            yield row, file
+    for _ in files:  # to the end: they are noted on their way
+        pass
+
+
+def not_among(paths: Iterable[str], others: Iterator[str]) -> Iterator[str]:
+    """Paths that are not among others; both are sorted."""
+    other = next(others, None)
+    for path in paths:
+        while other is not None and other < path:
+            other = next(others, None)
+        if path != other:
+            yield path
+
+
+def _digests(
+    folder: Folder, name: str, digest: str, paths: Collection[str]
+) -> dict[str, str | None]:
+    """Digests of some of the indexed files, by path."""
+    if not paths:
+        return {}
+    rows = _stream(folder, layout.INDEX_FILE, [name, digest])
+    return {row[name]: row[digest] for row in rows if row[name] in paths}
+
+
 def _changed(
-    root: Storage, suspects: Sequence[tuple[str, bool]], digests: Mapping[str, str | None]
+    root: Storage, suspects: Mapping[str, bool], digests: Mapping[str, str | None]
 ) -> Iterator[str]:
     """Files below `root` whose content is not what was indexed.
 
     Args:
-        suspects: path of each file, and whether its size differs: that alone counts where it was
-            quarantined and has no digest.
+        suspects: by the path of each file, whether its size differs: that alone counts where it
+            was quarantined and has no digest.
         digests: of the indexed files, by path.
     """
-    for first in range(0, len(suspects), CHECKED_AT_ONCE):
-        part = suspects[first : first + CHECKED_AT_ONCE]
-        contents = root.read_many([path for path, _ in part])
-        for (path, resized), content in zip(part, contents, strict=True):
+    paths = list(suspects)
+    for first in range(0, len(paths), CHECKED_AT_ONCE):
+        part = paths[first : first + CHECKED_AT_ONCE]
+        for path, content in zip(part, root.read_many(part), strict=True):
             digest = digests.get(path)
             if digest is None:
-                differs = resized
+                differs = suspects[path]
             else:
                 differs = content is not None and keys.digest(content) != digest
             if differs:
@@ -149,8 +213,8 @@ def _changed_coco_file(manifest: Mapping[str, Any]) -> list[str]:
     """The COCO file that the labels were made from, if its content is another now."""
     if not (coco := manifest.get("coco")):
         return []
-    file = [(coco["path"], False)]
-    return list(_changed(Storage(manifest["labels_root"]), file, {coco["path"]: coco["digest"]}))
+    root, path = Storage(manifest["labels_root"]), coco["path"]
+    return list(_changed(root, {path: False}, {path: coco["digest"]}))
 
 
 def refuse_changed(dump: str, changed: Sequence[str]) -> None:
@@ -164,14 +228,19 @@ def refuse_changed(dump: str, changed: Sequence[str]) -> None:
         )
 
 
-def _columns(folder: Folder, file: str) -> dict[str, list[Any]]:
-    return dict(tables.read_table(folder.storage, f"{folder.path}/{file}").to_pydict())
+def _stream(folder: Folder, file: str, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+    return tables.stream_rows(folder.storage, f"{folder.path}/{file}", columns)
 
 
-def _files_now(uri: str) -> tuple[Storage, dict[str, File]]:
-    """The folder and its files by path; none where it is gone or out of reach."""
+def _files_now(uri: str) -> tuple[Storage, Iterator[File]]:
+    """The folder and its files, sorted by path; none where it is gone or out of reach."""
     try:
-        root, files = video_files.root_and_files(Storage(uri))
+        root, files = video_files.root_and_each(Storage(uri))
     except (InputError, OutageError):
-        return Storage(uri), {}
-    return root, {file.path: file for file in files}
+        return Storage(uri), iter(())
+    return root, _within_reach(files)
+
+
+def _within_reach(files: Iterator[File]) -> Iterator[File]:
+    with suppress(InputError, OutageError):
+        yield from files

@@ -3,10 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from stego_core.errors import InputError, WorkspaceError
 from stego_core.labels.taxonomy import Taxonomy
 from tasks.corpus.listing import PAGE_COLUMNS
 from tasks.engine.stage import Stage
+from tasks.files.image_names import Hashes, among, repeated
 from tasks.images import number_counts, number_meaning
 from tasks.labels.label_decoding import LabelCounts, require_every_class
 from tasks.log import Log
@@ -20,12 +24,12 @@ log = Log(__name__)
 
 def part_file(folder: Folder, name: str, shard: int) -> str:
     """One shard's part of the index or the quarantine."""
-    return f"{folder.path}/parts/{name}-{shard:06d}.parquet"
+    return f"{folder.path}/{layout.PARTS}/{name}-{shard:06d}.parquet"
 
 
 def values_file(folder: Folder, shard: int) -> str:
     """The counts of one shard's numbers."""
-    return f"{folder.path}/parts/values-{shard:06d}.safetensors"
+    return f"{folder.path}/{layout.PARTS}/values-{shard:06d}.safetensors"
 
 
 def unreadable_label(entry: dict[str, Any]) -> dict[str, str]:
@@ -62,23 +66,40 @@ def require_labels(stage: Stage, records: Sequence[Record], labelled: int) -> No
 
 def remark_on_copies(stage: Stage) -> list[str]:
     """A sentence on images whose files are the same, byte for byte; none without such."""
-    distinct: set[int] = set()
-    copies, example = 0, ""
-    columns = ["path", "digest", *(PAGE_COLUMNS if "pages" in stage.manifest else {})]
     index = f"{stage.folder.path}/{layout.INDEX_FILE}"
-    for row in tables.stream_rows(stage.folder.storage, index, columns):
-        mark = hash((row["digest"], row.get("page")))
-        if mark in distinct:
-            copies, example = copies + 1, example or row["path"]
-        distinct.add(mark)
-    if not copies:
+    marks = _content_marks(stage, index)
+    several = repeated(marks)
+    copies = among(marks, several)
+    count = int(copies.sum()) - len(several)
+    if not count:
         return []
-    if len(distinct) == 1:
+    if count == len(marks) - 1:
         return [
-            f"all {copies + 1:,} images are alike: their files are the same, byte for byte, so "
+            f"all {count + 1:,} images are alike: their files are the same, byte for byte, so "
             "there is nothing to tell apart but what is in one of them"
         ]
-    return [f"{copies:,} images are copies of others, byte for byte (for example {example})"]
+    row = _first_copy(marks, np.flatnonzero(copies))
+    example = tables.read_rows(stage.folder.storage, index, np.array([row]))[0]["path"]
+    return [f"{count:,} images are copies of others, byte for byte (for example {example})"]
+
+
+def _content_marks(stage: Stage, index: str) -> Hashes:
+    """A hash of each image's content: of its file, and of its page where every page is one."""
+    columns = ["digest", *(PAGE_COLUMNS if "pages" in stage.manifest else {})]
+    rows = tables.stream_rows(stage.folder.storage, index, columns)
+    marks = (hash((row["digest"], row.get("page"))) for row in rows)
+    count = tables.row_count(stage.folder.storage, index)
+    return np.fromiter(marks, np.int64, count).view(np.uint64)
+
+
+def _first_copy(marks: Hashes, rows: NDArray[np.int64]) -> int:
+    """The first of some rows whose content an earlier one has; there is one."""
+    seen: set[int] = set()
+    for row in rows.tolist():
+        if (mark := int(marks[row])) in seen:
+            break
+        seen.add(mark)
+    return int(row)
 
 
 def sum_unused_pages(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:

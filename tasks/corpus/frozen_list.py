@@ -1,25 +1,30 @@
 """The frozen list of a dump: made once before its images are read, then never again."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from stego_core.labels.taxonomy import Taxonomy
+from tasks.corpus.index import IndexReader
 from tasks.corpus.listing import (
-    LISTING_COLUMNS,
+    ListedRows,
     Listing,
     ListingRequest,
-    column_names,
     facts_of,
-    list_images,
+    list_rows,
 )
+from tasks.corpus.member_list import has_members, write_member_list
 from tasks.files import video_files
 from tasks.files.left_out import LeftOutCounts
 from tasks.labels.coco_labels import TABLE_COLUMNS, CategoryMeaning, CocoFile
 from tasks.labels.label_files import LabelFiles
-from tasks.labels.taxonomies import taxonomy_document
+from tasks.labels.taxonomies import load_taxonomy, taxonomy_document
 from tasks.options import CorpusOptions
+from tasks.sources.forms import AGAIN, Object
+from tasks.sources.reading import MemberReader
+from tasks.storage.spool import Spool
 from tasks.storage.storage import Storage
 from tasks.workspace import keys, layout, tables
 from tasks.workspace.ledger import Folder
@@ -38,6 +43,12 @@ class FrozenList:
     taxonomy: Taxonomy | None  # of the labels
     coco: dict[str, str] | None  # path and digest of the labels' COCO file; None without
     left_out: LeftOutCounts  # files that become no image, and remarks
+    sources: dict[str, Any] | None = None  # archives or lists; None where images are files
+
+    @property
+    def members(self) -> MemberReader | None:
+        """What reads members of archives or addresses of lists."""
+        return MemberReader.of(self.sources)
 
     def manifest(self) -> dict[str, Any]:
         """Its part of the dump's manifest."""
@@ -46,8 +57,21 @@ class FrozenList:
             "labels_root": self.labels and self.labels.uri,
             "taxonomy": taxonomy_document(self.taxonomy),
             "coco": self.coco,
+            **({"members": self.sources} if self.sources else {}),
             **self.left_out.document(),
         }
+
+
+def taxonomy_of(workspace: Workspace, options: CorpusOptions, like: str | None) -> Taxonomy | None:
+    """What a dump's labels mean: as options say, else as for the dump that it is like."""
+    taxonomy = load_taxonomy(options.taxonomy)
+    if options.images.startswith(AGAIN):
+        first = options.images.removeprefix(AGAIN)
+        like = first if first in workspace.dumps() else None
+    may_have_labels = options.labels or options.label_suffix or has_members(options)
+    if taxonomy is None and may_have_labels and like:
+        return IndexReader(workspace, like).stated_taxonomy()
+    return taxonomy
 
 
 def freeze_list(
@@ -57,10 +81,13 @@ def freeze_list(
     taxonomy: Taxonomy | None,
     frames: Frames,
 ) -> FrozenList:
-    """List a dump, unless it has been listed; raises as `list_images`."""
+    """List a dump, unless it has been listed; raises as `list_rows`."""
     folder = workspace.corpus(dump)
     if not folder.storage.exists(f"{folder.path}/{layout.LISTING_FILE}"):
-        _write_list(workspace, folder, options, taxonomy, frames)
+        if has_members(options):
+            write_member_list(workspace, folder, options, partial(_note_members, folder, taxonomy))
+        else:
+            _write_list(workspace, folder, options, taxonomy, frames)
     facts = facts_of(folder)
     return FrozenList(
         Storage(facts["images_root"]),
@@ -68,7 +95,49 @@ def freeze_list(
         Taxonomy.parse(facts["taxonomy"]) if facts["taxonomy"] else None,
         facts["coco"],
         LeftOutCounts.of(facts),
+        facts.get("members"),
     )
+
+
+def listed(
+    spool: Spool, workspace: Workspace, options: CorpusOptions, frames: Frames = None
+) -> ListedRows:
+    """The images that options name, as they lie there now; raises as `list_rows`."""
+    return list_rows(
+        spool,
+        Storage.at(options.images),
+        Storage.at(options.labels) if options.labels else None,
+        frames,
+        ListingRequest(
+            **options.suffixes(),
+            every_page=options.pages == "all",
+            workspace=workspace.storage.uri,
+        ),
+    )
+
+
+def _note_members(
+    folder: Folder,
+    taxonomy: Taxonomy | None,
+    left_out: LeftOutCounts,
+    reader: MemberReader,
+    objects: Sequence[Object],
+) -> None:
+    facts = {
+        **left_out.document(),
+        "images_root": reader.location,
+        "labels_root": reader.location,
+        "taxonomy": taxonomy_document(taxonomy),
+        "coco": None,
+        "members": reader.document(objects),
+    }
+    _write_facts(folder, facts)
+
+
+def _write_facts(folder: Folder, facts: Mapping[str, Any]) -> None:
+    content = json.dumps(facts, indent=1, sort_keys=True, ensure_ascii=False)
+    facts_file = f"{folder.path}/{layout.FACTS_FILE}"
+    folder.storage.write(facts_file, content.encode("utf-8", "backslashreplace"))
 
 
 def _write_list(
@@ -78,33 +147,24 @@ def _write_list(
     taxonomy: Taxonomy | None,
     frames: Frames,
 ) -> None:
-    source = Storage.at(options.images)
-    every_page = options.pages == "all"
-    listing = list_images(
-        source,
-        Storage.at(options.labels) if options.labels else None,
-        frames,
-        ListingRequest(
-            **options.suffixes(), every_page=every_page, workspace=workspace.storage.uri
-        ),
-    )
-    coco = None
-    if listing.labels and listing.labels.coco:
-        coco, taxonomy = _add_coco_labels(folder, listing, listing.labels, taxonomy)
-    facts = {
-        **listing.left_out.document(),
-        "images_root": video_files.root_and_files(source)[0].uri,
-        "labels_root": listing.labels and listing.labels.root.uri,
-        "taxonomy": taxonomy_document(taxonomy),
-        "coco": coco,
-        "passed": listing.label_paths,
-    }
-    content = json.dumps(facts, indent=1, sort_keys=True, ensure_ascii=False)
-    facts_file = f"{folder.path}/{layout.FACTS_FILE}"
-    folder.storage.write(facts_file, content.encode("utf-8", "backslashreplace"))
-    columns = column_names(LISTING_COLUMNS, frames is not None, every_page)
-    path = f"{folder.path}/{layout.LISTING_FILE}"
-    tables.write_table(folder.storage, path, listing.columns, columns)
+    with Spool() as spool:
+        rows = listed(spool, workspace, options, frames)
+        coco, parts = None, rows.parts()
+        if rows.labels and rows.labels.coco:
+            listing = rows.in_memory()
+            coco, taxonomy = _add_coco_labels(folder, listing, rows.labels, taxonomy)
+            parts = iter([listing.columns])
+        facts = {
+            **rows.left_out.document(),
+            "images_root": video_files.root_and_each(Storage.at(options.images))[0].uri,
+            "labels_root": rows.labels and rows.labels.root.uri,
+            "taxonomy": taxonomy_document(taxonomy),
+            "coco": coco,
+            "passed": list(rows.label_paths),
+        }
+        _write_facts(folder, facts)
+        path = f"{folder.path}/{layout.LISTING_FILE}"
+        tables.write_parts(folder.storage, path, parts, rows.schema)
 
 
 def _add_coco_labels(

@@ -11,6 +11,8 @@ from tasks.corpus.listing import read_file
 from tasks.images import image_codecs
 from tasks.images.decoding_memory import MemoryBudget
 from tasks.labels import coco_labels, label_decoding
+from tasks.sources.reading import MemberReader
+from tasks.storage.http_client import HostError
 from tasks.storage.storage import Storage
 from tasks.workspace import keys, layout
 from tasks.workspace.workspace import Workspace
@@ -36,6 +38,7 @@ class LabelSource:
     taxonomy: Taxonomy | None  # what they mean; None where nothing says so
     max_pixels: int  # of a label
     coco: bool = False  # whether they are rasterised from a COCO file
+    members: MemberReader | None = None  # of archives or lists; None where labels are files
 
     def describe(
         self, row: Entry, size: tuple[int, int], image: bytes, memory: MemoryBudget
@@ -62,7 +65,7 @@ class LabelSource:
                 ids, unnamed = label_decoding.ids_and_unnamed(
                     content, self.max_pixels, taxonomy, page
                 )
-        except ImageError as error:
+        except (ImageError, HostError) as error:
             return {**WITHOUT_LABEL, "label": path, "label_reason": f"label: {error}"}
         except InputError as error:
             return {**WITHOUT_LABEL, "problem": f"{path}: {error}"}
@@ -79,6 +82,8 @@ class LabelSource:
 
     def _content(self, root: Storage, row: Entry, size: tuple[int, int]) -> bytes:
         """The bytes of a label file; one that is rasterised is also kept in the workspace."""
+        if self.members:
+            return self.members.read(row, "label_")
         if not self.coco:
             return read_file(root, row["label"])
         ids = coco_labels.rasterise(row["areas"], size)

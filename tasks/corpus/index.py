@@ -1,6 +1,6 @@
 """A dump's frozen index, as the stages read it."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -12,18 +12,23 @@ from stego_core.errors import ImageError, InputError, WorkspaceError
 from stego_core.images.rendering import Picture
 from stego_core.labels.taxonomy import Taxonomy
 from tasks.corpus.listing import read_file
+from tasks.corpus.own_places import with_places_now
 from tasks.engine.prefetch import ahead
 from tasks.files import tiff_pages
 from tasks.images import image_codecs, number_meaning
 from tasks.images.rendering import Renderer
 from tasks.labels.label_decoding import class_ids
+from tasks.sources.reading import MemberReader
 from tasks.storage.run_cache import remembered
 from tasks.storage.storage import Storage
 from tasks.workspace import keys, layout, tables
 from tasks.workspace.workspace import Workspace
 
 FETCHES_AHEAD = 4  # image files that are fetched while the one before them is being worked on
+GONE = "cannot be read any more"
 DECODED_AHEAD = 1  # images that are decoded meanwhile; a large one takes much memory
+PINNED = ("image_id", "digest", "label_digest")
+"""Columns that make the index digest: equal ones mean equal images and labels."""
 Entry = dict[str, Any]
 T = TypeVar("T")
 R = TypeVar("R")
@@ -49,10 +54,10 @@ class IndexReader:
     def _path(self, file: str) -> str:
         return f"{self.workspace.corpus(self.dump).path}/{file}"
 
-    def entries(self, rows: NDArray[np.int64]) -> list[Entry]:
-        """Index entries of some rows, in their order."""
+    def entries(self, rows: NDArray[np.int64], columns: Sequence[str] | None = None) -> list[Entry]:
+        """Index entries of some rows, in their order: some columns of them, or all."""
         path = self._path(layout.INDEX_FILE)
-        return tables.read_rows(self.workspace.storage, path, np.asarray(rows))
+        return tables.read_rows(self.workspace.storage, path, np.asarray(rows), columns)
 
     def entry(self, row: int) -> Entry:
         """The index entry of one row; an InputError if there is no such dump or row."""
@@ -67,6 +72,10 @@ class IndexReader:
     def column(self, name: str) -> Iterator[list[Any]]:
         """A column, a few thousand rows at a time."""
         return tables.stream_column(self.workspace.storage, self._path(layout.INDEX_FILE), name)
+
+    def columns(self, names: Sequence[str]) -> Iterator[dict[str, NDArray[Any]]]:
+        """Some columns of all rows, in order, a few thousand rows at a time."""
+        return tables.stream_columns(self.workspace.storage, self._path(layout.INDEX_FILE), names)
 
     def images(self, entries: Iterable[Entry]) -> Iterator[tuple[Entry, Picture | ImageError]]:
         """Pictures of entries, in order; files are fetched and decoded ahead.
@@ -105,9 +114,30 @@ class IndexReader:
         Raises:
             ImageError: it cannot be read any more, or is not what was indexed.
         """
-        content = _read_indexed(*self.file(entry), entry["digest"])
+        content = self._read_indexed(entry)
         page = entry.get("page")
         return content if page is None else tiff_pages.page_file(content, page)
+
+    def _read_indexed(self, entry: Entry) -> bytes:
+        """A file as it was indexed; an ImageError if it is gone, may not be read or is another."""
+        if members := self._members:
+            content = members.read(entry, problem=GONE)
+        else:
+            content = read_file(*self.file(entry), GONE)
+        _require_digest(content, entry["digest"])
+        return content
+
+    @property
+    def _members(self) -> MemberReader | None:
+        return MemberReader.of(self.manifest.get("members"))
+
+    def uri(self, entry: Entry) -> str:
+        """Where an entry's image lies, without secrets; of a member its archive, '#' and path."""
+        if self._members is None:
+            storage, path = self.file(entry)
+            return storage.full(path)
+        in_archive = entry["packing"] is not None
+        return f"{entry['object']}#{entry['path']}" if in_archive else str(entry["object"])
 
     def file(self, entry: Entry) -> tuple[Storage, str]:
         """Where an entry's image file lies: a video's frame in the workspace, others outside."""
@@ -130,7 +160,11 @@ class IndexReader:
         if manifest.get("coco"):
             storage, path = self.workspace.storage, layout.label(self.dump, entry["image_id"])
             taxonomy, page = taxonomy.with_ids(), None
-        content = _read_indexed(storage, path, entry["label_digest"])
+        if members := self._members:
+            content = members.read(entry, "label_", GONE)
+        else:
+            content = read_file(storage, path, GONE)
+        _require_digest(content, entry["label_digest"])
         return class_ids(content, manifest["max_pixels"], taxonomy, page)
 
     def stated_taxonomy(self) -> Taxonomy | None:
@@ -140,16 +174,21 @@ class IndexReader:
 
     def taxonomy(self) -> Taxonomy:
         """The dump's taxonomy, numbered if labels came without; an InputError without labels."""
-        if stated := self.stated_taxonomy():
-            return stated
-        if self.manifest["highest_label"] < 0:
+        if not self.stated_taxonomy() and self.manifest["highest_label"] < 0:
             raise InputError(f"dump {self.dump} has no labels")
-        return Taxonomy.numbered(self.manifest["highest_label"] + 1)
+        return dump_taxonomy(self.manifest)
 
     def quarantine(self) -> list[dict[str, str]]:
         """Paths and reasons of the files that never got a row."""
         table = tables.read_table(self.workspace.storage, self._path(layout.QUARANTINE_FILE))
         return list(table.to_pylist())
+
+
+def dump_taxonomy(manifest: Mapping[str, Any]) -> Taxonomy:
+    """The taxonomy of a dump with labels, numbered if they came without, from its manifest."""
+    if (document := manifest.get("taxonomy")) is not None:
+        return Taxonomy.parse(document)
+    return Taxonomy.numbered(manifest["highest_label"] + 1)
 
 
 def _or_error(make: Callable[[T], R], argument: T) -> R | ImageError:
@@ -159,9 +198,9 @@ def _or_error(make: Callable[[T], R], argument: T) -> R | ImageError:
         return error
 
 
-@remembered(16)
+@remembered(2048)  # dumps; those of a head are asked again and again
 def _manifest(workspace: Workspace, dump: str) -> dict[str, Any]:
-    return workspace.corpus(dump).manifest()
+    return with_places_now(workspace, dump, workspace.corpus(dump).manifest())
 
 
 @remembered(16)
@@ -169,11 +208,9 @@ def _renderer(workspace: Workspace, dump: str) -> Renderer:
     return number_meaning.renderer_of([_manifest(workspace, dump)])
 
 
-def _read_indexed(storage: Storage, path: str, digest: str) -> bytes:
-    """A file as it was indexed; an ImageError if it is gone, may not be read or is another."""
-    content = read_file(storage, path, "cannot be read any more")
+def _require_digest(content: bytes, digest: str) -> None:
+    """Raise an ImageError for a file that is not what was indexed."""
     if keys.digest(content) != digest:
         raise ImageError(
             "its bytes changed since it was indexed; dumps are immutable, give it as a new dump"
         )
-    return content

@@ -1,18 +1,26 @@
 """The images of a folder: their list, their ids, the labels that belong to them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from stego_core.errors import ImageError, InputError
-from tasks.files import formats, left_out, video_files
+from tasks.corpus.listed_labels import by_number, labels_of
+from tasks.files import formats, left_out, patterns, video_files
 from tasks.files.entries import Entry, entries_of
-from tasks.files.image_names import composed, image_ids, require_distinct, stem, storable
+from tasks.files.image_ids import image_ids
+from tasks.files.image_names import composed, storable
 from tasks.files.left_out import LeftOutCounts
 from tasks.labels import pairing
-from tasks.labels.label_files import LabelFiles, find_labels
+from tasks.labels.label_files import LabelFiles, but_for, find_labels
+from tasks.labels.label_pairs import label_like
+from tasks.sources.forms import Form, form_of
+from tasks.sources.member_rows import MEMBER_COLUMNS
+from tasks.sources.reading import image_errors
+from tasks.storage.spool import Rows, Spool
 from tasks.storage.storage import File, Storage
-from tasks.workspace import layout
+from tasks.workspace import layout, tables
 from tasks.workspace.ledger import Folder
 
 ESCAPED_NAME = "\\udc"  # what `storable` leaves in a name for a byte that is not UTF-8
@@ -53,12 +61,40 @@ class ListingRequest(NamedTuple):
 
 
 class Listing(NamedTuple):
-    """The images of a folder."""
+    """The images of a folder, in memory."""
 
     columns: dict[str, list[Any]]  # by the names of LISTING_COLUMNS
     left_out: LeftOutCounts
-    labels: LabelFiles | None
+    labels: LabelFiles | None  # without their files
     label_paths: list[str]  # of image files that are labels
+
+
+class ListedRows(NamedTuple):
+    """The images of a folder, kept on the local disk."""
+
+    schema: dict[str, str]  # columns and their types
+    entries: Rows[Entry]
+    names: Rows[tuple[str, str]]  # whole and short name of each
+    given: Iterable[tuple[int, File]]  # number of an image and its label
+    left_out: LeftOutCounts
+    labels: LabelFiles | None
+    label_paths: Rows[str]  # of image files that are labels
+
+    def parts(self) -> Iterator[dict[str, list[Any]]]:
+        """Columns of the listing, a part of the rows at a time."""
+        ids = image_ids(lambda: self.names)
+        rows = zip(self.entries, ids, by_number(self.given, len(self.entries)), strict=True)
+        while part := list(islice(rows, tables.ROW_GROUP)):
+            columns = _columns(part)
+            yield {name: columns[name] for name in self.schema}
+
+    def in_memory(self) -> Listing:
+        """All rows; the paths of labels that are no images as a list."""
+        columns: dict[str, list[Any]] = {name: [] for name in self.schema}
+        for part in self.parts():
+            for name, values in part.items():
+                columns[name] += values
+        return Listing(columns, self.left_out, self.labels, list(self.label_paths))
 
 
 def read_file(storage: Storage, path: str, problem: str = "cannot be read") -> bytes:
@@ -72,21 +108,17 @@ def read_file(storage: Storage, path: str, problem: str = "cannot be read") -> b
         raise ImageError("its file name is not UTF-8; rename it and give it as a new dump")
     if ".." in path.split("/"):  # an object's key may hold what no path can
         raise ImageError("its name has a part '..'; rename it and give it as a new dump")
-    try:
+    with image_errors(storage.is_local, problem):
         return storage.read(path)
-    except OSError as error:
-        if not (storage.is_local or isinstance(error, FileNotFoundError | PermissionError)):
-            raise
-        raise ImageError(f"{problem}: {error.strerror or error}") from None
 
 
 def default_dump(images_uri: str) -> str:
     """The dump's name where none is given: that of the images' folder, or of the one file."""
-    path = PurePosixPath(composed(images_uri).rstrip("/"))
+    path = PurePosixPath(patterns.name_of(composed(images_uri)))
     single = left_out.is_clip(path.name) or left_out.is_image(path.name)
-    name = path.stem if single else path.name
+    name = path.stem if single or form_of(images_uri) is not Form.FILES else path.name
     cleaned = "".join(c if c.isalnum() or c in "._-" else "-" for c in name).lstrip(".-")
-    return cleaned[:100] or "images"
+    return cleaned[:100].rstrip("-") or "images"
 
 
 def list_images(
@@ -95,9 +127,22 @@ def list_images(
     frames: Mapping[str, list[Any]] | None = None,
     request: ListingRequest | None = None,
 ) -> Listing:
+    """As `list_rows`, in memory."""
+    with Spool() as spool:
+        return list_rows(spool, source, labels, frames, request).in_memory()
+
+
+def list_rows(
+    spool: Spool,
+    source: Storage,
+    labels: Storage | None,
+    frames: Mapping[str, list[Any]] | None = None,
+    request: ListingRequest | None = None,
+) -> ListedRows:
     """Every image of a folder, its id, its label where there is one, and what is left out.
 
     Args:
+        spool: where rows are kept, so that memory does not grow with the images.
         source: where the images lie; a folder, or one file.
         labels: where the labels lie: a folder, perhaps the same one, or a file.
         frames: columns of the frames of the videos among the images, which are listed as well.
@@ -107,31 +152,27 @@ def list_images(
         InputError: there are no images, or there are labels and none belongs to an image.
     """
     request = request or ListingRequest()
-    root, files = video_files.root_and_files(source)
-    files, counts = _without_workspace(root, files, request.workspace)
-    kinds = left_out.by_kind(file.path for file in files)
-    image_paths = kinds.get(left_out.IMAGE, [])
-    label_files = find_labels(root, image_paths, labels, request.label_suffix)
-    if label_files:
-        label_paths = label_files.among_images
-        counts.add("label", sorted(label_paths))
-    else:
-        label_paths = pairing.label_like(root, image_paths)
-        counts.add("label-like", sorted(label_paths))
-    for kind, names in kinds.items():
-        if kind not in (left_out.IMAGE, left_out.CLIP):
-            counts.add(kind, names, left_out.endings_note(names) if kind == "other ending" else "")
-    images = [f for f in files if left_out.is_image(f.path) and f.path not in label_paths]
-    entries = entries_of(root, images, frames, request.every_page)
+    root, each_file = video_files.root_and_each(source)
+    counts, passed = LeftOutCounts(), left_out.Passed()
+    each_file = _without_workspace(root, each_file, request.workspace, counts)
+    files = spool.keep(_images(each_file, passed), File._make)
+    paths = spool.keep((file.path for file in files), str)
+    label_files = find_labels(root, paths, labels, request.label_suffix, spool)
+    label_paths = label_files.among_images if label_files else label_like(root, paths, spool)
+    kind = "label" if label_files else "label-like"
+    counts.add_count(kind, len(label_paths), next(iter(label_paths), ""))
+    passed.add_to(counts)
+    images = but_for(files, label_paths)
+    entries = spool.keep(entries_of(root, images, frames, request.every_page), Entry.of)
     if not entries:
         raise InputError(_no_images(source, counts))
-    columns = _columns(entries)
+    given: Iterable[tuple[int, File]] = ()
     if label_files and label_files.coco is None:  # a COCO file names its images itself
-        _add_labels(columns, entries, label_files, counts, request, source.uri)
-    require_distinct(columns["image_id"], columns["path"])
+        suffixes = pairing.bare(request.image_suffix), pairing.bare(request.label_suffix)
+        given = labels_of(entries, label_files, suffixes, counts, source.uri, spool)
     schema = column_names(LISTING_COLUMNS, frames is not None, request.every_page)
-    kept = {name: columns[name] for name in schema}
-    return Listing(kept, counts, label_files, sorted(label_paths))
+    names = spool.keep(((entry.whole, entry.short) for entry in entries), _two)
+    return ListedRows(schema, entries, names, given, counts, label_files, label_paths)
 
 
 def facts_of(folder: Folder) -> dict[str, Any]:
@@ -139,109 +180,72 @@ def facts_of(folder: Folder) -> dict[str, Any]:
     return folder.storage.document(f"{folder.path}/{layout.FACTS_FILE}") or {}
 
 
-def column_names(columns: Mapping[str, str], clips: bool, pages: bool) -> dict[str, str]:
-    """Columns of the listing or the index of a dump, with those of clips and of pages."""
-    return {**columns, **(CLIP_COLUMNS if clips else {}), **(PAGE_COLUMNS if pages else {})}
+def column_names(
+    columns: Mapping[str, str], clips: bool = False, pages: bool = False, members: bool = False
+) -> dict[str, str]:
+    """Columns of the listing or the index of a dump, with those of clips, pages and members."""
+    further = ((clips, CLIP_COLUMNS), (pages, PAGE_COLUMNS), (members, MEMBER_COLUMNS))
+    return {**columns, **{k: v for has, more in further if has for k, v in more.items()}}
+
+
+def index_columns(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """Columns of the index of a dump with this manifest."""
+    return column_names(INDEX_COLUMNS, *(key in manifest for key in ("frames", "pages", "members")))
 
 
 def _without_workspace(
-    root: Storage, files: Sequence[File], workspace: str | None
-) -> tuple[list[File], LeftOutCounts]:
-    """The files that do not belong to the workspace itself."""
-    counts, start = LeftOutCounts(), f"{root.uri.rstrip('/')}/"
-    if workspace is None or not workspace.startswith(start):
-        return list(files), counts
-    inside = f"{workspace.removeprefix(start)}/"
-    counts.add("workspace", [file.path for file in files if file.path.startswith(inside)])
-    return [file for file in files if not file.path.startswith(inside)], counts
+    root: Storage, files: Iterable[File], workspace: str | None, counts: LeftOutCounts
+) -> Iterator[File]:
+    """The files that do not belong to the workspace itself; the others are counted."""
+    start = f"{root.uri.rstrip('/')}/"
+    inside = (
+        f"{workspace.removeprefix(start)}/" if workspace and workspace.startswith(start) else ""
+    )
+    for file in files:
+        if inside and file.path.startswith(inside):
+            counts.add_count("workspace", 1, file.path)
+        else:
+            yield file
 
 
-def _columns(entries: Sequence[Entry]) -> dict[str, list[Any]]:
+def _images(files: Iterable[File], passed: left_out.Passed) -> Iterator[File]:
+    """Files that are images by their names; others that become none are counted."""
+    for file in files:
+        kind = left_out.kind_of(file.path)
+        if kind == left_out.IMAGE:
+            yield file
+        elif kind != left_out.CLIP:
+            passed.add(kind, file.path)
+
+
+def _two(row: Sequence[str]) -> tuple[str, str]:
+    return row[0], row[1]
+
+
+def _columns(rows: Sequence[tuple[Entry, str, File | None]]) -> dict[str, list[Any]]:
+    entries = [entry for entry, _, _ in rows]
+    labels = [label for _, _, label in rows]
     moments = [entry.moment or (None, None) for entry in entries]
     return {
         "path": [storable(entry.file.path) for entry in entries],
-        "image_id": image_ids([e.whole for e in entries], [e.short for e in entries]),
-        "label": [None] * len(entries),
+        "image_id": [image_id for _, image_id, _ in rows],
+        "label": [label and label.path for label in labels],
         "bytes": [entry.file.bytes for entry in entries],
         "version": [entry.file.version for entry in entries],
-        "label_version": [None] * len(entries),
+        "label_version": [label and label.version for label in labels],
         "clip": [clip for clip, _ in moments],
         "seconds": [seconds for _, seconds in moments],
         "page": [entry.page for entry in entries],
     }
 
 
-def _add_labels(
-    columns: dict[str, list[Any]],
-    entries: Sequence[Entry],
-    labels: LabelFiles,
-    counts: LeftOutCounts,
-    request: ListingRequest,
-    uri: str,
-) -> None:
-    """Give each image its label; an InputError if no label belongs to an image."""
-    suffixes = pairing.bare(request.image_suffix), pairing.bare(request.label_suffix)
-    if labels.single and len(entries) == 1:
-        pairs = pairing.Pairs([labels.files[0]])
-    else:
-        pairs = pairing.pair([entry.short for entry in entries], labels.files, *suffixes)
-        _share_labels_of_files(pairs, entries, labels, suffixes)
-    if not pairs.count:
-        raise InputError(_no_label_belongs(uri, entries, labels))
-    columns["label"] = [label and label.path for label in pairs.labels]
-    columns["label_version"] = [label and label.version for label in pairs.labels]
-    counts.add("orphan label", pairs.orphans)
-    counts.add("second label", pairs.seconds)
-    counts.add("other label", pairs.others)
-    counts.add("unread label", labels.unread, left_out.endings_note(labels.unread))
-    if pairs.inexact:
-        counts.remarks.append(
-            f"labels: {len(pairs.inexact):,} were found under a name that differs from their "
-            f"image's in case or Unicode form (for example that of {pairs.inexact[0]})"
-        )
-
-
-def _share_labels_of_files(
-    pairs: pairing.Pairs, entries: Sequence[Entry], labels: LabelFiles, suffixes: tuple[str, str]
-) -> None:
-    """Give the label of a file with several pages to all its pages that have no own label."""
-    pages = [n for n, e in enumerate(entries) if e.page is not None and pairs.labels[n] is None]
-    if not pages:
-        return
-    names = [stem(storable(entries[page].file.path)) for page in pages]
-    orphans = set(pairs.orphans)
-    unused = [file for file in labels.files if file.path in orphans]
-    by_file = pairing.pair(names, unused, *suffixes)
-    for page, label in zip(pages, by_file.labels, strict=True):
-        pairs.labels[page] = label
-    pairs.orphans = by_file.orphans
-
-
 def _no_images(source: Storage, counts: LeftOutCounts) -> str:
     endings = " ".join((*formats.endings(), *sorted(video_files.EXTENSIONS)))
     parts = [kind.sentence() for kind in counts.kinds.values()]
+    packed = counts.kinds.get("other ending")
+    if packed and form_of(packed.example) in (Form.TAR, Form.ZIP):
+        ending = packed.example.rpartition(".")[2]
+        parts.append(f"to read archives, give them: --images '{source.uri}/*.{ending}'")
     return "; ".join(
         [f"no images under {source.uri}", *parts, f"expected files ending in {endings}"]
-    )
-
-
-def _no_label_belongs(uri: str, entries: Sequence[Entry], labels: LabelFiles) -> str:
-    """Why no label belongs to an image, with a name of each and what could help."""
-    text = f"none of the {len(entries)} images under {uri} has a label under {labels.root.uri}"
-    if not labels.files:
-        what = "no file ending as an image does"
-        if labels.unread:
-            what = f"only files that cannot be labels (for example {labels.unread[0]})"
-        return f"{text}, which holds {what}; a label is a PNG or TIFF of class ids, or a COCO JSON"
-    pair = f"an image is called {entries[0].file.path}, a label {labels.files[0].path}"
-    suffixes = pairing.suggested_suffixes(
-        [entry.short for entry in entries], [stem(file.path) for file in labels.files]
-    )
-    if suffixes:
-        flags = zip(("--image-suffix", "--label-suffix"), suffixes, strict=True)
-        hint = " ".join(f"{flag}={suffix}" for flag, suffix in flags if suffix)
-        return f"{text}: {pair}; they would match with {hint}"
-    return (
-        f"{text}: {pair}; a label has the same relative path and stem as its image, but for what "
-        "--image-suffix and --label-suffix name"
     )

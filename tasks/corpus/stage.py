@@ -11,27 +11,29 @@ from stego_core.errors import ImageError, InputError
 from stego_core.images.value_range import parsed_bands
 from tasks.corpus import findings
 from tasks.corpus.changed_files import begin, check_unchanged, require_name
-from tasks.corpus.frozen_list import freeze_list
+from tasks.corpus.frozen_list import freeze_list, taxonomy_of
 from tasks.corpus.image_label import LabelSource
-from tasks.corpus.index import IndexReader
+from tasks.corpus.index import PINNED, IndexReader
 from tasks.corpus.listing import (
     CLIP_COLUMNS,
-    INDEX_COLUMNS,
     PAGE_COLUMNS,
     QUARANTINE_COLUMNS,
-    column_names,
+    index_columns,
     read_file,
 )
 from tasks.engine import machine
-from tasks.engine.stage import Stage, Stopwatch
+from tasks.engine.stage import RecordSums, Stage, Stopwatch
 from tasks.engine.steps import CpuWork
 from tasks.files import tiff_pages, video_files
 from tasks.files.left_out import LeftOutCounts
 from tasks.images import number_counts, number_meaning, rendering
 from tasks.images.decoding_memory import MemoryBudget
 from tasks.labels.label_decoding import sum_pixels
-from tasks.labels.taxonomies import load_taxonomy, taxonomy_document
+from tasks.labels.taxonomies import taxonomy_document
 from tasks.options import ComputeOptions, CorpusOptions
+from tasks.sources.member_rows import MEMBER_COLUMNS
+from tasks.sources.reading import MemberReader
+from tasks.storage.http_client import HostError
 from tasks.storage.storage import Storage
 from tasks.storage.threads import ContextThreadPool
 from tasks.workspace import keys, layout, tables
@@ -42,8 +44,7 @@ from tasks.workspace.workspace import Workspace
 VERSION = 2
 SHARD_IMAGES = 128  # images of one shard
 THREADS = 4  # images of a shard that are read at the same time
-PINNED = ("image_id", "digest", "label_digest")
-"""Columns that make the index digest: equal ones mean equal images and labels."""
+FURTHER_COLUMNS = (*CLIP_COLUMNS, *PAGE_COLUMNS, *MEMBER_COLUMNS)
 Entry = dict[str, Any]
 
 
@@ -54,6 +55,7 @@ class CorpusWork(CpuWork):
     workspace: Workspace
     dump: str
     images: Storage
+    members: MemberReader | None  # of archives or lists; None where images are files
     labels: LabelSource
     max_pixels: int
     listed: int
@@ -119,14 +121,14 @@ class CorpusWork(CpuWork):
         if row.get("clip") is not None:
             root, path = self.workspace.storage, layout.frame(self.dump, path)
         try:
-            content = read_file(root, path)
+            content = self.members.read(row) if self.members else read_file(root, path)
             image = content if page is None else tiff_pages.page_file(content, page)
             with (
                 memory.for_decoding(path, image, self.max_pixels),
                 rendering.opened(image, self.max_pixels, self.bands) as source,
             ):
                 counts, size = number_counts.NumberCounts.of(source), source.displayed
-        except ImageError as error:
+        except (ImageError, HostError) as error:
             return {"path": row["path"], "reason": str(error)}
         return {
             "image_id": row["image_id"],
@@ -137,7 +139,7 @@ class CorpusWork(CpuWork):
             "bytes": len(content),
             "digest": keys.digest(content),
             "unused_pages": tiff_pages.unused_pages(path, content) if page is None else {},
-            **{name: row[name] for name in (*CLIP_COLUMNS, *PAGE_COLUMNS) if name in row},
+            **{name: row[name] for name in FURTHER_COLUMNS if name in row},
             **self.labels.describe(row, size, image, memory),
         }
 
@@ -181,9 +183,7 @@ def plan(
     """
     folder = workspace.corpus(dump)
     require_name(workspace, dump)
-    taxonomy = load_taxonomy(options.taxonomy)
-    if taxonomy is None and (options.labels or options.label_suffix) and like:
-        taxonomy = IndexReader(workspace, like).stated_taxonomy()
+    taxonomy = taxonomy_of(workspace, options, like)
     frames = video_files.frame_columns(workspace, dump)
     pins = {
         "images_uri": Storage.at(options.images).uri,
@@ -192,6 +192,7 @@ def plan(
         "max_pixels": options.max_pixels,
         "version": VERSION,
         **options.suffixes(),
+        **options.list_options(),
         **options.model_dump(include={"bands", "value_range", "pages"}, exclude_defaults=True),
     }
     if frames:
@@ -205,20 +206,21 @@ def plan(
     earlier = number_meaning.earlier_dumps(workspace, dump) if continuing else []
     manifests = [workspace.corpus(name).manifest() for name in earlier]
     bands = parsed_bands(options.bands) or number_meaning.bands_of(manifests)
+    manifest = {"stage": "corpus", "dump": dump, **pins, "values_before": earlier}
+    manifest |= frozen.manifest()
     coco, pixels = frozen.coco is not None, options.max_pixels
     work = CorpusWork(
         workspace,
         dump,
         frozen.images,
-        LabelSource(workspace, dump, frozen.labels, frozen.taxonomy, pixels, coco),
+        frozen.members,
+        LabelSource(workspace, dump, frozen.labels, frozen.taxonomy, pixels, coco, frozen.members),
         pixels,
         count,
-        column_names(INDEX_COLUMNS, frames is not None, options.pages == "all"),
+        index_columns(manifest),
         compute or ComputeOptions(),
         bands,
     )
-    manifest = {"stage": "corpus", "dump": dump, **pins, "values_before": earlier}
-    manifest |= frozen.manifest()
     if bands is not None:
         manifest["bands"] = ",".join(map(str, bands))
     shards = shard_count(count, SHARD_IMAGES)
@@ -232,7 +234,8 @@ def finish(workspace: Workspace, stage: Stage, seconds: float, computed: int) ->
         InputError: no image can be used, or a class never occurs in the labels while 255 does.
             The dump can then be begun anew.
     """
-    records = stage.folder.records(stage.shards)
+    of_records = RecordSums()
+    records = list(of_records.added(stage.records()))
     results = [record.results for record in records]
     total = {
         name: sum(result[name] for result in results)
@@ -257,6 +260,7 @@ def finish(workspace: Workspace, stage: Stage, seconds: float, computed: int) ->
     return stage.finish(
         seconds,
         computed,
+        of_records,
         **_left_out(stage, results).document(),
         index=keys.digest(keys.canonical(checksums)),
         values=meaning.document(),
@@ -271,9 +275,8 @@ def finish(workspace: Workspace, stage: Stage, seconds: float, computed: int) ->
 
 
 def _join_tables(stage: Stage) -> None:
-    index = column_names(INDEX_COLUMNS, "frames" in stage.manifest, "pages" in stage.manifest)
     for name, file, columns in (
-        ("index", layout.INDEX_FILE, index),
+        ("index", layout.INDEX_FILE, index_columns(stage.manifest)),
         ("quarantine", layout.QUARANTINE_FILE, QUARANTINE_COLUMNS),
     ):
         parts = [findings.part_file(stage.folder, name, shard) for shard in range(stage.shards)]

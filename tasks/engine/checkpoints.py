@@ -1,6 +1,6 @@
 """Files of a training: checkpoints of all its tensors, and its curves."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,44 +11,56 @@ from torch import Tensor, nn
 from stego_core.errors import DamageError
 from tasks.log import Log
 from tasks.workspace import tables
+from tasks.workspace.layout import CHECKPOINTS
 from tasks.workspace.ledger import Folder
 
 log = Log(__name__)
 
 Tensors = dict[str, NDArray[Any]]
 """Arrays of a checkpoint by their names."""
-FOLDER = "checkpoints"
 ENDING = ".safetensors"
 
 
 def save(
-    folder: Folder, step: int, tensors: Mapping[str, Tensor | NDArray[Any]], keep: int | None = None
+    folder: Folder,
+    step: int,
+    tensors: Mapping[str, Tensor | NDArray[Any]],
+    keep: int | None = None,
+    lasting: Collection[int] = (),
 ) -> None:
     """Store a checkpoint: a new file each time, so a torn one costs little.
 
-    Only the `keep` newest ones stay; None keeps all.
+    Only the `keep` newest ones stay, and those of the steps `lasting`; `keep` None keeps all.
     """
     values = {n: v.cpu().numpy() if isinstance(v, Tensor) else v for n, v in tensors.items()}
-    path = f"{folder.path}/{FOLDER}"
+    path = f"{folder.path}/{CHECKPOINTS}"
     tables.write_tensors(folder.storage, f"{path}/{step:08d}{ENDING}", values)
-    for name in _names(folder)[:-keep] if keep else ():
+    passing = [name for name in _names(folder) if _step(name) not in lasting]
+    for name in passing[:-keep] if keep else ():
         folder.storage.remove(f"{path}/{name}")
 
 
-def newest(folder: Folder, title: str) -> tuple[int, Tensors] | None:
-    """The newest readable checkpoint and its step; None where there is none."""
+def newest(folder: Folder, title: str, most: int | None = None) -> tuple[int, Tensors] | None:
+    """The newest readable checkpoint and its step, at most `most`; None where there is none."""
     for name in reversed(_names(folder)):
+        if most is not None and _step(name) > most:
+            continue
         try:
-            tensors = tables.read_tensors(folder.storage, f"{folder.path}/{FOLDER}/{name}")
-            return int(name.removesuffix(ENDING)), tensors
+            tensors = tables.read_tensors(folder.storage, f"{folder.path}/{CHECKPOINTS}/{name}")
+            return _step(name), tensors
         except DamageError as error:
             log.warning("checkpoint skipped", stage=title, cause=error)
     return None
 
 
+def _step(name: str) -> int:
+    """The step of a checkpoint's name."""
+    return int(name.removesuffix(ENDING))
+
+
 def _names(folder: Folder) -> list[str]:
     """Names of the checkpoints, oldest first."""
-    names = folder.storage.names(f"{folder.path}/{FOLDER}")
+    names = folder.storage.names(f"{folder.path}/{CHECKPOINTS}")
     return sorted(name for name in names if name.endswith(ENDING))
 
 

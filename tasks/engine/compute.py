@@ -9,12 +9,13 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import partial
 from itertools import islice
+from queue import Empty, SimpleQueue
 from types import MappingProxyType
 from typing import Any
 from uuid import uuid4
 
 from dask import config
-from distributed import Client, Nanny, Scheduler, SpecCluster, wait
+from distributed import Client, Nanny, Scheduler, SpecCluster
 from distributed.scheduler import KilledWorker
 
 from stego_core.errors import CapacityError, OutageError
@@ -77,24 +78,30 @@ class DaskExecutor:
         name = f"{title}-{uuid4().hex[:8]}"  # of two maps, none gets the other's results
         waiting = iter(shards)
         running: dict[Any, int] = {}
+        done: SimpleQueue[Any] = SimpleQueue()  # futures; to wait for all of them costs more each
         last_result = time.monotonic()
+
+        def begin(shard: int) -> None:
+            future = self._submit(client, name, steps, shard, gpus)
+            running[future] = shard
+            future.add_done_callback(done.put)
+
         try:
             workers = self._workers(client)
             gpus = bool(_with_gpu(workers))
             for shard in islice(waiting, 2 * max(len(workers), 1)):
-                running[self._submit(client, name, steps, shard, gpus)] = shard
+                begin(shard)
             while running:
                 stop.check()
                 try:
-                    done = wait(list(running), timeout=LOOK_SECONDS, return_when="FIRST_COMPLETED")
-                except TimeoutError:
+                    future = done.get(timeout=LOOK_SECONDS)
+                except Empty:
                     self._require_workers(client, last_result)
                     continue
                 last_result = time.monotonic()
-                for future in done.done:
-                    yield _result(future, title, running.pop(future))
-                    for shard in islice(waiting, 1):
-                        running[self._submit(client, name, steps, shard, gpus)] = shard
+                yield _result(future, title, running.pop(future))
+                for shard in islice(waiting, 1):
+                    begin(shard)
         except CancelledError as error:  # what futures say whose scheduler is gone
             raise OutageError(self._lost(str(error) or "its tasks were cancelled")) from None
         finally:

@@ -60,8 +60,9 @@ def limit_threads() -> None:
     By themselves they count those of the machine: a container with a quota would then be throttled.
     """
     torch.set_num_threads(min(torch.get_num_threads(), cores()))
-    faiss = sys.modules.get("faiss")
-    if faiss is not None:
+    if "faiss" in sys.modules:
+        import faiss  # which waits for a thread that is importing it just now
+
         faiss.omp_set_num_threads(min(faiss.omp_get_max_threads(), cores()))
 
 

@@ -1,7 +1,7 @@
 """One Prefect task per partition: computes its missing shards, whatever dies meanwhile."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -9,6 +9,7 @@ from uuid import uuid4
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.runtime import task_run
 
 from stego_core.errors import OutageError, StegoError
 from tasks.engine import counters
@@ -29,9 +30,9 @@ _progress: ContextVar[Progress | None] = ContextVar("progress", default=None)
 
 
 @contextmanager
-def progressing(stage: Stage) -> Iterator[Progress]:
+def progressing(stage: Stage, partitions: Sequence[Partition]) -> Iterator[Progress]:
     """Announce a stage's progress while its partitions run."""
-    done = stage.rows_recorded()
+    done = stage.rows_recorded(sum(len(part.shards) for part in partitions))
     with (
         within(uuid4().hex),
         Progress(stage.title, stage.items, stage.unit, done) as progress,
@@ -74,14 +75,18 @@ def compute_partition(
             blame.
     """
     begun, computed, rows, vain = time.perf_counter(), 0, 0, 0
+    missing = set(partition.shards)  # as the stage has just listed them
+    tried = (task_run.run_count or 0) > 1
     log.info("partition started", stage=title, partition=partition.number, shards=str(partition))
-    while missing := partition.missing(folder):
-        before = computed
+    while missing := missing - (folder.recorded() if tried else set()):
+        before, tried = computed, True
         try:
             with executor(compute) as shards:
-                for record in shards.map(work.steps(), missing, title):
+                for record in shards.map(work.steps(), sorted(missing), title):
+                    missing.discard(record.shard)
                     computed += 1
                     rows += _counted(title, record)
+            break
         except OutageError as error:
             vain = vain + 1 if computed == before else 1
             if vain > VAIN_TRIES:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from tasks.engine.steps import Step
 from tasks.log import Log
-from tasks.workspace.ledger import Folder
+from tasks.workspace.ledger import Folder, Record
 
 T = TypeVar("T")
 log = Log(__name__)
@@ -33,11 +33,6 @@ class Partition(NamedTuple):
 
     number: int
     shards: tuple[int, ...]
-
-    def missing(self, folder: Folder) -> list[int]:
-        """Its shards that are not on record."""
-        recorded = folder.recorded()
-        return [shard for shard in self.shards if shard not in recorded]
 
     def __str__(self) -> str:
         """For the run's name."""
@@ -64,46 +59,87 @@ class Stage:
         runs = [tuple(missing[first : first + size]) for first in range(0, len(missing), size)]
         return [Partition(number, run) for number, run in enumerate(runs)]
 
-    def rows_recorded(self) -> int:
-        """Rows in shards that are on record."""
-        done = self.folder.recorded()
+    def rows_recorded(self, missing: int) -> int:
+        """Rows in shards that are on record, where so many shards are not."""
         size = -(-self.items // max(self.shards, 1))
-        return min(len(done) * size, self.items)
+        return min((self.shards - missing) * size, self.items)
 
-    def finish(self, seconds: float, computed: int, **counts: Any) -> dict[str, Any]:
-        """Check that every shard is on record, then write the manifest."""
-        records = self.folder.records(self.shards)
+    def records(self) -> Iterator[Record]:
+        """All records, in order of their shards; raises as `Folder.records`."""
+        return self.folder.records(self.shards)
+
+    def finish(
+        self, seconds: float, computed: int, sums: "RecordSums | None" = None, **counts: Any
+    ) -> dict[str, Any]:
+        """Check that every shard is on record, then write the manifest.
+
+        Args:
+            seconds: of the whole stage.
+            computed: shards that this run computed.
+            sums: of all records, where the caller has read them already.
+            counts: further entries of the manifest.
+        """
+        sums = sums or RecordSums.of(self.records())
         manifest = {
             **self.manifest,
             "shards": self.shards,
             "rows": self.items,
-            "invalid": {str(r): why for record in records for r, why in record.invalid.items()},
-            "bytes": sum(record.bytes for record in records),
+            "invalid": sums.invalid,
+            "bytes": sums.bytes,
             "seconds": {
                 "wall": round(seconds, 3),
                 "shards_computed": computed,
-                **summed(record.seconds for record in records),
+                **sums.seconds,
             },
             **counts,
         }
         self.folder.finish(manifest)
-        invalid = manifest["invalid"]
-        counts = {"shards": self.shards, "rows": self.items, "invalid": len(invalid)}
+        counts = {"shards": self.shards, "rows": self.items, "invalid": len(sums.invalid)}
         log.info("stage finished", stage=self.title, **counts, seconds=round(seconds, 1))
-        if invalid:
-            fields = {"invalid": len(invalid), "first": next(iter(invalid.values()))}
+        if sums.invalid:
+            fields = {"invalid": len(sums.invalid), "first": next(iter(sums.invalid.values()))}
             text = "rows could not be used; the quarantine lists them"
             log.warning(text, stage=self.title, **fields)
         return manifest
 
     def finish_single(self, seconds: float, computed: int) -> dict[str, Any]:
         """Finish a stage of one shard, whose results go into the manifest."""
-        (record,) = self.folder.records(self.shards)
+        (record,) = self.records()
         return self.finish(seconds, computed, **record.results)
 
 
-def summed(parts: Iterator[Mapping[str, float]]) -> dict[str, float]:
-    """Seconds by kind of work, added up over shards."""
+@dataclass
+class RecordSums:
+    """What a manifest says of all records together.
+
+    Attributes:
+        invalid: why, of each row that cannot be used, by its number as text.
+        seconds: by kind of work.
+    """
+
+    invalid: dict[str, str] = field(default_factory=dict)
+    bytes: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, records: Iterable[Record]) -> "RecordSums":
+        """Of all records."""
+        sums = cls()
+        for _ in sums.added(records):
+            pass
+        return sums
+
+    def added(self, records: Iterable[Record]) -> Iterator[Record]:
+        """The same records, each added up as it passes by."""
+        for record in records:
+            self.invalid |= {str(row): reason for row, reason in record.invalid.items()}
+            self.bytes += record.bytes
+            self.seconds = summed([self.seconds, record.seconds])
+            yield record
+
+
+def summed(parts: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """Seconds by kind of work, added up."""
     total: dict[str, float] = {}
     for part in parts:
         for kind, seconds in part.items():

@@ -28,6 +28,7 @@ class TrainingLoop:
     steps: int  # in all
     checkpoint_steps: int = 200  # a checkpoint is stored after each so many, but not after the last
     report_steps: int = 20  # progress is reported after each so many, and after the last
+    lasting: tuple[int, ...] = ()  # after each of these steps a checkpoint is stored and stays
 
     def run(
         self,
@@ -50,8 +51,10 @@ class TrainingLoop:
         pairs = ahead(range(first, self.steps), make_batch, BATCHES_AHEAD)
         for done, row in enumerate(train(batch for _, batch in pairs), first + 1):
             last = done == self.steps
-            if done % self.checkpoint_steps == 0 and not last:
-                checkpoints.save(self.folder, done, tensors(), CHECKPOINTS_KEPT)
+            due = done % self.checkpoint_steps == 0 or done in self.lasting
+            if due and not last:
+                kept = CHECKPOINTS_KEPT, self.lasting
+                checkpoints.save(self.folder, done, tensors(), *kept)
             if done % self.report_steps == 0 or last:
                 progress.advance(done - reported, note(row))
                 reported = done

@@ -70,7 +70,12 @@ class LabelStudio(Writer):
         self.tasks = self.target.file("tasks.json", "[\n", "\n]\n")
 
     def add(self, image: LabelledImage) -> None:
-        """Add the image's task."""
+        """Add the image's task; an OptionError where it is a member of an archive."""
+        if image.entry.get("packing") is not None:
+            raise OptionError(
+                f"{image.path} is a member of an archive, which Label Studio cannot show; unpack "
+                "the archive into a folder and index that as a dump"
+            )
         regions = enumerate(image.regions(self.options), 1)
         results = [self._result(str(number), region, image.size) for number, region in regions]
         score = round(1 - image.uncertainty, 4)

@@ -82,8 +82,7 @@ class LabelledImage:
     @property
     def uri(self) -> str:
         """Where the image file lies."""
-        storage, path = self.source.index.file(self.entry)
-        return storage.full(path)
+        return self.source.index.uri(self.entry)
 
     @property
     def size(self) -> tuple[int, int]:

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from stego_core.backbone import vit
+from stego_core.backbone import dino_positions, vit
 from stego_core.errors import OptionError, WeightsError
 from tasks.engine import machine
 from tasks.features import checkpoint_file, hub
@@ -34,6 +34,8 @@ BUNDLED_FILE = "scenes.safetensors"
 """The file of its weights, in the folder `weights`."""
 LOADING = 3
 """A backbone takes this many times its weights while it is loaded: stored, as tensors, built."""
+DINO_CODE = "dino"
+"""The value of `--positions` for those of DINO's code."""
 NESTS = ("state_dict", "model", "teacher", "student")
 """Entries under which checkpoints keep their parameters."""
 HUB_FILE = "model.safetensors"
@@ -52,6 +54,7 @@ class BackboneSpec:
         note: where the weights came from, for people.
         imagenet: whether images are normalised as DINO does, whatever timm says of the name.
         precision: of its products, "float32" or "bfloat16".
+        positions: whose code learned positions are resampled like, "timm" or "dino".
     """
 
     name: str
@@ -62,6 +65,7 @@ class BackboneSpec:
     note: str
     imagenet: bool = False
     precision: str = "float32"
+    positions: str = "timm"
 
     def document(self) -> dict[str, Any]:
         """For manifests."""
@@ -69,7 +73,12 @@ class BackboneSpec:
 
 
 def fetch_backbone(
-    workspace: Workspace, name: str, weights: str, layer: int | None = None, seed: int = 0
+    workspace: Workspace,
+    name: str,
+    weights: str,
+    layer: int | None = None,
+    seed: int = 0,
+    positions: str = "timm",
 ) -> BackboneSpec:
     """Fetch a backbone's weights into the workspace, so that nobody needs them again.
 
@@ -78,14 +87,17 @@ def fetch_backbone(
         weights: a file, `UNTRAINED`, `BUNDLED` or `TIMM`.
         layer: 0-based block that is read; None reads the last.
         seed: of untrained weights.
+        positions: as in the BackboneSpec.
 
     Raises:
-        OptionError: the backbone or the layer does not exist.
+        OptionError: the backbone or the layer does not exist, or it has no learned positions.
         WeightsError: the weights cannot be had or do not fit.
         CapacityError: the backbone does not fit this machine's memory.
     """
     machine.require_free(f"backbone {name}", LOADING * vit.weight_bytes(name))
     model = vit.bare_model(name, seed)
+    if positions == DINO_CODE:
+        dino_positions.require_learned(model, name)
     if weights == UNTRAINED:
         note = f"untrained, drawn from seed {seed}"
     elif weights == TIMM:
@@ -97,7 +109,18 @@ def fetch_backbone(
     else:
         vit.load_weights(model, weights_from_file(weights))
         note = Storage.at(weights).uri.rpartition("/")[2]
-    return store_backbone(workspace, name, model, note, layer)
+    imagenet = asks_imagenet(name, weights)
+    return store_backbone(workspace, name, model, note, layer, imagenet, positions)
+
+
+def asks_imagenet(name: str, weights: str) -> bool:
+    """Whether images are normalised as DINO does, as a file of its name asks.
+
+    timm's names without a tag mean weights of another origin, and their normalisation; a name with
+    a tag says itself how images are normalised.
+    """
+    file = weights.rpartition("/")[2].lower()
+    return "." not in name and "dino" in file and weights not in (UNTRAINED, BUNDLED, TIMM)
 
 
 def store_backbone(
@@ -107,12 +130,13 @@ def store_backbone(
     note: str,
     layer: int | None = None,
     imagenet: bool = False,
+    positions: str = "timm",
 ) -> BackboneSpec:
     """Store a backbone's weights in the workspace, under their digest.
 
     Args:
         model: built by its name, with its weights.
-        name, note, layer, imagenet: as in the BackboneSpec; None reads the last layer.
+        name, note, layer, imagenet, positions: as in the BackboneSpec; None reads the last layer.
 
     Raises:
         OptionError: there is no such layer.
@@ -121,8 +145,10 @@ def store_backbone(
     differs = imagenet and (frozen.mean, frozen.std) != (vit.IMAGENET_MEAN, vit.IMAGENET_STD)
     tensors = {key: value.numpy() for key, value in model.state_dict().items()}
     content = [name.split(".")[0], digests(tensors), *(["imagenet"] if differs else [])]
+    content += ["positions of DINO"] if positions == DINO_CODE else []
     digest = keys.digest(keys.canonical(content))
-    spec = BackboneSpec(name, frozen.layer, digest, frozen.patch, frozen.channels, note, differs)
+    sizes = frozen.layer, digest, frozen.patch, frozen.channels
+    spec = BackboneSpec(name, *sizes, note, differs, positions=positions)
     folder = workspace.folder(layout.backbone(digest))
     if not folder.finished:
         tables.write_tensors(workspace.storage, f"{folder.path}/{WEIGHTS_FILE}", tensors)
@@ -138,8 +164,8 @@ def digests(tensors: Mapping[str, NDArray[Any]]) -> list[list[str]]:
     ]
 
 
-def weights_from_hub(name: str) -> dict[str, Tensor]:
-    """timm's own weights of a model, from the local cache or the hub.
+def weights_from_hub(name: str, flag: str = "--weights") -> dict[str, Tensor]:
+    """timm's own weights of a model, from the local cache or the hub; `flag` is where a file goes.
 
     Raises:
         WeightsError: timm has none, or the hub cannot be reached within seconds.
@@ -148,16 +174,16 @@ def weights_from_hub(name: str) -> dict[str, Tensor]:
 
     config = timm.get_pretrained_cfg(name)
     if config is None or not config.hf_hub_id:
-        raise WeightsError(f"timm offers no weights for {name}; give a file with --weights")
+        raise WeightsError(f"timm offers no weights for {name}; give a file with {flag}")
     cached = isinstance(huggingface_hub.try_to_load_from_cache(config.hf_hub_id, HUB_FILE), str)
     if not cached:
-        hub.require(name)
+        hub.require(name, flag)
     try:
         path = huggingface_hub.hf_hub_download(config.hf_hub_id, HUB_FILE, local_files_only=cached)
     except (OSError, ValueError) as error:
         raise WeightsError(
             f"the weights of {name} cannot be downloaded ({type(error).__name__}); give a "
-            "file with --weights"
+            f"file with {flag}"
         ) from None
     return dict(safetensors.torch.load_file(path))
 
@@ -168,27 +194,27 @@ def bundled_weights() -> dict[str, Tensor]:
     return {name: value.float() for name, value in safetensors.torch.load(content).items()}
 
 
-def weights_from_file(location: str) -> dict[str, Tensor]:
-    """Parameters of a .pth or .safetensors file; nothing in it is executed.
+def weights_from_file(location: str, flag: str = "--weights") -> dict[str, Tensor]:
+    """Parameters of a .pth or .safetensors file, given with `flag`; nothing in it is executed.
 
     Raises:
         WeightsError: it cannot be read as tensors.
     """
-    name, content = read_whole(location, f"--weights {location}")
+    name, content = read_whole(location, f"{flag} {location}")
     try:
         if name.endswith(".safetensors"):
             return dict(safetensors.torch.load(content))
         stored = checkpoint_file.load(content)
     except Exception as error:  # safetensors raises whatever the bytes lead it to
         raise WeightsError(
-            f"--weights {location} does not hold plain tensors ({error}); expected .safetensors or "
+            f"{flag} {location} does not hold plain tensors ({error}); expected .safetensors or "
             "a .pth state dict"
         ) from None
     for nest in NESTS:
         if isinstance(stored, dict) and isinstance(stored.get(nest), dict):
             stored = stored[nest]
     if not isinstance(stored, dict) or not all(isinstance(v, Tensor) for v in stored.values()):
-        raise WeightsError(f"--weights {location} is not a state dict of named tensors")
+        raise WeightsError(f"{flag} {location} is not a state dict of named tensors")
     return stored
 
 
@@ -229,6 +255,8 @@ def load_backbone(storage: Storage, spec: BackboneSpec, device: str) -> vit.Back
         OptionError: the workspace lacks its weights.
     """
     model = stored_model(storage, spec)
+    if spec.positions == DINO_CODE:
+        dino_positions.resample_as_dino(model)
     return vit.freeze(model, spec.layer, machine.device(device), spec.imagenet, spec.precision)
 
 

@@ -12,9 +12,11 @@ from stego_core.errors import WeightsError
 
 PROBE_SECONDS = 3.0
 """How long the hub may take to answer."""
+NAME_FLAGS = {"--weights": "--backbone", "--picie-weights": "--picie-network"}
+"""The flag that names a model, by the flag of its weights."""
 
 
-def require(name: str) -> None:
+def require(name: str, flag: str = "--weights") -> None:
     """Check that timm's weights of a model can be had, before any work is done.
 
     One request shows whether the hub is there: its client's retries would take most of a minute.
@@ -22,12 +24,17 @@ def require(name: str) -> None:
     Raises:
         WeightsError: they are not on this machine and the hub does not answer.
     """
-    if not (seems_cached(name) or answers(constants.ENDPOINT)):
+    if not available(name):
         raise WeightsError(
             f"the weights of {name} are not on this machine, and the hub at {constants.ENDPOINT} "
-            f"did not answer within {PROBE_SECONDS:.0f} s; give a file with --weights, or check "
-            "the name after --backbone"
+            f"did not answer within {PROBE_SECONDS:.0f} s; give a file with {flag}, or check "
+            f"the name after {NAME_FLAGS[flag]}"
         )
+
+
+def available(name: str) -> bool:
+    """Whether timm's weights of a model are on this machine, or the hub answers at once."""
+    return seems_cached(name) or answers(constants.ENDPOINT)
 
 
 def seems_cached(name: str) -> bool:

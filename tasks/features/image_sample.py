@@ -24,9 +24,10 @@ def sampled_rows(workspace: Workspace, dump: str, most: int) -> NDArray[np.int64
     Returns:
         (n,) int64 sorted rows.
     """
-    order = workspace.dumps()
+    arrived = workspace.arrived()
+    order = list(arrived)
     before = order[: order.index(dump)]
-    counts = [IndexReader(workspace, name).manifest["images"] for name in [*before, dump]]
+    counts = [arrived[name]["images"] for name in [*before, dump]]
     if sum(counts) <= most:
         return np.arange(counts[-1], dtype=np.int64)
     lowest = np.empty(0, np.uint64)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 MIB = 2**20
 """Bytes of a MiB."""
+DUMPS = 2048
+"""Dumps whose manifests and small arrays are kept: rows of all of them are read again and again."""
 SHARDS_AHEAD = 2
 """Shards that are fetched and decoded while the one before them is being copied."""
 
@@ -175,12 +177,12 @@ class FeatureRows:
         return np.concatenate(parts)
 
 
-@remembered(64)
+@remembered(DUMPS)
 def _manifest(workspace: Workspace, path: str) -> dict[str, Any]:
     return workspace.folder(path).manifest()
 
 
-@remembered(64)
+@remembered(2 * DUMPS)
 def _whole_array(storage: Storage, path: str, name: str) -> NDArray[Any]:
     """A value per row or image, read once: `valid` lies in as many files as the patches."""
     return arrays.read_rows(storage, path, name, slice(None))

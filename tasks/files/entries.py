@@ -1,6 +1,8 @@
 """The images of a listing: of files, of pages and of frames, each with its names."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from heapq import merge
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from tasks.files import tiff_pages
@@ -17,28 +19,41 @@ class Entry(NamedTuple):
     page: int | None = None  # its number in the file, from 0; None where the file has one page
     moment: tuple[str, float] | None = None  # clip and seconds of a video's frame; None of others
 
+    @classmethod
+    def of(cls, row: Sequence[Any]) -> "Entry":
+        """From a row of a spool."""
+        file, whole, short, page, moment = row
+        return cls(File._make(file), whole, short, page, moment and (moment[0], moment[1]))
+
 
 def entries_of(
-    root: Storage, files: Sequence[File], frames: Mapping[str, list[Any]] | None, every_page: bool
-) -> list[Entry]:
-    """The images of files and the frames of videos, in the order of their paths."""
-    entries: list[Entry] = []
+    root: Storage, files: Iterable[File], frames: Mapping[str, list[Any]] | None, every_page: bool
+) -> Iterator[Entry]:
+    """The images of files, which are sorted, and the frames of videos, in the order of paths."""
+    of_files = _entries_of_files(root, files, every_page)
+    if frames is None:
+        return of_files
+    return merge(of_files, _entries_of_frames(frames), key=attrgetter("file"))
+
+
+def _entries_of_files(root: Storage, files: Iterable[File], every_page: bool) -> Iterator[Entry]:
     for file in files:
         name = storable(file.path)
         total = _pages(root, file) if every_page else 1
         if total == 1:
-            entries.append(Entry(file, name, stem(name)))
+            yield Entry(file, name, stem(name))
         for page in range(total) if total > 1 else ():
             whole, short = (page_name(part, page) for part in (name, stem(name)))
-            entries.append(Entry(file, whole, short, page))
-    if frames is not None:
-        for path, size, clip, seconds in zip(
-            frames["path"], frames["bytes"], frames["clip"], frames["seconds"], strict=True
-        ):
-            file = File(path, size, "", 0.0)
-            entries.append(Entry(file, path, stem(path), None, (clip, seconds)))
-        entries.sort(key=lambda entry: entry.file)
-    return entries
+            yield Entry(file, whole, short, page)
+
+
+def _entries_of_frames(frames: Mapping[str, list[Any]]) -> list[Entry]:
+    rows = zip(frames["path"], frames["bytes"], frames["clip"], frames["seconds"], strict=True)
+    entries = [
+        Entry(File(path, size, "", 0.0), path, stem(path), None, (clip, seconds))
+        for path, size, clip, seconds in rows
+    ]
+    return sorted(entries, key=attrgetter("file"))
 
 
 def _pages(root: Storage, file: File) -> int:

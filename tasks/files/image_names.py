@@ -1,13 +1,14 @@
 """Names of images: ids that no disk confuses, and when a disk takes two names for one."""
 
-import itertools
+import sys
 import unicodedata
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable
 from hashlib import blake2b
 from pathlib import PurePosixPath
 
-from stego_core.errors import InputError
+import numpy as np
+from numpy.typing import NDArray
+
 from tasks.workspace import layout
 
 MASK_ENDINGS = (".png", ".jpg")  # endings of masks, maps of margins and overlays, behind an id
@@ -17,6 +18,8 @@ PATH_BYTES = 700  # longest id: an object's key has at most 1,024 bytes, with th
 RESERVED = {layout.PLAN, layout.MANIFEST, layout.RECORDS, layout.CONFIDENCE_FILE}
 """Other names in a folder of masks: no folder of images may have such a name there."""
 MARK = "~"  # stands before the digest of a marked name
+Hashes = NDArray[np.uint64]
+COMPARED_AT_ONCE = 2**16  # hashes
 KEPT_BYTES = 100  # bytes of a name that stay before its mark
 
 
@@ -39,17 +42,28 @@ def composed(name: str) -> str:
 
 def storable(path: str) -> str:
     """The path itself, or with escapes where its bytes are not UTF-8: it is then quarantined."""
-    return path.encode("utf-8", "backslashreplace").decode()
+    return path if path.isascii() else path.encode("utf-8", "backslashreplace").decode()
 
 
 def stem(path: str) -> str:
-    """The path without its extension."""
-    return str(PurePosixPath(path).with_suffix(""))
+    """The path without its extension; `//` and `/./`, which objects' keys may hold, as `/`."""
+    if "//" in path or "./" in path:
+        path = str(PurePosixPath(path))
+    return path[: len(path) - len(_extension(path))]
 
 
 def ending(path: str) -> str:
     """The path's extension with its dot, in lower case; empty without one."""
-    return PurePosixPath(path).suffix.lower()
+    return _extension(path).lower()
+
+
+def _extension(path: str) -> str:
+    """What `PurePosixPath.suffix` says, in less time: from a name's last dot on, unless that is
+    its first or last character.
+    """
+    last = path.rpartition("/")[2]
+    dot = last.rfind(".")
+    return last[dot:] if 0 < dot < len(last) - 1 else ""
 
 
 def page_name(path: str, page: int) -> str:
@@ -57,57 +71,49 @@ def page_name(path: str, page: int) -> str:
     return f"{path}/p{page + 1:04d}"
 
 
-def image_ids(wholes: Sequence[str], short: Sequence[str]) -> list[str]:
-    """An id for each image, such that no disk takes two ids for the same name.
-
-    It is the `short` name, without the ending, where that is unambiguous, else the whole; where a
-    mask of that name would still meet another's, or a folder, or be too long, the name is cut and
-    marked with a digest of the whole one.
-    """
-    ids = list(short)
-    while True:
-        counts = Counter(map(folded, ids))
-        ambiguous = [
-            image
-            for image, name in enumerate(ids)
-            if name != wholes[image] and counts[folded(name)] > 1
-        ]
-        if not ambiguous:
-            break
-        for image in ambiguous:
-            ids[image] = wholes[image]
-    folders = {folder for name in ids for folder in _folders(folded(name))}
-    clashing = [
-        image
-        for image, name in enumerate(ids)
-        if counts[folded(name)] > 1 or _clashes(name, folders)
-    ]
-    taken = {folded(name) for name in ids} - {folded(ids[image]) for image in clashing}
-    for image in clashing:
-        ids[image] = _marked(wholes[image], taken, folders)
-        taken.add(folded(ids[image]))
-    return ids
+def digests(texts: Iterable[str]) -> Hashes:
+    """64 bits of each text."""
+    return np.fromiter(map(_digest, texts), np.uint64)
 
 
-def require_distinct(ids: Iterable[str], paths: Iterable[str]) -> None:
-    """Raise an InputError where some disk takes two ids for one; `image_ids` never makes such."""
-    owners: dict[str, str] = {}
-    for name, path in zip(ids, paths, strict=True):
-        other = owners.setdefault(folded(name), path)
-        if other is not path:
-            raise InputError(
-                f"the masks of {other} and {path} would both be called {name}; rename one of them"
-            )
+def _digest(text: str) -> int:
+    return int.from_bytes(
+        blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), sys.byteorder
+    )
 
 
-def _folders(name: str) -> Iterable[str]:
-    """The folders that a name lies in."""
+def hashes(names: Iterable[str]) -> Hashes:
+    """64 bits of each name, equal for names that some disk takes for one."""
+    return digests(map(folded, names))
+
+
+def repeated(marks: Hashes) -> Hashes:
+    """The hashes that occur more than once, each once, sorted."""
+    ordered = np.sort(marks)
+    return np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+
+
+def among(marks: Hashes, ordered: Hashes) -> NDArray[np.bool_]:
+    """Whether each hash is among others, which are sorted."""
+    found = np.zeros(len(marks), bool)
+    for first in range(0, len(marks) if len(ordered) else 0, COMPARED_AT_ONCE):
+        part = marks[first : first + COMPARED_AT_ONCE]
+        at = np.minimum(np.searchsorted(ordered, part), len(ordered) - 1)
+        found[first : first + COMPARED_AT_ONCE] = ordered[at] == part
+    return found
+
+
+def folders_of(name: str) -> Iterable[str]:
+    """The folders that a name lies in, each as a path."""
     parts = name.split("/")[:-1]
     return ("/".join(parts[: depth + 1]) for depth in range(len(parts)))
 
 
-def _clashes(name: str, folders: set[str]) -> bool:
-    """Whether a mask of this name would meet a folder, or be refused by a disk."""
+def clashes(name: str, folders: Collection[str]) -> bool:
+    """Whether a mask of this name would meet a folder, or be refused by a disk.
+
+    Of the folders, those suffice whose names end as a mask's does.
+    """
     key = folded(name)
     first, below = key.partition("/")[::2]
     return (
@@ -116,17 +122,3 @@ def _clashes(name: str, folders: set[str]) -> bool:
         or len(name.encode()) > PATH_BYTES
         or (bool(below) and first in RESERVED)
     )
-
-
-def _marked(whole: str, taken: set[str], folders: set[str]) -> str:
-    folder, _, last = whole.rpartition("/")
-    first = folded(folder).partition("/")[0]
-    if first in RESERVED or len(folder.encode()) > PATH_BYTES - NAME_BYTES:
-        folder = ""
-    start = stem(last).encode()[:KEPT_BYTES].decode("utf-8", "ignore")
-    for number in itertools.count():
-        digest = blake2b(f"{number}/{whole}".encode(), digest_size=6).hexdigest()
-        name = f"{folder}/{start}{MARK}{digest}".lstrip("/")
-        if folded(name) not in taken and not _clashes(name, folders):
-            break
-    return name

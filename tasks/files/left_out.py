@@ -1,7 +1,7 @@
 """Files that become no image: counted by kind with an example, and reported in a line each."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -16,8 +16,34 @@ TOOL_FOLDERS = {
 """Folders of systems and tools, in lower case; those that begin with a dot are hidden anyway."""
 TOOL_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "picasa.ini", "zbthumbnail.info"}
 """Files of systems and tools, in lower case."""
+OTHER_ENDING = "other ending"  # the kind of a file whose ending is not read
+NO_ENDING = "no ending"  # the kind of a file without one
 IMAGE = "image"  # the kind of a file that becomes an image
 CLIP = "video"  # the kind of a file whose frames become images
+
+
+def plural(noun: str) -> str:
+    """Several of a noun."""
+    return noun + ("es" if noun.endswith("s") else "s")
+
+
+ARCHIVE_TEXTS = {
+    "archived video": ("video", " in archives or lists; give videos as files of a folder"),
+    "unsafe name": ("member", " of archives with a name that is absolute or has a part '..'"),
+    "link": ("member", " of archives that can be no image: links and devices"),
+    "encrypted": ("encrypted member", " of archives"),
+    "packed otherwise": ("member", " of archives in a form that is not read"),
+    "bomb": ("member", " of archives that may be decompression bombs"),
+    "cut off": ("member", " of archives that are cut off"),
+    "damaged part": ("damaged part", " of archives, in which no member was found"),
+    "no end": ("archive", " without an end mark, behind which more may have been"),
+    "unreadable archive": ("archive", " that cannot be read"),
+    "repeated member": ("member", " of archives that a later one of the same name replaces"),
+    "repeated address": ("address", " that another line of the lists has, too"),
+    "list line": ("line", " of lists that cannot be used"),
+    "other split": ("row", " of lists that are of other splits"),
+}
+"""What archives and lists have beside images: one of it, and the text behind it and its plural."""
 TEXTS = {
     "tool folder": "in hidden or tool folders",
     "hidden": "hidden or of the system",
@@ -26,8 +52,8 @@ TEXTS = {
     "them as such",
     "HEIC": f"of HEIC images, which {formats.PLUGINS[0].remedy} makes readable",
     "JPEG XL": f"of JPEG XL images, which {formats.PLUGINS[1].remedy} makes readable",
-    "other ending": "whose endings are not read",
-    "no ending": "without an ending",
+    OTHER_ENDING: "whose endings are not read",
+    NO_ENDING: "without an ending",
     "workspace": "of the workspace, which lies among the images",
     "page": "further pages of TIFFs; --pages all makes each an image",
     "frame": "further frames of animations",
@@ -37,6 +63,7 @@ TEXTS = {
     "unread label": "under --labels whose endings are not read",
     "unlisted": "images that the COCO file does not list and that have no label",
     "boxes": "annotations without an area, as a box alone labels no pixel",
+    **{kind: plural(noun) + text for kind, (noun, text) in ARCHIVE_TEXTS.items()},
 }
 """The text behind the count of each kind; for kinds that SINGULAR lacks, "files" stands between."""
 SINGULAR = {
@@ -46,6 +73,7 @@ SINGULAR = {
     "second label": "further label of an image that has one",
     "unlisted": "image that the COCO file does not list and that has no label",
     "boxes": "annotation without an area, as a box alone labels no pixel",
+    **{kind: f"{noun}{text}" for kind, (noun, text) in ARCHIVE_TEXTS.items()},
 }
 """The text behind a count of one, for kinds whose text itself names what is counted."""
 LISTED_ENDINGS = 6  # endings that a note lists
@@ -119,15 +147,28 @@ def kind_of(path: str) -> str:
         return CLIP
     if plugin := formats.plugin_of(extension):
         return plugin.format
-    return "other ending" if extension else "no ending"
+    return OTHER_ENDING if extension else NO_ENDING
 
 
-def by_kind(paths: Iterable[str]) -> dict[str, list[str]]:
-    """Files by their kind, in their order."""
-    kinds: dict[str, list[str]] = {}
-    for path in paths:
-        kinds.setdefault(kind_of(path), []).append(path)
-    return kinds
+class Passed:
+    """Files that become no image, as they pass by: counted by kind, in the order of the kinds."""
+
+    def __init__(self) -> None:
+        """None yet."""
+        self.counts = LeftOutCounts()
+        self.endings: Counter[str] = Counter()  # of those whose endings are not read
+
+    def add(self, kind: str, path: str) -> None:
+        """Count one."""
+        self.counts.add_count(kind, 1, path)
+        if kind == OTHER_ENDING:
+            self.endings[ending(path)] += 1
+
+    def add_to(self, counts: LeftOutCounts) -> None:
+        """Add them to others."""
+        for kind, each in self.counts.kinds.items():
+            note = endings_note(self.endings) if kind == OTHER_ENDING else ""
+            counts.add_count(kind, each.count, each.example, note)
 
 
 def is_image(path: str) -> bool:
@@ -140,9 +181,9 @@ def is_clip(path: str) -> bool:
     return kind_of(path) == CLIP
 
 
-def endings_note(paths: Iterable[str]) -> str:
+def endings_note(endings: Mapping[str, int]) -> str:
     """How many files have which ending, the most frequent first."""
-    counts = sorted(Counter(map(ending, paths)).items(), key=lambda item: (-item[1], item[0]))
+    counts = sorted(endings.items(), key=lambda item: (-item[1], item[0]))
     note = ", ".join(f"{extension} {count:,}" for extension, count in counts[:LISTED_ENDINGS])
     more = len(counts) - LISTED_ENDINGS
     return f"{note} and {more} more endings" if more > 0 else note

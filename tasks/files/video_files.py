@@ -1,10 +1,12 @@
 """A dump's videos: which files are clips, the tables of clips and frames, and changed clips."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, islice
 from pathlib import PurePosixPath
 from typing import Any
 
+from tasks.files import patterns
 from tasks.files.image_names import folded, stem
 from tasks.storage.storage import File, Storage
 from tasks.workspace import keys, layout, tables
@@ -39,15 +41,26 @@ FINGERPRINT_BYTES = 2**20
 
 
 def root_and_files(source: Storage) -> tuple[Storage, list[File]]:
-    """The folder that paths are relative to, and every file below it; raises as `Storage.files`.
+    """As `root_and_each`, with the files as a list."""
+    root, files = root_and_each(source)
+    return root, list(files)
 
-    A source that is one file lies in its own folder, and is the only one there.
+
+def root_and_each(source: Storage) -> tuple[Storage, Iterator[File]]:
+    """The folder that paths are relative to, and every file below it; raises as `each_file`.
+
+    A source that is one file lies in its own folder, and is the only one there; of a pattern's
+    folder, the files are those that match.
     """
-    files = source.files()
-    if [file.path for file in files] != ["."]:
-        return source, files
+    is_pattern = patterns.is_pattern(source.uri)
+    folder, matches = patterns.split(source.uri) if is_pattern else (source.uri, None)
+    source = Storage(folder)
+    files = (file for file in source.each_file() if matches is None or matches(file.path))
+    first = list(islice(files, 1))
+    if is_pattern or [file.path for file in first] != ["."]:
+        return source, chain(first, files)
     folder, _, name = source.uri.rpartition("/")
-    return Storage(folder or "/"), [files[0]._replace(path=name)]
+    return Storage(folder or "/"), iter([first[0]._replace(path=name)])
 
 
 def frame_folders(clips: Sequence[str], images: Sequence[str]) -> list[str]:

@@ -1,6 +1,8 @@
 """Heads: read from the workspace, built once per process."""
 
+from collections.abc import Mapping
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import nn
@@ -18,6 +20,11 @@ CODES = "codes"
 """The space of clusters of codes."""
 BESIDE = "codes beside features"
 """The space of clusters of codes beside features (`BesideFeatures`)."""
+
+
+def are_stego_masks(manifest: Mapping[str, Any]) -> bool:
+    """Whether masks of this manifest come from a head; else they are those of a baseline."""
+    return bool(manifest["inputs"].get("head", IDENTITY) != IDENTITY)
 
 
 @lru_cache(maxsize=4)

@@ -1,6 +1,6 @@
 """Stage head: train the segmentation head on patches and their neighbours, with checkpoints."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from stego_core.errors import CapacityError
 from stego_core.head import batches, mean_shift, shift_calibration, training
 from stego_core.head.batches import ImageReader, TrainingSet, plain
-from stego_core.head.shift_presets import Triple
+from stego_core.head.shift_presets import PRESETS, Triple
 from stego_core.head.training import HeadCurve, PreparedStep, Recipe, TrainingState
 from tasks.engine import checkpoints, machine
 from tasks.engine.stage import Stage, Stopwatch
@@ -31,13 +31,19 @@ CHECKPOINT_STEPS = 200
 """A checkpoint is stored after each so many steps."""
 REPORT_STEPS = 20
 """Progress is reported after each so many steps."""
+SAME = {"steps", "batch", "grid", "learning_rate", "seed", "negatives", "centring"}
+"""Options that the recipe has under the same name."""
 AVERAGING = 0.99
 """Decay of the exponential moving average (EMA) of the weights; the published recipe has none."""
 
 
 @dataclass(frozen=True)
 class HeadWork(GpuWork):
-    """One training run, the only shard of its stage: where it reads, how it learns."""
+    """One training run, the only shard of its stage: where it reads, how it learns.
+
+    Checkpoints after the steps `kept` stay, so that shorter trainings find their heads there;
+    `longer` are the folders of trainings that differ from this one in more steps alone.
+    """
 
     rows: FeatureRows
     neighbors_key: str
@@ -45,6 +51,8 @@ class HeadWork(GpuWork):
     folder: Folder
     feature_memory: int
     device: str
+    kept: tuple[int, ...] = ()
+    longer: tuple[Folder, ...] = ()
 
     def shard(self, shard: int) -> Record:
         """Train to the end from the newest checkpoint, then store the head and its curve.
@@ -55,12 +63,14 @@ class HeadWork(GpuWork):
         watch = Stopwatch()
         recipe = recipe_of(self.options)
         with watch("read"):
-            data = training_set(
-                self.rows, self.neighbors_key, self.options.recipe, self.feature_memory
-            )
-            state, curve = resumed(self, recipe, data)
+            stored = checkpoint(self)
+            left = stored is None or stored[0] < recipe.steps
+            memory = self.feature_memory if left else 0  # no patch is read of a finished training
+            data = training_set(self.rows, self.neighbors_key, self.options.recipe, memory)
+            state, curve = started(self, recipe, data, stored)
         device = machine.device(self.device)
-        loop = TrainingLoop(self.folder, TITLE, recipe.steps, CHECKPOINT_STEPS, REPORT_STEPS)
+        often = CHECKPOINT_STEPS, REPORT_STEPS
+        loop = TrainingLoop(self.folder, TITLE, recipe.steps, *often, self.kept)
 
         def train(batches: Iterable[PreparedStep]) -> Iterator[HeadCurve]:
             for row in training.train(state, recipe, batches):
@@ -90,13 +100,25 @@ class HeadWork(GpuWork):
 def head_key(rows: FeatureRows, neighbors_key: str, options: HeadOptions) -> str:
     """Key of the head trained on these rows and tables."""
     inputs = {**rows.inputs(), "neighbors": neighbors_key}
+    if options.shifts in PRESETS:  # whose numbers may get more digits
+        inputs["preset"] = PRESETS[options.shifts]
     return keys.key("head", VERSION, options, inputs)
 
 
 def plan(
-    rows: FeatureRows, neighbors_key: str, options: HeadOptions, compute: ComputeOptions
+    rows: FeatureRows,
+    neighbors_key: str,
+    options: HeadOptions,
+    compute: ComputeOptions,
+    kept: Sequence[int] = (),
+    longer: Sequence[str] = (),
 ) -> Stage | None:
     """Plan a training run; None if its head is there.
+
+    Args:
+        kept: checkpoints after these steps stay.
+        longer: keys of heads that were trained like this one, but for more steps: this one goes on
+            from the last of their checkpoints that it would pass, with the same outcome.
 
     Raises:
         OptionError: the shifts mean nothing.
@@ -114,7 +136,9 @@ def plan(
         "backbone": rows.backbone().document(),
         "loss_weights": weights._asdict(),
     }
-    work = HeadWork(rows, neighbors_key, options, folder, compute.feature_memory, compute.device)
+    where = compute.feature_memory, compute.device
+    others = tuple(rows.workspace.folder(layout.head(key)) for key in longer)
+    work = HeadWork(rows, neighbors_key, options, folder, *where, tuple(kept), others)
     return Stage(folder, TITLE, "steps", options.steps, 1, work, manifest)
 
 
@@ -127,7 +151,7 @@ def recipe_of(options: HeadOptions) -> Recipe:
     """The core's recipe for these options."""
     shifted = options.recipe == mean_shift.RECIPE
     return Recipe(
-        **options.model_dump(include={"steps", "batch", "grid", "learning_rate", "seed"}),
+        **options.model_dump(include=SAME),
         weights=options.calibration().weights,
         averaging=AVERAGING if shifted else 0.0,
         attracting=shift_calibration.SHIFTED if shifted else shift_calibration.PLAIN,
@@ -175,21 +199,31 @@ def tensors_of(state: TrainingState, curve: list[HeadCurve]) -> dict[str, Any]:
     }
 
 
-def resumed(
-    work: HeadWork, recipe: Recipe, data: TrainingSet
+Checkpoint = tuple[int, checkpoints.Tensors]
+"""Steps done, and what `tensors_of` named."""
+
+
+def checkpoint(work: HeadWork) -> Checkpoint | None:
+    """The checkpoint to go on from, of this training or of a longer one; None before the first."""
+    folders = (work.folder, *work.longer)
+    found = (checkpoints.newest(folder, TITLE, work.options.steps) for folder in folders)
+    return max(filter(None, found), key=lambda one: one[0], default=None)
+
+
+def started(
+    work: HeadWork, recipe: Recipe, data: TrainingSet, stored: Checkpoint | None
 ) -> tuple[TrainingState, list[HeadCurve]]:
-    """The state of the newest readable checkpoint, or of the start."""
+    """The state of a checkpoint, or of the start, and the curve up to it."""
     options, channels = work.options, work.rows.shape()[2]
     device = machine.device(work.device)
     start = partial(training.start, channels, options.code_size, options.dropout, recipe)
-    checkpoint = checkpoints.newest(work.folder, TITLE)
-    if checkpoint is None:
+    if stored is None:
         shifts = options.calibration().shifts or training.measured_shifts(data, recipe).shifts
         return start(shifts, device), []
-    step, stored = checkpoint
-    state = start(Triple(*(float(shift) for shift in stored["shifts"])), device)
+    step, tensors = stored
+    state = start(Triple(*(float(shift) for shift in tensors["shifts"])), device)
     state.step = step
-    checkpoints.load_module(state.head, "head", stored)
-    checkpoints.load_module(state.average, "average", stored)
-    checkpoints.load_optimiser(state.optimiser, stored)
-    return state, [HeadCurve(int(row[0]), *(float(v) for v in row[1:])) for row in stored["curve"]]
+    checkpoints.load_module(state.head, "head", tensors)
+    checkpoints.load_module(state.average, "average", tensors)
+    checkpoints.load_optimiser(state.optimiser, tensors)
+    return state, [HeadCurve(int(row[0]), *(float(v) for v in row[1:])) for row in tensors["curve"]]

@@ -75,10 +75,19 @@ def renderings(manifest: Document) -> tuple[Rendering, ...]:
 
 
 def earlier_dumps(workspace: Workspace, dump: str | None = None) -> list[str]:
-    """Dumps whose meaning of numbers a new one takes over: those of the current head first."""
+    """Dumps whose meaning of numbers a new one takes over: those of the current head first.
+
+    Of a form of files the first dump decides, so that only dumps are named that brought one.
+    """
+    arrived = workspace.arrived()
     trained = [str(name) for name in (workspace.last_run_or_none() or {}).get("dumps", [])]
-    others = [name for name in workspace.dumps() if name not in trained]
-    return [name for name in [*trained, *others] if name != dump]
+    known, deciding = set[str](), list[str]()
+    for name in dict.fromkeys([*trained, *arrived]):
+        forms = set(arrived.get(name, {}).get("values", {}).get("forms", ()))
+        if name != dump and (name not in arrived or not forms <= known):
+            deciding.append(name)
+            known |= forms
+    return deciding
 
 
 def renderer_of(manifests: Sequence[Document]) -> Renderer:

@@ -25,14 +25,14 @@ class Pairs:
         labels: of each image, in the order of the images; None without.
         orphans: paths of labels that belong to no image.
         seconds: paths of an image's further labels.
-        inexact: images whose label's name differs in case or Unicode form.
+        inexact: numbers of images whose label's name differs in case or Unicode form.
         others: paths of files without the labels' suffix.
     """
 
     labels: list[File | None]
     orphans: list[str] = field(default_factory=list)
     seconds: list[str] = field(default_factory=list)
-    inexact: list[str] = field(default_factory=list)
+    inexact: list[int] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
 
     @property
@@ -57,11 +57,11 @@ def pair(
     form, then regardless of case where that leaves no doubt. Of several labels with one name the
     one that is likeliest to hold ids is taken. `images` are relative paths without endings.
     """
-    names = [_without(image, image_suffix) for image in images]
+    names = [without(image, image_suffix) for image in images]
     files: dict[str, list[File]] = {}
     pairs = Pairs([None] * len(images))
     for file in sorted(labels, key=_likeliest_first):
-        name = _without(stem(file.path), label_suffix)
+        name = without(stem(file.path), label_suffix)
         if name is None:
             pairs.others.append(file.path)
         else:
@@ -74,7 +74,7 @@ def pair(
         if name in label_of:
             pairs.labels[number] = files[label_of[name]][0]
             if label_of[name] != name:
-                pairs.inexact.append(images[number])
+                pairs.inexact.append(number)
     used = set(label_of.values())
     pairs.orphans = sorted(f.path for name in files.keys() - used for f in files[name])
     pairs.seconds = sorted(f.path for name in used for f in files[name][1:])
@@ -116,6 +116,8 @@ def beside(paths: Sequence[str]) -> dict[str, str]:
 
     A label's ending can hold ids, its image's is another one.
     """
+    if len({ending(path) for path in paths}) < 2:
+        return {}
     groups: dict[str, list[str]] = {}
     for path in paths:
         groups.setdefault(composed(stem(path)), []).append(path)
@@ -128,18 +130,8 @@ def beside(paths: Sequence[str]) -> dict[str, str]:
     return image_of
 
 
-def label_like(root: Storage, paths: Sequence[str]) -> set[str]:
-    """Files that hold what only labels do, each beside its image: few grey or palette values.
-
-    A few of them are looked into; unless all of those are such, none counts as a label.
-    """
-    image_of = beside(paths)
-    step = max(len(image_of) // SAMPLED_FILES, 1)
-    sample = sorted(image_of)[::step][:SAMPLED_FILES]
-    return set(image_of) if all(_is_label(root, path, image_of[path]) for path in sample) else set()
-
-
-def _is_label(root: Storage, label: str, image: str) -> bool:
+def is_label(root: Storage, label: str, image: str) -> bool:
+    """Whether a file holds what only labels do, unlike its image: few grey or palette values."""
     try:
         with image_codecs.opened(root.read(label), SAMPLE_PIXELS) as opened:
             if opened.mode not in ("P", "L", "1"):
@@ -152,8 +144,8 @@ def _is_label(root: Storage, label: str, image: str) -> bool:
         return False
 
 
-def _without(name: str, suffix: str) -> str | None:
-    """The name without the suffix; None if it has none."""
+def without(name: str, suffix: str) -> str | None:
+    """The name without the suffix; None if it has none, or is nothing else."""
     return name.removesuffix(suffix) if name.endswith(suffix) and name != suffix else None
 
 

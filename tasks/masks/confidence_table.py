@@ -1,15 +1,17 @@
 """How certain each image's mask is: a table per dump beside its masks."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+import base64
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from tempfile import TemporaryFile
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stego_core.errors import WorkspaceError
 from stego_core.masks.margins import MarginSums, uncertainty
-from tasks.corpus.index import Entry
-from tasks.storage.storage import Storage
+from tasks.corpus.index import IndexReader
 from tasks.workspace import layout, tables
 from tasks.workspace.ledger import Folder
 from tasks.workspace.summary import Summary
@@ -27,18 +29,14 @@ IMAGE_COLUMNS = {
     "doubtful": "float",
 }
 """Columns of an image, and their types; "doubt" is its uncertainty."""
+VALUES = ("doubt", "margin", "doubtful")
+"""Those of them that come from the mask."""
+ROW, VALUE = np.dtype("<i8"), np.dtype("<f4")
+"""Packed numbers and values of rows."""
 CLASS_COLUMNS = ("share", "margin", "doubtful")
 """Columns of each class c, as share_c, …: the share of the image's pixels, the mean of its pixels'
 margins, the share of its pixels that are uncertain. The last two are null where the image has none
 of it."""
-
-
-class ConfidenceRow(NamedTuple):
-    """One image: row and entry in the dump's index, and sums of its mask's margins."""
-
-    row: int
-    entry: Entry
-    sums: MarginSums
 
 
 class UncertainImage(NamedTuple):
@@ -62,46 +60,102 @@ class UncertainImage(NamedTuple):
 
 def columns(classes: int) -> dict[str, str]:
     """Names and types of the table's columns."""
-    per_class = {f"{name}_{c}": "float" for c in range(classes) for name in CLASS_COLUMNS}
-    return {**IMAGE_COLUMNS, **per_class}
+    return {**IMAGE_COLUMNS, **dict.fromkeys(_value_names(classes)[len(VALUES) :], "float")}
 
 
-def write_part(
-    storage: Storage, masks_path: str, shard: int, rows: Sequence[ConfidenceRow], classes: int
-) -> None:
-    """Write one shard's rows; `doubt` is of the image alone: other shards are not known yet."""
-    entries = [_values(row, classes) for row in rows]
-    values = {name: [entry[name] for entry in entries] for name in columns(classes)}
-    tables.write_table(storage, _part(masks_path, shard), values, columns(classes))
+def _value_names(classes: int) -> list[str]:
+    """Columns that come from an image's mask, in the order in which they are packed."""
+    return [*VALUES, *(f"{name}_{c}" for c in range(classes) for name in CLASS_COLUMNS)]
 
 
-def _values(row: ConfidenceRow, classes: int) -> dict[str, Any]:
-    sums, total = row.sums, max(int(row.sums.pixels.sum()), 1)
-    values: dict[str, Any] = {
-        "row": row.row,
-        **{name: row.entry[name] for name in ("image_id", "path", "height", "width")},
-        "doubt": sums.own_uncertainty,
-        "margin": sums.margin,
-        "doubtful": sums.uncertain_share,
+def packed(rows: Mapping[int, MarginSums]) -> dict[str, str]:
+    """Rows of the table for a shard's record; `doubt` is of the image alone: others are not known.
+
+    Args:
+        rows: number in the index and sums of each image that has a mask, ascending.
+
+    Returns:
+        Base64 of their numbers, int64, and of their values, float32; both little endian.
+    """
+    values = np.array([_values(sums) for sums in rows.values()], VALUE)
+    return {
+        "rows": base64.b64encode(np.array(list(rows), ROW).tobytes()).decode(),
+        "values": base64.b64encode(values.tobytes()).decode(),
     }
-    for c in range(classes):
-        pixels = int(sums.pixels[c])
-        values[f"share_{c}"] = pixels / total
-        values[f"margin_{c}"] = sums.margins[c] / pixels if pixels else None
-        values[f"doubtful_{c}"] = sums.doubtful[c] / pixels if pixels else None
-    return values
 
 
-def join_parts(folder: Folder, shards: int, dump_sums: MarginSums) -> None:
-    """Join the shards' parts into the dump's table, given the sums of all its margins."""
-    parts = [_part(folder.path, shard) for shard in range(shards)]
-    names = columns(len(dump_sums.pixels))
+def _values(sums: MarginSums) -> NDArray[np.float64]:
+    """As `_value_names`; NaN where the image has no pixel of a class."""
+    pixels = np.where(sums.pixels > 0, sums.pixels, np.nan)
+    per_class = sums.shares(), sums.margins / pixels, sums.doubtful / pixels
+    own = sums.own_uncertainty, sums.margin, sums.uncertain_share
+    return np.concatenate([own, np.stack(per_class, axis=-1).ravel()])
 
-    def doubt(column: tables.Column) -> NDArray[np.float64]:
-        shares = [column(name) for name in names if name.startswith("share_")]
-        return uncertainty(column("doubt"), np.stack(shares, axis=-1), dump_sums)
 
-    tables.join_tables(folder.storage, parts, _table(folder), names, {"doubt": doubt})
+class PackedTable:
+    """The table before it is written: rows as records bring them, in a file of the local disk."""
+
+    def __init__(self, rows: BinaryIO, values: BinaryIO) -> None:
+        """Empty, kept in two empty files."""
+        self._rows, self._values = rows, values
+
+    @classmethod
+    @contextmanager
+    def begun(cls) -> Iterator["PackedTable"]:
+        """An empty one, whose files are removed in the end."""
+        with TemporaryFile() as rows, TemporaryFile() as values:
+            yield cls(rows, values)
+
+    def add(self, part: Mapping[str, str]) -> None:
+        """Append the rows of a shard, as `packed`."""
+        self._rows.write(base64.b64decode(part["rows"]))
+        self._values.write(base64.b64decode(part["values"]))
+
+    def add_part(self, folder: Folder, shard: int, classes: int) -> None:
+        """Append the rows of a shard of an earlier version, which has a table of its own."""
+        names = _value_names(classes)
+        part = f"{folder.path}/{layout.PARTS}/confidence-{shard:06d}.parquet"
+        columns = tables.read_columns(folder.storage, part, ["row", *names])
+        self._rows.write(columns["row"].astype(ROW).tobytes())
+        values = np.stack([columns[name] for name in names], axis=-1)
+        self._values.write(values.astype(VALUE).tobytes())
+
+    def write(self, folder: Folder, index: IndexReader, dump_sums: MarginSums) -> None:
+        """Write the dump's table into the folder of its masks.
+
+        Args:
+            folder: of the masks.
+            index: of the dump; gives each image's id, path and size.
+            dump_sums: of all its masks.
+        """
+        classes = len(dump_sums.pixels)
+        parts = self._joined(index, dump_sums, _value_names(classes))
+        tables.write_parts(folder.storage, path(folder), parts, columns(classes))
+
+    def _joined(
+        self, index: IndexReader, dump_sums: MarginSums, names: Sequence[str]
+    ) -> Iterator[dict[str, NDArray[Any]]]:
+        for file in (self._rows, self._values):
+            file.seek(0)
+        first = 0
+        for group in index.columns(["image_id", "path", "height", "width"]):
+            end = first + len(group["path"])
+            rows = self._next_rows(end)
+            content = self._values.read(VALUE.itemsize * len(rows) * len(names))
+            values = np.frombuffer(content, VALUE).reshape(len(rows), len(names)).copy()
+            shares = values[:, len(VALUES) :: len(CLASS_COLUMNS)]
+            values[:, 0] = uncertainty(values[:, 0], shares, dump_sums)
+            entries = {name: column[rows - first] for name, column in group.items()}
+            yield {"row": rows, **entries, **dict(zip(names, values.T, strict=True))}
+            first = end
+
+    def _next_rows(self, end: int) -> NDArray[np.int64]:
+        """Numbers below `end` that were not read yet."""
+        place = self._rows.tell()
+        rows = np.frombuffer(self._rows.read(ROW.itemsize * tables.ROW_GROUP), ROW)
+        count = int(np.searchsorted(rows, end))
+        self._rows.seek(place + ROW.itemsize * count)
+        return rows[:count]
 
 
 def has_confidence(folder: Folder) -> bool:
@@ -109,10 +163,17 @@ def has_confidence(folder: Folder) -> bool:
     return bool(folder.manifest()["version"] >= SINCE_VERSION)
 
 
-def dumps_with_confidence(summary: Summary) -> list[tuple[str, Folder]]:
-    """Dumps whose masks came with their confidence, and the folders of these masks."""
-    folders = {dump: summary.folder("masks", dump) for dump in summary.dumps}
-    return [(dump, folder) for dump, folder in folders.items() if folder and has_confidence(folder)]
+def dumps_with_confidence(summary: Summary, newest: int = 0) -> list[tuple[str, Folder]]:
+    """Dumps whose masks came with their confidence, and the folders of these masks; of so many
+    newest ones, or with 0 of all.
+    """
+    masks = {dump: entry.stages.get("masks") for dump, entry in summary.catalog.items()}
+    having = [
+        (dump, summary.workspace.folder(layout.masks(part["key"], dump)))
+        for dump, part in masks.items()
+        if part and (part["version"] or 0) >= SINCE_VERSION
+    ]
+    return having[-newest:]
 
 
 def least_certain(summary: Summary, most: int) -> list[UncertainImage]:
@@ -128,21 +189,32 @@ def least_certain(summary: Summary, most: int) -> list[UncertainImage]:
             "`stego masks`"
         )
     images: list[UncertainImage] = []
+    possible = _dumps_with_any(summary, most)
     for dump, folder in folders:
-        rows = stream_rows(folder, UncertainImage._fields[1:])
+        if dump not in possible:
+            continue
+        doubts = tables.read_columns(folder.storage, path(folder), ["doubt"])["doubt"]
+        first = np.argsort(-doubts, kind="stable")[:most]
+        rows = tables.read_rows(folder.storage, path(folder), first, UncertainImage._fields[1:])
         images += [UncertainImage(dump, **row) for row in rows]
         images = sorted(images, key=lambda image: -image.doubt)[:most]
     return images
 
 
-def stream_rows(folder: Folder, names: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Rows of a dump's table, some columns of them, a row group at a time."""
-    return tables.stream_rows(folder.storage, _table(folder), names)
+def _dumps_with_any(summary: Summary, most: int) -> set[str]:
+    """Dumps that any of the most uncertain images can be of, as far as the catalog tells."""
+    masks = {dump: entry.stages.get("masks", {}) for dump, entry in summary.catalog.items()}
+    known = {dump: [d for *_, d in part.get("uncertain") or ()] for dump, part in masks.items()}
+    ranked = sorted((doubt for doubts in known.values() for doubt in doubts), reverse=True)
+    least = ranked[most - 1] if len(ranked) >= most else -1.0
+    return {dump for dump, doubts in known.items() if not doubts or doubts[0] >= least}
 
 
-def _table(folder: Folder) -> str:
+def stream_columns(folder: Folder, names: Sequence[str]) -> Iterator[dict[str, NDArray[Any]]]:
+    """Some columns of a dump's table, a few thousand rows at a time."""
+    return tables.stream_columns(folder.storage, path(folder), names)
+
+
+def path(folder: Folder) -> str:
+    """The file of a dump's table."""
     return f"{folder.path}/{layout.CONFIDENCE_FILE}"
-
-
-def _part(masks_path: str, shard: int) -> str:
-    return f"{masks_path}/parts/confidence-{shard:06d}.parquet"

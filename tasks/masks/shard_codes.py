@@ -10,7 +10,7 @@ from stego_core.errors import ImageError
 from stego_core.images.rendering import Picture
 from tasks.corpus.index import Entry, IndexReader
 from tasks.engine.stage import Stopwatch
-from tasks.masks.segmenter import SegmenterSpec
+from tasks.masks.mask_source import MaskSource
 
 
 @dataclass
@@ -31,16 +31,17 @@ class ShardCodes:
 def image_codes(
     index: IndexReader,
     entries: Sequence[Entry],
-    spec: SegmenterSpec,
+    spec: MaskSource,
     device: str,
     watch: Stopwatch,
 ) -> Iterator[tuple[Picture, NDArray[np.float32]] | ImageError]:
     """Each image and its codes (h, w, D) float32, or why it cannot be read."""
-    for _, image in watch.each("read", index.images(entries)):
+    for entry, image in watch.each("read", index.images(entries)):
         if isinstance(image, ImageError):
             yield image
             continue
-        segmenter = spec.build(device)
         with watch("infer"):
-            codes = segmenter.codes(image.pixels, image.valid)
+            codes = spec.kept_codes(index.dump, entry["image_id"])
+            if codes is None:
+                codes = spec.build(device).codes(image.pixels, image.valid)
         yield image, codes

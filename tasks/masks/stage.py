@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stego_core.errors import ImageError
-from stego_core.images.geometry import MAX_ASPECT
 from stego_core.images.palette import coloured, overlay, palette
 from stego_core.labels.void import VOID_BYTE
 from stego_core.masks.margins import MarginSums
@@ -17,19 +16,15 @@ from stego_core.masks.segmenter import Refined, refined
 from stego_core.video.flicker import ClassChanges
 from stego_core.video.smoothing import Frame, smoothed
 from tasks.corpus.index import Entry, IndexReader
-from tasks.engine.stage import Stage, Stopwatch
+from tasks.engine.stage import RecordSums, Stage, Stopwatch
 from tasks.engine.steps import Step
-from tasks.features import backbones
 from tasks.head import heads
 from tasks.images import image_codecs as images
 from tasks.masks import confidence_table
-from tasks.masks.segmenter import (
-    MASKS_VERSION,
-    SegmenterSpec,
-    predicted_memory,
-    segmenter_spec,
-)
+from tasks.masks.mask_source import MaskSource
+from tasks.masks.segmenter import MASKS_VERSION, tell_if_slow
 from tasks.masks.shard_codes import ShardCodes, image_codes
+from tasks.masks.taught_segmenter import mask_source
 from tasks.options import MasksOptions
 from tasks.storage.uploads import Uploads
 from tasks.video import frame_order
@@ -49,7 +44,7 @@ class MasksWork:
     """Labels one shard of images: codes on a GPU where there is one, then the CRF on a CPU."""
 
     index: IndexReader
-    spec: SegmenterSpec
+    spec: MaskSource
     path: str
     baseline: bool
     overlays: bool
@@ -98,9 +93,9 @@ class MasksWork:
     def refine(self, shard: int, shard_codes: ShardCodes) -> Record:
         """Write masks of the shard's images, then the record."""
         watch, entries = Stopwatch(), self._entries(shard)
-        centroids, crf, windows = self.spec.centroids(), self.spec.crf(), self.spec.windows()
-        classes, colours = len(centroids), palette(len(centroids))
-        rows: list[confidence_table.ConfidenceRow] = []
+        score, crf, windows = self.spec.scorer(), self.spec.crf(), self.spec.windows()
+        classes, colours = self.spec.classes, palette(self.spec.classes)
+        rows: dict[int, MarginSums] = {}
         flicker = FlickerCounter(self.index, [] if self.baseline else list(entries))
         digests: list[str] = []
         size = 0
@@ -111,23 +106,22 @@ class MasksWork:
                 if isinstance(image, ImageError):
                     raise image  # it was readable a moment ago: a transient error
                 with watch("refine"):
-                    mask = refined(codes, image.pixels, centroids, crf, windows, image.valid)
+                    mask = refined(codes, image.pixels, score, crf, windows, image.valid)
                 with watch("write"):
                     image_id = entries[row]["image_id"]
                     content = self._store(uploads, image_id, image.pixels, mask, colours)
                 with watch("flicker"):
                     flicker.add(row, image.pixels, mask.classes)
-                sums = MarginSums.of(mask.classes, mask.margins, classes)
-                rows.append(confidence_table.ConfidenceRow(row, entries[row], sums))
+                rows[row] = MarginSums.of(mask.classes, mask.margins, classes)
                 digests.append(keys.digest(content))
                 size += len(content)
-        if not self.baseline:
-            confidence_table.write_part(self.spec.storage, self.path, shard, rows, classes)
         results = {
             "masks": len(rows),
-            **MarginSums.total((row.sums for row in rows), classes).document(),
+            **MarginSums.total(rows.values(), classes).document(),
             "flicker": [flicker.total.pairs, flicker.total.still, flicker.total.changed],
         }
+        if not self.baseline:
+            results["confidence"] = confidence_table.packed(rows)
         checksum, seconds = keys.digest(keys.canonical(digests)), shard_codes.seconds
         seconds, invalid = {**seconds, **watch.seconds}, shard_codes.invalid
         record = Record(shard, self.rows(shard), size, checksum, seconds, invalid, results)
@@ -157,39 +151,41 @@ class MasksWork:
 def plan(
     workspace: Workspace, dump: str, clusters_key: str, options: MasksOptions, device: str
 ) -> Stage | None:
+    """Plan the masks of a dump made with these clusters; as `plan_masks`."""
+    return plan_masks(workspace, dump, mask_source(workspace, clusters_key, options), device)
+
+
+def plan_masks(workspace: Workspace, dump: str, spec: MaskSource, device: str) -> Stage | None:
     """Plan the masks of a dump; None if they are complete.
 
-    The baseline's masks (the identity head) are made for labelled images only, without overlays:
-    they are there to be scored.
+    A baseline's masks are made for labelled images only, without overlays: they are there to be
+    scored.
 
     Raises:
         OptionError: the CRF's package is not installed.
     """
-    spec = segmenter_spec(workspace, clusters_key, options)
-    baseline = spec.head_key == heads.IDENTITY
+    baseline, options = spec.baseline, spec.options
     corpus = workspace.corpus(dump).manifest()
     folder = Folder(workspace.storage, spec.masks_path(dump))
     folder.plan({"index": corpus["index"], "dump": dump})
     if folder.finished:
         return None
     spec.crf()  # refuses a missing package before any work
+    tell_if_slow(options)
     index, overlays = IndexReader(workspace, dump), options.overlays and not baseline
     work = MasksWork(index, spec, folder.path, baseline, overlays, device)
+    document = spec.document()
     manifest = {
         "stage": "masks",
         "version": MASKS_VERSION,
         "options": options.model_dump(mode="json"),
-        "inputs": {"clusters": clusters_key, "head": spec.head_key, "index": corpus["index"]},
-        "backbone": spec.backbone.document(),
         "dump": dump,
+        **document,
+        "inputs": {**document["inputs"], "index": corpus["index"]},
     }
-    title = f"masks {dump}" + (" (raw features)" if baseline else "")
+    title = f"masks {dump}" + (f" ({spec.method})" if spec.method else "")
     shards = arrays.shard_count(corpus["images"], shard_images(options))
-    refining = predicted_memory(corpus["largest"], len(spec.centroids()), options)
-    memory = backbones.backbone_memory(
-        spec.backbone, tokens_at_once(options, spec.backbone.patch), refining
-    )
-    count = corpus["images"]
+    memory, count = spec.memory(corpus["largest"]), corpus["images"]
     return Stage(folder, title, "images", count, shards, work, manifest, memory)
 
 
@@ -198,22 +194,29 @@ def shard_images(options: MasksOptions) -> int:
     return SMOOTHED_IMAGES if options.smooth_frames else SHARD_IMAGES
 
 
-def tokens_at_once(options: MasksOptions, patch: int) -> int:
-    """Patches of a window and of its mirrored twin, at most."""
-    return 2 * min(options.tile**2, MAX_ASPECT * options.resolution**2) // patch**2
-
-
-def finish(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
-    """Add up the pixels of each class, join the tables of confidence, and write the manifest."""
-    results = [record.results for record in stage.folder.records(stage.shards)]
-    sums = MarginSums.total(map(MarginSums.from_document, results), len(results[0]["pixels"]))
-    flicker = sum((ClassChanges(*result.get("flicker", ())) for result in results), ClassChanges())
-    if stage.manifest["inputs"]["head"] != heads.IDENTITY:
-        confidence_table.join_parts(stage.folder, stage.shards, sums)
+def finish(workspace: Workspace, stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
+    """Add up the pixels of each class, write the table of confidence, then the manifest."""
+    index = IndexReader(workspace, stage.manifest["dump"])
+    with_confidence = heads.are_stego_masks(stage.manifest)
+    of_records, masks, flicker = RecordSums(), 0, ClassChanges()
+    sums = MarginSums.total([], 1)  # zeros, which spread to as many classes as there are
+    with confidence_table.PackedTable.begun() as table:
+        for record in of_records.added(stage.records()):
+            results = record.results
+            masks += results["masks"]
+            sums += MarginSums.from_document(results)
+            flicker += ClassChanges(*results.get("flicker", ()))
+            if with_confidence and "confidence" in results:
+                table.add(results["confidence"])
+            elif with_confidence:
+                table.add_part(stage.folder, record.shard, len(sums.pixels))
+        if with_confidence:
+            table.write(stage.folder, index, sums)
     return stage.finish(
         seconds,
         computed,
-        masks=sum(result["masks"] for result in results),
+        of_records,
+        masks=masks,
         **sums.document(),
         flicker=flicker.share,
         flicker_pairs=flicker.pairs,

@@ -98,7 +98,7 @@ def plan(listed: ListedRows, rows: FeatureRows, dump: str) -> Stage | None:
 
 def finish(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
     """Write the manifest with the number of lists; warn where the search will be exact."""
-    (record,) = stage.folder.records(stage.shards)
+    (record,) = stage.records()
     if record.results["probes"] is None:
         log.warning(
             "too few neighbours in few lists, searching exactly",

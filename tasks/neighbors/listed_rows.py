@@ -185,5 +185,5 @@ def plan_segments(listed: ListedRows) -> Stage | None:
 
 def finish_segments(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
     """Write the manifest with the checksum of each index."""
-    checksums = [record.checksum for record in stage.folder.records(stage.shards)]
+    checksums = [record.checksum for record in stage.records()]
     return stage.finish(seconds, computed, checksums=checksums)

@@ -54,7 +54,7 @@ def base_of(rows: FeatureRows, dump: str, options: NeighborsOptions) -> Base | N
     key is taken. Tables that are damaged or unfinished are not used.
     """
     bases: list[Base] = []
-    for key in rows.storage.names(layout.NEIGHBORS):
+    for key in _keys_of_tables(rows, dump):
         folder = rows.workspace.folder(layout.neighbors(key, dump))
         try:
             dumps = tuple(str(name) for name, _ in folder.manifest()["inputs"]["dumps"])
@@ -66,6 +66,15 @@ def base_of(rows: FeatureRows, dump: str, options: NeighborsOptions) -> Base | N
         if neighbors_key(part, options) == key:
             bases.append(Base(part, folder.path))
     return max(bases, key=lambda base: base.rows.total, default=None)
+
+
+def _keys_of_tables(rows: FeatureRows, dump: str) -> list[str]:
+    """Keys of all tables of a dump; of those of an earlier version the current one only.
+
+    A workspace has a key for every backfilled dump: looking into each would take as many requests.
+    """
+    current = (rows.workspace.last_run_or_none() or {}).get("neighbors", {}).get(dump)
+    return sorted({*rows.storage.names(layout.neighbor_tables(dump)), *([current] * bool(current))})
 
 
 def stages(
@@ -127,6 +136,7 @@ def plan(
     folder.plan({"index": rows.manifest(dump)["index"], "dump": dump})
     if folder.finished:
         return None
+    rows.storage.write(f"{layout.neighbor_tables(dump)}/{neighbors_key(rows, options)}", b"")
     count, first_row = _queries(rows, dump), rows.first_row(dump)
     base = base_of(rows, dump, options) if reuse else None
     listed = _listed(rows, dump, options, base)

@@ -15,5 +15,6 @@ from tasks.options.features import FeaturesOptions as FeaturesOptions
 from tasks.options.head import HeadOptions as HeadOptions
 from tasks.options.masks import MasksOptions as MasksOptions
 from tasks.options.neighbors import NeighborsOptions as NeighborsOptions
+from tasks.options.picie import PicieOptions as PicieOptions
 from tasks.options.pretrain import PretrainOptions as PretrainOptions
 from tasks.options.scores import ScoresOptions as ScoresOptions

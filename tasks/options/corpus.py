@@ -44,8 +44,9 @@ class CorpusOptions(ReadOptions):
     """Which images, and what is known about them."""
 
     images: str = Field(
-        description="This is a folder or URI of images and videos, which is searched recursively, "
-        "or one image or video."
+        description="This is a folder or URI of images and videos, which is searched recursively; "
+        "one image or video; a pattern of files (imgs/**/*.jpg); tar or zip archives "
+        "(x-{000000..000099}.tar); or a list of addresses (.csv, .tsv, .jsonl, .parquet, .txt)."
     )
     labels: str | None = Field(
         None,
@@ -73,6 +74,38 @@ class CorpusOptions(ReadOptions):
         description="Of a TIFF with several pages, the first becomes an image, or each of them "
         "does.",
     )
+
+    url_column: str | None = Field(
+        None,
+        description="This column of a list (CSV, TSV, JSON lines, Parquet) has the images' "
+        "addresses. By default it is url, uri, path, image, file or filename.",
+    )
+    id_column: str | None = Field(
+        None,
+        description="This column of a list has the images' ids, which name their masks. By default "
+        "it is id, image_id or key if there is such a column, else ids are made of the addresses.",
+    )
+    label_column: str | None = Field(
+        None,
+        description="This column of a list has the addresses of the labels. By default it is label "
+        "or mask, if it holds files.",
+    )
+    split_column: str | None = Field(
+        None,
+        description="This column of a list says which split a row is of. By default it is split.",
+    )
+    caption_column: str | None = Field(
+        None,
+        description="This column of a list has captions, which the index keeps. By default it is "
+        "caption.",
+    )
+    split: str | None = Field(None, description="Only rows of this split of a list are taken.")
+
+    def list_options(self) -> dict[str, str]:
+        """The options of lists that are given."""
+        names = ("url_column", "id_column", "label_column", "split_column", "caption_column")
+        given = {name: getattr(self, name) for name in (*names, "split")}
+        return {name: value for name, value in given.items() if value is not None}
 
     def suffixes(self) -> dict[str, str]:
         """The suffixes that are given."""

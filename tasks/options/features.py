@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from tasks.options.base import Options
 
@@ -10,6 +10,13 @@ BACKBONE_HINT = (
     "This names any vision transformer of timm: vit_small_patch16_224.dino, "
     "vit_base_patch8_224.dino, vit_small_patch14_reg4_dinov2, vit_small_patch16_dinov3, and others."
 )
+
+DINO_NAMES = {
+    f"dino_vit{size[0]}{patch}": f"vit_{size}_patch{patch}_224.dino"
+    for size in ("small", "base")
+    for patch in (8, 16)
+}
+"""timm's names of DINO's transformers, by DINO's own."""
 
 LEAST_CROP, LEAST_GLOBAL, LEAST_LOCAL = 32, 16, 8
 
@@ -32,6 +39,12 @@ class FeaturesOptions(Options):
         description="The patch tokens of this block are read, counted from 0. By default it is "
         "the last one.",
     )
+    positions: Literal["timm", "dino"] = Field(
+        "timm",
+        exclude_if=lambda code: code == "timm",  # features from before the option keep their keys
+        description="Learned positions are resampled for other image sizes as timm does it, or as "
+        "the code of DINO and DINOv2 does: not antialiased, off by up to a tenth of a patch.",
+    )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
         description="The backbone computes its products in this type. With auto it is bfloat16 "
@@ -52,3 +65,8 @@ class FeaturesOptions(Options):
         description="Features are kept for at most this many images, which are sampled by a hash "
         "of their ids.",
     )
+
+    @field_validator("backbone")
+    @classmethod
+    def _names_of_dino(cls, name: str) -> str:
+        return DINO_NAMES.get(name, name)

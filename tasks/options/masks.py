@@ -17,6 +17,13 @@ class MasksOptions(Options):
         description="The backbone sees images with a short side of this many pixels, rounded to "
         "whole patches; 448 is the scale of five-crops at 224. STEGO evaluates at 320.",
     )
+    views: Literal["scales", "mirror"] = Field(
+        "scales",
+        exclude_if=lambda views: views == "scales",  # `MASKS_VERSION` tells them from masks before
+        description="A code is the mean of two, of the image and of its mirrored twin. With "
+        "scales, the twin has five sevenths of this resolution (448 and 320); with mirror it has "
+        "the same, as in STEGO.",
+    )
     tile: int = Field(
         640,
         ge=64,
@@ -40,6 +47,12 @@ class MasksOptions(Options):
         exclude_if=lambda engine: engine == "lattice",  # masks from before the option keep keys
         description="This computes the CRF: lattice, which comes with this package, or "
         "pydensecrf, the implementation of its authors, which takes twice the time and memory.",
+    )
+    crf_pixels: Literal["exact", "released"] = Field(
+        "exact",
+        exclude_if=lambda pixels: pixels == "exact",  # masks from before the option keep their keys
+        description="The CRF sees the image's own colours, or with released those that STEGO's "
+        "evaluation hands over: blue, green, red, and cut off to bytes after a normalisation.",
     )
     crf_iterations: int = Field(
         10, ge=0, description="The CRF takes this many mean-field iterations; 0 turns it off."

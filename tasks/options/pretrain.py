@@ -46,6 +46,12 @@ class PretrainOptions(Options):
     local_scale: str = Field(
         "0.05,0.4", description="A local view covers this share of that area, least and greatest."
     )
+    registered: bool = Field(
+        False,
+        description="Images of one folder show the same scene pixel by pixel, as a fixed camera's "
+        "do at other hours, and the two global views are cut from two of them: features learn what "
+        "stays when light and colours change.",
+    )
     colour: float = Field(1.0, ge=0, le=2, description="The colour jitter has this strength.")
     learning_rate: float = Field(
         5e-4, gt=0, le=1, description="AdamW's learning rate peaks at this value."

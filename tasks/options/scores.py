@@ -11,9 +11,10 @@ from tasks.options.base import Options
 class ScoresOptions(Options):
     """What is measured where there are labels."""
 
-    baseline: bool = Field(
+    baseline: bool | Literal["picie"] = Field(
         True,
-        description="k-means on the raw features is scored too, with the same restarts and CRF.",
+        description="k-means on the raw features is scored too, with the same restarts and CRF. "
+        "With picie, so is PiCIE (Cho et al. 2021), which is trained for it on the same images.",
     )
     linear_probe: bool = Field(True, description="A linear probe of the codes is scored too.")
     probe_protocol: Literal["quick", "stego"] = Field(
@@ -21,6 +22,11 @@ class ScoresOptions(Options):
         description="With quick, the probe is fitted to a sample of tokens and scored without "
         "CRF; with stego, it is fitted to every pixel's label, for the head's steps and batches, "
         "and scored with the CRF.",
+    )
+    probe_masks: bool = Field(
+        False,
+        description="The linear probe's masks are written, beside the scores, as PNGs of class "
+        "ids.",
     )
     seeds: str | None = Field(
         None,

@@ -1,5 +1,6 @@
 """The paper's data sets on disk: the images of a split, and how each is read."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, get_args
 
@@ -74,24 +75,26 @@ class DataSet:
         if self.benchmark.form == "cityscapes":
             return self._cityscapes(split)
         if self.benchmark.form == "potsdam":
-            names = self._list(self.benchmark.lists[split], "imgs")
+            names = self._list(self.benchmark.lists[split], "imgs", "gt")
             return [Pair(name, f"imgs/{name}.mat", f"gt/{name}.mat") for name in names]
         folder = f"{split}2017"
-        names = self._list(f"curated/{folder}/{self.benchmark.lists[split]}", f"images/{folder}")
+        lists = f"curated/{folder}/{self.benchmark.lists[split]}"
+        names = self._list(lists, f"images/{folder}", f"annotations/{folder}")
         return [
             Pair(name, f"images/{folder}/{name}.jpg", f"annotations/{folder}/{name}.png")
             for name in names
         ]
 
-    def require(self) -> None:
-        """Refuse a data set that lacks a split, as `pairs` does."""
-        for split in get_args(Split):
+    def require(self, splits: Sequence[Split] = get_args(Split)) -> None:
+        """Refuse a data set that lacks a split, or the labels of one, as `pairs` does."""
+        for split in splits:
             self.pairs(split)
 
     def _cityscapes(self, split: Split) -> list[Pair]:
         folder = f"leftImg8bit/{split}"
-        if not self.storage.exists(folder):
-            raise self._absent(folder)
+        for needed in (folder, f"gtFine/{split}"):
+            if not self.storage.exists(needed):
+                raise self._absent(needed)
         paths = (file.path for file in Storage(self.storage.full(folder)).files())
         names = [path.removesuffix(CITY_IMAGE) for path in paths if path.endswith(CITY_IMAGE)]
         if not names:
@@ -101,16 +104,17 @@ class DataSet:
             for name in names
         ]
 
-    def _list(self, path: str, folder: str) -> list[str]:
-        """Names in a list file, whose images lie in a folder."""
+    def _list(self, path: str, *folders: str) -> list[str]:
+        """Names in a list file, whose images and labels lie in these folders."""
         try:
             lines = self.storage.read(path).decode().split("\n")
         except FileNotFoundError:
             raise self._absent(path) from None
         except UnicodeDecodeError:
             raise InputError(f"{self.storage.full(path)} is not a text file of names") from None
-        if not self.storage.exists(folder):
-            raise self._absent(folder)
+        for folder in folders:
+            if not self.storage.exists(folder):
+                raise self._absent(folder)
         names = [line.strip() for line in lines if line.strip()]
         wrong = [name for name in names if ".." in name.split("/") or name.startswith("/")]
         if wrong or not names:

@@ -1,6 +1,7 @@
 """The paper's protocol as options of the stages, and where a run departs from it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
 from typing import Any
 
 from stego_core.paper.published_protocol import (
@@ -10,7 +11,15 @@ from stego_core.paper.published_protocol import (
     VIT_S8,
     Benchmark,
 )
-from tasks.options import FeaturesOptions, Options
+from tasks.options import (
+    ClustersOptions,
+    FeaturesOptions,
+    HeadOptions,
+    MasksOptions,
+    NeighborsOptions,
+    Options,
+    ScoresOptions,
+)
 
 DIFFERENCES = (
     "clusters come from cosine k-means with restarts on codes of the finished head, not from "
@@ -20,6 +29,26 @@ DIFFERENCES = (
     "tokens are sampled by nearest patch before the head runs",
 )
 """Differences of every run from the released code; docs/notes/paper-protocol.md gives reasons."""
+EVALUATION_DIFFERENCES = ()
+"""Differences of the evaluation of a released checkpoint."""
+COMPUTED_POSITIONS = ("dinov3", "rope")
+"""Parts of timm's names of transformers that have no learned positions."""
+DINO_FILES = {
+    VIT_S8: ("dino_deitsmall8_300ep_pretrain.pth", "dino_deitsmall8_pretrain.pth"),
+    VIT_B8: ("dino_vitbase8_pretrain.pth",),
+}
+"""DINO's own files of each published architecture, those that the released code fetches first."""
+SECTIONS: dict[str, type[Options]] = {
+    "features": FeaturesOptions,
+    "neighbors": NeighborsOptions,
+    "head": HeadOptions,
+    "clusters": ClustersOptions,
+    "masks": MasksOptions,
+    "scores": ScoresOptions,
+}
+"""The sections that have published values."""
+EVALUATION = ("masks", "scores")
+"""The sections that the evaluation of a released checkpoint heeds."""
 EVERY = 10**9
 """The limit of the crops whose features are stored: none."""
 NO_SHIFTS = "auto"
@@ -38,9 +67,11 @@ def values(benchmark: Benchmark, backbone: str) -> dict[str, dict[str, Any]]:
             "crops": "five" if benchmark.five_crops else "whole",
             "crop_size": TRAIN_SIDE,
             "layer": None,
+            "positions": "timm" if any(p in backbone for p in COMPUTED_POSITIONS) else "dino",
+            "precision": "float32",
             "max_training_images": EVERY,
         },
-        "neighbors": {"k": 30},
+        "neighbors": {"k": 30, "search": "exact"},
         "head": {
             "recipe": "stego",
             "shifts": benchmark.shifts.get(architecture(backbone), NO_SHIFTS),
@@ -52,7 +83,13 @@ def values(benchmark: Benchmark, backbone: str) -> dict[str, dict[str, Any]]:
             "dropout": 0.1,
         },
         "clusters": {"classes": len(benchmark.classes)},
-        "masks": {"resolution": EVALUATION_SIDE, "sharpness": 2.0, "crf_iterations": 10},
+        "masks": {
+            "resolution": EVALUATION_SIDE,
+            "views": "mirror",
+            "sharpness": 2.0,
+            "crf_iterations": 10,
+            "crf_pixels": "released",
+        },
         "scores": {"linear_probe": True, "probe_protocol": "stego"},
     }
 
@@ -63,11 +100,10 @@ def published_options(benchmark: Benchmark, given: Mapping[str, Options]) -> dic
     published = values(benchmark, backbone)
     published["features"]["backbone"] = backbone
     return {
-        section: given[section].model_copy(
-            update={
-                name: value
-                for name, value in options.items()
-                if name not in given[section].model_fields_set
+        section: SECTIONS[section](
+            **{
+                **options,
+                **{name: getattr(given[section], name) for name in given[section].model_fields_set},
             }
         )
         for section, options in published.items()
@@ -83,31 +119,47 @@ def chosen_backbone(benchmark: Benchmark, given: Mapping[str, Options]) -> str:
 
 
 def departures(
-    benchmark: Benchmark, chosen: Mapping[str, Options], resampling: str, limit: int | None
+    benchmark: Benchmark,
+    chosen: Mapping[str, Options],
+    resampling: str,
+    limit: int | None,
+    sections: Sequence[str] = tuple(SECTIONS),
 ) -> list[str]:
-    """Options that differ from the published ones, a phrase each."""
-    features = chosen["features"].model_dump()
-    name, weights = features["backbone"], features["weights"]
+    """Options of these sections that differ from the published ones, a phrase each."""
+    features = chosen["features"]
+    assert isinstance(features, FeaturesOptions)
     phrases = []
     if limit is not None:
         phrases.append(f"a trial on the first {limit} images of each split")
-    tagged = "." not in name or name.endswith(".dino")
-    if architecture(name) not in (VIT_S8, VIT_B8) or not tagged or weights:
-        phrases.append(
-            f"backbone {name}{f' with weights {weights}' if weights else ''} "
-            f"(published: DINO ViT-S/8 and B/8)"
-        )
+    trains = "features" in sections
+    if trains:
+        phrases += backbone_departures(features)
     if resampling != "nearest":
         phrases.append(f"images resampled {resampling} (published: nearest)")
-    if benchmark.shifts.get(architecture(name)) is None:
+    if trains and benchmark.shifts.get(architecture(features.backbone)) is None:
         phrases.append("no shifts are published for this data set and backbone")
-    for section, published in values(benchmark, name).items():
-        options = chosen[section].model_dump()
+    for section, published in values(benchmark, features.backbone).items():
         phrases += [
-            f"{option.replace('_', ' ')} {options[option]} (published: {value})"
+            f"{option.replace('_', ' ')} {getattr(chosen[section], option)} (published: {value})"
             for option, value in published.items()
-            if options[option] != value and value != EVERY
+            if section in sections and getattr(chosen[section], option) != value != EVERY
         ]
-    if features["max_training_images"] != EVERY:
-        phrases.append(f"features of at most {features['max_training_images']} crops are kept")
+    if trains and features.max_training_images != EVERY:
+        phrases.append(f"features of at most {features.max_training_images} crops are kept")
     return phrases
+
+
+def backbone_departures(features: FeaturesOptions) -> list[str]:
+    """How the backbone differs from the released code's, by its name and by that of its file."""
+    name, weights = features.backbone, features.weights
+    files = DINO_FILES.get(architecture(name), ())
+    file = PurePosixPath(weights).name if weights else None
+    tagged = name.endswith(".dino") or (file is not None and "." not in name)
+    if not files or (file is not None and file not in files) or not tagged:
+        return [
+            f"backbone {name}{f' with weights {weights}' if weights else ''} "
+            "(published: DINO ViT-S/8 and B/8)"
+        ]
+    if len(files) > 1 and file != files[0]:
+        return [f"weights {files[1]} (released code: {files[0]}; give that file with --weights)"]
+    return []

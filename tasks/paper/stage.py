@@ -159,9 +159,10 @@ def plan(
     folder.plan(pins)
     if folder.finished:
         return None
-    if not has_listing:
+    if not folder.storage.exists(f"{folder.path}/{TAXONOMY}"):
         taxonomy = taxonomy_document(data.benchmark.stored.with_ids())
         folder.storage.write(f"{folder.path}/{TAXONOMY}", keys.canonical(taxonomy))
+    if not has_listing:
         columns = {name: [getattr(pair, name) for pair in pairs] for name in Pair._fields}
         tables.write_table(folder.storage, listing, columns, LISTING_COLUMNS)
     count = tables.row_count(folder.storage, listing)
@@ -178,17 +179,17 @@ def finish(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
     Raises:
         InputError: nothing could be used.
     """
-    folder, records = stage.folder, stage.folder.records(stage.shards)
+    folder, records = stage.folder, list(stage.records())
     invalid = dict(sorted(item for record in records for item in record.invalid.items()))
     rows, reasons = np.array(list(invalid), np.int64), list(invalid.values())
     entries = tables.read_rows(folder.storage, f"{folder.path}/{LISTING}", rows)
     quarantine = {"path": [entry["image"] for entry in entries], "reason": reasons}
     if len(rows) == stage.items:
+        folder.clear()  # so that the same command begins anew
         raise InputError(
             f"none of the {stage.items} images of {stage.manifest['split']} can be used, the "
             f"first: {quarantine['path'][0]}: {reasons[0]}; mend the data set under "
-            f"{stage.manifest['data']}, remove {folder.storage.full(folder.path)} and run the "
-            "same command again"
+            f"{stage.manifest['data']} and run the same command again"
         )
     tables.write_table(
         folder.storage, f"{folder.path}/{QUARANTINE_FILE}", quarantine, QUARANTINE_COLUMNS

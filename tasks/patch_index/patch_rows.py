@@ -115,13 +115,19 @@ def _tensors(storage: Storage, path: str) -> dict[str, NDArray[Any]]:
 def searchable(workspace: Workspace) -> list[str]:
     """Dumps whose patches can be searched, in order of arrival; none without features.
 
-    While a later dump is being added, they are the dumps before it.
+    While a later dump is being added, they are the dumps before it. The number of lists to scan is
+    measured last, once the codes of all these dumps are there, and stands for them.
     """
     try:
         trained = PatchRows.trained(workspace)
     except WorkspaceError:
         return []
-    coded = [dump for dump in workspace.dumps() if trained.codes_folder(dump).finished]
-    while coded and not trained.of_dumps(tuple(coded)).recall_folder().finished:
+    storage = workspace.storage
+    names, measured = set(storage.names(trained.path)), set(storage.names(f"{trained.path}/recall"))
+    coded = [dump for dump in workspace.dumps() if layout.zarr(dump) in names] if measured else []
+    while coded:
+        folder = trained.of_dumps(tuple(coded)).recall_folder()
+        if folder.path.rpartition("/")[2] in measured and folder.finished:
+            break
         coded.pop()
     return coded

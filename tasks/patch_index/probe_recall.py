@@ -108,7 +108,7 @@ def plan(trained: PatchRows, dumps: tuple[str, ...]) -> Stage | None:
 
 def finish(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
     """Choose the fewest lists that reach the recall, else those that reach most."""
-    (record,) = stage.folder.records(stage.shards)
+    (record,) = stage.records()
     curve = {int(probes): float(recall) for probes, recall in record.results["curve"].items()}
     probes = min(curve, key=lambda probes: (-min(curve[probes], RECALL), probes))
     recall, sample = curve[probes], record.results["sample"]

@@ -115,7 +115,7 @@ def plan_codebook(patches: PatchRows) -> Stage | None:
 
 def finish_codebook(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
     """Write the manifest with the codebook's size and digest."""
-    (record,) = stage.folder.records(stage.shards)
+    (record,) = stage.records()
     return stage.finish(seconds, computed, **record.results, codebook=record.checksum)
 
 

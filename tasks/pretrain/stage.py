@@ -12,7 +12,9 @@ from stego_core.errors import CapacityError
 from stego_core.pretrain import distillation
 from stego_core.pretrain.dino import DinoRecipe, Schedule
 from stego_core.pretrain.views import ViewRecipe
+from tasks.corpus.image_cache import ImageCache
 from tasks.corpus.index import IndexReader
+from tasks.corpus.scene_groups import SceneGroups
 from tasks.engine import checkpoints, machine
 from tasks.engine.stage import Stage, Stopwatch
 from tasks.engine.steps import GpuWork
@@ -20,7 +22,6 @@ from tasks.engine.training_loop import TrainingLoop
 from tasks.features.backbones import BackboneSpec
 from tasks.options import ComputeOptions, PretrainOptions
 from tasks.pretrain.collapse import WINDOW_STEPS, CollapseDetector
-from tasks.pretrain.image_cache import ImageCache
 from tasks.pretrain.training_run import DinoTraining, resumed
 from tasks.workspace import keys, layout, tables
 from tasks.workspace.layout import WEIGHTS_FILE
@@ -54,12 +55,15 @@ class PretrainWork(GpuWork):
         watch = Stopwatch()
         device = machine.device(self.device)
         recipe = recipe_of(self.options, device)
-        images = ImageCache(self.index, self.options.image_side, self.options.image_memory)
+        scenes = SceneGroups.of_folders(self.index) if self.options.registered else None
+        side, memory = self.options.image_side, self.options.image_memory
+        images = ImageCache(self.index, side, memory, scenes)
         training = resumed(self.folder, self.spec, recipe, images, self.options, device)
         loop = TrainingLoop(
             self.folder, TITLE, recipe.steps, self.options.checkpoint_steps, REPORT_STEPS
         )
-        make_batch = partial(distillation.prepare_batch, images, images.count, recipe)
+        partners = scenes.partners if scenes else None
+        make_batch = partial(distillation.prepare_batch, images, images.count, recipe, partners)
         with machine.threads(self.options.threads), watch("infer"):
             first = training.state.step
             loop.run(first, make_batch, training.train, training.tensors, training.remark)
@@ -138,6 +142,7 @@ def plan(
     Raises:
         OptionError: sizes or spans mean nothing.
         CapacityError: the dump has too few images.
+        InputError: images that should be registered are not of one size.
     """
     index = IndexReader(workspace, dump)
     options.check(spec.patch)
@@ -145,6 +150,8 @@ def plan(
         raise CapacityError(
             f"dump {dump} has {index.manifest['images']} images to train on; give 2 or more"
         )
+    if options.registered:
+        SceneGroups.of_folders(index)  # refuses what is not registered before any step
     folder = workspace.folder(TITLE, pretrain_key(index, spec, options))
     if folder.finished:
         return None

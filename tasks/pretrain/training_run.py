@@ -13,11 +13,11 @@ from stego_core.pretrain import distillation
 from stego_core.pretrain.dino import DinoRecipe
 from stego_core.pretrain.distillation import DinoCurve, DinoState, ViewBatch
 from stego_core.pretrain.quality import Quality, quality
+from tasks.corpus.image_cache import ImageCache
 from tasks.engine import checkpoints
 from tasks.features.backbones import BackboneSpec, stored_model
 from tasks.options import PretrainOptions
 from tasks.pretrain.collapse import CollapseDetector
-from tasks.pretrain.image_cache import ImageCache
 from tasks.workspace.ledger import Folder
 
 QUALITY_IMAGES = 64

@@ -9,9 +9,11 @@ import torch
 from numpy.typing import NDArray
 
 from stego_core.backbone import vit
+from stego_core.backbone.dino_positions import has_learned
 from stego_core.errors import OptionError, WeightsError
 from stego_core.labels.taxonomy import Taxonomy
-from stego_core.paper import released_parts
+from stego_core.paper import released_parts, released_settings
+from stego_core.paper.published_protocol import Benchmark
 from stego_core.paper.released_parts import ReleasedModel
 from tasks.features import backbones, checkpoint_file
 from tasks.features.backbones import BackboneSpec
@@ -20,8 +22,14 @@ from tasks.workspace import keys, layout, tables
 from tasks.workspace.workspace import Workspace
 
 VERSION = 1
-FEATURES = ("feat", None)
-"""Values of STEGO's `dino_feat_type` that mean the last block's output; None where it is absent."""
+HYPER_PARAMETERS = "hyper_parameters"
+"""Where Lightning keeps the configuration that a model was trained with."""
+STATES = ("state_dict", "optimizer_states", "lr_schedulers", "callbacks", "loops")
+"""Entries of a checkpoint that are no configuration."""
+STEGO_NAMES = {"cityscapes27": "cityscapes", "potsdam3": "potsdam"}
+"""STEGO's names of data sets, where they are other ones."""
+ABSENT = object()
+"""What a configuration says of a name that it has not; None is a value."""
 
 
 class Checkpoint(NamedTuple):
@@ -33,6 +41,7 @@ class Checkpoint(NamedTuple):
         backbone: timm's name of its transformer.
         names: of its clusters; None without a taxonomy.
         taxonomy: of the linear probe's classes; None where it is not known.
+        dataset: STEGO's name of what it was trained on; None where the file does not say.
     """
 
     source: dict[str, str]
@@ -40,6 +49,7 @@ class Checkpoint(NamedTuple):
     backbone: str
     names: list[str] | None
     taxonomy: Taxonomy | None
+    dataset: Any = None
 
 
 class Imported(NamedTuple):
@@ -71,8 +81,9 @@ def read(location: str, backbone: str | None = None, taxonomy: str | None = None
     """
     name, content = backbones.read_whole(location, location)
     try:
-        state = parameters(checkpoint_file.load(content), len(content))
-        parts = released_parts.released_model(state)
+        document = checkpoint_file.load(content)
+        state, settings = parameters(document, len(content)), settings_of(document)
+        parts = released_parts.released_model(state, settings, backbone is not None)
         known = backbone or released_parts.architecture(parts.backbone)
     except WeightsError as error:
         raise WeightsError(f"{name} cannot be imported: {error}; nothing in it was run") from None
@@ -83,7 +94,9 @@ def read(location: str, backbone: str | None = None, taxonomy: str | None = None
         )
     source = {"file": name, "digest": keys.digest(content)}
     classes = load_taxonomy(taxonomy)
-    return Checkpoint(source, parts, known, _names(name, parts, classes), classes)
+    return Checkpoint(
+        source, parts, known, _names(name, parts, classes), classes, settings.get("dataset_name")
+    )
 
 
 def _names(name: str, parts: ReleasedModel, taxonomy: Taxonomy | None) -> list[str] | None:
@@ -107,14 +120,17 @@ def parameters(document: Any, size: int) -> dict[str, NDArray[np.float32]]:
     `document` is the content of the file, which has `size` bytes.
 
     Raises:
-        WeightsError: there are none, or they say that other features were used.
+        WeightsError: there are none, or the network has parts that STEGO's has not.
     """
     state = dict.get(document, "state_dict", document) if isinstance(document, dict) else None
     if not isinstance(state, dict):
         raise WeightsError("it holds no state_dict")
-    feature = setting(document, "dino_feat_type")
-    if feature not in FEATURES:
-        raise WeightsError(f"its codes are made of {feature!a}, not of the last block's output")
+    names = [name for name in dict.keys(state) if isinstance(name, str)]
+    if unknown := released_parts.unknown_parameters(names):
+        raise WeightsError(
+            f"its network has a part that STEGO's has not, {unknown[0]}; expected "
+            f"{released_parts.BACKBONE}*, {', '.join(released_parts.LAYERS.values())}"
+        )
     tensors = {
         name: value
         for name, value in dict.items(state)
@@ -128,8 +144,22 @@ def parameters(document: Any, size: int) -> dict[str, NDArray[np.float32]]:
     return {name: value.detach().float().contiguous().numpy() for name, value in tensors.items()}
 
 
+def settings_of(document: Any) -> dict[str, Any]:
+    """The plain values of a checkpoint's configuration by their names; None is a value, too.
+
+    Only names of `released_settings.SETTINGS` are looked up: in the hyper-parameters, or in the
+    whole document where there are none. A bare state dict has no configuration.
+    """
+    whole = document if isinstance(document, dict) else {}
+    place = dict.get(whole, HYPER_PARAMETERS)
+    if place is None:
+        place = [value for name, value in dict.items(whole) if name not in STATES]
+    found = ((name, setting(place, name)) for name in released_settings.SETTINGS)
+    return {name: value for name, value in found if value is not ABSENT}
+
+
 def setting(document: Any, name: str) -> Any:
-    """A plain value by its name, anywhere in a document; None if it is nowhere.
+    """A plain value by its name, anywhere in a document; ABSENT if it is nowhere.
 
     Configuration objects keep their entries in their attributes, and each value in a node's `_val`.
     """
@@ -148,13 +178,35 @@ def setting(document: Any, name: str) -> Any:
             pending += dict.values(value)
         elif isinstance(value, list | tuple):
             pending += value
-    return None
+    return ABSENT
 
 
 def _plain(value: Any) -> Any:
+    """A value, or that of a configuration's node; the name of its type where it is not plain."""
     if isinstance(value, OrderedDict):
         value = vars(value).get("_val")
-    return value if isinstance(value, str | int | float) else None
+    plain = value is None or isinstance(value, str | int | float)
+    return value if plain else f"<{type(value).__name__}>"
+
+
+def require_classes(benchmark: Benchmark, checkpoint: Checkpoint) -> None:
+    """Refuse a released model of other classes than the data set's; a WeightsError."""
+    parts, classes = checkpoint.parts, len(benchmark.classes)
+    probed = classes if parts.probe is None else len(parts.probe.weight)
+    if probed != classes or len(parts.centroids) < classes:
+        raise WeightsError(
+            f"{checkpoint.source['file']} has {len(parts.centroids)} clusters and a linear probe "
+            f"of {probed} classes, {benchmark.name} has {classes} classes; give a model of this "
+            "data set"
+        )
+
+
+def trained_elsewhere(benchmark: Benchmark, checkpoint: Checkpoint) -> list[str]:
+    """A phrase where a released model says that it was trained on another data set."""
+    expected = STEGO_NAMES.get(benchmark.name, benchmark.name)
+    if checkpoint.dataset in (None, expected):
+        return []
+    return [f"the model was trained on {checkpoint.dataset!a} (published: {expected!a})"]
 
 
 def keep(workspace: Workspace, checkpoint: Checkpoint) -> Imported:
@@ -171,8 +223,9 @@ def keep(workspace: Workspace, checkpoint: Checkpoint) -> Imported:
         vit.load_weights(transformer, weights)
     except WeightsError as error:
         raise WeightsError(f"{source['file']} cannot be imported: {error}") from None
+    positions = backbones.DINO_CODE if has_learned(transformer) else "timm"
     spec = backbones.store_backbone(
-        workspace, checkpoint.backbone, transformer, source["file"], imagenet=True
+        workspace, checkpoint.backbone, transformer, source["file"], None, True, positions
     )
     common = {"version": VERSION, "imported": source, "backbone": spec.document()}
     head = _keep_head(workspace, parts, common)

@@ -1,7 +1,7 @@
 """What the report shows, as data classes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -94,6 +94,24 @@ class Confusion:
 
 
 @dataclass(frozen=True)
+class ComparedImage:
+    """One image and its columns by their captions: label, PiCIE, STEGO where it was scored."""
+
+    image_id: str
+    image: Picture
+    columns: Mapping[str, Picture]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Images of a dump that PiCIE is scored on; the legend has each class and its RGB."""
+
+    dump: str
+    legend: Sequence[tuple[str, Sequence[int]]]
+    images: Sequence[ComparedImage]
+
+
+@dataclass(frozen=True)
 class SeedFigure:
     """STEGO's seed figure: three query points, and what resembles them.
 
@@ -132,6 +150,11 @@ class Report:
         minima: of all restarts, where several spaces were clustered.
         restart: the number of the restart that was kept.
         merges: suggested ones, where there are any.
+        compared: of each dump that PiCIE is scored on.
+        listed, scored: dumps that the tables of dumps and of scores have; None for all.
+        pages: addresses of the dumps' own pages, relative to the page, as far as there are some.
+        lists: addresses of the lists of all dumps, where not all are listed.
+        picie_start: name and note of the network that PiCIE started from; None without PiCIE.
     """
 
     title: str
@@ -146,5 +169,33 @@ class Report:
     minima: Sequence[Minimum] = ()
     restart: int = 0
     confusions: Sequence[Confusion] = ()
+    compared: Sequence[Comparison] = ()
+    picie_start: Mapping[str, str] | None = None
     seed: SeedFigure | None = None
+    timings: Sequence[Timing] = ()
+    listed: Sequence[str] | None = None
+    scored: Sequence[str] | None = None
+    pages: Mapping[str, str] = field(default_factory=dict)
+    lists: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class DumpReport:
+    """A dump's own page.
+
+    Attributes:
+        facts: what the document of `stego status` says of it.
+        revision: of the classes that it shows.
+    """
+
+    dump: str
+    workspace: str
+    version: str
+    revision: int
+    facts: Mapping[str, Any]
+    scores: Mapping[str, Any] | None = None
+    examples: Sequence[ExampleImage] = ()
+    confusion: Confusion | None = None
+    compared: Sequence[Comparison] = ()
+    quarantine: Sequence[Mapping[str, str]] = ()
     timings: Sequence[Timing] = ()

@@ -1,6 +1,6 @@
 """Images of the report with their masks: some of every dump, and the most uncertain ones."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,34 +13,54 @@ from stego_core.labels.void import VOID_BYTE
 from tasks.class_names import classes_file
 from tasks.corpus.index import IndexReader
 from tasks.images import image_codecs
-from tasks.masks import confidence_table
 from tasks.report.contents import ExampleImage
 from tasks.workspace import layout
 from tasks.workspace.summary import Summary
 
 EXAMPLES = 12
-"""Images of each dump."""
+"""Images of the newest dumps, and of each dump on its own page."""
+NEWEST_DUMPS = 6
+"""Dumps at most that these come from."""
 UNCERTAIN = 8
 """Images to look at first, of all dumps."""
 NO_CLASS = 128
 """Grey level of true classes that no class has the name of."""
 
 
-def evenly_spread(summary: Summary, dump: str) -> list[ExampleImage]:
-    """Images spread evenly over a dump."""
-    total = IndexReader(summary.workspace, dump).manifest["images"]
-    rows = np.unique(np.linspace(0, total - 1, min(EXAMPLES, total)).astype(np.int64))
+def newest(summary: Summary, known: Mapping[str, list[ExampleImage]]) -> list[ExampleImage]:
+    """Images of the newest dump; where it has few, also of those before it.
+
+    Args:
+        known: examples of dumps that were read already.
+    """
+    examples: list[ExampleImage] = []
+    labelled = [dump for dump in summary.catalog if summary.done("masks", dump)]
+    for dump in labelled[: -NEWEST_DUMPS - 1 : -1]:
+        if len(examples) < EXAMPLES:
+            own = known.get(dump) or evenly_spread(summary, dump, EXAMPLES - len(examples))
+            examples += own[: EXAMPLES - len(examples)]
+    return examples
+
+
+def evenly_spread(summary: Summary, dump: str, most: int | None = None) -> list[ExampleImage]:
+    """Images spread evenly over a dump, by default EXAMPLES of them."""
+    total, most = int(summary.catalog[dump].corpus["images"]), EXAMPLES if most is None else most
+    rows = np.unique(np.linspace(0, total - 1, min(most, total)).astype(np.int64))
     return _examples(summary, dump, rows.tolist())
 
 
 def most_uncertain(summary: Summary) -> list[ExampleImage]:
-    """The images to look at first."""
-    if not confidence_table.dumps_with_confidence(summary):
-        return []
+    """The images to look at first, of all dumps, as the catalog knows them."""
+    images = [
+        (doubt, dump, row)
+        for dump, entry in summary.catalog.items()
+        for _, row, doubt in entry.stages.get("masks", {}).get("uncertain") or ()
+    ]
+    first = sorted(images, key=lambda image: -image[0])[:UNCERTAIN]
     return [
-        replace(example, uncertainty=100 * image.doubt)
-        for image in confidence_table.least_certain(summary, UNCERTAIN)
-        for example in _examples(summary, image.dump, [image.row])
+        replace(example, uncertainty=100 * doubt)
+        for doubt, dump, row in first
+        for example in _examples(summary, dump, [row])
     ]
 
 

@@ -19,12 +19,14 @@ from tasks.workspace.summary import Summary
 
 SIDE = 150
 """Short side of a class's picture, pixels."""
+NEWEST_DUMPS = 4
+"""Dumps at most whose images are looked through."""
 DIMMED = 0.22
 """Brightness of what is not of the class."""
 
 
 class Place(NamedTuple):
-    """An image that has more of a class than any other."""
+    """An image that has more of a class than the others."""
 
     folder: Folder
     dump: str
@@ -60,17 +62,18 @@ def suggested_merges(summary: Summary, shares: Sequence[ClassShare]) -> Suggeste
 
 
 def _places(summary: Summary, classes: ClassNames) -> dict[int, Place]:
-    """For each class that is shown, the image that has the largest share of it."""
+    """For each class that is shown, the image of the newest dumps with the largest share of it."""
     shown = classes.display_table()
     members = {number: np.flatnonzero(shown == number).tolist() for number in classes.kept()}
     columns = [f"share_{number}" for group in members.values() for number in group]
     best: dict[int, tuple[float, Place]] = {}
-    for dump, folder in confidence_table.dumps_with_confidence(summary):
-        for row in confidence_table.stream_rows(folder, ["row", *columns]):
+    for dump, folder in confidence_table.dumps_with_confidence(summary, NEWEST_DUMPS):
+        for part in confidence_table.stream_columns(folder, ["row", *columns]):
             for number, group in members.items():
-                share = sum(row[f"share_{member}"] for member in group)
-                if share > best.get(number, (0.0,))[0]:
-                    best[number] = share, Place(folder, dump, row["row"])
+                shares = np.sum([part[f"share_{member}"] for member in group], axis=0)
+                at = int(np.argmax(shares))
+                if shares[at] > best.get(number, (0.0,))[0]:
+                    best[number] = float(shares[at]), Place(folder, dump, int(part["row"][at]))
     return {number: place for number, (_, place) in best.items()}
 
 

@@ -1,8 +1,9 @@
 """The report as one HTML file that opens from disk."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import numpy as np
@@ -12,6 +13,8 @@ from tasks.files.left_out import LeftOutCounts
 from tasks.options.base import EXPLORER_PORT
 from tasks.report import charts, data_uris
 from tasks.report.contents import (
+    ComparedImage,
+    DumpReport,
     ExampleImage,
     Report,
     SeedFigure,
@@ -20,11 +23,15 @@ from tasks.report.contents import (
 )
 from tasks.report.data_uris import Colour, Embedded, Picture
 
+T = TypeVar("T")
 BLANK = "–"
 """What stands for a number that is not there."""
 BLANK_BACKBONE = dict.fromkeys(("name", "layer", "note"), BLANK)
+BLANK_START = dict.fromkeys(("name", "note"), BLANK)
 QUARANTINE_ROWS = 200
 """Quarantined images that are listed."""
+MORE_QUARANTINED = " Pages of dumps list theirs; stego status --quarantine lists all."
+"""Where the others are."""
 EXPLORER = f"http://127.0.0.1:{EXPLORER_PORT}/"
 """Default address of `stego explore`."""
 QUERIES: dict[str, Colour] = {
@@ -44,28 +51,53 @@ def render(report: Report) -> str:
         ValueError: a picture is not (H, W, 3) uint8, or parts of a figure differ in number.
     """
     status, curves = report.status, report.curves
-    page = (
-        _environment()
-        .get_template("report.html.j2")
-        .render(
-            report=report,
-            status=status,
-            backbone={**BLANK_BACKBONE, **(status["backbone"] or {})},
-            listed=QUARANTINE_ROWS,
-            queries=QUERIES,
-            classes=sorted(report.classes, key=lambda entry: -entry.share),
-            widest=max((entry.share for entry in report.classes), default=0.0) or 1.0,
-            explorer=EXPLORER,
-            seed=_seed_rows(report.seed) if report.seed else [],
-            confusions=[(matrix.dump, charts.confusion(matrix)) for matrix in report.confusions],
-            curves=list(_curve_charts(curves)) if curves else [],
-            minima=charts.minima(report.minima, report.restart) if report.minima else None,
-            restarts=charts.restarts(report.inertias)
-            if any(map(math.isfinite, report.inertias))
-            else None,
-            hierarchy=charts.hierarchy(report.merges) if report.merges else None,
-        )
+    listed = _only(status["dumps"], report.listed)
+    return _rendered(
+        "report.html.j2",
+        report=report,
+        status={**status, "dumps": listed, "scores": _only(status["scores"], report.scored)},
+        dumps=len(status["dumps"]),
+        scored=len(status["scores"]),
+        unusable=status.get("unusable", len(status["quarantine"])),
+        more_quarantined=MORE_QUARANTINED,
+        backbone={**BLANK_BACKBONE, **(status["backbone"] or {})},
+        queries=QUERIES,
+        classes=sorted(report.classes, key=lambda entry: -entry.share),
+        widest=max((entry.share for entry in report.classes), default=0.0) or 1.0,
+        start={**BLANK_START, **(report.picie_start or {})},
+        seed=_seed_rows(report.seed) if report.seed else [],
+        confusions=[(matrix.dump, charts.confusion(matrix)) for matrix in report.confusions],
+        curves=list(_curve_charts(curves)) if curves else [],
+        minima=charts.minima(report.minima, report.restart) if report.minima else None,
+        restarts=charts.restarts(report.inertias)
+        if any(map(math.isfinite, report.inertias))
+        else None,
+        hierarchy=charts.hierarchy(report.merges) if report.merges else None,
     )
+
+
+def render_dump(report: DumpReport) -> str:
+    """A dump's own page; raises as `render`."""
+    chart = charts.confusion(report.confusion) if report.confusion else None
+    return _rendered("dump.html.j2", report=report, facts=report.facts, confusion=chart)
+
+
+def render_list(status: Mapping[str, Any], dumps: Sequence[str], pages: Mapping[str, str]) -> str:
+    """A list of some dumps, and the addresses of their own pages."""
+    facts, scores = _only(status["dumps"], dumps), _only(status["scores"], dumps)
+    return _rendered("dumps.html.j2", dumps=facts, scores=scores, pages=pages)
+
+
+def _only(by_dump: Mapping[str, T], dumps: Sequence[str] | None) -> Mapping[str, T]:
+    """What stands for some dumps, by default for all."""
+    if dumps is None:
+        return by_dump
+    return {dump: by_dump[dump] for dump in dumps if dump in by_dump}
+
+
+def _rendered(template: str, **given: Any) -> str:
+    shared = {"listed": QUARANTINE_ROWS, "explorer": EXPLORER}
+    page = _environment().get_template(template).render(**shared, **given)
     # Names of files may hold bytes that are not text; the page must still be UTF-8.
     return page.encode("utf-8", "replace").decode("utf-8")
 
@@ -81,6 +113,7 @@ def _environment() -> Environment:
     environment.filters.update(
         linked=partial(quote, safe="", errors="replace"),  # as a part of a link's path
         pictures=_pictures,
+        columns=_columns,
         count=_count,
         percent=_percent,
         duration=_duration,
@@ -101,6 +134,18 @@ def _pictures(item: ExampleImage) -> list[tuple[str, Embedded | None]]:
         ("overlay", data_uris.photo(item.overlay, f"Classes of {name} over the image")),
         ("classes", data_uris.mask(item.mask, f"Classes of {name}, coloured by class")),
         ("labels", labels),
+    ]
+
+
+def _columns(item: ComparedImage, dump: str) -> list[tuple[str, Embedded]]:
+    """An image and what it is compared by, each with its caption."""
+    name = f"{dump} / {item.image_id}"
+    return [
+        ("image", data_uris.photo(item.image, f"Image {name}")),
+        *(
+            (caption, data_uris.mask(column, f"{caption} of {name}, coloured by class"))
+            for caption, column in item.columns.items()
+        ),
     ]
 
 

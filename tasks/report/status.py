@@ -3,9 +3,10 @@
 from typing import Any
 
 from tasks.class_names import classes_file
-from tasks.corpus.quarantine import quarantined
+from tasks.corpus.quarantine import newest_quarantined, quarantine_counts, quarantined
 from tasks.files.left_out import LeftOutCounts
 from tasks.images import number_meaning
+from tasks.workspace.dump_entry import DumpEntry
 from tasks.workspace.summary import METHODS, Summary
 
 SCORE_NAMES = (
@@ -17,16 +18,20 @@ DUMP_STAGES = ("features", "neighbors", "masks")
 """Stages that each dump has gone through or not."""
 
 
-def document(summary: Summary) -> dict[str, Any]:
-    """All that a workspace holds, as `stego status --json` prints it."""
+def document(summary: Summary, every_file: bool = False) -> dict[str, Any]:
+    """All that a workspace holds, as `stego status --json` prints it.
+
+    Args:
+        every_file: list all quarantined files; else those of the newest dumps that have any.
+    """
     named = classes_file.names_for_display(summary.workspace)
-    clusters = summary.whole("clusters")
-    dumps = {dump: _dump(summary, dump) for dump in summary.dumps}
-    manifests = {dump: summary.scores(dump) for dump in summary.dumps}
+    clusters, entries = summary.whole("clusters"), summary.catalog
+    drift, unusable = summary.last_run.get("drift", {}), quarantine_counts(summary)
+    dumps = {dump: _dump(entry, drift.get(dump), unusable[dump]) for dump, entry in entries.items()}
     scores = {
-        dump: {name: manifest["scores"].get(name) for name in SCORE_NAMES}
-        for dump, manifest in manifests.items()
-        if manifest
+        dump: {name: scored["scores"].get(name) for name in SCORE_NAMES}
+        for dump, entry in entries.items()
+        if (scored := entry.stages.get("scores"))
     }
     return {
         "workspace": summary.workspace.storage.uri,
@@ -52,23 +57,25 @@ def document(summary: Summary) -> dict[str, Any]:
         "pretrained": summary.pretrained(),
         "backbone": (clusters or {}).get("backbone"),
         "imported": (clusters or {}).get("imported"),
-        "quarantine": quarantined(summary),
+        "picie": (summary.whole("picie") or {}).get("start"),
+        "unusable": sum(unusable.values()),
+        "quarantine": quarantined(summary) if every_file else newest_quarantined(summary),
         "scores": scores,
         "spread": summary.last_run.get("spread", {}),
     }
 
 
-def _dump(summary: Summary, dump: str) -> dict[str, Any]:
-    """What the document says of a dump."""
-    corpus = summary.workspace.corpus(dump).manifest()
-    masks = summary.manifest("masks", dump) or {}
+def _dump(entry: DumpEntry, drift: dict[str, Any] | None, unusable: int) -> dict[str, Any]:
+    """What the document says of a dump; `unusable` are files that any stage could not use."""
+    masks = entry.stages.get("masks", {})
     counts = ("images", "labelled", "quarantined", "megapixels")
     return {
-        **{name: corpus[name] for name in counts},
-        **LeftOutCounts.of(corpus).document(),
-        "stages": {stage: summary.folder(stage, dump) is not None for stage in DUMP_STAGES},
+        **{name: entry.corpus[name] for name in counts},
+        **LeftOutCounts.of(entry.corpus).document(),
+        "stages": {stage: entry.key(stage) is not None for stage in DUMP_STAGES},
+        "unusable": unusable,
         "masks": masks.get("masks", 0),
         "flicker": masks.get("flicker"),
-        "drift": summary.last_run.get("drift", {}).get(dump),
-        "values": number_meaning.remarks(corpus),
+        "drift": drift,
+        "values": number_meaning.remarks(entry.corpus),
     }

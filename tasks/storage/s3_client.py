@@ -8,7 +8,8 @@ the body of its answer has arrived.
 import asyncio
 import io
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from functools import lru_cache, wraps
 from typing import Any
 
@@ -75,6 +76,28 @@ class LoggedS3(S3FileSystem):  # type: ignore[misc]
     async def get_s3(self, bucket: str | None = None) -> "Request":
         """The client for one request."""
         return Request(self, await super().get_s3(bucket))
+
+    def each_object(self, root: str) -> Iterator[dict[str, Any]]:
+        """What `find` tells of each object below a folder, a page at a time: `find` holds all.
+
+        An object of the folder's own name is its only one.
+        """
+        bucket, key, _ = self.split_path(root)
+        if not bucket:
+            raise ValueError("a bucket is needed; all of them cannot be listed")
+        request = {"Bucket": bucket, "Prefix": f"{key}/" if key else "", **self.req_kw}
+        found = False
+        while True:
+            answer = self.call_s3("list_objects_v2", **request)
+            for each in answer.get("Contents", []):
+                found = True
+                yield {"name": f"{bucket}/{each['Key']}", "size": each["Size"], **each}
+            if not answer.get("IsTruncated"):
+                break
+            request["ContinuationToken"] = answer["NextContinuationToken"]
+        if key and not found:
+            with suppress(FileNotFoundError):
+                yield self.info(root)
 
 
 class Request:

@@ -9,7 +9,6 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -17,8 +16,11 @@ import fsspec
 
 from stego_core.errors import DamageError, InputError, StegoError, WorkspaceError
 from tasks.storage import s3
-from tasks.storage.local_files import sync, write_local
+from tasks.storage.fsspec_packages import filesystem_of
+from tasks.storage.local_files import sync, walked, write_local
+from tasks.storage.redaction import has_secret, is_http
 from tasks.storage.refusal_errors import first_line, has_own_errors, read_errors, write_errors
+from tasks.storage.spool import Spool
 from tasks.storage.threads import ContextThreadPool
 
 SIGNATURE = re.compile(r"[?&](sig|signature|x-amz-signature|token)=", re.IGNORECASE)
@@ -56,7 +58,7 @@ class Storage:
             raise InputError(
                 f"the {location.split('://')[0]} URI holds a password; {s3.CREDENTIALS}"
             )
-        if SIGNATURE.search(location):
+        if SIGNATURE.search(location) or has_secret(location):
             raise InputError(
                 f"{location.split('?')[0]} is given with a signature; {s3.CREDENTIALS}"
             )
@@ -83,8 +85,11 @@ class Storage:
 
     def read(self, path: str) -> bytes:
         """All bytes of a file; a FileNotFoundError if there is none."""
+        return self._read(path)
+
+    def _read(self, path: str, **span: int) -> bytes:
         try:
-            return bytes(_filesystem(self.uri).cat_file(self.full(path)))
+            return bytes(_filesystem(self.uri).cat_file(self.full(path), **span))
         except NotADirectoryError:
             raise FileNotFoundError(errno.ENOENT, "no such file", self.full(path)) from None
         except s3.AccessError as error:
@@ -93,6 +98,14 @@ class Storage:
             if not has_own_errors(self.uri) or isinstance(error, StegoError | OSError):
                 raise
             raise OSError(errno.EIO, first_line(error), self.full(path)) from None
+
+    def read_range(self, path: str, offset: int, length: int) -> bytes:
+        """So many bytes of a file from an offset on, fewer at its end; raises as `read`."""
+        if self.is_local:
+            with open(self.full(path), "rb") as file:
+                file.seek(offset)
+                return file.read(length)
+        return self._read(path, start=offset, end=offset + length)
 
     def read_many(self, paths: Sequence[str]) -> list[bytes | None]:
         """`read_or_none` of several files, at the same time."""
@@ -194,7 +207,13 @@ class Storage:
         return []
 
     def files(self) -> list[File]:
+        """Every file below, as a list; raises as `each_file`."""
+        return list(self.each_file())
+
+    def each_file(self) -> Iterator[File]:
         """Every file below, sorted by path; a single file is its own folder, with path ".".
+
+        Of a local folder or a bucket, a part at a time: memory does not grow with the files.
 
         Raises:
             InputError: there is no such folder or file, or it cannot be listed.
@@ -203,8 +222,11 @@ class Storage:
         filesystem.invalidate_cache()
         try:
             root = str(fsspec.core.strip_protocol(self.uri))
-            files: dict[str, Any] = filesystem.find(root, detail=True)
-            absent = not files and not filesystem.exists(root)
+            empty = True
+            for file in _each_file(filesystem, root, self.uri):
+                empty = False
+                yield file
+            absent = empty and not filesystem.exists(root)
         except Exception as error:
             known = isinstance(error, OSError | ValueError | NotImplementedError)
             if isinstance(error, StegoError) or not (known or has_own_errors(self.uri)):
@@ -212,11 +234,6 @@ class Storage:
             raise InputError(f"{self.uri} cannot be listed: {first_line(error)}") from None
         if absent:
             raise InputError(f"{self.uri} does not exist; give an existing folder or URI")
-        return sorted(
-            _file(_relative(str(name), root), info)
-            for name, info in files.items()
-            if info.get("type") != "directory" and not str(name).endswith("/")
-        )
 
     @contextmanager
     def opened(self, path: str) -> Iterator[BinaryIO]:
@@ -231,6 +248,27 @@ class Storage:
                 )
             with remote:
                 yield remote
+
+
+def _each_file(filesystem: Any, root: str, uri: str) -> Iterator[File]:
+    """Files below a folder, sorted by path; those of S3 arrive in pages."""
+    if "://" not in uri and filesystem.isdir(root):
+        start = len(root.rstrip("/")) + 1
+        for info in walked(root):
+            yield _file(str(info["name"])[start:], info)
+        return
+    if s3.is_s3(uri):
+        infos = filesystem.each_object(root)
+    else:
+        found = filesystem.find(root, detail=True).items()
+        infos = ({**info, "name": name} for name, info in found)
+    files = (
+        _file(_relative(str(info["name"]), root), info)
+        for info in infos
+        if info.get("type") != "directory" and not str(info["name"]).endswith("/")
+    )
+    with Spool() as spool:
+        yield from spool.sorted(files, File._make)
 
 
 def _basename(name: Any) -> str:
@@ -255,17 +293,8 @@ def _filesystem(uri: str) -> Any:
         from tasks.storage import s3_client  # s3fs and botocore take a second to import
 
         return s3_client.filesystem(s3.current_service())
-    return _other_filesystem(uri)
+    if is_http(uri):
+        from tasks.storage import http_files
 
-
-@lru_cache(maxsize=32)
-def _other_filesystem(uri: str) -> Any:
-    try:
-        filesystem, _ = fsspec.core.url_to_fs(uri)
-    except (ValueError, ImportError, OSError) as error:
-        raise InputError(
-            f"{uri} is not a path or URI that can be opened: {first_line(error)}"
-        ) from None
-    except Exception as error:  # packages of other stores look for credentials and networks here
-        raise InputError(f"{uri} cannot be reached: {first_line(error)}") from None
-    return filesystem
+        return http_files.filesystem()
+    return filesystem_of("/".join(uri.split("/")[:3]) if "://" in uri else "/")

@@ -9,6 +9,7 @@ import numpy as np
 from stego_core.errors import ImageError, InputError
 from tasks.corpus.changed_files import begin, refuse_changed
 from tasks.corpus.listing import QUARANTINE_COLUMNS
+from tasks.corpus.member_list import has_members
 from tasks.engine.stage import Stage, Stopwatch
 from tasks.engine.steps import CpuWork
 from tasks.files import video_files
@@ -99,6 +100,8 @@ def has_clips(workspace: Workspace, dump: str, options: CorpusOptions) -> bool:
     corpus = workspace.corpus(dump)
     if corpus.storage.exists(f"{corpus.path}/{layout.LISTING_FILE}"):
         return False
+    if has_members(options):
+        return False
     _, files = video_files.root_and_files(Storage.at(options.images))
     return any(is_clip(file.path) for file in files)
 
@@ -145,7 +148,7 @@ def finish(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
     Raises:
         InputError: no clip can be used, and there is no image beside them.
     """
-    folder, records = stage.folder, stage.folder.records(stage.shards)
+    folder, records = stage.folder, list(stage.records())
     parts = [f"{folder.path}/{part_name(shard)}" for shard in range(stage.shards)]
     path = f"{folder.path}/{layout.FRAMES_FILE}"
     tables.join_tables(folder.storage, parts, path, video_files.FRAME_COLUMNS)
@@ -179,4 +182,4 @@ def _images_beside(stage: Stage) -> bool:
 
 def part_name(shard: int) -> str:
     """The file of one stretch's part of the table of frames."""
-    return f"parts/frames-{shard:06d}.parquet"
+    return f"{layout.PARTS}/frames-{shard:06d}.parquet"

@@ -88,9 +88,14 @@ def write_shard(
             f"shard {shard} of {path}/{name} is {(last - first, *array.shape[1:])} {array.dtype}, "
             f"not {values.shape} {values.dtype}"
         )
+    file = f"{path}/{name}/{_shard_file(array, shard)}"
     with write_errors(storage.uri):
-        array[first:last] = values
-        storage.flush(f"{path}/{name}/{_shard_file(array, shard)}")
+        try:
+            array[first:last] = values
+        except (ValueError, RuntimeError, EOFError):  # Zarr first reads what is there: damaged data
+            storage.remove(file)
+            array[first:last] = values
+        storage.flush(file)
     return values.nbytes, digest(np.ascontiguousarray(values).tobytes())
 
 

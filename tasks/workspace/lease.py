@@ -142,6 +142,12 @@ def writing(storage: Storage, wait_seconds: float = 0.0) -> Iterator[None]:
             lease.remove()
 
 
+def writer(storage: Storage) -> str | None:
+    """Who writes a workspace now, for people; None where nobody does. Nothing is written."""
+    live = Lease(storage).live_others()
+    return _owner(live) if live else None
+
+
 def check(storage: Storage) -> None:
     """Raise WorkspaceError where another run took the workspace over."""
     lease = (_held.get() or {}).get(storage.uri)

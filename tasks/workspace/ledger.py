@@ -7,13 +7,17 @@ written once, by whoever computed it, and a listing shows which shards a killed 
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 from stego_core.errors import DamageError, WorkspaceError
 from tasks.storage.storage import Storage
+from tasks.workspace import catalog_file
 from tasks.workspace.layout import MAKERS, MANIFEST, PLAN, RECORDS
+
+READ_TOGETHER = 1024
+"""Records that are in memory at once."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class Folder:
         """
         stored = self.storage.document(f"{self.path}/{PLAN}")
         if stored is None:
+            catalog_file.forget(self.storage, self.path)  # before anything says it is begun
             self.storage.write(f"{self.path}/{PLAN}", _encode(pins))
         elif differing := _differing(stored, pins):
             names = [name for name in differing if name in pins]
@@ -77,23 +82,39 @@ class Folder:
 
     def record(self, record: Record) -> Record:
         """Write the record of a shard, after its data are written; returns the record."""
-        self.storage.write(self._record_file(record.shard), _encode(asdict(record)))
+        self.storage.write(self.record_file(record.shard), _encode(asdict(record)))
         return record
 
-    def _record_file(self, shard: int) -> str:
+    def record_file(self, shard: int) -> str:
+        """The file of a shard's record."""
         return f"{self.path}/{RECORDS}/{shard:06d}.json"
 
-    def records(self, shards: int) -> list[Record]:
-        """All records, in order of their shards; a WorkspaceError that names missing ones."""
-        # A listing may lag behind, a read does not.
-        contents = self.storage.read_many([self._record_file(shard) for shard in range(shards)])
-        missing = [shard for shard, content in enumerate(contents) if content is None]
-        if missing:
-            raise WorkspaceError(
-                f"{self.path} lacks {len(missing)} of {shards} shards ({missing[:8]}); "
-                "run the same command again"
-            )
-        return [self._record(shard, content or b"") for shard, content in enumerate(contents)]
+    def records(self, shards: int) -> Iterator[Record]:
+        """All records, in order of their shards, some at a time.
+
+        Raises:
+            WorkspaceError: one is not there; names those that are missing.
+            DamageError: one is damaged.
+        """
+        for first in range(0, shards, READ_TOGETHER):
+            part = range(first, min(first + READ_TOGETHER, shards))
+            # A listing may lag behind, a read does not.
+            contents = self.storage.read_many([self.record_file(shard) for shard in part])
+            absent = [shard for shard, each in zip(part, contents, strict=True) if each is None]
+            if absent:
+                self._refuse_missing({*absent, *self.missing(shards)} - {*range(first)}, shards)
+            for shard, content in zip(part, contents, strict=True):
+                yield self._record(shard, content or b"")
+
+    def record_of(self, shard: int) -> Record:
+        """The record of one shard; a FileNotFoundError if there is none, or a DamageError."""
+        return self._record(shard, self.storage.read(self.record_file(shard)))
+
+    def _refuse_missing(self, missing: set[int], shards: int) -> NoReturn:
+        raise WorkspaceError(
+            f"{self.path} lacks {len(missing)} of {shards} shards ({sorted(missing)[:8]}); "
+            "run the same command again"
+        )
 
     def _record(self, shard: int, content: bytes) -> Record:
         try:

@@ -3,14 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stego_core.errors import WorkspaceError
 from stego_core.labels.class_names import numbered
-from stego_core.masks.margins import MarginSums
 from tasks.workspace import layout
+from tasks.workspace.catalog_file import Entries
+from tasks.workspace.dump_entry import MARGIN_LEVELS, ZARR_STAGES
 from tasks.workspace.ledger import Folder
 from tasks.workspace.workspace import Workspace
 
@@ -18,6 +20,7 @@ METHODS = {
     "STEGO": "",
     "STEGO, many-to-one": "many_",
     "k-means on raw features": "baseline_",
+    "PiCIE": "picie_",
     "linear probe (uses labels)": "linear_",
 }
 """The methods that are scored, for people, and how the names of their figures begin."""
@@ -25,9 +28,25 @@ STAGE_FOLDERS = {
     "head": layout.HEADS,
     "baseline_clusters": layout.CLUSTERS,
     "baseline_masks": layout.MASKS,
+    "picie_masks": layout.MASKS,
 }
 """The folder of a stage's outcome, where it has another name than the stage."""
-ZARR_STAGES = {"features", "neighbors"}  # stages whose outcome for a dump is a Zarr group
+
+
+class ClassMargins(NamedTuple):
+    """Of the pixels of each cluster in all masks.
+
+    Attributes:
+        pixels: (K,) int64.
+        margins: (K,) float64, sum of their margins, each 0 to 1.
+    """
+
+    pixels: NDArray[np.int64]
+    margins: NDArray[np.float64]
+
+    def shares(self) -> NDArray[np.float64]:
+        """(K,) share of the pixels that each cluster has, 0 to 1."""
+        return self.pixels / max(int(self.pixels.sum()), 1)
 
 
 @dataclass(frozen=True)
@@ -56,9 +75,18 @@ class Summary:
         return self.keys[stage]
 
     @cached_property
+    def catalog(self) -> Entries:
+        """What is shown of every finished dump, in order of arrival."""
+        return self.workspace.catalog()
+
+    @cached_property
     def dumps(self) -> list[str]:
         """Finished dumps in order of arrival."""
-        return self.workspace.dumps()
+        return list(vars(self).get("catalog") or self.workspace.dumps())
+
+    def done(self, stage: str, dump: str) -> bool:
+        """Whether a stage of STAGES is finished for a dump, as the catalog knows it."""
+        return dump in self.catalog and self.catalog[dump].key(stage) is not None
 
     def folder(self, stage: str, dump: str) -> Folder | None:
         """The current folder of a stage and dump, if it is finished."""
@@ -89,15 +117,19 @@ class Summary:
         folder = self.workspace.folder(STAGE_FOLDERS.get(stage, stage), key, *dump)
         return folder if folder.finished else None
 
-    def margin_sums(self) -> MarginSums:
-        """Sums of the confidence margins of each cluster's pixels, over all masks.
+    def class_margins(self) -> ClassMargins:
+        """Pixels and margins of each cluster, over all masks.
 
-        They are NaN where masks come from an earlier version that did not keep them.
+        Margins are NaN where masks come from an earlier version that did not keep them.
         """
         clusters = self.whole("clusters")
-        manifests = [self.manifest("masks", dump) for dump in self.dumps]
-        sums = (MarginSums.from_document(manifest) for manifest in manifests if manifest)
-        return MarginSums.total(sums, class_count(clusters) if clusters else 0)
+        count = class_count(clusters) if clusters else 0
+        parts = [part for entry in self.catalog.values() if (part := entry.stages.get("masks"))]
+        unknown = np.full(count, np.nan)
+        pixels = np.array([part["pixels"] for part in parts], np.int64).reshape(-1, count)
+        margins = [part.get("margins", unknown) for part in parts]
+        sums = np.array(margins, np.float64).reshape(-1, count).sum(axis=0)
+        return ClassMargins(pixels.sum(axis=0), sums / MARGIN_LEVELS)
 
     def pretrained(self) -> list[dict[str, Any]]:
         """Every backbone that was trained here: name, where its weights are, figures."""
@@ -121,9 +153,13 @@ class Summary:
         The training dumps come first in order of arrival, so later dumps never rename a class.
         """
         clusters = self.whole("clusters")
+        if clusters and "taught" in clusters:
+            return list(clusters["names"])
         numbers = [numbered(i) for i in range(class_count(clusters) if clusters else 0)]
-        for dump in self.dumps:
-            if scores := self.scores(dump):
+        scored = self.last_run.get("scores", {})
+        for dump in self.dumps if scored else ():
+            scores = self.scores(dump)
+            if scores and len(scores["matching"].get("stego", ())) == len(numbers):
                 overlap = np.asarray(scores["confusion"]["stego"])
                 return [
                     scores["classes"][cls] if cls >= 0 and overlap[cls, i] else numbers[i]
@@ -135,3 +171,8 @@ class Summary:
 def class_count(clusters: Mapping[str, Any]) -> int:
     """K, from the manifest of clusters; up to version 1 it stands among their options only."""
     return int(clusters.get("classes") or clusters["options"]["classes"])
+
+
+def cluster_count(clusters: Mapping[str, Any]) -> int:
+    """K without the classes that people added, from the manifest of clusters."""
+    return int(clusters.get("taught", {}).get("clusters") or class_count(clusters))

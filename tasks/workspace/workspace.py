@@ -8,6 +8,8 @@ from typing import Any
 from stego_core.errors import InputError, WorkspaceError
 from tasks.storage.storage import Storage
 from tasks.workspace import layout, lease
+from tasks.workspace.catalog import arrived_dumps, read_catalog, save_catalog
+from tasks.workspace.catalog_file import Entries
 from tasks.workspace.ledger import Folder
 
 FORMAT = 1  # raised when an older workspace can no longer be read
@@ -36,6 +38,22 @@ class Workspace:
             WorkspaceError: there is none, or it was made by another version.
         """
         return cls(Storage.at(location)).checked()
+
+    @classmethod
+    def at(cls, location: str) -> "Workspace":
+        """The workspace at a place where there may be none yet: nothing, or an empty folder.
+
+        Raises:
+            WorkspaceError: other files lie there, or it was made by another version.
+        """
+        workspace = cls(Storage.at(location))
+        names = [name for name in workspace.storage.names("") if not _is_by_the_way(name)]
+        return workspace.checked() if names else workspace
+
+    @property
+    def is_made(self) -> bool:
+        """Whether there is a workspace at the place."""
+        return self.storage.exists(layout.ROOT_FILE)
 
     def checked(self) -> "Workspace":
         """Itself, if this version can read it."""
@@ -72,10 +90,19 @@ class Workspace:
 
     def dumps(self) -> list[str]:
         """Names of the finished dumps, in the order in which they arrived."""
-        names = self.storage.names(layout.CORPUS)
-        manifests = {name: self.folder(layout.corpus(name)).manifest_or_none() for name in names}
-        order = [(stored["sequence"], name) for name, stored in manifests.items() if stored]
-        return [name for _, name in sorted(order)]
+        return list(self.arrived())
+
+    def arrived(self) -> dict[str, dict[str, Any]]:
+        """What the catalog keeps of each finished dump's corpus manifest, in the same order."""
+        return arrived_dumps(self.storage)
+
+    def catalog(self) -> Entries:
+        """What is shown of every finished dump, under the keys of the last run, in order."""
+        return read_catalog(self.storage, self.last_run_or_none() or {})
+
+    def save_catalog(self) -> None:
+        """Bring the catalog up to date; raises as `update_last_run`."""
+        save_catalog(self.storage, self.last_run_or_none() or {})
 
     def last_run(self) -> dict[str, Any]:
         """As `last_run_or_none`; a WorkspaceError before the first run."""
@@ -96,3 +123,8 @@ class Workspace:
         entries = {**(self.last_run_or_none() or {}), **entries}
         content = json.dumps(entries, indent=1, sort_keys=True)
         self.storage.write(layout.CURRENT_FILE, content.encode())
+
+
+def _is_by_the_way(name: str) -> bool:
+    """Whether a file does not make a folder another's: a log, a lease, what a system hides."""
+    return name.startswith((".", "stego.log")) or name == layout.WRITERS

@@ -16,6 +16,9 @@ from flows import open_workspace
 from flows.cli.main import main
 from tasks.browse import code_plane
 from tasks.engine import machine
+from tasks.options import ComputeOptions, FeaturesOptions, HeadOptions, MasksOptions
+from tasks.storage.storage import Storage
+from tasks.trial.measurement import Tried, measured
 from tasks.workspace.workspace import Workspace
 
 pytestmark = [pytest.mark.usefixtures("prefect"), pytest.mark.timeout(400)]
@@ -33,6 +36,11 @@ NO_TENSORS = {
 }
 """Modules that handle devices, and compute nothing."""
 SCENES = 6
+PICIE = (
+    "--baseline", "picie", "--picie-weights", "untrained", "--picie-epochs", "1", "--picie-steps",
+    "2", "--picie-size", "64", "--picie-batch", "3", "--picie-cluster-batch", "3",
+    "--picie-start-batches", "1",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -61,7 +69,7 @@ def finished(
           "4", "--prototypes", "16", "--hidden", "16", "--bottleneck", "8", "--quality-steps", "2",
           *small, *fake])  # fmt: skip
     main([*run, "--precision", "bfloat16"])
-    main([*run, "--probe-protocol", "stego", "--recipe", "stego"])
+    main([*run, "--probe-protocol", "stego", "--recipe", "stego", *PICIE])
     return folder
 
 
@@ -107,6 +115,31 @@ def test_an_opened_workspace_labels_there(finished: Path) -> None:
 def test_the_explorer_computes_there(finished: Path) -> None:
     space = code_plane.code_plane(Workspace.open(str(finished / "ws")), 100)
     assert len(space.points) >= 100
+
+
+def test_lessons_are_learned_there(finished: Path) -> None:
+    images = sorted((finished / "corpus/images").glob("*.png"))
+    points = finished / "points.csv"
+    points.write_text(f"image,x,y,class,dump\n{images[0].name},5,5,pole,train\n")
+    main(["teach", str(points), "--workspace", str(finished / "ws"), "--device", DEVICE,
+          "--executor", "loop"])  # fmt: skip
+    opened = open_workspace(str(finished / "ws"), DEVICE)
+    assert "pole" in opened.names
+    assert (
+        opened.label(np.asarray(Image.open(images[0]))).shape
+        == np.asarray(Image.open(images[0])).shape[:2]
+    )
+
+
+def test_a_trial_computes_there(finished: Path) -> None:
+    features = FeaturesOptions(
+        backbone="vit_tiny_patch16_224", weights="untrained", crop_size=64, layer=1
+    )
+    masks = MasksOptions(resolution=64, crf_iterations=1)
+    tried = Tried(features, HeadOptions(), masks, ComputeOptions(executor="loop", device=DEVICE))
+    images = finished / "corpus/images"
+    rates = measured(Storage.at(str(images)), [next(images.glob("*.png")).name], tried, 0.0)
+    assert min(rates.crop, rates.step, rates.image, rates.codes) > 0
 
 
 def test_no_place_that_moves_tensors_was_left_out(finished: Path) -> None:

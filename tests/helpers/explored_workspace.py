@@ -1,6 +1,7 @@
 """A small finished workspace, made by the stages themselves in a plain loop, for the explorer."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +66,8 @@ def finished(location: str, folder: Path, make_corpus: Callable[..., Path]) -> W
         tables_of[dumps[-1]] = neighbors.neighbors_key(rows, NEIGHBORS)
     clustered(workspace, spec)
     for dump in ("first", "later"):
-        compute(masks.plan(workspace, dump, CLUSTERS, MASKS, "cpu"), masks.finish)
+        stage = masks.plan(workspace, dump, CLUSTERS, MASKS, "cpu")
+        compute(stage, partial(masks.finish, workspace))
     workspace.update_last_run(
         keys={
             "features": key,

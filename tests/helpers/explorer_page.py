@@ -97,6 +97,10 @@ class Page:
     def click(self, selector: str) -> None:
         self.see(selector).click()
 
+    def back(self) -> None:
+        """As the browser's button; its driver counts from an entry that may be left already."""
+        self.browser.execute_script("history.back()")
+
     def choose(self, selector: str, value: str) -> None:
         self.browser.execute_script(
             f"const s = {LOOK.removeprefix('return ')}; s.value = arguments[1];"

@@ -68,7 +68,7 @@ def add_dump(workspace: Workspace, dump: str, folder: Path, masks: Masks) -> Non
     place = workspace.folder("masks", MASKS_KEY, dump)
     entries = IndexReader(workspace, dump).entries(np.arange(total))
     invalid = {}
-    rows = []
+    sums = {}
     for row, entry in enumerate(entries):
         ids = masks.get(entry["image_id"])
         if ids is None:
@@ -80,10 +80,10 @@ def add_dump(workspace: Workspace, dump: str, folder: Path, masks: Masks) -> Non
         margins = margins_of(ids)
         path = layout.margins(place.path, entry["image_id"])
         place.storage.write(path, image_codecs.encode_margins(margins))
-        sure = MarginSums.of(ids, margins, len(NAMES))
-        rows.append(confidence_table.ConfidenceRow(row, entry, sure))
-    confidence_table.write_part(place.storage, place.path, 0, rows, len(NAMES))
-    total = MarginSums.total((row.sums for row in rows), len(NAMES))
-    confidence_table.join_parts(place, 1, total)
-    told = {"stage": "masks", "version": MASKS_VERSION, "invalid": invalid, "masks": len(rows)}
+        sums[row] = MarginSums.of(ids, margins, len(NAMES))
+    total = MarginSums.total(sums.values(), len(NAMES))
+    with confidence_table.PackedTable.begun() as table:
+        table.add(confidence_table.packed(sums))
+        table.write(place, IndexReader(workspace, dump), total)
+    told = {"stage": "masks", "version": MASKS_VERSION, "invalid": invalid, "masks": len(sums)}
     place.finish({**told, **total.document()})

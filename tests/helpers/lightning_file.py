@@ -66,7 +66,11 @@ def installed() -> Iterator[dict[str, type]]:
 
 
 def state_dict(
-    backbone: str = PICO, seed: int = 0, classes: int = CLASSES, nonlinear: bool = True
+    backbone: str = PICO,
+    seed: int = 0,
+    classes: int = CLASSES,
+    nonlinear: bool = True,
+    code_size: int = CODE_SIZE,
 ) -> "OrderedDict[str, torch.Tensor]":
     """Random parameters under the names of STEGO's `LitUnsupervisedSegmenter`."""
     net = bare_model(backbone, seed)
@@ -77,17 +81,17 @@ def state_dict(
         return torch.randn(shape, generator=generator) / channels**0.5
 
     state = OrderedDict((f"net.model.{name}", value) for name, value in net.state_dict().items())
-    layers = {"net.cluster1.0": (CODE_SIZE, channels)}
+    layers = {"net.cluster1.0": (code_size, channels)}
     if nonlinear:
         layers |= {
             "net.cluster2.0": (channels, channels),
-            "net.cluster2.2": (CODE_SIZE, channels),
+            "net.cluster2.2": (code_size, channels),
         }
-    layers |= {"linear_probe": (classes, CODE_SIZE), "decoder": (channels, CODE_SIZE)}
+    layers |= {"linear_probe": (classes, code_size), "decoder": (channels, code_size)}
     for name, shape in layers.items():
         state |= {f"{name}.weight": drawn(*shape, 1, 1), f"{name}.bias": drawn(shape[0])}
-    state["train_cluster_probe.clusters"] = drawn(classes, CODE_SIZE)
-    state["cluster_probe.clusters"] = 9 * drawn(classes + EXTRA, CODE_SIZE)
+    state["train_cluster_probe.clusters"] = drawn(classes, code_size)
+    state["cluster_probe.clusters"] = 9 * drawn(classes + EXTRA, code_size)
     state._metadata = OrderedDict({"": {"version": 1}})  # as torch.nn.Module.state_dict does
     return state
 
@@ -95,7 +99,19 @@ def state_dict(
 def checkpoint(state: dict[str, Any], made: dict[str, type], **settings: Any) -> dict[str, Any]:
     """What Lightning saves of a run of STEGO with this state dict."""
     nodes: dict[str, Any] = {}
-    chosen = {"dino_feat_type": "feat", "dim": CODE_SIZE, "arch": "dino", **settings}
+    probed = state["linear_probe.weight"] if "linear_probe.weight" in state else range(CLASSES)
+    clusters = state.get("cluster_probe.clusters", range(len(probed)))
+    chosen = {
+        "dino_feat_type": "feat",
+        "dim": CODE_SIZE,
+        "arch": "dino",
+        "projection_type": "nonlinear" if "net.cluster2.0.weight" in state else "linear",
+        "continuous": True,
+        "dropout": True,
+        "extra_clusters": len(clusters) - len(probed),
+        "n_classes": len(probed),
+        **settings,
+    }
     config = made["DictConfig"](
         _metadata=made["ContainerMetadata"](
             ref_type=Any, object_type=dict, element_type=Any, key_type=str, optional=True
@@ -104,6 +120,8 @@ def checkpoint(state: dict[str, Any], made: dict[str, type], **settings: Any) ->
         _content=nodes,
     )
     for name, value in chosen.items():
+        if name == "n_classes":  # beside the configuration, not in it
+            continue
         nodes[name] = made["AnyNode"](
             _metadata=made["Metadata"](ref_type=Any, key=name), _parent=config, _val=value
         )
@@ -126,7 +144,7 @@ def checkpoint(state: dict[str, Any], made: dict[str, type], **settings: Any) ->
         "lr_schedulers": [],
         "hparams_name": "kwargs",
         "hyper_parameters": made["AttributeDict"](
-            n_classes=CLASSES,
+            n_classes=chosen["n_classes"],
             cfg=config,
             sizes={1, 2},
             seen=defaultdict(list),

@@ -19,7 +19,8 @@ from stego_core.images.palette import coloured, overlay, palette
 from stego_core.labels.void import VOID_BYTE
 from stego_core.masks.crf import Crf
 from stego_core.masks.margins import MarginSums
-from stego_core.masks.segmenter import Segmenter, Windows, image_features
+from stego_core.masks.patch_codes import Windows, image_features
+from stego_core.masks.segmenter import Segmenter
 from stego_core.video.flicker import flicker
 from tasks.clusters.code_sample import CODES, FEATURES, OBJECTS, samples_of
 from tasks.images.image_codecs import decode_mask, encode_mask
@@ -68,13 +69,14 @@ class TestCrf:
         np.testing.assert_allclose(found, alone, atol=1e-4)
 
 
+@pytest.mark.parametrize("coarse", [None, 36])
 @pytest.mark.parametrize("shifted", [False, True])
 def test_classes_and_margins(
-    local_backbone: Backbone, rng: np.random.Generator, shifted: bool
+    local_backbone: Backbone, rng: np.random.Generator, shifted: bool, coarse: int | None
 ) -> None:
     """The same elsewhere, whatever stands where there is no data."""
     head = MeanShiftHead(nn.Identity()) if shifted else nn.Identity()
-    view = VIEW if not shifted else replace(VIEW, tile=4096)
+    view = replace(VIEW, coarse=coarse, tile=4096 if shifted else VIEW.tile)
     centroids = np.asarray(unit(rng.normal(size=(5, 3))), np.float32)
     segmenter = Segmenter(local_backbone, head, centroids, Crf(iterations=2), view)
     one, other = (segmenter(image, VALID) for image in pair(rng))

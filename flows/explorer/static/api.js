@@ -35,14 +35,19 @@ async function answer(request) {
 export const get = (path, parameters = {}, signal = undefined) =>
   answer(fetch(`/api/${path}${query(parameters)}`, { signal }));
 
-export const post = (path, body = {}) =>
+export const post = (path, body = {}, signal = undefined) =>
   answer(
     fetch(`/api/${path}`, {
       method: "POST",
+      signal,
       headers: { "content-type": "application/json" },
       body: JSON.stringify(body),
     }),
   );
+
+/** Send a file. */
+export const upload = (path, file) =>
+  answer(fetch(`/api/${path}`, { method: "POST", headers: { "content-type": "application/octet-stream" }, body: file }));
 
 /** What the workspace holds; pictures that are asked for later are of this state. */
 export async function overview() {

@@ -29,6 +29,7 @@ export function showShares(classes) {
 }
 
 function render() {
+  if (!store.overview) return; // there are no masks yet
   const { revision, note, undo: undoable, editable } = store.overview;
   if ($("#legend input.rename")) return; // the list comes anew when the name is settled
   for (const id of chosen) if (store.classOf[id] !== id) chosen.delete(id);

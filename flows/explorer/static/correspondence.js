@@ -8,6 +8,7 @@ import { paintHeat, unpacked } from "./paint.js";
 import { link } from "./route.js";
 import { nameOf, on, store } from "./store.js";
 
+export const MATCHES = []; // that are shown, best first
 let current = null; // the question on the page: {item, point, abort}
 
 export function start() {
@@ -20,6 +21,8 @@ export function start() {
 export function clear() {
   current?.abort.abort();
   current = null;
+  MATCHES.length = 0;
+  $("#matches-teach").hidden = true;
   $("#answers").hidden = true;
   $("#viewer").classList.remove("asked");
 }
@@ -80,6 +83,8 @@ async function matches(question) {
     const patch = el("span", { class: "patch", style: Object.fromEntries(sides) });
     return tile(each, mask, middle(each.patch, each), patch);
   });
+  MATCHES.push(...items);
+  $("#matches-teach").hidden = !items.length || !store.overview.editable;
   answer("#matches", "Nothing else is like it.", tiles);
 }
 

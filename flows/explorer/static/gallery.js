@@ -8,7 +8,8 @@ import { kept, on, store } from "./store.js";
 
 const PAGE = 60;
 const LOCATED_AT_ONCE = 200;
-const list = { key: null, items: [], total: 0, loading: null };
+const listOf = (key) => ({ key, items: [], loading: null, ended: false });
+let list = listOf(null); // what the gallery shows; other filters begin another one
 let grid;
 
 export function start() {
@@ -33,7 +34,7 @@ function offerDumps() {
   const select = $("#filter-dump");
   const names = store.overview.dumps.map((dump) => [dump.name, `${dump.name} (${number(dump.images)})`]);
   fill(select, [["", "all dumps"], ...names], parsed().filters.dump);
-  list.key = null;
+  list = listOf(null);
 }
 
 function offerClasses() {
@@ -59,25 +60,25 @@ export async function show(filters) {
 async function listed(filters) {
   const key = JSON.stringify(filters);
   if (list.key === key) return;
-  Object.assign(list, { key, items: [], total: 0, loading: null, ended: false });
+  list = listOf(key);
   grid.replaceChildren();
   $("#count").textContent = "…";
   await loadMore();
 }
 
 function loadMore(limit = PAGE) {
-  if (list.key === null || list.ended) return Promise.resolve();
-  list.loading ??= load(list.key, limit).finally(() => (list.loading = null));
-  return list.loading;
+  const asked = list;
+  if (asked.key === null || asked.ended) return Promise.resolve();
+  asked.loading ??= load(asked, limit).finally(() => (asked.loading = null));
+  return asked.loading;
 }
 
-async function load(key, limit) {
-  const { dump, class: cls, labelled, order } = JSON.parse(key);
-  const offset = list.items.length;
+async function load(asked, limit) {
+  const { dump, class: cls, labelled, order } = JSON.parse(asked.key);
+  const offset = asked.items.length;
   const page = await api.get("page", { dump, cls, labelled, order, offset, limit });
-  if (list.key !== key) return; // other filters meanwhile
+  if (list !== asked) return; // other filters meanwhile
   list.items.push(...page.items);
-  list.total = page.total;
   list.ended = !page.items.length || list.items.length >= page.total;
   grid.append(...page.items.map(tile));
   $("#count").textContent = `${number(page.total)} ${page.total === 1 ? "image" : "images"}`;

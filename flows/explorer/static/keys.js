@@ -4,6 +4,7 @@ import { $, el } from "./dom.js";
 import { pinAt, undo } from "./classes.js";
 import { parsed } from "./route.js";
 import { pin, setOpacity, store, toggleMask } from "./store.js";
+import * as teach from "./teach.js";
 import { back, step, toggle } from "./view.js";
 import { fitted } from "./zoom.js";
 
@@ -15,6 +16,8 @@ const SHOWN = [
   ["h", "heat: correspondences of the clicked pixel"],
   ["c", "doubt: where the mask is unsure"],
   ["l", "true labels"],
+  ["t", "teach: clicks say what is there; x: the other class, 1 … 9: which class"],
+  ["Enter", "choose the point, with the image focused"],
   ["o", "opacity: 25, 55, 80, 100 %"],
   ["wheel, drag, z", "zoom, move, see the whole image"],
   ["Shift + arrows", "move the point, with the image focused"],
@@ -32,6 +35,7 @@ const ACTIONS = {
   c: () => toggle("margins"),
   l: () => toggle("labels"),
   o: () => setOpacity(OPACITIES.find((each) => each > store.opacity + 0.001) ?? OPACITIES[0]),
+  t: () => parsed().view === "image" && teach.toggle(),
   u: undo,
   z: fitted,
   "?": () => $("#help").showModal(),

@@ -5,9 +5,13 @@ import * as classes from "./classes.js";
 import * as codes from "./codes.js";
 import * as correspondence from "./correspondence.js";
 import * as exporting from "./export.js";
+import * as folders from "./folders.js";
 import * as gallery from "./gallery.js";
+import * as home from "./home.js";
+import * as loose from "./loose.js";
 import * as keys from "./keys.js";
 import * as merges from "./merges.js";
+import * as teach from "./teach.js";
 import * as view from "./view.js";
 import * as zoom from "./zoom.js";
 import { $, tell } from "./dom.js";
@@ -15,13 +19,13 @@ import { announce, go, link, onRoute } from "./route.js";
 import { emit, on, reload, setOpacity, store } from "./store.js";
 
 const LOOK_MS = 1500; // between looks at the index while it is made
-const SECTIONS = { gallery: "#gallery", image: "#viewer", codes: "#codes" };
+const SECTIONS = { home: "#home", gallery: "#gallery", image: "#viewer", codes: "#codes" };
 
 async function start() {
   theme();
   api.onRefused(() => $("#refused").open || $("#refused").showModal());
   $("#reload").addEventListener("click", () => location.reload());
-  for (const part of [gallery, view, zoom, correspondence, classes, merges, codes, exporting, keys]) part.start();
+  for (const part of [home, folders, loose, gallery, view, zoom, correspondence, classes, merges, codes, exporting, teach, keys]) part.start();
   $("#up").addEventListener("click", () => go({ view: "gallery" }));
   $("#opacity").addEventListener("input", (event) => setOpacity(event.target.value / 100));
   on("opacity", () => {
@@ -32,7 +36,11 @@ async function start() {
   on("overview", top);
   onRoute((route) => tell(() => display(route)));
   setOpacity(store.opacity);
-  if (await tell(reload)) announce();
+  home.onReady(async () => (await tell(reload)) && announce());
+  await home.look();
+  if (home.isReady()) await tell(reload);
+  if (!location.hash) history.replaceState(null, "", home.isReady() ? "#/gallery" : "#/home");
+  if (store.overview || !home.isReady()) announce();
   document.body.classList.add("ready");
   indexed();
 }
@@ -45,6 +53,8 @@ function top() {
 }
 
 async function display(route) {
+  if (!home.isReady() && route.view !== "home") return go({ view: "home" }, true);
+  document.body.classList.toggle("bare", !home.isReady());
   for (const [name, selector] of Object.entries(SECTIONS)) $(selector).hidden = name !== route.view;
   document.body.dataset.view = route.view;
   for (const each of document.querySelectorAll("nav a")) {
@@ -58,6 +68,7 @@ async function display(route) {
     view.leave();
     document.title = "stego explore";
   }
+  if (route.view === "home") home.show();
   if (!store.overview) return;
   if (route.view === "gallery") await gallery.show(route.filters);
   if (route.view === "image") await view.show(route);
@@ -100,5 +111,4 @@ function theme() {
 }
 
 if (location.search) history.replaceState(null, "", `${location.pathname}${location.hash}`);
-if (!location.hash) history.replaceState(null, "", "#/gallery");
 start();

@@ -26,7 +26,8 @@ export function parsed(hash = location.hash) {
       filters,
     };
   }
-  return { view: parts[0] === "codes" ? "codes" : "gallery", filters, point: null };
+  const view = ["home", "codes"].includes(parts[0]) ? parts[0] : "gallery";
+  return { view, filters, point: null };
 }
 
 function decoded(part) {

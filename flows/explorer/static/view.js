@@ -12,6 +12,8 @@ import { VOID, channels, kept, nameOf, on, store, toggleMask } from "./store.js"
 
 const STEPS = 40; // a key moves the point by so small a part of the image
 const view = { key: null, item: null, ids: null, margins: null, labels: null, heat: null, point: null };
+let taken = () => false; // whether a chosen pixel is for somebody else
+let opened = () => {};
 const layers = { margins: false, labels: false, heat: true };
 let stage;
 
@@ -31,9 +33,24 @@ export function start() {
   on("opacity", pressed);
 }
 
+/** Call this with the image and the pixel that is chosen; true: it needs no correspondences. */
+export function onChoose(listener) {
+  taken = listener;
+}
+
+/** Call this with each image that is opened. */
+export function onOpen(listener) {
+  opened = listener;
+}
+
+const teaching = () => document.body.classList.contains("teaching");
+
+/** The image in view, or null. */
+export const current = () => (view.key ? view.item : null);
+
 /** Show an image, and where its point's like is. */
 export async function show(route) {
-  const key = `${route.dump}/${route.row}`;
+  const key = `${route.dump}/${route.row}/${store.overview.version}`; // new masks open it anew
   if (view.key !== key) await open(route, key);
   if (view.key === key && view.item) await pointed(route.point);
 }
@@ -41,6 +58,7 @@ export async function show(route) {
 /** Nothing of an image is in view any more. */
 export function leave() {
   view.key = null;
+  opened(null);
   showShares(null);
   forget();
 }
@@ -57,6 +75,7 @@ async function open(route, key) {
   const ended = new Promise((end) => (photo.onload = photo.onerror = end));
   photo.src = api.picture("image", route);
   view.item = item;
+  opened(item);
   $("#title").textContent = item.path;
   $("#title").title = `${dump}, row ${row}`;
   const facts = [dump, `${item.width}×${item.height}`];
@@ -176,16 +195,18 @@ function read(point) {
     if (view.labels) parts.push(`label ${label === VOID ? "void" : (labelNames()[label] ?? label)}`);
     if (view.heat && layers.heat) parts.push(`similarity ${cosine(at(view.heat, point, item)).toFixed(2)}`);
   }
-  $("#readout").textContent = parts.join("   ") || "Click a pixel to see where its like is.";
+  const hint = teaching() ? "Click a pixel that shows the class." : "Click a pixel to see where its like is.";
+  $("#readout").textContent = parts.join("   ") || hint;
 }
 
 function choose(point) {
-  if (point) go({ view: "image", dump: view.item.dump, row: view.item.row, point }, Boolean(view.point));
+  if (point && !taken(view.item, point)) go({ view: "image", dump: view.item.dump, row: view.item.row, point }, Boolean(view.point));
 }
 
 const settle = debounce(350, choose);
 
 function steered(event) {
+  if (event.key === "Enter") return choose(view.point);
   const move = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
   if (!move || !event.shiftKey || !view.item) return;
   event.preventDefault();
@@ -194,7 +215,7 @@ function steered(event) {
   const stride = Math.max(Math.round(Math.max(height, width) / STEPS), 1);
   const from = view.point ?? [Math.floor(height / 2), Math.floor(width / 2)];
   mark([toIndex(from[0] + stride * move[0], height), toIndex(from[1] + stride * move[1], width)]);
-  settle(view.point);
+  if (!teaching()) settle(view.point); // there Enter chooses it
 }
 
 function mark(point) {

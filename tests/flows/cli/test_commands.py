@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from flows.benchmark import paper
 from flows.cli import commands
 from flows.cli.main import main
-from flows.runs import backfill, paper, pretrain, retrain
+from flows.runs import backfill, pretrain, retrain
 from stego_core.errors import WeightsError
 
 Captured = pytest.CaptureFixture[str]

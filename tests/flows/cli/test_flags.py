@@ -1,6 +1,7 @@
 """Where options come from: flags over a file over the workspace's last run over defaults."""
 
 import json
+import os
 import subprocess
 import sys
 from importlib import import_module
@@ -63,7 +64,7 @@ class TestFlags:
 
     def test_every_command_takes_its_workspace(self) -> None:
         commands = [each for each in app if not each.startswith("-")]
-        assert len(commands) == 20
+        assert len(commands) == 24
         for name in commands:
             with pytest.raises(OptionError, match=r"requires an argument"):
                 parsed([name])
@@ -140,4 +141,33 @@ class TestHelp:
 
     def test_each_flag_of_one_section_is_listed_once(self, help: str) -> None:
         assert help.count("--endpoint") == 1
-        assert help.count("--seed ") == 2  # of the head and of the clusters
+        assert help.count("--seed ") == 3  # of head, clusters and PiCIE
+
+    def test_flags_of_picie_have_its_name(self, help: str) -> None:
+        for option in ("network", "weights", "epochs", "size", "batch", "learning-rate"):
+            assert help.count(f"--picie-{option} ") == 1
+        assert run_options("--picie-batch", "8").picie.batch == 8
+        assert run_options("--picie-batch", "8").head.batch == run_options().head.batch
+        assert run_options("--seed", "3").picie.seed == 3
+
+
+class TestCompletion:
+    def test_bash_completes_commands_and_flags(self, tmp_path: Path) -> None:
+        environment = {**os.environ, "HOME": str(tmp_path), "SHELL": "/bin/bash"}
+        command = [sys.executable, "-m", "flows", "--install-completion", "--shell", "bash"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        (script,) = (tmp_path / ".local").rglob("stego")
+        assert str(script) in (tmp_path / ".bashrc").read_text()
+        assert completed(script, "stego exp") == ["export", "explore"]
+        assert completed(script, "stego run --backb") == ["--backbone"]
+
+
+def completed(script: Path, line: str) -> list[str]:
+    """What bash offers for the last word of a line."""
+    words = line.split()
+    code = (
+        f"source {script}; COMP_WORDS=({line}); COMP_CWORD={len(words) - 1}; _stego; "
+        "echo ${COMPREPLY[@]}"
+    )
+    return subprocess.run(["bash", "-c", code], capture_output=True, text=True).stdout.split()

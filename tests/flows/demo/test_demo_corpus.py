@@ -14,7 +14,7 @@ from flows.cli.main import main
 from flows.demo import demo_corpus
 from flows.runs.settings import built
 from stego_core.backbone.vit import bare_model, freeze, load_weights
-from tasks.features import backbones
+from tasks.features import backbones, hub
 from tasks.pretrain import stage as pretrain
 from tasks.storage.storage import Storage
 
@@ -56,15 +56,40 @@ class TestBundledBackbone:
         assert weights in spec.note
 
 
+class TestChosen:
+    @pytest.mark.parametrize("there", [False, True])
+    def test_dino_where_it_can_be_had(
+        self, there: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.setattr(hub, "seems_cached", lambda _: False)
+        monkeypatch.setattr(hub, "answers", lambda _: there)
+        choice = demo_corpus.chosen(offline=False)
+        assert (choice.backbone == demo_corpus.DINO) == there
+        assert (choice.weights == backbones.BUNDLED) == (not there)
+        assert choice.backbone in choice.note
+        features = demo_corpus.sections(Storage.at(str(tmp_path)), choice)["features"]
+        assert (features.backbone, features.weights) == choice[:2]
+
+    def test_offline_asks_no_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def asked(_: str) -> bool:
+            raise AssertionError
+
+        monkeypatch.setattr(hub, "available", asked)
+        assert demo_corpus.chosen(offline=True).weights == backbones.BUNDLED
+
+
 class TestCorpus:
     def test_the_same_scenes_however_many(self, tmp_path: Path) -> None:
         for name, count in (("few", 2), ("more", 3)):
             demo_corpus.main([str(tmp_path / name), str(count), "7"])
         few, more = (
-            {p.name: p.read_bytes() for p in (tmp_path / name / "images").iterdir()}
+            {
+                str(p.relative_to(tmp_path / name)): p.read_bytes()
+                for p in (tmp_path / name).rglob("*.png")
+            }
             for name in ("few", "more")
         )
-        assert len(few) == 2
+        assert len(few) == 2 * demo_corpus.RENDERINGS
         assert few.items() < more.items()
 
     def test_goes_on_where_it_was_stopped(self, tmp_path: Path) -> None:
@@ -95,7 +120,9 @@ def test_runs_without_a_network(
     monkeypatch.setattr(demo_corpus, "SIDE", 96)  # shorter than what a person sees
     monkeypatch.setattr(demo_corpus, "STEPS", 20)
     workspace = tmp_path / "ws"
-    main(["demo", "--workspace", str(workspace), "--scenes", "32", "--executor", "loop"])
+    main(
+        ["demo", "--offline", "--workspace", str(workspace), "--scenes", "32", "--executor", "loop"]
+    )
     said = " ".join("".join(capfd.readouterr()).split())
     assert asked == []
     assert said.count("bundled, trained by `stego pretrain`") == 2

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from flows.demo.scenes import SCENE_CLASSES, scene, scene_generator
+from flows.demo.scenes import scene, scene_generator
+from flows.demo.street import SCENE_CLASSES
 from stego_core.labels.void import VOID_BYTE
 
 CLASSES = len(SCENE_CLASSES)
@@ -72,6 +73,22 @@ class TestReproducibility:
     def test_other_seed_or_index_other_scene(self, seed: int, index: int) -> None:
         image, _ = scene(scene_generator(seed, index), (96, 128))
         assert (image != scene(scene_generator(0, 0), (96, 128))[0]).any()
+
+    def test_renderings_share_labels_and_nothing_of_their_colours(self) -> None:
+        (first, labels), (second, same) = (
+            scene(scene_generator(0, 4), rendering=rendering) for rendering in (0, 2)
+        )
+        np.testing.assert_array_equal(labels, same)
+        for label in range(CLASSES):
+            here = labels == label
+            if here.sum() > 500:
+                assert np.abs(first[here].mean(0) - second[here].mean(0)).max() > 5, label
+
+    def test_a_rendering_does_not_depend_on_those_before(self) -> None:
+        generator = scene_generator(0, 4)
+        np.testing.assert_array_equal(
+            scene(generator, rendering=1)[0], scene(scene_generator(0, 4), rendering=1)[0]
+        )
 
     def test_global_random_state_is_left_alone(self) -> None:
         np.random.seed(7)

@@ -44,6 +44,19 @@ def test_waits_for_a_run_then_is_built(own: Workspace) -> None:
     assert similarities == sorted(similarities, reverse=True)
 
 
+def test_makes_way_for_a_run_of_the_page(own: Workspace) -> None:
+    explorer = Explorer(own)
+    explorer.searching.pause()
+    explorer.searching.start()
+    told = until(explorer, "waiting")
+    assert told["sentence"] == "the index of patches waits for the run"
+    with lease.writing(own.storage):
+        pass
+    explorer.searching.resume()
+    until(explorer, "ready")
+    explorer.searching.stop()
+
+
 def test_a_workspace_that_cannot_be_written_shows_the_rest(own: Workspace) -> None:
     folder = Path(own.storage.uri)
     shutil.rmtree(folder / "writers", ignore_errors=True)

@@ -32,9 +32,9 @@ class TestGallery:
         page.until("return document.querySelectorAll('.tile').length == 6")
         rows = [tile.get_attribute("data-row") for tile in page.all(".tile")]
         assert rows == ["0", "1", "2", "3", "4", "5"]
-        page.browser.back()
+        page.back()
         page.until("return location.hash == '#/gallery?labelled=yes'")
-        page.browser.back()
+        page.back()
         page.see("#empty")
 
     def test_filter_by_class(self, page: Page) -> None:

@@ -246,12 +246,14 @@ class TestServing:
         with pytest.raises(OptionError, match=r"port 70000|cannot be listened on"):
             listening(host, port)
 
-    def test_no_workspace_is_one_sentence(
+    def test_a_folder_of_other_files_is_one_sentence(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
+        (tmp_path / "photo.jpg").touch()
         with pytest.raises(SystemExit):
-            main(["explore", "--workspace", str(tmp_path / "none"), "--port", "0"])
+            main(["explore", "--workspace", str(tmp_path), "--port", "0"])
         assert "is not a workspace" in capsys.readouterr().err
+        assert [path.name for path in tmp_path.iterdir()] == ["photo.jpg"]
 
 
 def test_every_format_of_exports_is_offered() -> None:

@@ -166,7 +166,8 @@ class TestForm:
         "name", ["pipeline", "backfill", "retrain", "pretraining", "benchmark"]
     )
     def test_descriptions_are_whole_sentences(self, name: str) -> None:
-        from flows.runs import backfill, paper, pipeline, pretrain, retrain
+        from flows.benchmark import paper
+        from flows.runs import backfill, pipeline, pretrain, retrain
 
         modules = (pipeline, backfill, retrain, pretrain, paper)
         flow = next(getattr(m, name) for m in modules if hasattr(getattr(m, name, None), "fn"))

@@ -16,7 +16,7 @@ from PIL import Image
 
 from flows.api import open_workspace
 from flows.cli.main import main
-from flows.demo.scenes import SCENE_CLASSES
+from flows.demo.street import SCENE_CLASSES
 
 pytestmark = [pytest.mark.usefixtures("prefect"), pytest.mark.timeout(300)]
 SIZE, IMAGES = (64, 64), 2

@@ -365,10 +365,17 @@ class TestNames:
         image = next((finished / "new" / "images").glob("*.png"))
         Image.open(image).convert("RGB").save(named / "a.jpg")
         readme = (Path(__file__).parents[3] / "README.md").read_text()
-        example = readme.split("## In Python\n\n```python\n")[1].split("```")[0]
+        example = readme.split("```python\n")[1].split("```")[0]
+        for shown, here in (
+            ("demo/workspace-corpus/images/scene-0000.png", "a.jpg"),
+            ("demo/workspace", "ws"),
+        ):
+            assert shown in example
+            example = example.replace(shown, here)
         monkeypatch.chdir(named)
         exec(compile(example, "README.md", "exec"), {})
-        assert capsys.readouterr().out == "['no class']\n"
+        width, height = Image.open("a.jpg").size
+        assert capsys.readouterr().out == f"({height}, {width}) uint8\nno class 100.0%\n"
         opened = open_workspace("ws")
         of_path = opened.label(named / "a.jpg")
         assert np.array_equal(of_path, opened.label(Image.open(named / "a.jpg")))

@@ -86,17 +86,18 @@ def test_shares_follow_what_an_image_shows(shown: int) -> None:
     assert measured.shares.rand == pytest.approx(0.5 / KINDS + 0.1 / shown, abs=0.03)
 
 
-def test_as_many_pairs_attract_as_the_shares_say() -> None:
+@pytest.mark.parametrize("centring", [True, False])
+def test_as_many_pairs_attract_as_the_shares_say(centring: bool) -> None:
     """Attraction is told by the sign of the loss's slope in the code correspondence."""
     batches = [drawn(seed, 3, noise=0.4) for seed in range(6)]
-    measured = measure(batches, 0, SHIFTED)
+    measured = measure(batches, 0, SHIFTED, centring)
     for kind, shift in enumerate(measured.shifts):
         attracted = []
         for pairs in batches:
             one, other = (part / part.norm(dim=-1, keepdim=True) for part in pairs[kind])
             codes = torch.full((8, 40, 40), 0.5, requires_grad=True)
             correspondence_loss(
-                codes, shifted_correspondence(one @ other.transpose(-1, -2), shift)
+                codes, shifted_correspondence(one @ other.transpose(-1, -2), shift, centring)
             ).backward()
             assert codes.grad is not None
             attracted.append(float((codes.grad < 0).float().mean()))

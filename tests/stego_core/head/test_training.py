@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stego_core.head.batches import (
-    RANDOM_DRAWS,
     HeadBatch,
     Images,
     TrainingSet,
@@ -22,7 +21,7 @@ from stego_core.head.batches import (
     step_generator,
 )
 from stego_core.head.head import Head
-from stego_core.head.shift_presets import Triple
+from stego_core.head.shift_presets import RANDOM_DRAWS, Triple
 from stego_core.head.training import (
     HeadCurve,
     PreparedStep,
@@ -202,7 +201,8 @@ def slow_loss(
         slow_term(weights, batch.anchor, batch.positive, shifts.knn),
     ]
     draws = [slow_term(weights, batch.anchor, batch.other[d], shifts.rand) for d in batch.partners]
-    terms.append((sum(d[0] for d in draws) / 5, sum(d[1] for d in draws) / 5))
+    count = len(draws)
+    terms.append((sum(d[0] for d in draws) / count, sum(d[1] for d in draws) / count))
     total = WEIGHTS.self * terms[0][0] + WEIGHTS.knn * terms[1][0] + WEIGHTS.rand * terms[2][0]
     return total, terms
 
@@ -220,6 +220,25 @@ class TestStep:
 
     def test_five_random_partners(self) -> None:
         assert RANDOM_DRAWS == 5
+
+    @pytest.mark.parametrize("negatives", [1, 2])
+    def test_another_number_of_random_partners(self, data: TrainingSet, negatives: int) -> None:
+        plan = recipe(batch=3, grid=2, negatives=negatives)
+        state = start(CHANNELS, CODES, 0.0, plan, SHIFTS, "cpu")
+        step = prepare_step(data, plan, SHIFTS, "cpu", 0)
+        assert len(step[0].partners) == negatives
+        total, _ = slow_loss(self.weights(state), step[0], state.shifts)
+        assert train_step(state, step, plan).loss == pytest.approx(total, abs=1e-6)
+
+    def test_without_centring_the_cosines_less_the_shifts_are_compared(
+        self, data: TrainingSet
+    ) -> None:
+        batch, shifted, _ = prepare_step(data, recipe(centring=False), SHIFTS, "cpu", 0)
+        tokens = batch.compared(torch.nn.functional.normalize(batch.tokens, dim=-1))
+        shifts = [SHIFTS.self, SHIFTS.knn, *[SHIFTS.rand] * RANDOM_DRAWS]
+        for (one, other), found, shift in zip(tokens.pairs(), shifted, shifts, strict=True):
+            expected = torch.einsum("bic,bjc->bij", one, other) - shift
+            torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
 
     def test_losses_means_and_total_equal_the_loop(
         self, parts: tuple[TrainingState, PreparedStep, Recipe]

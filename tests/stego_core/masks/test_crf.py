@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
+from torchvision.transforms import functional as transforms
 
-from stego_core.masks._lattice import Lattice, mean_field
-from stego_core.masks.crf import Crf
+from stego_core.masks.crf import Crf, Lattice, mean_field, released_pixels
 
 Scores = NDArray[np.float32]
 Image = NDArray[np.uint8]
@@ -190,3 +191,27 @@ class TestResult:
         after = (Crf().refine(scores, image).argmax(axis=0) == truth).mean()
         assert before < 0.85
         assert after > 0.99
+
+
+class TestReleasedPixels:
+    def test_every_level_of_every_colour_is_the_byte_that_torchvision_makes(self) -> None:
+        levels = np.arange(256, dtype=np.uint8)
+        image = np.stack([levels, levels[::-1], np.roll(levels, 7)], axis=-1)[None]
+        mean, std = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+        normal = transforms.normalize(transforms.to_tensor(image), mean, std)
+        back = torch.stack(
+            [c.mul(s).add(m) for c, s, m in zip(normal, std, mean, strict=True)]
+        )  # fmt: skip
+        expected = np.asarray(transforms.to_pil_image(back))[..., ::-1]
+        found = released_pixels(image)
+        np.testing.assert_array_equal(found, expected)
+        lower = image[..., ::-1].astype(int) - found
+        assert set(np.unique(lower)) == {0, 1}  # cut off, not rounded
+
+    def test_a_crf_of_them_is_that_of_the_other_image(self) -> None:
+        image = np.random.default_rng(0).integers(0, 256, (16, 20, 3), np.uint8)
+        scores = np.random.default_rng(1).normal(size=(3, 16, 20)).astype(np.float32)
+        handed = np.ascontiguousarray(released_pixels(image))
+        released = Crf(released_pixels=True).refine(scores, image)
+        np.testing.assert_array_equal(released, Crf().refine(scores, handed))
+        assert np.abs(released - Crf().refine(scores, image)).max() > 1e-4

@@ -14,19 +14,17 @@ from torch import nn
 from stego_core.backbone.vit import Backbone
 from stego_core.clustering.kmeans import unit
 from stego_core.errors import OptionError
-from stego_core.head.head import Head
 from stego_core.images import upsampling
-from stego_core.images.geometry import Window, inference_size, resize
+from stego_core.images.geometry import Window, resize
 from stego_core.images.upsampling import scores_at, upsampled
 from stego_core.masks.crf import Crf
+from stego_core.masks.patch_codes import Windows, mirrored_codes
 from stego_core.masks.segmenter import (
     Segmenter,
-    Windows,
     cluster_log_probabilities,
-    image_codes,
     in_windows,
-    mirrored_codes,
     refined,
+    scorer,
 )
 
 Floats = NDArray[np.float32]
@@ -52,81 +50,6 @@ def blocky(height: int, width: int, cell: int, seed: int = 0) -> Image:
     cells = rng.integers(0, 256, (-(-height // cell), -(-width // cell), 3))
     image = np.kron(cells, np.ones((cell, cell, 1), int))[:height, :width]
     return (image + rng.integers(-5, 6, image.shape)).clip(0, 255).astype(np.uint8)
-
-
-class TestMirroring:
-    def test_averages_the_code_of_the_image_and_of_its_twin(
-        self, local_backbone: Backbone, rng: np.random.Generator
-    ) -> None:
-        image = rng.integers(0, 256, (8, 12, 3), dtype=np.uint8)
-        found = mirrored_codes(image, local_backbone, nn.Identity())
-        assert (found.shape, found.dtype) == ((2, 3, 3), np.float32)
-        kernel = local_backbone.model.kernel.double().numpy()
-        normal = (image / 255 - 0.5) / 0.25
-        for row in range(2):
-            for column in range(3):
-                patch = normal[4 * row : 4 * row + 4, 4 * column : 4 * column + 4]
-                for d in range(3):
-                    seen, twin = 0.0, 0.0
-                    for y, x, c in np.ndindex(4, 4, 3):
-                        seen += kernel[d, c, y, x] * patch[y, x, c]
-                        twin += kernel[d, c, y, x] * patch[y, 3 - x, c]
-                    assert found[row, column, d] == pytest.approx((seen + twin) / 2, abs=1e-4)
-
-    def test_a_mirrored_image_has_mirrored_codes(
-        self, tiny_backbone: Backbone, noise_image: Image
-    ) -> None:
-        head = Head.create(192, 7, torch.Generator().manual_seed(0))
-        view = Windows(resolution=32)
-        codes = image_codes(noise_image, tiny_backbone, head, view)
-        twin = image_codes(noise_image[:, ::-1], tiny_backbone, head, view)
-        assert codes.shape == (2, 3, 7)
-        np.testing.assert_allclose(twin[:, ::-1], codes, atol=1e-4)
-
-
-class TestTiles:
-    @pytest.mark.parametrize("size", [(37, 53), (64, 64), (20, 400), (150, 97)])
-    def test_tiles_give_the_codes_of_the_whole_image(
-        self, local_backbone: Backbone, rng: np.random.Generator, size: tuple[int, int]
-    ) -> None:
-        image = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
-        tiled = image_codes(image, local_backbone, nn.Identity(), SMALL_TILES)
-        whole = image_codes(image, local_backbone, nn.Identity(), WHOLE)
-        height, width = inference_size(*size, 64, 4)
-        assert tiled.shape == (height // 4, width // 4, 3)
-        np.testing.assert_allclose(tiled, whole, atol=1e-4)
-
-    def test_the_backbone_never_sees_more_than_a_tile(
-        self, local_backbone: Backbone, noise_image: Image, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        seen = []
-        features = Backbone.features
-
-        def watched(self: Backbone, images: Image) -> Floats:
-            seen.append(images.shape)
-            return features(self, images)
-
-        monkeypatch.setattr(Backbone, "features", watched)
-        image_codes(noise_image, local_backbone, nn.Identity(), SMALL_TILES)
-        assert len(seen) > 4
-        assert all(shape[0] == 2 and max(shape[1:3]) <= 24 for shape in seen)
-
-    def test_attention_changes_tiled_codes_but_little(self, tiny_backbone: Backbone) -> None:
-        image = blocky(64, 96, 16)
-        view = Windows(resolution=64, tile=64, tile_overlap=32)
-        head = nn.Identity()
-        tiled = image_codes(image, tiny_backbone, head, view)
-        whole = image_codes(image, tiny_backbone, head, replace(view, tile=640))
-        assert tiled.shape == whole.shape == (4, 6, 192)
-        cosine = (unit(tiled) * unit(whole)).sum(-1)
-        assert cosine.min() > 0.5
-
-    def test_pixels_of_a_code_are_those_under_it(self, local_backbone: Backbone) -> None:
-        image = np.zeros((64, 128, 3), np.uint8)
-        image[40:44, 100:104] = 255  # one patch of a 16×32 map
-        codes = image_codes(image, local_backbone, nn.Identity(), SMALL_TILES)
-        differs = (abs(codes - codes[0, 0]) > 1e-3).any(-1)
-        assert np.argwhere(differs).tolist() == [[10, 25]]
 
 
 def slow_bilinear(maps: Floats, size: tuple[int, int]) -> NDArray[np.float64]:
@@ -278,9 +201,8 @@ class TestSegmenter:
         expected = unit(slow_bilinear(codes, (37, 53))) @ segmenter.centroids.T.astype(float)
         clear = np.diff(np.sort(expected, axis=-1), axis=-1)[..., -1] > 1e-4
         assert clear.mean() > 0.99
-        found = refined(
-            codes, noise_image, segmenter.centroids, segmenter.crf, segmenter.view
-        ).classes
+        score = scorer(segmenter.centroids, segmenter.crf)
+        found = refined(codes, noise_image, score, segmenter.crf, segmenter.view).classes
         np.testing.assert_array_equal(found[clear], expected.argmax(-1)[clear])
         assert len(np.unique(found)) > 2
 

@@ -71,3 +71,34 @@ def test_a_square_of_the_right_size_is_left_alone() -> None:
 def test_a_row_of_pixels_has_no_half() -> None:
     with pytest.raises(ImageError, match="40×1 is too small"):
         cropping.crop_windows(1, 40, five=True)
+
+
+PHOTOGRAPHS = [
+    (427, 640), (333, 500), (375, 499), (321, 321), (320, 321), (319, 481), (640, 425), (96, 1001),
+    (1024, 2048), (200, 200),
+]  # fmt: skip
+"""Heights and widths: odd ones, smaller and larger ones than the square, Cityscapes', Potsdam's."""
+
+
+def under(length: int, side: int, short: int) -> tuple[list[int], list[bool]]:
+    """The pixel of a side of an image under each centre of the square, and where that is certain:
+    a centre on the border of two pixels belongs to either, by the rounding of Pillow's steps.
+    """
+    resized = side * length // short
+    first = round((resized - side) / 2)
+    places = [((2 * (first + place) + 1) * length, 2 * resized) for place in range(side)]
+    return [a // b for a, b in places], [a % b > 0 for a, b in places]
+
+
+@pytest.mark.parametrize(("height", "width"), PHOTOGRAPHS)
+@pytest.mark.parametrize("side", [224, 320])
+def test_squares_of_photographs_take_these_pixels(side: int, height: int, width: int) -> None:
+    """By the rule alone, whole numbers only."""
+    pixels, short = picture(height, width), min(height, width)
+    (rows, sure_rows), (columns, sure_columns) = (under(n, side, short) for n in (height, width))
+    sure = np.ix_(sure_rows, sure_columns)
+    assert np.mean(sure_rows) > 0.7
+    assert np.mean(sure_columns) > 0.7
+    for array in (pixels, pixels[..., 0]):
+        found = cropping.resized_square(array, side, "nearest")
+        np.testing.assert_array_equal(found[sure], array[rows][:, columns][sure])

@@ -114,7 +114,7 @@ def begun(recipe: DinoRecipe = RECIPE) -> DinoState:
 
 
 def batches(recipe: DinoRecipe, first: int, last: int) -> list[ViewBatch]:
-    return [prepare_batch(read, 6, recipe, step) for step in range(first, last)]
+    return [prepare_batch(read, 6, recipe, None, step) for step in range(first, last)]
 
 
 def weights(state: DinoState) -> dict[str, Tensor]:
@@ -645,6 +645,28 @@ class TestBatches:
         assert len(difference) > 20
         assert difference.median() < 0.02
 
+    def test_every_second_view_is_of_the_partner(self) -> None:
+        dark, bright = (np.full((60, 80, 3), value, np.uint8) for value in (40, 200))
+        plan = replace(RECIPE, views=replace(VIEWS, colour=0.0))
+        batch = sample_views([dark] * 9, plan, np.random.default_rng(0), [bright] * 9)
+        views = [*batch.globals, *batch.locals]
+        dark_views = [(view < 0.3).flatten(1).all(dim=1) for view in views]
+        assert [bool(dark.all()) for dark in dark_views[::2]] == [True] * len(views[::2])
+        solarized_or_bright = [view.flatten(1).std(dim=1).max() < 0.2 for view in views[1::2]]
+        assert all(solarized_or_bright)
+        assert not any(bool(dark.all()) for dark in dark_views[1::2])
+
+    def test_partners_are_read_for_the_rows_of_the_step(self) -> None:
+        asked: list[list[int]] = []
+
+        def reading(rows: NDArray[np.int64]) -> list[Pixels]:
+            asked.append(rows.tolist())
+            return read(rows)
+
+        prepare_batch(reading, 6, RECIPE, lambda rows, _: 5 - rows, 3)
+        partners, rows = asked
+        assert partners == [5 - row for row in rows]
+
     def test_reach_moves_the_second_views_points(self) -> None:
         (near,), (far,) = (
             batches(replace(RECIPE, dense_reach=reach), 0, 1) for reach in (0.0, 0.3)
@@ -673,7 +695,7 @@ class TestBatches:
             return read(rows)
 
         for step in range(20):
-            prepare_batch(counting, 6, RECIPE, step)
+            prepare_batch(counting, 6, RECIPE, None, step)
         assert set(asked) == set(range(6))
 
 

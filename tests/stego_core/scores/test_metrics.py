@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 
 from stego_core.labels.void import VOID
-from stego_core.scores.metrics import Confusion, majority_match, match, scores
+from stego_core.scores.metrics import Confusion, majority_match, match, released_scores, scores
 
 CLASSES, CLUSTERS = 3, 5
 Counts = NDArray[np.int64]
@@ -112,6 +113,68 @@ class TestMatching:
             scores(counts, each).accuracy for each in (majority_match(counts), match(counts))
         )
         assert best >= one_to_one or counts.sum() == 0
+
+
+def slow_released(counts: Counts) -> tuple[float, float]:
+    """Accuracy and mIoU, step by step as STEGO's metrics describe them: clusters in rows.
+
+    Of n classes and e extra clusters, rows n and above stay empty. The matching is solved with
+    clusters as rows; with extra ones, unmatched rows are summed into another class, "Extra".
+    """
+    classes, clusters = counts.shape
+    stats = np.zeros((clusters, classes), np.float64)
+    stats[:classes] = counts.T[:classes]  # predictions of other clusters are masked out
+    rows, columns = linear_sum_assignment(stats, maximize=True)
+    if clusters == classes:
+        histogram = stats[np.argsort(columns)]
+    else:
+        _, chosen = linear_sum_assignment(stats.T, maximize=True)
+        left_over = sorted(set(range(clusters)) - set(rows.tolist()))
+        histogram = np.concatenate([stats[chosen], stats[left_over].sum(0, keepdims=True)])
+        histogram = np.concatenate([histogram, np.zeros((classes + 1, 1))], axis=1)
+    ious = []
+    for number in range(len(histogram)):
+        hits = histogram[number, number]
+        union = histogram[number].sum() + histogram[:, number].sum() - hits
+        if union:
+            ious.append(hits / union)
+    return 100 * np.trace(histogram) / histogram.sum(), 100 * float(np.mean(ious))
+
+
+class TestReleased:
+    """Against the released metrics, also where several matchings are best."""
+
+    @settings(max_examples=200, deadline=None)
+    @given(
+        arrays(
+            np.int64, st.tuples(st.integers(2, 5), st.integers(0, 3)).map(lambda s: (s[0], sum(s))),
+            elements=st.sampled_from([0, 0, 0, 0, 1, 2, 7]),
+        )
+    )  # fmt: skip
+    def test_equal_the_released_counting(self, counts: Counts) -> None:
+        counts[0, 0] += 1
+        found = released_scores(counts)
+        assert (found.accuracy, found.miou) == pytest.approx(slow_released(counts))
+        if counts.shape[0] == counts.shape[1]:
+            usual = scores(counts, match(counts))
+            assert (usual.accuracy, usual.miou) == (found.accuracy, found.miou)
+
+    def test_a_tie_decides_what_an_absent_class_costs(self) -> None:
+        counts = np.array([[9, 3, 0], [0, 0, 0], [0, 0, 0]])  # two classes do not occur
+        found = scores(counts, match(counts))
+        assert found.miou == pytest.approx(slow_released(counts)[1])
+        others = {
+            scores(counts, np.array(order)).miou for order in ([0, 1, 2], [0, 2, 1])
+        }  # fmt: skip
+        assert found.miou in others
+
+    def test_extra_is_a_class_of_its_own(self) -> None:
+        counts = np.array([[6, 0, 4, 5], [0, 10, 0, 0], [0, 3, 0, 0]])
+        found = released_scores(counts)
+        assert found.accuracy == pytest.approx(100 * 16 / 23)  # 5 pixels are not counted
+        assert found.per_class.tolist() == pytest.approx(
+            [60, 100 * 10 / 13, 0, np.nan], nan_ok=True
+        )
 
 
 class TestScores:

@@ -247,7 +247,7 @@ def test_after_the_real_stages(tmp_path: Path, make_corpus: Callable[..., Path])
     mask_options = MasksOptions(resolution=64, crf_iterations=0)
     for dump in ("day", "night"):
         stage = compute(masks.plan(workspace, dump, clusters_key, mask_options, "cpu"))
-        masks.finish(stage, 0.0, 1)
+        masks.finish(workspace, stage, 0.0, 1)
     found = drift.measure(workspace, "night", key, ["day"], masks_key(clusters_key, mask_options))
     assert found["images"] == 3
     assert found["features"] is not None

@@ -1,5 +1,10 @@
 """Threads are given back, and products are in bfloat16 only where the device computes in it."""
 
+import sys
+import time
+from importlib import import_module
+from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -76,3 +81,23 @@ def test_gpus_of_a_device(device: str, expected: int, monkeypatch: pytest.Monkey
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     assert machine.gpus(device) == expected
     assert machine.is_cuda(device) == (expected > 0)
+
+
+def test_a_library_that_a_thread_imports_just_now_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "faiss.py").write_text(
+        "import time\ntime.sleep(0.3)\nlimits = []\n"
+        "def omp_get_max_threads(): return 999\n"
+        "def omp_set_num_threads(count): limits.append(count)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(sys.modules, "faiss", None)  # put back at the end
+    del sys.modules["faiss"]
+    importing = Thread(target=import_module, args=("faiss",))
+    importing.start()
+    while "faiss" not in sys.modules:
+        time.sleep(0.01)
+    machine.limit_threads()
+    assert sys.modules["faiss"].limits == [machine.cores()]
+    importing.join()

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
@@ -163,13 +164,34 @@ class TestOtherErrors:
         assert folder.recorded() == {0, 1}
 
 
-class TestNothingMissing:
-    def test_no_executor_is_asked(self, folder: Folder, scripted: Callable[..., Script]) -> None:
+class TestTriedAgain:
+    def test_by_prefect_what_is_on_record_is_left_out(
+        self, folder: Folder, scripted: Callable[..., Script], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         script = scripted()
+        monkeypatch.setattr(module, "task_run", SimpleNamespace(run_count=2))
+        for shard in (0, 1, 4):
+            folder.record(record(shard))
+        assert compute(folder)["shards"] == 3
+        assert script.asked == [[2, 3, 5]]
+
+    def test_where_all_are_on_record_no_executor_is_asked(
+        self, folder: Folder, scripted: Callable[..., Script], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        script = scripted()
+        monkeypatch.setattr(module, "task_run", SimpleNamespace(run_count=2))
         for shard in range(6):
             folder.record(record(shard))
         assert compute(folder) == {"partition": 3, "shards": 0, "rows": 0}
         assert script.asked == []
+
+    def test_records_are_not_listed_before_something_went_wrong(
+        self, folder: Folder, scripted: Callable[..., Script], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Hundreds of partitions would each list the records of all."""
+        monkeypatch.setattr(Folder, "recorded", None)
+        scripted()
+        assert compute(folder)["shards"] == 6
 
     def test_shards_of_other_partitions_are_not_touched(
         self, folder: Folder, scripted: Callable[..., Script]
@@ -187,7 +209,7 @@ class TestProgress:
         scripted((2, AWAY), (1, AWAY))
         stage = Stage(folder, "features day", "images", 60, 6, Work())
         heard: list[progress.Event] = []
-        with progress.listening(heard.append), progressing(stage):
+        with progress.listening(heard.append), progressing(stage, stage.partitions()):
             compute(folder)
         assert [event.done for event in heard][-1] == 60
         assert max(event.done for event in heard) == 60
@@ -198,10 +220,10 @@ class TestProgress:
     def test_what_an_outage_left_uncounted_is_counted_at_the_end(
         self, folder: Folder, scripted: Callable[..., Script]
     ) -> None:
-        scripted()
+        scripted((0, AWAY))
         stage = Stage(folder, "features day", "images", 60, 6, Work())
         heard: list[progress.Event] = []
-        with progress.listening(heard.append), progressing(stage):
+        with progress.listening(heard.append), progressing(stage, stage.partitions()):
             folder.record(record(0))  # by a worker whose answer never came
             compute(folder)
             assert heard[-1].done == 50

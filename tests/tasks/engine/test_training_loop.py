@@ -76,6 +76,14 @@ def test_the_newest_ones_stay_and_none_is_stored_at_the_end(
     assert len(stored) <= CHECKPOINTS_KEPT
 
 
+def test_some_stay_wherever_they_fall(folder: Folder) -> None:
+    Training().run(TrainingLoop(folder, "loop e", 12, 2, lasting=(3, 4, 12)))
+    assert stored_steps(folder) == [3, 4, 8, 10]
+    _, tensors = checkpoints.newest(folder, "loop e", most=3) or (0, {})
+    assert int(tensors["total"]) == sum(range(3))
+    assert checkpoints.newest(folder, "loop e", most=2) is None
+
+
 def test_nothing_is_left_to_do(folder: Folder) -> None:
     training = Training()
     assert training.run(TrainingLoop(folder, "loop d", 3, 2), 3) == []

@@ -2,8 +2,9 @@
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from xml.etree import ElementTree
 
@@ -17,7 +18,15 @@ from tasks import exports
 from tasks.exports.label_studio import reference
 from tasks.masks import confidence_table
 from tasks.storage.storage import Storage
+from tasks.workspace import tables
+from tasks.workspace.ledger import Folder
 from tasks.workspace.workspace import Workspace
+
+
+def rows_of(folder: Folder) -> Iterator[dict[str, Any]]:
+    """Id and uncertainty of each image."""
+    path = confidence_table.path(folder)
+    return tables.stream_rows(folder.storage, path, ["image_id", "doubt"])
 
 
 class TestLabelStudio:
@@ -32,9 +41,7 @@ class TestLabelStudio:
         doubts = {
             f"{dump}/{row['image_id']}": row["doubt"]
             for dump in MASKS
-            for row in confidence_table.stream_rows(
-                workspace.folder("masks", MASKS_KEY, dump), ("image_id", "doubt")
-            )
+            for row in rows_of(workspace.folder("masks", MASKS_KEY, dump))
         }
         for (name, ids, margins), task in zip(every_mask(), tasks, strict=True):
             assert f"{task['data']['dump']}/{task['data']['image_id']}" == name

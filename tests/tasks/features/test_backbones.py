@@ -4,13 +4,14 @@ import argparse
 from collections import namedtuple
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 import torch
 from torch import Tensor
 
 from stego_core.backbone.vit import bare_model
-from stego_core.errors import CapacityError, WeightsError
+from stego_core.errors import CapacityError, OptionError, WeightsError
 from tasks.features import backbones
 from tasks.workspace.workspace import Workspace
 
@@ -78,3 +79,26 @@ class TestMemory:
         many = backbones.backbone_memory(small, tokens=10_000)
         assert many - held == 4 * 10_000 * (28 * 192 + 12 * 16**2)
         assert backbones.backbone_memory(small, tokens=1, beside=many) == held + many
+
+
+class TestPositions:
+    def test_of_dino_make_another_backbone(self, workspace: Workspace) -> None:
+        timms, dinos = (
+            backbones.fetch_backbone(workspace, PICO, "untrained", positions=code)
+            for code in ("timm", "dino")
+        )
+        assert (timms.positions, dinos.positions) == ("timm", "dino")
+        assert timms.digest != dinos.digest
+        assert backbones.BackboneSpec(**dinos.document()) == dinos
+        image = np.random.default_rng(0).integers(0, 256, (1, 88, 64, 3), np.uint8)
+        one, other = (
+            backbones.load_backbone(workspace.storage, spec, "cpu").features(image)
+            for spec in (timms, dinos)
+        )
+        assert not np.allclose(one, other, atol=1e-4)
+
+    def test_are_refused_where_none_are_learned(self, workspace: Workspace) -> None:
+        with pytest.raises(OptionError, match="leave out --positions dino"):
+            backbones.fetch_backbone(
+                workspace, "vit_small_patch16_dinov3", "untrained", positions="dino"
+            )

@@ -29,7 +29,7 @@ def named(entries: list[Entry]) -> list[tuple[str, str, int | None]]:
 
 
 def test_one_image_of_each_file(root: Storage) -> None:
-    entries = entries_of(root, root.files(), None, every_page=False)
+    entries = list(entries_of(root, root.files(), None, every_page=False))
     assert named(entries) == [
         ("a/b.tif", "a/b", None), ("c.TIFF", "c", None), ("d.png", "d", None), ("e.tif", "e", None),
     ]  # fmt: skip
@@ -37,7 +37,7 @@ def test_one_image_of_each_file(root: Storage) -> None:
 
 
 def test_pages_lie_in_a_folder_of_the_file_s_name(root: Storage) -> None:
-    entries = entries_of(root, root.files(), None, every_page=True)
+    entries = list(entries_of(root, root.files(), None, every_page=True))
     pages = [(f"a/b.tif/p000{n + 1}", f"a/b/p000{n + 1}", n) for n in range(3)]
     assert named(entries)[:3] == pages
     assert named(entries)[3:] == [("c.TIFF", "c", None), ("d.png", "d", None), ("e.tif", "e", None)]
@@ -48,7 +48,7 @@ def test_frames_come_where_their_path_does(root: Storage) -> None:
         "path": ["clip/2.png", "b/1.png"], "bytes": [20, 10],
         "clip": ["clip.mp4", "b.mp4"], "seconds": [0.5, 0.0],
     }  # fmt: skip
-    entries = entries_of(root, root.files(), frames, every_page=False)
+    entries = list(entries_of(root, root.files(), frames, every_page=False))
     moments = {"b/1.png": ("b.mp4", 0.0), "clip/2.png": ("clip.mp4", 0.5)}
     paths = ["a/b.tif", "b/1.png", "c.TIFF", "clip/2.png", "d.png", "e.tif"]
     assert [entry.file.path for entry in entries] == paths
@@ -60,4 +60,4 @@ def test_a_file_that_cannot_be_read_counts_once(storage: Storage) -> None:
     storage.write("x.tif", b"1")
     files = storage.files()
     storage.remove("x.tif")
-    assert named(entries_of(storage, files, None, every_page=True)) == [("x.tif", "x", None)]
+    assert named(list(entries_of(storage, files, None, every_page=True))) == [("x.tif", "x", None)]

@@ -1,5 +1,6 @@
 """Labels among images, beside them, and in folders of their own."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,9 @@ from piles import indexed, kinds, label, photo, put
 from stego_core.errors import InputError
 from tasks.corpus.changed_files import arrived_later
 from tasks.corpus.listing import ListingRequest, list_images
+from tasks.files.left_out import LeftOut
 from tasks.labels.label_files import LabelFiles, find_labels
+from tasks.storage.spool import Spool
 from tasks.storage.storage import Storage
 
 
@@ -54,10 +57,16 @@ class TestLabelsAmongImages:
 
 
 class TestFindLabels:
+    @pytest.fixture(autouse=True)
+    def spool(self) -> Iterator[None]:
+        with Spool() as self.spool:
+            yield
+
     def found(self, tmp_path: Path, labels: str | None, suffix: str = "") -> LabelFiles | None:
         images = Storage.at(str(tmp_path / "in"))
-        paths = [file.path for file in images.files() if file.path.endswith("g")]
-        return find_labels(images, paths, labels and Storage.at(str(tmp_path / labels)), suffix)
+        paths = self.spool.keep((f.path for f in images.files() if f.path.endswith("g")), str)
+        place = Storage.at(str(tmp_path / labels)) if labels else None
+        return find_labels(images, paths, place, suffix, self.spool)
 
     def test_none_are_requested(self, tmp_path: Path) -> None:
         put(tmp_path / "in", a__jpg=b"x", a__png=b"x")
@@ -69,23 +78,24 @@ class TestFindLabels:
         labels = self.found(tmp_path, "l/m.png")
         assert labels is not None
         assert [file.path for file in labels.files] == ["m.png"]
-        assert (labels.single, labels.among_images, labels.coco) == (True, set(), None)
+        assert (labels.single, list(labels.among_images), labels.coco) == (True, [], None)
 
     def test_one_file_among_the_images(self, tmp_path: Path) -> None:
         put(tmp_path / "in", a__jpg=b"x", m__png=b"x", n__png=b"x")
         labels = self.found(tmp_path, "in/m.png")
         assert labels is not None
-        assert labels.among_images == {"m.png"}
+        assert list(labels.among_images) == ["m.png"]
 
     def test_a_coco_file_and_files_that_are_not_read(self, tmp_path: Path) -> None:
         put(tmp_path, in___a__jpg=b"x", l___i__json=b"{}", l___x__mat=b"x")
         labels = self.found(tmp_path, "l")
         assert labels is not None
-        assert (labels.coco, labels.files) == ("i.json", [])
+        assert (labels.coco, list(labels.files)) == ("i.json", [])
         put(tmp_path, l___a__png=b"x")
         labels = self.found(tmp_path, "l")
         assert labels is not None
-        assert (labels.coco, labels.unread) == (None, ["i.json", "x.mat"])
+        told = LeftOut("unread label", 2, "i.json", ".json 1, .mat 1")
+        assert (labels.coco, labels.unread) == (None, told)
 
     def test_images_below_the_labels_are_no_labels(self, tmp_path: Path) -> None:
         put(tmp_path, in___a__jpg=b"x", b__png=b"x")

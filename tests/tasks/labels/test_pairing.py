@@ -74,7 +74,7 @@ class TestPair:
     def test_an_exact_name_wins_over_another_case(self) -> None:
         pairs = pairing.pair(["x", "Y"], files("X.png", "x.png", "y.png", "z.png"))
         assert belonging(pairs) == ["x.png", "y.png"]
-        assert (pairs.inexact, pairs.orphans) == (["Y"], ["X.png", "z.png"])
+        assert (pairs.inexact, pairs.orphans) == ([1], ["X.png", "z.png"])
 
     def test_suffixes_are_left_out_of_the_comparison(self) -> None:
         pairs = pairing.pair(

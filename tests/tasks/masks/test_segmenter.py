@@ -5,6 +5,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from stego_core.masks.crf import Crf
 from stego_core.masks.densecrf import DenseCrf
 from tasks.features.backbones import BackboneSpec
 from tasks.images.decoding_memory import reading_memory
+from tasks.masks import segmenter
 from tasks.masks.segmenter import SegmenterSpec, masks_key, predicted_memory, refiner
 from tasks.options import MasksOptions
 from tasks.storage.storage import Storage
@@ -42,6 +44,18 @@ def test_the_sharpness_is_that_of_the_options_else_the_logarithm_of_the_clusters
     backbone = BackboneSpec("vit", 0, "digest", 8, 6, "")
     spec = SegmenterSpec(storage, backbone, "head", "c", MasksOptions(sharpness=given))
     assert spec.crf() == Crf(sharpness=expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "coarse"),
+    [({}, 320), ({"resolution": 240}, 171), ({"views": "mirror"}, None)],
+)
+def test_a_second_reading_is_coarser_or_mirrored(
+    tmp_path: Path, options: dict[str, Any], coarse: int | None
+) -> None:
+    backbone = BackboneSpec("vit", 0, "digest", 8, 6, "")
+    spec = SegmenterSpec(Storage(str(tmp_path)), backbone, "head", "c", MasksOptions(**options))
+    assert spec.windows().coarse == coarse
 
 
 def test_another_engine_has_other_masks() -> None:
@@ -81,3 +95,16 @@ def test_the_prediction_holds_on_noise(engine: str, classes: int) -> None:
     predicted = predicted_memory(pixels, classes, MasksOptions(crf_engine=engine))
     assert int(ran.stdout) < predicted - reading_memory(pixels) - 12 * pixels
     assert int(ran.stdout) > 0.4 * predicted
+
+
+def test_a_lattice_that_is_not_compiled_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(segmenter, "COMPILED", False)
+    segmenter.tell_if_slow(MasksOptions())
+    assert [record.getMessage() for record in caplog.records] == [segmenter.NOT_COMPILED]
+    segmenter.tell_if_slow(MasksOptions(crf_iterations=0))
+    segmenter.tell_if_slow(MasksOptions(crf_engine="pydensecrf"))
+    monkeypatch.setattr(segmenter, "COMPILED", True)
+    segmenter.tell_if_slow(MasksOptions())
+    assert len(caplog.records) == 1

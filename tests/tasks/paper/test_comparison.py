@@ -13,6 +13,8 @@ from tasks.workspace import layout
 from tasks.workspace.workspace import Workspace
 
 FIGURES = {
+    "released_accuracy": 61.0,
+    "released_miou": 29.0,
     **{f"{prefix}accuracy": value for prefix, value in (("", 60.0), ("baseline_", 40.0))},
     **{f"{prefix}miou": value for prefix, value in (("", 30.0), ("baseline_", 20.0))},
     "linear_accuracy": 70.0,
@@ -41,7 +43,24 @@ def test_a_trial_has_a_name_of_its_own(limit: int | None, split: str, expected: 
     assert comparison.report_name(named("potsdam3"), limit, split) == expected
 
 
+def test_the_table_is_markdown() -> None:
+    rows = [
+        comparison.row("ours", "ViT", FIGURES, "", "linear_"),
+        comparison.row("none", "ViT", {"x_accuracy": None, "x_miou": None}, "x_"),
+        *(row._asdict() for row in named("potsdam3").published),
+    ]
+    chosen = comparison.best([{"steps": 1, "accuracy": 62.0, "miou": 31.0}, {"miou": 30.0}])
+    assert comparison.table({"rows": rows, "best": chosen}).splitlines()[2:] == [
+        "| ours | ViT | 60.0 / 30.0 | 62.0 / 31.0 | 70.0 / – |",
+        "| STEGO | DINO ViT-S/8 | – / – | 77.0 / – | – / – |",
+        "| EAGLE (2024) | DINO ViT-S/8 | – / – | 83.3 / – | – / – |",
+    ]
+    assert comparison.best([]) is None
+
+
 class TestWrite:
+    clusters = 3
+
     @pytest.fixture
     def workspace(self, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Workspace:
         """Both splits are prepared; summary, matrix and chart are stand-ins."""
@@ -55,7 +74,10 @@ class TestWrite:
             whole={"clusters": {"backbone": {"name": "vit_x"}}}.get,
             last_run={"spread": {"v": {"seeds": [0]}}},
         )
-        matrix = SimpleNamespace(true_names=["a"], predicted_names=["b"], counts=np.array([[7]]))
+        names = [f"cluster {number}" for number in range(self.clusters)]
+        matrix = SimpleNamespace(
+            true_names=["a"], predicted_names=names, counts=np.array([[7]]), ious=np.array([1.5])
+        )
         monkeypatch.setattr(comparison, "Summary", lambda _: summary)
         monkeypatch.setattr(comparison, "confusion", lambda *_: matrix)
         monkeypatch.setattr(comparison.charts, "confusion_png", lambda _: b"png")
@@ -69,12 +91,30 @@ class TestWrite:
         assert document["images"] == {"train": 9, "val": 4}
         assert document["unusable"] == 1 + 2 + 1
         assert document["departures"] == ["a trial"]
-        assert document["confusion"] == {"true": ["a"], "predicted": ["b"], "pixels": [[7]]}
+        assert document["confusion"] == {
+            "true": ["a"],
+            "predicted": ["cluster 0", "cluster 1", "cluster 2"],
+            "pixels": [[7]],
+        }
+        assert document["per_class"] == {"a": 1.5}
         assert document["spread"] == {"seeds": [0]}
         assert document["matching"] == [2, 0, 1]
         folder = layout.report("potsdam3-first4")
         stored = json.loads(workspace.storage.read(f"{folder}/{layout.BENCHMARK_FILE}"))
-        places = {name: cast(str, document.pop(name)) for name in ("document", "figure")}
+        places = {name: cast(str, document.pop(name)) for name in ("document", "figure", "table")}
         assert stored == document
         assert places["figure"] == workspace.storage.full(f"{folder}/{layout.CONFUSION_FILE}")
         assert workspace.storage.read(f"{folder}/{layout.CONFUSION_FILE}") == b"png"
+        assert document["counting"] is None
+        assert document["rows"][0]["accuracy"] == 60.0
+
+
+class TestExtraClusters(TestWrite):
+    clusters = 5
+
+    def test_rows_counts_and_files(self, workspace: Workspace) -> None:
+        document = comparison.write(workspace, named("potsdam3"), ("t", "v"), [])
+        assert document["rows"][0]["accuracy"] == 61.0
+        assert document["rows"][0]["miou"] == 29.0
+        assert "pixels of the last 2 are not counted" in document["counting"]
+        assert "accuracy 60.0, mIoU 30.0" in document["counting"]

@@ -162,6 +162,33 @@ class TestPotsdam:
         assert ids.tolist() == [[0, 1, 2, 2, 0, 1, 255, 0]] * SIZE[0]
 
 
+@pytest.mark.parametrize(
+    ("folder", "name", "most"),
+    [
+        ("coco", "cocostuff27", 181), ("coco", "cocostuff15", 181), ("coco", "cocostuff3", 181),
+        ("city", "cityscapes27", 33), ("potsdam", "potsdam3", 5),
+    ],
+)  # fmt: skip
+def test_every_raw_id_of_a_file_becomes_its_class(
+    request: pytest.FixtureRequest, folder: str, name: str, most: int
+) -> None:
+    """What the classes are is held by `tests/stego_core/paper/test_original.py`."""
+    place, data = request.getfixturevalue(folder), at(request.getfixturevalue(folder), name)
+    pair = data.pairs("val")[0]
+    stored = np.resize([*range(most + 1), 255], (16, 16)).astype(np.uint8)
+    image = np.zeros((16, 16, 3), np.uint8)
+    if folder == "potsdam":
+        mat(place / pair.image, img=image)
+        mat(place / pair.label, gt=stored)
+    else:
+        saved(place / pair.image, image)
+        saved(place / pair.label, stored)
+    _, ids = data.read(pair)
+    expected = BENCHMARKS[name].stored.apply(stored)
+    assert len(np.unique(stored)) == most + 2
+    np.testing.assert_array_equal(ids, np.where(expected < 0, 255, expected))
+
+
 class TestWrongFiles:
     """What is wrong with one image is told of that image."""
 
@@ -270,6 +297,24 @@ class TestAbsent:
         (city / "leftImg8bit/val").rename(city / "leftImg8bit/test")
         with pytest.raises(InputError, match="has no leftImg8bit/val;"):
             at(city, "cityscapes27").require()
+
+    @pytest.mark.parametrize(
+        ("data", "name", "folder"),
+        [
+            ("city", "cityscapes27", "gtFine/train"),
+            ("coco", "cocostuff27", "annotations/val2017"),
+            ("potsdam", "potsdam3", "gt"),
+        ],
+    )
+    def test_labels_are_asked_for_before_any_image_is_read(
+        self, request: pytest.FixtureRequest, data: str, name: str, folder: str
+    ) -> None:
+        root: Path = request.getfixturevalue(data)
+        (root / folder).rename(root / "elsewhere")
+        with pytest.raises(InputError, match=f"has no {folder};"):
+            at(root, name).require()
+        (root / "elsewhere").rename(root / folder)
+        at(root, name).require()
 
     def test_cities_without_images(self, city: Path) -> None:
         for path in (city / "leftImg8bit/train").rglob("*.png"):

@@ -146,6 +146,20 @@ def test_nothing_usable(workspace: Workspace, data: DataSet) -> None:
         prepared(workspace, data, CUT)
 
 
+def test_the_same_command_works_once_the_data_are_mended(
+    workspace: Workspace, data: DataSet
+) -> None:
+    labels = {pair: data.storage.read(pair.label) for pair in data.pairs("val")}
+    for pair in labels:
+        data.storage.remove(pair.label)
+    with pytest.raises(InputError, match="none of the 5 images"):
+        prepared(workspace, data, CUT)
+    for pair, content in labels.items():
+        data.storage.write(pair.label, content)
+    folder = prepared(workspace, data, CUT)
+    assert json.loads((folder / "manifest.json").read_text())["squares"] == COUNT
+
+
 @pytest.mark.parametrize(
     ("cut", "limit", "named"),
     [

@@ -21,6 +21,7 @@ from stego_core.errors import CapacityError, OptionError, TrainingError
 from stego_core.pretrain import distillation
 from stego_core.pretrain.distillation import DinoCurve
 from tasks.corpus import stage as corpus
+from tasks.corpus.image_cache import ImageCache
 from tasks.corpus.index import IndexReader
 from tasks.engine.progress import Event, listening
 from tasks.engine.stage import Stage
@@ -31,7 +32,6 @@ from tasks.images.image_codecs import shrunk
 from tasks.options import ComputeOptions, CorpusOptions, PretrainOptions
 from tasks.pretrain import collapse
 from tasks.pretrain import stage as pretrain
-from tasks.pretrain.image_cache import ImageCache
 from tasks.workspace import keys
 from tasks.workspace.layout import WEIGHTS_FILE
 from tasks.workspace.workspace import Workspace

@@ -16,8 +16,8 @@ from stego_core.pretrain.dino import DinoRecipe
 from stego_core.pretrain.distillation import DinoCurve, ViewBatch
 from stego_core.pretrain.quality import Quality
 from stego_core.pretrain.views import Pixels
+from tasks.corpus.image_cache import ImageCache
 from tasks.options import PretrainOptions
-from tasks.pretrain.image_cache import ImageCache
 from tasks.pretrain.stage import recipe_of
 from tasks.pretrain.training_run import DinoTraining, Figures
 
@@ -58,7 +58,7 @@ def training(quality_steps: int = 10) -> DinoTraining:
 
 def batches(first: int, last: int) -> Iterator[ViewBatch]:
     for step in range(first, last):
-        yield distillation.prepare_batch(Images(), Images.count, RECIPE, step)
+        yield distillation.prepare_batch(Images(), Images.count, RECIPE, None, step)
 
 
 def values(run: DinoTraining) -> dict[str, Tensor]:

@@ -21,11 +21,24 @@ from tasks.options import MasksOptions
 from tasks.released import importing
 from tasks.workspace.workspace import Workspace
 
-TINY, SIDE, HEADS, BLOCKS = "vit_tiny_patch16_224", 224, 3, 12
+TINY, HEADS, BLOCKS = "vit_tiny_patch16_224", 3, 12
 
 
-def slow_codes(state: dict[str, Tensor], image: np.ndarray) -> Tensor:
-    """Codes (1, D, h, w) of STEGO's network, from the checkpoint's own tensors, in float64."""
+def slow_positions(learned: Tensor, height: int, width: int) -> Tensor:
+    """DINO's resampling (1, 1 + h·w, 192) of 1 + 14·14 positions; 224 pixels keep theirs."""
+    if (height, width) == (14, 14):
+        return learned
+    planes = learned[:, 1:].reshape(1, 14, 14, -1).permute(0, 3, 1, 2)
+    scale = ((height + 0.1) / 14, (width + 0.1) / 14)
+    own = functional.interpolate(planes, scale_factor=scale, mode="bicubic")
+    return torch.cat([learned[:, :1], own.flatten(2).transpose(1, 2)], dim=1)
+
+
+def slow_codes(state: dict[str, Tensor], image: np.ndarray, projects: bool = True) -> Tensor:
+    """Codes (1, D, h, w) of STEGO's network, from the checkpoint's own tensors, in float64.
+
+    They are the features where it does not project them.
+    """
     own = {name: value.double() for name, value in state.items()}
     vit = {name.removeprefix("net.model."): value for name, value in own.items()}
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
@@ -34,7 +47,8 @@ def slow_codes(state: dict[str, Tensor], image: np.ndarray) -> Tensor:
         pixels, vit["patch_embed.proj.weight"], vit["patch_embed.proj.bias"], stride=16
     )
     height, width = maps.shape[2:]
-    tokens = torch.cat([vit["cls_token"], maps.flatten(2).transpose(1, 2)], 1) + vit["pos_embed"]
+    tokens = torch.cat([vit["cls_token"], maps.flatten(2).transpose(1, 2)], 1)
+    tokens = tokens + slow_positions(vit["pos_embed"], height, width)
 
     def normed(name: str, values: Tensor) -> Tensor:
         sizes = values.shape[-1:]
@@ -56,6 +70,9 @@ def slow_codes(state: dict[str, Tensor], image: np.ndarray) -> Tensor:
         tokens = tokens + linear(f"{name}.mlp.fc2", hidden)
     features = normed("norm", tokens)[:, 1:].transpose(1, 2).reshape(1, -1, height, width)
 
+    if not projects:
+        return features
+
     def convolved(name: str, values: Tensor) -> Tensor:
         return functional.conv2d(values, own[f"{name}.weight"], own[f"{name}.bias"])
 
@@ -65,10 +82,10 @@ def slow_codes(state: dict[str, Tensor], image: np.ndarray) -> Tensor:
     return codes
 
 
-def mean_codes(state: dict[str, Tensor], image: np.ndarray) -> Tensor:
+def mean_codes(state: dict[str, Tensor], image: np.ndarray, projects: bool = True) -> Tensor:
     """Mean of the codes of an image and of its mirrored twin, mirrored back."""
-    mirrored = slow_codes(state, image[:, ::-1])
-    return (slow_codes(state, image) + mirrored.flip(3)) / 2
+    mirrored = slow_codes(state, image[:, ::-1], projects)
+    return (slow_codes(state, image, projects) + mirrored.flip(3)) / 2
 
 
 def slow_scores(state: dict[str, Tensor], codes: Tensor, size: tuple[int, int]) -> Tensor:
@@ -79,25 +96,33 @@ def slow_scores(state: dict[str, Tensor], codes: Tensor, size: tuple[int, int]) 
     return (2 * cosines).log_softmax(0)
 
 
-def segmenter(workspace: Workspace, found: importing.Imported, **options: Any) -> Segmenter:
-    chosen = MasksOptions(resolution=SIDE, sharpness=SHARPNESS, **options)
+def segmenter(workspace: Workspace, found: importing.Imported, side: int) -> Segmenter:
+    options = {"resolution": side, "crf_iterations": 0}
+    chosen = MasksOptions(views="mirror", sharpness=SHARPNESS, **options)
     return segmenter_spec(workspace, found.keys["clusters"], chosen).build("cpu")
 
 
-@pytest.mark.parametrize("nonlinear", [True, False])
-def test_codes_and_classes_are_those_of_the_checkpoint(tmp_path: Path, nonlinear: bool) -> None:
-    state = made.state_dict(TINY, nonlinear=nonlinear)
-    file = made.write(tmp_path / "tiny.ckpt", state)
+@pytest.mark.parametrize(
+    ("projection", "side"), [("nonlinear", 320), ("nonlinear", 224), ("linear", 224), (None, 320)]
+)
+def test_codes_and_classes_are_those_of_the_checkpoint(
+    tmp_path: Path, projection: str | None, side: int
+) -> None:
+    """At 224 pixels, which the positions were learned at, and on the squares of the evaluation."""
+    features = projection is None
+    size = 192 if features else made.CODE_SIZE
+    state = made.state_dict(TINY, nonlinear=projection == "nonlinear", code_size=size)
+    file = made.write(tmp_path / "tiny.ckpt", state, projection_type=projection, dim=size)
     workspace = Workspace.create(str(tmp_path / "ws"))
     found = importing.keep(workspace, importing.read(str(file)))
     assert (found.backbone.name, found.backbone.layer) == (TINY, BLOCKS - 1)
     assert not made.Foreign.touched
-    image = np.random.default_rng(0).integers(0, 255, (SIDE, SIDE, 3), np.uint8)
-    ours = segmenter(workspace, found, crf_iterations=0)
-    codes = mean_codes(state, image)
+    image = np.random.default_rng(0).integers(0, 255, (side, side, 3), np.uint8)
+    ours = segmenter(workspace, found, side)
+    codes = mean_codes(state, image, projects=not features)
     largest = float(codes.abs().max())
     assert np.abs(ours.codes(image) - codes[0].permute(1, 2, 0).numpy()).max() < 1e-4 * largest
-    scores = slow_scores(state, codes, (SIDE, SIDE))
+    scores = slow_scores(state, codes, (side, side))
     first, second = scores.topk(2, dim=0).values
     clear = (first - second > 1e-4).numpy()  # elsewhere rounding decides
     assert clear.mean() > 0.99
@@ -135,8 +160,59 @@ class TestRead:
 
     def test_other_features(self, tmp_path: Path) -> None:
         file = made.write(tmp_path / "x.ckpt", dino_feat_type="KK")
-        with pytest.raises(WeightsError, match=r"codes are made of 'KK', not of the last block's"):
+        with pytest.raises(WeightsError, match=r"'KK', which means codes of other features than"):
             importing.read(str(file), made.PICO)
+
+    @pytest.mark.parametrize(
+        ("settings", "expected"),
+        [
+            ({"arch": "feature-pyramid"}, r"its arch is 'feature-pyramid', which means another"),
+            ({"projection_type": "mlp"}, r"its projection_type is 'mlp'"),
+            ({"projection_type": "linear"}, r"'linear', and its head has the second branch"),
+            ({"projection_type": None}, r"None, so that codes are features of 128 numbers"),
+            ({"dim": 99}, r"its dim says 99 numbers a code, and its parameters have 12"),
+            (
+                {"continuous": False},
+                r"its n_classes says 5 numbers a code, and its parameters have 12",
+            ),
+            ({"model_type": "vit_base"}, r"its model_type vit_base says 768 channels, .* have 128"),
+            ({"n_classes": 9}, r"its n_classes says 9 classes in the linear probe, .* have 5"),
+            ({"extra_clusters": 0}, r"its n_classes says 5 clusters, and its parameters have 7"),
+            ({"use_recalibrator": True}, r"its use_recalibrator is True, which means a part"),
+        ],
+    )
+    def test_a_configuration_that_makes_another_model(
+        self, tmp_path: Path, settings: dict[str, Any], expected: str
+    ) -> None:
+        file = made.write(tmp_path / "x.ckpt", **settings)
+        with pytest.raises(WeightsError, match=expected):
+            importing.read(str(file), made.PICO)
+
+    def test_what_changes_training_alone_changes_nothing(self, tmp_path: Path) -> None:
+        settings = {"dropout": False, "pointwise": False, "neg_samples": 3, "zero_clamp": False}
+        one = importing.read(str(made.write(tmp_path / "x.ckpt")), made.PICO)
+        other = importing.read(str(made.write(tmp_path / "y.ckpt", **settings)), made.PICO)
+        assert all(np.array_equal(one.parts.head[n], other.parts.head[n]) for n in one.parts.head)
+
+    def test_the_configuration_is_that_of_the_hyper_parameters(self, tmp_path: Path) -> None:
+        with made.installed() as classes:
+            document = made.checkpoint(made.state_dict(), classes)
+            document["callbacks"] = {"dim": 3, "arch": "other"}  # not the model's
+            (tmp_path / "x.ckpt").write_bytes(made.saved(document))
+        assert importing.read(str(tmp_path / "x.ckpt"), made.PICO).parts.probe is not None
+
+    @pytest.mark.parametrize("name", ["net.cluster2.4.weight", "net.cluster3.0.bias", "net.crf.w"])
+    def test_a_network_of_more_parts(self, tmp_path: Path, name: str) -> None:
+        state = made.state_dict() | {name: torch.zeros(2)}
+        file = made.write(tmp_path / "x.ckpt", state)
+        with pytest.raises(WeightsError, match=rf"a part that STEGO's has not, {name}"):
+            importing.read(str(file), made.PICO)
+
+    def test_an_unknown_model_type_needs_the_name_of_the_backbone(self, tmp_path: Path) -> None:
+        file = made.write(tmp_path / "x.ckpt", model_type="pico")
+        importing.read(str(file), made.PICO)
+        with pytest.raises(WeightsError, match=r"its model_type is 'pico', which means another"):
+            importing.read(str(file))
 
     def test_an_unknown_architecture(self, tmp_path: Path) -> None:
         file = made.write(tmp_path / "x.ckpt")
@@ -173,7 +249,7 @@ class TestSetting:
     def test_is_found_in_what_holds_itself(self) -> None:
         loop: list[Any] = [{"other": 1}]
         loop.append(loop)
-        assert importing.setting(loop, "dino_feat_type") is None
+        assert importing.setting(loop, "dino_feat_type") is importing.ABSENT
         loop.append(({"dino_feat_type": "KK"},))
         assert importing.setting(loop, "dino_feat_type") == "KK"
 
@@ -194,7 +270,7 @@ class TestKeep:
     def test_keys_are_of_the_content(self, file: Path, tmp_path: Path) -> None:
         workspace = Workspace.create(str(tmp_path / "ws"))
         found = importing.keep(workspace, importing.read(str(file), made.PICO))
-        again = made.write(tmp_path / "renamed.ckpt", dim=99)
+        again = made.write(tmp_path / "renamed.ckpt", lr=99)
         same = importing.keep(workspace, importing.read(str(again), made.PICO))
         assert same.keys == found.keys
         other = made.write(tmp_path / "other.ckpt", made.state_dict(seed=1))

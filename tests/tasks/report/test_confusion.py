@@ -16,9 +16,8 @@ class Scored:
             return None
         return {
             "classes": ["road", "sky"],
-            "matching": {"stego": [1, 0, -1]},
-            "confusion": {"stego": [[1, 2, 3], [4, 5, 6]]},
-            "scores": {"per_class": {"road": 25.0, "sky": None}},
+            "matching": {"stego": [1, 0, -1], "picie": [0, 1]},
+            "confusion": {"stego": [[1, 2, 3], [4, 5, 6]], "picie": [[9, 0], [1, 2]]},
         }
 
 
@@ -27,7 +26,15 @@ def test_columns_follow_the_rows_and_unmatched_clusters_are_last() -> None:
     assert matrix is not None
     assert matrix.counts.tolist() == [[2, 1, 3], [5, 4, 6]]
     assert matrix.predicted_names == ["road", "sky", "cluster 2 (unmatched)"]
-    np.testing.assert_array_equal(matrix.ious, [25.0, np.nan])
+    np.testing.assert_allclose(matrix.ious, [18.18, 25.0])  # 2 / 11 and 4 / 16
+
+
+def test_of_another_method() -> None:
+    matrix = confusion(cast(Summary, Scored()), "day-1", "picie")
+    assert matrix is not None
+    assert matrix.counts.tolist() == [[9, 0], [1, 2]]
+    np.testing.assert_allclose(matrix.ious, [90.0, 66.67])  # 9 / 10 and 2 / 3
+    assert confusion(cast(Summary, Scored()), "day-1", "linear") is None
 
 
 def test_a_dump_without_labels_has_none() -> None:

@@ -6,7 +6,8 @@ from typing import Any, BinaryIO
 
 import pytest
 
-from tasks.storage.local_files import write_local
+from tasks.storage import spool
+from tasks.storage.local_files import walked, write_local
 
 
 def every_file(folder: Path) -> list[str]:
@@ -84,3 +85,35 @@ def test_a_disk_that_cannot_flush_folders(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(os, "fsync", some)
     write_local(str(tmp_path / "a"), writer(b"1"))
     assert (tmp_path / "a").read_bytes() == b"1"
+
+
+class TestWalked:
+    @pytest.mark.parametrize("in_memory", [2, 100])
+    def test_files_come_by_their_whole_paths(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_memory: int
+    ) -> None:
+        monkeypatch.setattr(spool, "SORTED_AT_ONCE", in_memory)
+        paths = ["a/b.jpg", "a.jpg", "a-1.jpg", "a/c/d.jpg", "b", "é.jpg", "Z.jpg", "a\n.jpg"]
+        for path in paths:
+            (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / path).write_bytes(b"x" * len(path))
+        (tmp_path / "empty").mkdir()
+        found = list(walked(str(tmp_path)))
+        names = [info["name"].removeprefix(f"{tmp_path}/") for info in found]
+        assert names == sorted(paths)
+        for name, info in zip(names, found, strict=True):
+            status = (tmp_path / name).stat()
+            assert (info["size"], info["mtime"]) == (len(name), status.st_mtime)
+
+    def test_links_are_not_followed_but_have_the_size_of_their_file(self, tmp_path: Path) -> None:
+        (tmp_path / "in/sub").mkdir(parents=True)
+        (tmp_path / "file").write_bytes(b"12345")
+        for name, target in (("file", "file"), ("gone", "none"), ("folder", "in/sub")):
+            (tmp_path / "in" / name).symlink_to(tmp_path / target)
+        found = {info["name"].rpartition("/")[2]: info for info in walked(str(tmp_path / "in"))}
+        assert list(found) == ["file", "folder", "gone"]
+        assert (found["file"]["size"], found["gone"]["size"]) == (5, 0)
+        assert found["file"]["mtime"] == os.lstat(tmp_path / "in/file").st_mtime
+
+    def test_no_folder(self, tmp_path: Path) -> None:
+        assert list(walked(str(tmp_path / "none"))) == []

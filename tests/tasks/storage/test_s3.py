@@ -125,6 +125,31 @@ class TestFiles(interface.TestFiles):
     test_an_empty_folder = None
     test_an_unknown_protocol = None
 
+    def test_a_folder_of_several_pages(self, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As many requests as pages, the objects in the order of their names."""
+        names = ["a/b.jpg", "a-1.jpg", "a.jpg", "é.jpg", "a/c/d.jpg", "Z.jpg", "a b.jpg"]
+        storage = Storage.at(f"{bucket}/pages")
+        for name in names:
+            storage.write(name, name.encode())
+        Storage.at(f"{bucket}/pages2").write("other", b"")
+        answers: list[int] = []
+        client = s3_client.LoggedS3
+        call = client.call_s3
+
+        def three_at_once(self: object, method: str, **request: object) -> dict[str, object]:
+            answer: dict[str, list[object]] = call(self, method, MaxKeys=3, **request)
+            answers.append(len(answer.get("Contents", [])))
+            return answer
+
+        monkeypatch.setattr(client, "call_s3", three_at_once)
+        found = storage.files()
+        assert [(file.path, file.bytes) for file in found] == [
+            (name, len(name.encode())) for name in sorted(names)
+        ]
+        assert answers == [3, 3, 1]
+        assert all(file.modified and file.version for file in found)
+        assert [file.path for file in Storage.at(f"{bucket}/pages/a.jpg").files()] == ["."]
+
 
 @pytest.fixture(params=["local", "memory", "s3"])
 def anywhere(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:

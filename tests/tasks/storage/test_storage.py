@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from stego_core.errors import CapacityError, InputError, WorkspaceError
 from tasks.storage import storage as module
+from tasks.storage.fsspec_packages import filesystem_of
 from tasks.storage.refusal_errors import write_errors
 from tasks.storage.s3 import CREDENTIALS, AccessError
 from tasks.storage.storage import Storage
@@ -139,6 +140,14 @@ class TestFiles:
             storage.write(path, b"x" * size)
         assert sizes(storage) == sorted((path, size) for size, path in enumerate(paths))
 
+    def test_sorted_by_whole_paths_a_folder_at_a_time(self, storage: Storage) -> None:
+        names = ["a.b", "a/b", "a/b.c/d", "a/b-c", "a0", "a b/c", "A/b", "é/z", "a/b/c/d"]
+        names.remove("a/b")  # a file and a folder
+        for name in names:
+            storage.write(name, b"x")
+        assert [file.path for file in storage.each_file()] == sorted(names)
+        assert storage.files() == list(storage.each_file())
+
     def test_what_it_lists_can_be_read(self, storage: Storage) -> None:
         for path in ("été/日本 語.png", "a b/%20#?[1]*.jpg"):
             storage.write(path, path.encode())
@@ -158,7 +167,7 @@ class TestFiles:
             find=lambda root, detail: calls.append("find") or {f"{root}/a": {"size": 2}},
         )
         monkeypatch.setattr(module, "_filesystem", lambda uri: fake)
-        assert sizes(Storage("s3://bucket")) == [("a", 2)]
+        assert sizes(Storage("memory://bucket")) == [("a", 2)]
         assert calls == ["forget", "find"]
 
     def test_an_empty_folder(self, tmp_path: Path) -> None:
@@ -308,3 +317,24 @@ def test_local_work_imports_no_client_of_s3() -> None:
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("uri", "extra", "package"),
+    [("gs://b/a", "gcs", "gcsfs"), ("az://b/a", "azure", "adlfs")],
+)
+def test_a_package_that_is_missing_is_named(
+    uri: str, extra: str, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    filesystem_of.cache_clear()
+    with pytest.raises(InputError, match=rf"pip install 'stego-flows\[{extra}\]'"):
+        Storage.at(uri).files()
+
+
+def test_ranges(storage: Storage) -> None:
+    storage.write("a", bytes(range(200)))
+    assert storage.read_range("a", 10, 5) == bytes(range(10, 15))
+    assert storage.read_range("a", 190, 50) == bytes(range(190, 200))
+    with pytest.raises(FileNotFoundError):
+        storage.read_range("b", 0, 1)

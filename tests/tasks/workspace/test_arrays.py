@@ -248,6 +248,13 @@ class TestDamage:
         file.write_bytes(whole)
         assert np.array_equal(everything(local), VALUES)
 
+    @pytest.mark.parametrize("shard", [0, 2])  # a whole one, and the last, shorter one
+    def test_a_damaged_shard_can_be_written_again(self, local: Storage, shard: int) -> None:
+        write_all(local)
+        shard_file(local, shard).write_bytes(b"junk" * 50)
+        write_all(local)
+        np.testing.assert_array_equal(everything(local), VALUES)
+
     def test_other_shards_can_still_be_read(self, local: Storage) -> None:
         write_all(local)
         shard_file(local, 1).write_bytes(b"rubbish")

@@ -105,6 +105,13 @@ class TestOneWriter:
         assert "--wait SECONDS" in said
         assert "\n" not in said
 
+    def test_who_writes_is_told_to_those_who_ask(self, storage: Storage) -> None:
+        assert lease.writer(storage) is None
+        with lease.writing(storage):
+            assert f"process {os.getpid()} on " in str(lease.writer(storage))
+            assert len([name for name in storage.names("writers") if name.endswith("json")]) == 1
+        assert lease.writer(storage) is None
+
     def test_a_second_one_waits_and_gets_it(self, storage: Storage) -> None:
         order = []
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from stego_core.errors import DamageError, WorkspaceError
 from tasks.storage.storage import Storage
+from tasks.workspace import ledger
 from tasks.workspace.ledger import Folder, Record
 
 RECORD = Record(
@@ -31,7 +32,7 @@ def folder(storage: Storage) -> Folder:
 class TestRecords:
     def test_come_back_whole(self, folder: Folder) -> None:
         folder.record(replace(RECORD, shard=0))
-        assert folder.records(1) == [replace(RECORD, shard=0)]
+        assert list(folder.records(1)) == [replace(RECORD, shard=0)]
 
     def test_come_in_the_order_of_shards(self, folder: Folder) -> None:
         for shard in (10, 2, 0, 1, 11, 3, 9, 8, 7, 6, 5, 4):
@@ -41,17 +42,26 @@ class TestRecords:
     def test_a_second_one_replaces_the_first(self, folder: Folder) -> None:
         folder.record(replace(RECORD, shard=0))
         folder.record(replace(RECORD, shard=0, bytes=7))
-        assert folder.records(1)[0].bytes == 7
+        assert next(folder.records(1)).bytes == 7
 
     def test_missing_ones_are_named(self, folder: Folder) -> None:
         for shard in (0, 2):
             folder.record(replace(RECORD, shard=shard))
         with pytest.raises(WorkspaceError, match=r"lacks 2 of 4 shards \(\[1, 3\]\); run the same"):
-            folder.records(4)
+            list(folder.records(4))
+
+    def test_missing_ones_behind_many_that_are_there(
+        self, folder: Folder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(ledger, "READ_TOGETHER", 2)
+        for shard in (0, 1, 2, 3, 5):
+            folder.record(replace(RECORD, shard=shard))
+        with pytest.raises(WorkspaceError, match=r"lacks 2 of 7 shards \(\[4, 6\]\)"):
+            list(folder.records(7))
 
     def test_many_missing_ones_are_counted(self, folder: Folder) -> None:
         with pytest.raises(WorkspaceError, match="lacks 5000 of 5000") as caught:
-            folder.records(5000)
+            list(folder.records(5000))
         assert len(str(caught.value)) < 200
 
 
@@ -144,4 +154,4 @@ class TestDamage:
     def test_a_record_that_is_none(self, folder: Folder, content: bytes) -> None:
         folder.storage.write(f"{folder.path}/records/000000.json", content)
         with pytest.raises(DamageError, match="run again"):
-            folder.records(1)
+            list(folder.records(1))

@@ -62,18 +62,13 @@ class TestTables:
         assert tables.read_table(storage, PATH).schema == SCHEMA
         assert tables.row_count(storage, PATH) == 0
 
-    def test_a_column_is_settled_when_all_rows_are_known(self, storage: Storage) -> None:
-        columns = {"name": "string", "share": "float"}
-        for name, share in (("a", 1.0), ("b", 3.0)):
-            tables.write_table(storage, name, {"name": [name], "share": [share]}, columns)
-
-        def relative(column: tables.Column) -> np.ndarray:
-            return column("share") / column("share").sum(dtype=np.float64)
-
-        tables.join_tables(storage, ["a", "b"], PATH, columns, {"share": relative})
-        found = tables.read_table(storage, PATH)
-        assert found.to_pylist() == [{"name": "a", "share": 0.25}, {"name": "b", "share": 0.75}]
-        assert str(found.schema.field("share").type) == "float"
+    @pytest.mark.parametrize("sizes", [(1, 3, 4, 4, 9), (30,), (10, 10, 10), (0, 0)])
+    def test_row_groups_are_full_however_parts_are_cut(self, sizes: tuple[int, ...]) -> None:
+        numbers = iter(range(30))
+        parts = [pa.table({"n": [next(numbers) for _ in range(size)]}) for size in sizes]
+        found = [part.column("n").to_pylist() for part in tables.regrouped(parts, 10)]
+        assert all(len(part) == 10 for part in found[:-1])
+        assert [n for part in found for n in part] == list(range(sum(sizes)))
 
     def test_a_damaged_part_is_named(self, storage: Storage) -> None:
         storage.write("a", b"rubbish")
@@ -249,3 +244,39 @@ def test_reading_starts_no_thread_of_arrow_s(tmp_path: Path) -> None:
     ).stdout.strip()
     command = [sys.executable, "-c", READS, str(tmp_path), PATH, imported]
     assert subprocess.run(command).returncode == 0
+
+
+READ = """
+import sys
+import numpy as np
+from tasks.storage.storage import Storage
+from tasks.workspace import tables
+storage, rows = Storage(sys.argv[1]), np.arange(0, 30_000, 5_000)
+assert len(tables.read_rows(storage, "t.parquet", rows)) == 6
+assert len(tables.read_rows(storage, "t.parquet", rows[:2])) == 2
+assert tables.read_columns(storage, "t.parquet", ["number"])["number"].sum() == 30_000 * 29_999 / 2
+print("pandas" in sys.modules)
+"""
+
+
+def test_a_page_of_the_explorer_imports_no_pandas(tmp_path: Path) -> None:
+    """Arrow would where it is installed: half a second of the first page."""
+    columns = {"number": list(range(30_000)), "name": ["a"] * 30_000}
+    storage = Storage.at(str(tmp_path))
+    tables.write_table(storage, "t.parquet", columns, {"number": "int64", "name": "string"})
+    command = [sys.executable, "-c", READ, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_columns_are_arrays_that_may_be_changed(tmp_path: Path) -> None:
+    storage = Storage.at(str(tmp_path))
+    columns = {"whole": [1, 2], "gaps": [0.5, None], "name": ["a", None]}
+    types = {"whole": "int32", "gaps": "float", "name": "string"}
+    tables.write_table(storage, "t.parquet", columns, types)
+    found = tables.read_columns(storage, "t.parquet", list(types))
+    assert found["whole"].dtype == np.int32
+    found["whole"] += 1
+    assert found["whole"].tolist() == [2, 3]
+    np.testing.assert_array_equal(found["gaps"], np.float32([0.5, np.nan]))
+    assert found["name"].tolist() == ["a", None]

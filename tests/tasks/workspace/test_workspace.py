@@ -33,6 +33,20 @@ class TestCreateAndOpen:
         assert "`stego run`" in str(caught.value)
         assert not storage.exists("")
 
+    def test_a_place_for_one(self, storage: Storage) -> None:
+        assert not Workspace.at(storage.uri).is_made
+        for name in ("stego.log", "stego.log.1", ".hidden", "writers/a.json"):
+            storage.write(name, b"{}")
+        place = Workspace.at(storage.uri)
+        assert (place.is_made, place.dumps(), place.last_run_or_none()) == (False, [], None)
+        assert Workspace.create(storage.uri) == place
+        assert Workspace.at(storage.uri).is_made
+
+    def test_no_place_among_other_files(self, storage: Storage) -> None:
+        storage.write("photo.jpg", b"")
+        with pytest.raises(WorkspaceError, match="is not a workspace"):
+            Workspace.at(storage.uri)
+
     def test_a_file_is_none(self, tmp_path: Path) -> None:
         (tmp_path / "notes.txt").write_text("x")
         with pytest.raises(WorkspaceError, match="is not a workspace"):

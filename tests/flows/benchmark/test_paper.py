@@ -5,8 +5,9 @@ from collections.abc import Callable
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import lightning_file as made
 import numpy as np
 import pytest
 import scipy.io
@@ -16,6 +17,7 @@ from scipy.optimize import linear_sum_assignment
 
 from flows.cli.main import main
 from flows.demo.scenes import scene, scene_generator
+from stego_core.head import training
 
 pytestmark = [pytest.mark.usefixtures("prefect"), pytest.mark.timeout(300)]
 TRAIN, VAL, SIDE = 12, 4, 48
@@ -128,6 +130,109 @@ class TestFinished:
         after = {p: p.stat().st_mtime_ns for p in finished.workspace.rglob("records/*.json")}
         assert after == before
         assert said.getvalue() == finished.shown
+
+
+@pytest.mark.long
+class TestCheckpoints:
+    def test_the_last_is_the_run_and_the_best_is_told(self, finished: Finished) -> None:
+        before = finished.document["rows"][0]
+        with redirect_stdout(StringIO()) as said:
+            main(
+                ["benchmark", "potsdam3", "--data", str(finished.workspace.parent / "potsdam"),
+                 "--workspace", str(finished.workspace), *FLAGS, "--checkpoints", "2", "--figures"]
+            )  # fmt: skip
+        document = finished.document
+        half, last = document["checkpoints"]
+        assert (half["steps"], last["steps"]) == (6, 12)
+        assert (last["accuracy"], last["miou"]) == (before["accuracy"], before["miou"])
+        assert document["best"] == max((half, last), key=lambda one: one["miou"])
+        assert document["rows"][0] == before
+        told = f"chosen by the validation labels: {document['best']['accuracy']:.1f}"
+        assert told in " ".join(said.getvalue().split())
+        for name, columns in (("comparison", 3), ("correspondences", 3)):
+            with Image.open(finished.workspace / f"reports/potsdam3/{name}.png") as figure:
+                assert figure.width == columns * 240
+                assert len(figure.convert("RGB").getcolors(2**24)) > 20
+
+    def test_the_head_is_trained_once(
+        self, finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        trained: list[int] = []
+        train_step = training.train_step
+
+        def counted(state: training.TrainingState, *rest: Any) -> training.HeadCurve:
+            trained.append(state.step)
+            return train_step(state, *rest)
+
+        monkeypatch.setattr(training, "train_step", counted)
+        main(
+            ["benchmark", "potsdam3", "--data", str(finished.workspace.parent / "potsdam"),
+             "--workspace", str(tmp_path / "ws"), *FLAGS, "--no-baseline", "--checkpoints", "4"]
+        )  # fmt: skip
+        assert trained == list(range(12))
+        assert len(list((tmp_path / "ws/heads").iterdir())) == 4
+
+
+class TestCheckpoint:
+    """`--checkpoint`: both probes of a released model, both with the CRF, in one command."""
+
+    @pytest.fixture(scope="class")
+    def evaluated(self, tmp_path_factory: pytest.TempPathFactory, prefect: None) -> Finished:
+        folder = tmp_path_factory.mktemp("released")
+        write_potsdam(folder / "potsdam")
+        (folder / "potsdam/labelled_train.txt").unlink()  # nothing is trained
+        state = made.state_dict("vit_tiny_patch16_224", classes=3)
+        file = made.write(folder / "m.ckpt", state, dataset_name="cityscapes")
+        with redirect_stdout(StringIO()) as said:
+            main(
+                ["benchmark", "potsdam3", "--data", str(folder), "--checkpoint", str(file),
+                 "--workspace", str(folder / "ws"), "--resolution", "64", "--executor", "loop",
+                 "--probe-masks"]
+            )  # fmt: skip
+        return Finished(folder / "ws", said.getvalue())
+
+    def test_both_probes_go_through_the_crf(self, evaluated: Finished) -> None:
+        current = json.loads((evaluated.workspace / "current.json").read_text())
+        folder = evaluated.workspace / "scores" / current["scores"]["potsdam3-val"]
+        inputs = json.loads((folder / "potsdam3-val/manifest.json").read_text())["inputs"]
+        assert inputs["probe_refined"] == "crf"
+        assert current["options"]["masks"]["crf_pixels"] == "released"
+        ours = evaluated.document["rows"][0]
+        assert ours["system"] == "STEGO, m.ckpt"
+        assert None not in (ours["accuracy"], ours["linear_accuracy"], ours["linear_miou"])
+
+    def test_masks_of_the_linear_probe_give_its_figures(self, evaluated: Finished) -> None:
+        (folder,) = (evaluated.workspace / "scores").glob("*/potsdam3-val/linear")
+        right = total = 0
+        for path in sorted((evaluated.workspace / "prepared/potsdam3-val/labels").iterdir()):
+            labels, mask = np.asarray(Image.open(path)), np.asarray(Image.open(folder / path.name))
+            right += int((labels == mask).sum())
+            total += int((labels != 255).sum())
+        expected = 100 * right / total
+        assert evaluated.document["rows"][0]["linear_accuracy"] == pytest.approx(expected, abs=0.01)
+
+    def test_extra_clusters_and_the_data_set_are_told(self, evaluated: Finished) -> None:
+        said = " ".join(evaluated.shown.split())
+        assert "pixels of the last 2 are not counted" in said
+        assert "the model was trained on 'cityscapes' (published: 'potsdam')" in said
+        assert "steps" not in said
+        assert evaluated.document["images"] == {"val": VAL}
+        table = (evaluated.workspace / "reports/potsdam3/table.md").read_text()
+        assert "| STEGO, m.ckpt | vit_tiny_patch16_224 |" in table
+
+    def test_other_classes_are_refused(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        write_potsdam(tmp_path / "potsdam")
+        file = made.write(tmp_path / "m.ckpt", made.state_dict("vit_tiny_patch16_224", classes=5))
+        with pytest.raises(SystemExit) as ended:
+            main(
+                ["benchmark", "potsdam3", "--data", str(tmp_path), "--checkpoint", str(file),
+                 "--workspace", str(tmp_path / "ws"), "--executor", "loop"]
+            )  # fmt: skip
+        assert ended.value.code == 2
+        said = " ".join(capsys.readouterr().err.split())
+        assert "m.ckpt has 7 clusters and a linear probe of 5 classes, potsdam3 has 3" in said
 
 
 class TestRefused:

@@ -1,0 +1,1 @@
+"""The paper's data sets: training and evaluation as published."""

@@ -1,0 +1,1 @@
+"""Teaching from the page: points, what they would change, and questions."""

@@ -1,0 +1,1 @@
+"""The flow that teaches, and what other flows do with lessons."""

@@ -1,0 +1,166 @@
+"""The filters of `_lattice.cpp` in numpy, for installations without a compiler.
+
+The same arithmetic in float32, sums in another order: marginals differ from the compiled ones by
+rounding. It takes several times the time and memory.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse, special
+
+MOST_DIMENSIONS = 6
+Floats = NDArray[np.float32]
+Keys = NDArray[np.uint64]
+"""Points of the lattice, d coordinates of so many bits side by side; the last follows from them."""
+
+
+class Lattice:
+    """A Gaussian filter of σ = 1 on the permutohedral lattice, symmetrically normalised."""
+
+    def __init__(self, features: Floats) -> None:
+        """A filter over pixels with features (N, 1 to 6), in units of σ.
+
+        Raises:
+            ValueError: features reach further than the lattice can number.
+        """
+        if features.ndim != 2 or not 1 <= features.shape[1] <= MOST_DIMENSIONS:
+            raise ValueError("expected features (pixels, 1 to 6)")
+        self.pixels, d = features.shape
+        points, weights = simplices(features.astype(np.float32))
+        keys, vertices = np.unique(_keys(points), return_inverse=True)
+        ends = np.arange(0, self.pixels * (d + 1) + 1, d + 1)
+        shape = (self.pixels, len(keys))
+        self._slice = sparse.csr_array((weights.ravel(), vertices.ravel(), ends), shape=shape)
+        self._neighbours = [_neighbours(keys, d, axis) for axis in range(d + 1)]
+        self._normalise(d)
+
+    def filter(self, values: Floats) -> Floats:
+        """(N, K) values of the pixels, each with what it gets from all of them."""
+        at = self._slice.T @ values
+        for before, after in self._neighbours:
+            padded = np.concatenate([at, np.zeros((1, at.shape[1]), np.float32)])
+            at = at + np.float32(0.5) * (padded[before] + padded[after])
+        return np.asarray(self._slice @ at)
+
+    def _normalise(self, d: int) -> None:
+        """Divide by the roots of the filter's answer to ones: D^−½ K D^−½."""
+        scale = np.float32(1 / (1 + 2.0**-d))
+        answer = self.filter(np.ones((self.pixels, 1), np.float32))[:, 0] * scale
+        roots = np.sqrt(scale / (answer + np.float32(1e-20)))
+        self._slice.data *= np.repeat(roots, d + 1)
+
+
+def mean_field(
+    log_probabilities: Floats, kernels: Sequence[tuple[Lattice, float]], iterations: int
+) -> Floats:
+    """Marginals of a CRF with Potts compatibility, the kernels of its messages weighted.
+
+    Args:
+        log_probabilities: (K, N) minus the unary energies.
+        kernels: filters over the same N pixels, with their weights.
+        iterations: of mean-field inference.
+
+    Returns:
+        (K, N) float32; over K they sum to 1.
+
+    Raises:
+        ValueError: the shapes do not fit.
+    """
+    if log_probabilities.ndim != 2:
+        raise ValueError("expected log probabilities (classes, pixels)")
+    if any(lattice.pixels != log_probabilities.shape[1] for lattice, _ in kernels):
+        raise ValueError("lattices and log probabilities differ in pixels")
+    unary = np.ascontiguousarray(log_probabilities.T, np.float32)
+    marginals = special.softmax(unary, axis=1)
+    for _ in range(iterations):
+        messages = [np.float32(weight) * lattice.filter(marginals) for lattice, weight in kernels]
+        marginals = special.softmax(sum(messages, unary), axis=1)
+    return np.ascontiguousarray(marginals.T)
+
+
+def simplices(features: Floats) -> tuple[NDArray[np.int64], Floats]:
+    """The simplex of the lattice around each pixel (Adams, Baek & Davis 2010, section 3).
+
+    Args:
+        features: (N, d) float32.
+
+    Returns:
+        (N, d + 1, d) the first coordinates of its vertices, and (N, d + 1) float32 the pixel's
+        barycentric weights at them.
+    """
+    elevated = _elevated(features)
+    count, d = features.shape
+    cells = elevated / np.float32(d + 1)
+    rounded = np.trunc(cells + np.copysign(np.float32(0.5), cells)).astype(np.int64)
+    nearest, rank = rounded * (d + 1), _ranks(elevated - (rounded * (d + 1)).astype(np.float32))
+    rank += rounded.sum(axis=1, keepdims=True)  # off the plane in which the lattice lies
+    turn = np.where(rank < 0, d + 1, np.where(rank > d, -(d + 1), 0))
+    rank, nearest = rank + turn, nearest + turn
+    parts = (elevated - nearest.astype(np.float32)) / np.float32(d + 1)
+    weights, pixels = np.zeros((count, d + 2), np.float32), np.arange(count)
+    for i in range(d + 1):
+        weights[pixels, d - rank[:, i]] += parts[:, i]
+        weights[pixels, d - rank[:, i] + 1] -= parts[:, i]
+    weights[:, 0] += 1 + weights[:, d + 1]
+    corners = np.arange(d + 1)[None, :, None]
+    steps = np.where(rank[:, None, :d] <= d - corners, corners, corners - (d + 1))
+    return nearest[:, None, :d] + steps, weights[:, : d + 1]
+
+
+def _elevated(features: Floats) -> Floats:
+    """(N, d + 1) features in the plane of the lattice, in which coordinates sum to 0; with
+    √⅔ (d + 1) the blur has the variance of a Gaussian of σ = 1.
+    """
+    count, d = features.shape
+    elevated, total = np.empty((count, d + 1), np.float32), np.zeros(count, np.float32)
+    for i in range(d, 0, -1):
+        scale = np.float32(np.sqrt(2 / 3 / (i * (i + 1))) * (d + 1))
+        scaled = scale * features[:, i - 1]
+        elevated[:, i] = total - np.float32(i) * scaled
+        total += scaled
+    elevated[:, 0] = total
+    return elevated
+
+
+def _ranks(rest: Floats) -> NDArray[np.int64]:
+    """How many coordinates of a row are larger than each, of equal ones those behind it too."""
+    return np.argsort(np.argsort(-rest, axis=1, kind="stable"), axis=1, kind="stable")
+
+
+def _bits(d: int) -> int:
+    return min(64 // d, 31)
+
+
+def _keys(points: NDArray[np.int64]) -> Keys:
+    """One number for each point (…, d)."""
+    d = points.shape[-1]
+    half = 1 << (_bits(d) - 1)
+    if points.size and not (d - half <= points.min() and points.max() < half - d):
+        raise ValueError("features reach further than the lattice; enlarge sigma")
+    fields: Keys = (points + half).astype(np.uint64) * _units(d)
+    return np.asarray(fields.sum(axis=-1), np.uint64)
+
+
+def _units(d: int) -> Keys:
+    """One in each coordinate."""
+    units: Keys = np.uint64(1) << np.arange(d, dtype=np.uint64) * np.uint64(_bits(d))
+    return units
+
+
+def _neighbours(keys: Keys, d: int, axis: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Numbers of the points before and after each of the sorted points on an axis, where d is
+    added there and 1 taken off all others; len(keys) where there is none.
+    """
+    step, units = np.zeros(1, np.uint64), _units(d)
+    step -= units.sum(dtype=np.uint64)
+    if axis < d:
+        step += np.uint64(d + 1) * units[axis]
+    return _number(keys, keys - step), _number(keys, keys + step)
+
+
+def _number(keys: Keys, wanted: Keys) -> NDArray[np.intp]:
+    places = np.searchsorted(keys, wanted)
+    found = keys[np.minimum(places, len(keys) - 1)] == wanted
+    return np.where(found, places, len(keys))

@@ -1,0 +1,1 @@
+"""PiCIE, a baseline: its training, and its networks in the workspace."""

@@ -1,0 +1,1 @@
+"""Images that are no files of a folder: members of archives, and addresses in lists."""

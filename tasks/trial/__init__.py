@@ -1,0 +1,1 @@
+"""A little of each stage, done to tell how long all of it will take."""

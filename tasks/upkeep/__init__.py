@@ -1,0 +1,1 @@
+"""Housekeeping of a workspace: what nobody needs any more, and whether the rest is as written."""
