@@ -37,6 +37,7 @@ class HomePage(Page):
         self.address = f"http://{running.host}/"
         self.browser.get(f"{self.address}?token={running.token}")
         self.until("return document.body.classList.contains('ready')")
+        self.browser.get_log("browser")  # of the page before, whose server may be gone
         return self
 
     def type(self, selector: str, text: str) -> None:

@@ -64,7 +64,6 @@ def test_trained_again_though_the_server_was_killed(
         process.wait(PATIENCE)
     with exploring(tmp_path / "ws", "--config", config(tmp_path, 6)) as running:
         page = opened(running)
-        page.browser.get_log("browser")  # of a server that did not answer any more
         page.click("nav [data-view=home]")
         assert "A new training was begun" in page.see("#unfinished p").text
         page.click("#resume")
