@@ -10,7 +10,7 @@ help: ## what the targets do
 
 install: $(INSTALLED) ## make .venv from the pinned versions
 
-$(INSTALLED): pyproject.toml setup.py constraints.txt stego_core/masks/_lattice.cpp stego_core/masks/lattice.hpp
+$(INSTALLED): pyproject.toml setup.py constraints.txt $(wildcard stego_core/*/*.cpp stego_core/*/*.hpp)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or later is needed, $$($(PYTHON) --version) was found; try make PYTHON=python3.12" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)

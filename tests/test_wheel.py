@@ -59,7 +59,7 @@ def run(command: Path, *arguments: str, folder: Path) -> str:
 @pytest.mark.long
 @pytest.mark.timeout(900)
 def test_installs_and_runs_outside_the_checkout(tmp_path: Path) -> None:
-    wheel = built(tmp_path, {"STEGO_LATTICE": "required"})
+    wheel = built(tmp_path, {"STEGO_COMPILED": "required"})
     place = installed(tmp_path / "venv", wheel)
     code = (
         "import flows, stego_core.masks.crf as c, tasks.report.page, tasks.exports as e;"
@@ -95,14 +95,14 @@ def test_works_without_a_compiler(tmp_path: Path) -> None:
 @pytest.mark.timeout(900)
 def test_a_wheel_that_must_have_the_lattice_is_not_built_without(tmp_path: Path) -> None:
     with pytest.raises(subprocess.CalledProcessError):
-        built(tmp_path, {**NO_COMPILER, "STEGO_LATTICE": "required"})
+        built(tmp_path, {**NO_COMPILER, "STEGO_COMPILED": "required"})
 
 
 def test_wheels_are_built_for_each_python_that_is_named() -> None:
     named = [line.rpartition(" ")[2] for line in PROJECT["project"]["classifiers"]]
     wheels = PROJECT["tool"]["cibuildwheel"]
     assert wheels["build"] == [f"cp{version.replace('.', '')}-*" for version in named]
-    assert wheels["environment"] == {"STEGO_LATTICE": "required"}
+    assert wheels["environment"] == {"STEGO_COMPILED": "required"}
 
 
 def test_cibuildwheel_understands_it() -> None:

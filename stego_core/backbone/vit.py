@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
@@ -12,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from stego_core.backbone.bfloat16 import TiledAttention, has_tiles, to_bfloat16
 from stego_core.backbone.parameter_names import timm_names
 from stego_core.clustering.kmeans import unit
 from stego_core.errors import OptionError, WeightsError
@@ -35,7 +37,8 @@ class Backbone:
         channels: C, the features' depth.
         mean, std: (3,) normalisation of RGB in [0, 1].
         device: where it runs.
-        precision: torch dtype of the products, "float32" or "bfloat16"; sums stay float32.
+        precision: torch dtype of weights and activations, "float32" or "bfloat16"; products sum in
+            float32.
     """
 
     model: nn.Module
@@ -58,10 +61,9 @@ class Backbone:
         batch = torch.from_numpy(owned).to(self.device)
         normal = (batch.float() / 255 - self._constant(self.mean)) / self._constant(self.std)
         vit: Any = self.model  # nn.Module does not know timm's methods
-        half = self.precision == "bfloat16"
-        with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=half):
+        with TiledAttention() if has_tiles() else nullcontext():
             (maps,) = vit.forward_intermediates(
-                normal.permute(0, 3, 1, 2),
+                normal.permute(0, 3, 1, 2).to(getattr(torch, self.precision)),
                 indices=[self.layer],
                 norm=True,
                 stop_early=True,
@@ -213,8 +215,9 @@ def freeze(
     height, width = vit.patch_embed.patch_size
     if height != width:
         raise OptionError(f"patches of {height}×{width} are not square; choose another backbone")
+    frozen, half = model.eval().requires_grad_(False), precision == "bfloat16"
     return Backbone(
-        model=model.eval().requires_grad_(False).to(device),
+        model=to_bfloat16(frozen, device) if half else frozen.to(device),
         layer=index,
         patch=int(height),
         channels=int(vit.num_features),

@@ -32,7 +32,7 @@ SHARD_IMAGES = 32
 """Images of a shard at most."""
 LEAST_DATA = 0.25
 """Share of a crop's patches that must hold data for the crop to be trained on."""
-CPU_CROPS = 4
+CPU_CROPS = 8
 """Crops of a batch on a CPU, at least: more do not fit a processor's cache (ViT-S at 224: 8.0, 8.9,
 8.9 and 7.2 crops a second and core in batches of 1, 4, 8 and 32)."""
 GPU_CROPS = 128
