@@ -135,7 +135,7 @@ def trained(patches: NDArray[np.float16], recipe: str, seed: int) -> dict[str, t
         return images._replace(patches=images.patches[rows], weights=weights)
 
     data = TrainingSet(read, np.arange(len(patches)), neighbours)
-    options = recipe_of(HeadOptions(recipe=recipe, seed=seed))
+    options = recipe_of(HeadOptions(recipe=recipe, seed=seed), "float32")
     shifts = training.measured_shifts(data, options).shifts
     state = training.start(patches.shape[-1], 70, 0.1, options, shifts, "cpu")
     steps = (

@@ -62,8 +62,9 @@ class Compared(NamedTuple):
         return [(self.anchor, self.anchor), (self.anchor, self.positive), *random]
 
     def correspondences(self) -> list[Tensor]:
-        """The cosines (B, n, n) of each kind of pair."""
-        return [one @ other.transpose(-1, -2) for one, other in self.pairs()]
+        """The cosines (B, n, n) of each kind of pair, float32 also of lower precision."""
+        exact = torch.promote_types(self.anchor.dtype, torch.float32)
+        return [(one @ other.transpose(-1, -2)).to(exact) for one, other in self.pairs()]
 
 
 def batch_shifted_correspondences(

@@ -43,6 +43,8 @@ class Recipe:
         attracting: how many pairs attract where the shifts are measured.
         negatives: random partners of each anchor in a step.
         centring: whether feature correspondences are centred for each token.
+        precision: torch dtype of the products with features, "float32" or "bfloat16"; sums, codes,
+            weights and the optimiser stay float32.
     """
 
     steps: int
@@ -55,6 +57,13 @@ class Recipe:
     attracting: Attracting = shift_calibration.PLAIN
     negatives: int = RANDOM_DRAWS
     centring: bool = True
+    precision: str = "float32"
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision as torch names it."""
+        dtype: torch.dtype = getattr(torch, self.precision)
+        return dtype
 
 
 @dataclass
@@ -110,30 +119,37 @@ ParallelMap = Callable[..., Iterable[Any]]
 def parallel_head(
     head: Head, batch: HeadBatch, kept: Sequence[Tensor], parallel: ParallelMap
 ) -> tuple[Tensor, Callable[[Tensor], None]]:
-    """Codes (t, D) of a batch's tokens, and the backward pass from a gradient of these codes.
+    """Codes (t, D), float32 or more, of a batch's tokens; the backward pass from their gradient.
 
-    The head reads the tokens in parts. The backward pass sums the parts' gradients in a fixed
-    order, which `loss.backward()` from several threads would not, so the outcome does not depend
-    on `parallel`.
+    The head reads the tokens in parts, with weights in the tokens' dtype. The backward pass sums
+    the parts' gradients in a fixed order, which `loss.backward()` from several threads would not,
+    so the outcome does not depend on `parallel`.
     """
     count = PARTS if batch.tokens.device.type == "cpu" else 1
-    parameters = list(head.parameters())
+    rounded = rounded_head(head, batch.tokens.dtype)
+    parameters = list(rounded.parameters())
 
     def forward(tokens: Tensor, images: Tensor) -> Tensor:
-        codes: Tensor = head(tokens, [keep[images] for keep in kept])
+        codes: Tensor = rounded(tokens, [keep[images] for keep in kept])
         return codes
 
     parts = list(parallel(forward, batch.tokens.chunk(count), batch.images.chunk(count)))
 
     def of_part(part: Tensor, gradient: Tensor) -> tuple[Tensor, ...]:
-        return torch.autograd.grad(part, parameters, gradient)
+        return torch.autograd.grad(part, parameters, gradient.to(part.dtype))
 
     def backward(gradient: Tensor) -> None:
         by_part = parallel(of_part, parts, gradient.chunk(count))
-        for parameter, *gradients in zip(parameters, *by_part, strict=True):
-            parameter.grad = torch.stack(gradients).sum(dim=0)
+        for parameter, *gradients in zip(head.parameters(), *by_part, strict=True):
+            parameter.grad = torch.stack(gradients).sum(dim=0, dtype=parameter.dtype)
 
-    return torch.cat(parts).detach().requires_grad_(), backward
+    codes = torch.cat(parts).detach()
+    return codes.to(head.hidden.weight.dtype).requires_grad_(), backward
+
+
+def rounded_head(head: Head, dtype: torch.dtype) -> Head:
+    """The head with its weights in a dtype: itself where they are."""
+    return head if head.hidden.weight.dtype == dtype else copy.deepcopy(head).to(dtype)
 
 
 def train_step(
@@ -141,7 +157,7 @@ def train_step(
 ) -> HeadCurve:
     """One step of Adam on the three terms."""
     batch, shifted, generator = step
-    kept = state.head.kept(2 * recipe.batch, generator)
+    kept = [k.to(recipe.dtype) for k in state.head.kept(2 * recipe.batch, generator)]
     codes, backward = parallel_head(state.head, batch, kept, parallel)
     losses, means = batch_terms(batch.compared(normalize(codes, dim=-1)), shifted)
     own, knn, rand = (weight * term for weight, term in zip(recipe.weights, losses, strict=True))
@@ -175,9 +191,9 @@ def prepare_step(
     """
     generator = step_generator(recipe.seed, step + 1)
     batch = draw_batch(data, recipe.batch, recipe.grid, generator, recipe.negatives).to(device)
-    features = batch.compared(normalize(batch.tokens, dim=-1))
+    features = batch.compared(normalize(batch.tokens, dim=-1).to(recipe.dtype))
     shifted = batch_shifted_correspondences(features, shifts, recipe.centring)
-    return batch, shifted, generator
+    return batch._replace(tokens=batch.tokens.to(recipe.dtype)), shifted, generator
 
 
 def measured_shifts(data: TrainingSet, recipe: Recipe) -> Measured:

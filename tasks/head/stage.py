@@ -61,7 +61,7 @@ class HeadWork(GpuWork):
             CapacityError: too few rows to train on.
         """
         watch = Stopwatch()
-        recipe = recipe_of(self.options)
+        recipe = recipe_of(self.options, self.rows.backbone().precision)
         with watch("read"):
             stored = checkpoint(self)
             left = stored is None or stored[0] < recipe.steps
@@ -147,13 +147,14 @@ def rounded(values: Iterable[float]) -> Triple:
     return Triple(*(round(float(value), 4) for value in values))
 
 
-def recipe_of(options: HeadOptions) -> Recipe:
-    """The core's recipe for these options."""
+def recipe_of(options: HeadOptions, precision: str) -> Recipe:
+    """The core's recipe for these options; products are as precise as the features' are."""
     shifted = options.recipe == mean_shift.RECIPE
     return Recipe(
         **options.model_dump(include=SAME),
         weights=options.calibration().weights,
         averaging=AVERAGING if shifted else 0.0,
+        precision=precision,
         attracting=shift_calibration.SHIFTED if shifted else shift_calibration.PLAIN,
     )
 

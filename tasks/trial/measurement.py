@@ -108,7 +108,7 @@ def measured(
         crops = [training_crops(image, options.features.crop_size, five=True) for image in images]
         per_image = CROPS[options.features.crops]
         features, crop = _features(backbone, [part[:per_image] for part in crops], timer)
-        trained = _trained(features, options.head, backbone.device, timer)
+        trained = _trained(features, options.head, backbone, timer)
         masks = _masks(backbone, images, options.masks, options.head, timer)
         return Rates(
             start=started,
@@ -169,9 +169,10 @@ def _pair(features: NDArray[np.float16], timer: Timer) -> float:
 
 
 def _trained(
-    features: NDArray[np.float16], options: HeadOptions, device: str, timer: Timer
+    features: NDArray[np.float16], options: HeadOptions, backbone: Backbone, timer: Timer
 ) -> dict[str, float]:
     """Seconds of the parts of the training, and of the codes afterwards."""
+    device = backbone.device
     shifts = options.recipe == mean_shift.RECIPE
     first = shifted(features) if shifts else Images(features)
     rows = np.arange(len(features), dtype=np.int64)
@@ -180,6 +181,7 @@ def _trained(
     recipe = Recipe(
         STEPS + 1, options.batch, options.grid, options.learning_rate, options.seed,
         options.calibration().weights, negatives=options.negatives,
+        precision=backbone.precision,
     )  # fmt: skip
     given = options.calibration().shifts
     measuring = timer.once(lambda: training.measured_shifts(data, recipe)) if not given else 0.0

@@ -274,8 +274,25 @@ class TestStep:
             expected = -plan.learning_rate * gradient / (abs(gradient) + 1e-8)
             assert after[name][index] - before[name][index] == pytest.approx(expected, rel=1e-2)
 
-    def test_parts_side_by_side_give_the_same_bits(self, data: TrainingSet) -> None:
-        plan = recipe(batch=8, grid=4)
+    def test_half_precision_stays_close_and_keeps_the_weights_float32(
+        self, data: TrainingSet
+    ) -> None:
+        rows = []
+        for precision in ("float32", "bfloat16"):
+            plan = recipe(batch=8, grid=4, precision=precision)
+            state = start(CHANNELS, CODES, 0.1, plan, SHIFTS, "cpu")
+            step = prepare_step(data, plan, SHIFTS, "cpu", 0)
+            assert step[0].tokens.dtype == plan.dtype
+            assert {values.dtype for values in step[1]} == {torch.float32}
+            rows.append(train_step(state, step, plan))
+            tensors = [*state.head.parameters(), *(p.grad for p in state.head.parameters())]
+            assert {tensor.dtype for tensor in tensors} == {torch.float32}
+        assert rows[0] != rows[1]
+        assert rows[1] == pytest.approx(rows[0], abs=1e-3)
+
+    @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+    def test_parts_side_by_side_give_the_same_bits(self, data: TrainingSet, precision: str) -> None:
+        plan = recipe(batch=8, grid=4, precision=precision)
         states = [start(CHANNELS, CODES, 0.1, plan, SHIFTS, "cpu") for _ in range(2)]
         for state, together in zip(states, (map, ThreadPoolExecutor(3).map), strict=True):
             for number in range(3):
