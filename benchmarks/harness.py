@@ -142,7 +142,7 @@ def found_images(chosen: argparse.Namespace, folder: Path) -> list[Path]:
     Generated scenes get labels and a taxonomy beside them.
     """
     if chosen.images is None:
-        return _write_scenes(folder / "scenes", chosen.limit or chosen.scenes, chosen.seed)
+        return write_scenes(folder / "scenes", chosen.limit or chosen.scenes, chosen.seed)
     files = sorted(p for p in chosen.images.rglob("*") if p.suffix.lower() in ENDINGS)
     if not files:
         sys.exit(f"error: no images under {chosen.images}; expected {' '.join(sorted(ENDINGS))}")
@@ -150,7 +150,7 @@ def found_images(chosen: argparse.Namespace, folder: Path) -> list[Path]:
     return [files[place] for place in np.linspace(0, len(files) - 1, count).astype(int)]
 
 
-def _write_scenes(folder: Path, count: int, seed: int) -> list[Path]:
+def write_scenes(folder: Path, count: int, seed: int) -> list[Path]:
     for kind in ("images", "labels"):
         (folder / kind).mkdir(parents=True)
     for index in range(count):

@@ -33,9 +33,9 @@ SHARD_IMAGES = 32
 LEAST_DATA = 0.25
 """Share of a crop's patches that must hold data for the crop to be trained on."""
 CPU_CROPS = 8
-"""Crops of a batch on a CPU, at least: more do not fit a processor's cache (ViT-S at 224 in float32:
-8.0, 8.9, 8.9 and 7.2 crops a second and core in batches of 1, 4, 8 and 32; in bfloat16, with AMX,
-51, 61 and 60 in batches of 4, 8 and 16)."""
+"""Crops of a batch on a CPU, at least. More do not fit its cache: ViT-S at 224 embeds 8.0,
+8.9, 8.9 and 7.2 crops a second and core in batches of 1, 4, 8 and 32 in float32; in bfloat16, with
+AMX, 51, 61 and 60 in batches of 4, 8 and 16."""
 GPU_CROPS = 128
 """Crops of a batch on a GPU, at least."""
 
