@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from stego_core.head import shift_calibration
@@ -148,8 +148,14 @@ def parallel_head(
 
 
 def rounded_head(head: Head, dtype: torch.dtype) -> Head:
-    """The head with its weights in a dtype: itself where they are."""
-    return head if head.hidden.weight.dtype == dtype else copy.deepcopy(head).to(dtype)
+    """The head with its weights rounded to a dtype: itself where that is theirs."""
+    if head.hidden.weight.dtype == dtype:
+        return head
+    rounded = copy.deepcopy(head)
+    for module in rounded.modules():
+        for name, value in list(module.named_parameters(recurse=False)):
+            setattr(module, name, nn.Parameter(value.detach().to(dtype)))
+    return rounded
 
 
 def train_step(
