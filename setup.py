@@ -10,7 +10,7 @@ from pybind11.setup_helpers import Pybind11Extension
 from setuptools import setup
 
 COMPILED = {
-    "stego_core.masks._lattice": ["stego_core/masks/lattice.hpp"],
+    "stego_core.masks._lattice": sorted(map(str, Path("stego_core/masks").glob("*.hpp"))),
     "stego_core.backbone._attention": [],
 }
 """Modules, and the headers that each includes."""

@@ -1,112 +1,184 @@
-// Mean-field inference in a fully connected CRF (Krähenbühl & Koltun, NeurIPS 2011) whose Gaussian
-// filters work on the permutohedral lattice.
+// Mean-field inference in a fully connected CRF (Krähenbühl & Koltun, NeurIPS 2011) whose bilateral
+// filter works on the permutohedral lattice.
 //
-// Written by hand because pydensecrf, the library for this, takes twice the time and memory for the
-// same probabilities, comes without wheels, and does not build with every Python.
+// Written by hand because pydensecrf, the library for this, takes many times the time and memory
+// for the same classes, comes without wheels, and does not build with every Python.
+
+#include <pybind11/stl.h>
 
 #include "lattice.hpp"
+#include "smoothing.hpp"
 
 namespace {
 
-constexpr float NEVER = -1e30f;  // log probability of the classes that fill up a line
+constexpr float NEVER = -1e30f;  // log probability of the classes that fill up a row
 
-// e^x for −87 < x ≤ 0, to 2e-7 of its value; 0 below.
-INLINE Lanes exponential(Lanes x) {
-    Lanes power = x * 1.44269504f;
-    power = power < -126 ? Lanes{} - 126 : power;
-    const Integers whole = __builtin_convertvector(power, Integers) - 1;
-    const Lanes part = power - __builtin_convertvector(whole, Lanes);  // in (0, 1]
-    Lanes y = part * 1.8775767e-3f + 8.9893397e-3f;
-    y = y * part + 5.5826318e-2f;
-    y = y * part + 2.4015361e-1f;
-    y = y * part + 6.9315308e-1f;
-    y = y * part + 9.9999994e-1f;
-    return y * reinterpret_cast<Lanes>((whole + 127) << 23);
+// Each lane next to the one whose number differs by a bit.
+template <int BIT, typename Floats, int... I>
+INLINE Floats turned(Floats x, std::integer_sequence<int, I...>) {
+    return __builtin_shufflevector(x, x, (I ^ BIT)...);
 }
 
-// Marginals ← softmax over the classes of unary + messages, which lie where the marginals go.
-INLINE void softmax(const Line* unary, Line* marginals, std::size_t stride) {
-    const Lanes* scores = reinterpret_cast<const Lanes*>(unary);
-    Lanes* values = reinterpret_cast<Lanes*>(marginals);
-    Lanes most = Lanes{} + NEVER, sum{};
-    for (std::size_t i = 0; i < 2 * stride; i++) {
-        values[i] += scores[i];
-        most = values[i] > most ? values[i] : most;
+// The sum of all lanes, in each.
+template <typename Values, int BIT = 1>
+INLINE typename Values::Floats summed(typename Values::Floats x) {
+    x += turned<BIT>(x, std::make_integer_sequence<int, Values::LANES>());
+    if constexpr (2 * BIT < Values::LANES) return summed<Values, 2 * BIT>(x);
+    return x;
+}
+
+// e^x for −87 < x < 80, to 3e-7 of its value; e^80 above, 1e-38 below.
+template <typename Values>
+INLINE typename Values::Floats exponential(typename Values::Floats x) {
+    using Floats = typename Values::Floats;
+    using Words = typename Values::Words;
+    constexpr float per_e = 1.44269504f, shift = 0x1.8p23f;  // to which a sum is rounded
+    x = x > -87 ? x : Floats{} - 87;
+    x = x < 80 ? x : Floats{} + 80;
+    const Floats whole = x * per_e + shift;
+    const Floats part = x * per_e - (whole - shift);  // in [−½, ½]
+    Floats y = part * 1.3264727e-3f + 9.6715129e-3f;
+    y = y * part + 5.5507338e-2f;
+    y = y * part + 2.4022242e-1f;
+    y = y * part + 6.9314698e-1f;
+    y = y * part + 1;
+    return reinterpret_cast<Floats>(reinterpret_cast<Words>(y) +
+                                    (reinterpret_cast<Words>(whole) << 23));
+}
+
+// Scores ← `one` times their softmax over the classes. The largest lies between 0 and 80, so that
+// sums need no other scale.
+template <typename Values>
+INLINE void softmax(Values* scores, std::size_t stride, float one) {
+    typename Values::Floats sum{};
+    for (std::size_t some = 0; some < stride; some++) {
+        scores[some].first = exponential<Values>(scores[some].first);
+        scores[some].second = exponential<Values>(scores[some].second);
+        sum += scores[some].first + scores[some].second;
     }
-    float top = NEVER, total = 0;
-    for (int lane = 0; lane < LANES; lane++) top = std::max(top, most[lane]);
-    for (std::size_t i = 0; i < 2 * stride; i++) sum += values[i] = exponential(values[i] - top);
-    for (int lane = 0; lane < LANES; lane++) total += sum[lane];
-    for (std::size_t i = 0; i < 2 * stride; i++) values[i] *= 1 / total;
+    const float factor = one / summed<Values>(sum)[0];
+    for (std::size_t some = 0; some < stride; some++) {
+        scores[some].first *= factor;
+        scores[some].second *= factor;
+    }
 }
 
-struct Kernel {
-    const Lattice* lattice;
-    float weight;
-    std::unique_ptr<Line[]> at;
+struct Field {
+    const Lattice& lattice;
+    float lattice_weight;
+    const Smoothing& smoothing;
+    float smoothing_weight;
+    int iterations;
+    const float* given;  // log probabilities, with the steps from a class and a pixel to the next
+    std::ptrdiff_t class_step, pixel_step;
+    std::size_t classes;
+    float* found;  // marginals (classes, pixels)
+
+    template <typename Values>
+    INLINE void infer() const {
+        const NoSubnormals fast;
+        const std::size_t width = smoothing.width, pixels = lattice.pixels;
+        const std::size_t stride = (classes + Values::CLASSES - 1) / Values::CLASSES;
+        const auto unary = unset<Values>(pixels * stride);
+        auto before = unset<Row<Values>>(pixels * stride), after = unset<Row<Values>>(pixels * stride);
+        const auto at = unset<Row<Values>>(lattice.count * stride);
+        const std::size_t room = width + 2 * smoothing.radius;
+        const auto columns = std::make_unique<Values[]>(room * stride);
+        const auto row = unset<Values>(width * stride);
+        begin(unary.get(), stride);
+        for (int iteration = 0; iteration <= iterations; iteration++) {
+            const bool last = iteration == iterations;
+            for (std::size_t some = 0; some < stride && iteration > 0; some++)
+                lattice.spread(before.get() + some * pixels, at.get() + some * lattice.count);
+            for (std::size_t y = 0, pixel = 0; y < smoothing.height; y++) {
+                for (std::size_t some = 0; some < stride && iteration > 0; some++)
+                    smoothing.columns(y, before.get() + some * pixels, columns.get() + some * room);
+                for (std::size_t x = 0; x < width; x++, pixel++) {
+                    Values* own = row.get() + (last ? x * stride : 0);
+                    for (std::size_t some = 0; some < stride; some++) {
+                        own[some] = unary[pixel * stride + some];
+                        if (iteration == 0) continue;
+                        own[some].add(smoothing_weight / ONE * smoothing.root(pixel),
+                                      smoothing.across(columns.get() + some * room, x));
+                        own[some].add(lattice_weight / ONE,
+                                      lattice.slice(at.get() + some * lattice.count, pixel));
+                    }
+                    softmax(own, stride, last ? 1 : ONE);
+                    for (std::size_t some = 0; some < stride && !last; some++)
+                        after[some * pixels + pixel].write(own[some]);
+                }
+                if (last) end(reinterpret_cast<const float*>(row.get()), y, stride * Values::CLASSES);
+            }
+            std::swap(before, after);
+        }
+    }
+
+private:
+    // Keep the marginals of a row of the image.
+    INLINE void end(const float* marginals, std::size_t y, std::size_t room) const {
+        for (std::size_t c = 0; c < classes; c++)
+            for (std::size_t x = 0; x < smoothing.width; x++)
+                found[c * lattice.pixels + y * smoothing.width + x] = marginals[x * room + c];
+    }
+
+    // Log probabilities less the pixel's largest.
+    template <typename Values>
+    INLINE void begin(Values* unary, std::size_t stride) const {
+        float* own = reinterpret_cast<float*>(unary);
+        const std::size_t room = stride * Values::CLASSES;
+        for (std::size_t p = 0; p < lattice.pixels; p++, own += room) {
+            const float* from = given + static_cast<std::ptrdiff_t>(p) * pixel_step;
+            float most = NEVER;
+            for (std::size_t c = 0; c < classes; c++) {
+                own[c] = from[static_cast<std::ptrdiff_t>(c) * class_step];
+                most = std::max(most, own[c]);
+            }
+            for (std::size_t c = 0; c < classes; c++) own[c] -= most;
+            for (std::size_t c = classes; c < room; c++) own[c] = NEVER;
+        }
+    }
 };
 
-// Marginals (pixels, stride lines), from unary of the same shape.
-FOR_THIS_PROCESSOR void iterate(const Line* unary, Line* marginals, std::size_t pixels,
-                                std::size_t stride, const std::vector<Kernel>& kernels,
-                                int iterations) {
-    const auto normalised = [&] {
-        for (std::size_t p = 0; p < pixels; p++)
-            softmax(unary + p * stride, marginals + p * stride, stride);
-    };
-    std::fill(marginals, marginals + pixels * stride, Line{});
-    normalised();
-    for (int iteration = 0; iteration < iterations; iteration++) {
-        for (std::size_t some = 0; some < stride; some++) {
-            for (const Kernel& kernel : kernels) {
-                kernel.lattice->splat(marginals + some, stride, kernel.at.get());
-                kernel.lattice->blur(kernel.at.get());
-            }
-            for (std::size_t p = 0; p < pixels; p++) {
-                Line message{};
-                for (const Kernel& kernel : kernels)
-                    message.add(kernel.weight, kernel.lattice->slice(kernel.at.get(), p));
-                marginals[p * stride + some] = message;
-            }
-        }
-        normalised();
-    }
-}
+FOR_THIS_PROCESSOR void infer_8(const Field& field) { field.infer<Values<4>>(); }
+FOR_THIS_PROCESSOR void infer_16(const Field& field) { field.infer<Values<8>>(); }
+FOR_THIS_PROCESSOR void infer_32(const Field& field) { field.infer<Values<16>>(); }
 
-Floats mean_field(const Floats& log_probabilities, const py::list& weighted, int iterations) {
+Floats mean_field(const py::array_t<float, py::array::forcecast>& log_probabilities,
+                      const std::pair<const Lattice*, float>& alike,
+                      const std::pair<const Smoothing*, float>& near, int iterations) {
     if (log_probabilities.ndim() != 2)
         throw std::invalid_argument("expected log probabilities (classes, pixels)");
     const std::size_t classes = log_probabilities.shape(0), pixels = log_probabilities.shape(1);
-    std::vector<Kernel> kernels;
-    for (const py::handle& each : weighted) {
-        const auto [lattice, weight] = each.cast<std::pair<const Lattice*, float>>();
-        if (lattice->pixels != pixels)
-            throw std::invalid_argument("lattices and log probabilities differ in pixels");
-        kernels.push_back({lattice, weight, lines(lattice->count)});
+    if (alike.first->pixels != pixels || near.first->height * near.first->width != pixels)
+        throw std::invalid_argument("filters and log probabilities differ in pixels");
+    Floats found({classes, pixels});
+    const std::ptrdiff_t size = sizeof(float);
+    const Field field{*alike.first,
+                      alike.second,
+                      *near.first,
+                      near.second,
+                      iterations,
+                      log_probabilities.data(),
+                      log_probabilities.strides(0) / size,
+                      log_probabilities.strides(1) / size,
+                      classes,
+                      found.mutable_data()};
+    {
+        py::gil_scoped_release release;
+        (classes <= 8 ? infer_8 : classes <= 16 ? infer_16 : infer_32)(field);
     }
-    Floats result({classes, pixels});
-    const float* given = log_probabilities.data();
-    float* found = result.mutable_data();
-    py::gil_scoped_release release;
-
-    const std::size_t stride = (classes + CLASSES - 1) / CLASSES, width = stride * CLASSES;
-    const auto unary = lines(pixels * stride), marginals = lines(pixels * stride);
-    float* flat = reinterpret_cast<float*>(unary.get());
-    for (std::size_t p = 0; p < pixels; p++)
-        for (std::size_t c = 0; c < width; c++)
-            flat[p * width + c] = c < classes ? given[c * pixels + p] : NEVER;
-    iterate(unary.get(), marginals.get(), pixels, stride, kernels, iterations);
-    flat = reinterpret_cast<float*>(marginals.get());
-    for (std::size_t c = 0; c < classes; c++)
-        for (std::size_t p = 0; p < pixels; p++) found[c * pixels + p] = flat[p * width + c];
-    return result;
+    return found;
 }
 
 }  // namespace
 
 PYBIND11_MODULE(_lattice, module) {
     py::class_<Lattice>(module, "Lattice")
-        .def(py::init<const Floats&>(), py::arg("features"));
-    module.def("mean_field", &mean_field, py::arg("log_probabilities"), py::arg("kernels"),
-               py::arg("iterations"));
+        .def(py::init<const Floats&, const std::optional<Mask>&>(), py::arg("features"),
+             py::arg("valid") = py::none());
+    py::class_<Smoothing>(module, "Smoothing")
+        .def(py::init<std::size_t, std::size_t, float, const std::optional<Mask>&>(),
+             py::arg("height"), py::arg("width"), py::arg("sigma"), py::arg("valid") = py::none());
+    module.def("mean_field", &mean_field, py::arg("log_probabilities"), py::arg("alike"),
+               py::arg("near"), py::arg("iterations"));
 }

@@ -1,8 +1,8 @@
 """Refinement of class maps with a fully connected CRF (Krähenbühl & Koltun, NeurIPS 2011).
 
 `_lattice.cpp` is written by hand because the library for this, pydensecrf (`densecrf.py`), takes
-twice the time and memory, comes without wheels, and does not build with every Python. Where it was
-not compiled, the same is computed in numpy.
+many times the time and memory, comes without wheels, and does not build with every Python. Where it
+was not compiled, the same is computed in numpy.
 """
 
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ from stego_core.backbone.vit import IMAGENET_MEAN, IMAGENET_STD
 COMPILED = find_spec("stego_core.masks._lattice") is not None
 """Whether the installation has the compiled lattice; callers tell people where it has not."""
 if TYPE_CHECKING or COMPILED:
-    from stego_core.masks._lattice import Lattice, mean_field
+    from stego_core.masks._lattice import Lattice, Smoothing, mean_field
 else:
-    from stego_core.masks.numpy_lattice import Lattice, mean_field
+    from stego_core.masks.numpy_lattice import Lattice, Smoothing, mean_field
 
 SHARPNESS = 2.0
 """Factor of the cosine before the softmax over clusters, as in STEGO."""
@@ -71,25 +71,20 @@ class Crf:
         classes, height, width = log_probabilities.shape
         if self.iterations == 0 or classes == 1:
             return np.exp(log_probabilities)
-        scores = np.ascontiguousarray(log_probabilities, np.float32).reshape(classes, -1)
-        if valid is None:
-            return self._marginals(scores, image).reshape(classes, height, width)
-        data = valid.ravel()
-        marginals = np.full(scores.shape, 1 / classes, np.float32)
-        marginals[:, data] = self._marginals(np.ascontiguousarray(scores[:, data]), image, data)
+        scores = log_probabilities.reshape(classes, -1)
+        data = None if valid is None else valid.ravel()
+        marginals = self._marginals(scores, image, data)
+        if data is not None:
+            marginals[:, ~data] = 1 / classes
         return marginals.reshape(classes, height, width)
 
-    def _marginals(self, scores: Scores, image: Pixels, data: Mask | None = None) -> Scores:
-        """(K, N) of scores (K, N) of the N pixels of the image that hold `data`; None: of all."""
+    def _marginals(self, scores: Scores, image: Pixels, data: Mask | None) -> Scores:
+        """(K, N) of scores (K, N); pixels without `data` (N,) have any. None: all have data."""
         height, width, _ = image.shape
-        if data is None:
-            near = smoothness(height, width, self.gaussian_xy)
-            alike = Lattice(self._appearance(image))
-        else:
-            near = Lattice(positions(height, width, self.gaussian_xy)[data])
-            alike = Lattice(self._appearance(image)[data])
-        kernels = [(alike, self.bilateral_weight), (near, self.gaussian_weight)]
-        return mean_field(scores, kernels, self.iterations)
+        alike = Lattice(self._appearance(image), data)
+        near = Smoothing(height, width, self.gaussian_xy, data)
+        kernels = (alike, self.bilateral_weight), (near, self.gaussian_weight)
+        return mean_field(scores, *kernels, self.iterations)
 
     def _appearance(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(H · W, 5) features of the filter over pixels that are near and of like colour."""
@@ -116,12 +111,6 @@ def _bytes_handed_over() -> NDArray[np.uint8]:
     levels = np.arange(256, dtype=np.float32)[:, None] / one
     scaled = (levels - mean) / std
     return ((scaled * std + mean) * one).astype(np.uint8)
-
-
-@lru_cache(maxsize=2)
-def smoothness(height: int, width: int, sigma: float) -> Lattice:
-    """The filter over pixels that are near: the same for all images of a size."""
-    return Lattice(positions(height, width, sigma))
 
 
 def positions(height: int, width: int, sigma: float) -> NDArray[np.float32]:

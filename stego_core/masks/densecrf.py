@@ -25,14 +25,16 @@ class DenseCrf(Crf):
                 "`pip install 'stego-flows[pydensecrf]'`, or leave the option out"
             )
 
-    def _marginals(self, scores: Scores, image: Pixels, data: Mask | None = None) -> Scores:
+    def _marginals(self, scores: Scores, image: Pixels, data: Mask | None) -> Scores:
         from pydensecrf.densecrf import DenseCRF
 
-        pixels = slice(None) if data is None else data
+        pixels = np.ones(scores.shape[1], np.bool_) if data is None else data
         near = positions(image.shape[0], image.shape[1], self.gaussian_xy)[pixels]
         alike = self._appearance(image)[pixels]
-        field = DenseCRF(scores.shape[1], scores.shape[0])  # its 2D form knows full images only
-        field.setUnaryEnergy(-scores)
+        field = DenseCRF(len(near), len(scores))  # its 2D form knows full images only
+        field.setUnaryEnergy(-scores[:, pixels].astype(np.float32, order="C"))
         field.addPairwiseEnergy(np.ascontiguousarray(near.T), compat=self.gaussian_weight)
         field.addPairwiseEnergy(np.ascontiguousarray(alike.T), compat=self.bilateral_weight)
-        return np.array(field.inference(self.iterations), np.float32)
+        marginals = np.empty(scores.shape, np.float32)
+        marginals[:, pixels] = field.inference(self.iterations)
+        return marginals

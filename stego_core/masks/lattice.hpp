@@ -6,10 +6,12 @@
 // (½ 1 ½), and reads them back (slice), each time with the pixel's barycentric weights.
 //
 // What makes it fast:
-// - classes are filtered sixteen at a time, so that a vertex is one cache line;
+// - all classes are filtered at once, in 16 bits: 27 of a vertex are one cache line (`rows.hpp`);
+// - a vertex collects from its pixels instead of pixels adding to vertices: it is written once, and
+//   the blur along the first axis happens on the way, as vertices are numbered along its runs;
 // - a blur walks along runs of neighbouring vertices in place: each is read and written once, and
 //   a vertex without a neighbour on an axis costs nothing there;
-// - vertices are numbered in the order in which the image meets them: near in it, near in memory.
+// - runs are numbered in the order in which the image meets them: near in it, near in memory.
 
 #pragma once
 
@@ -17,266 +19,221 @@
 #include <pybind11/pybind11.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
-#include <cstdint>
-#include <memory>
-#include <new>
+#include <numeric>
+#include <optional>
 #include <stdexcept>
 #include <vector>
 
+#include "rows.hpp"
+#include "simplices.hpp"
+
 namespace py = pybind11;
 using Floats = py::array_t<float, py::array::c_style | py::array::forcecast>;
+using Mask = py::array_t<bool, py::array::c_style | py::array::forcecast>;
 
 namespace {
 
-constexpr int LANES = 8;
-constexpr int MOST_DIMENSIONS = 6;
-constexpr std::size_t AHEAD = 8;  // vertices that are fetched while others are blurred
+constexpr std::size_t AHEAD = 16;  // what is fetched while others are worked on
 
-typedef float Lanes __attribute__((vector_size(4 * LANES)));
-typedef int32_t Integers __attribute__((vector_size(4 * LANES)));
-
-struct alignas(64) Line {  // values of sixteen classes
-    Lanes low, high;
-
-    void add(float weight, const Line& other) {
-        low += weight * other.low;
-        high += weight * other.high;
-    }
-};
-constexpr std::size_t CLASSES = sizeof(Line) / sizeof(float);
-
-// One copy for processors with AVX2 and one for all others, chosen when the module is loaded.
-#if defined(__x86_64__) && defined(__linux__) && !defined(__clang__)
-#define FOR_THIS_PROCESSOR __attribute__((target_clones("arch=x86-64-v3", "default")))
-#else
-#define FOR_THIS_PROCESSOR
-#endif
-#define INLINE inline __attribute__((always_inline))
-
-std::unique_ptr<Line[]> lines(std::size_t count) {
-    return std::unique_ptr<Line[]>(new Line[count]);  // not set to zero
-}
-
-// Numbers of lattice points, from 1: a hash table with open addressing, at most half full.
-class Numbers {
-public:
-    std::vector<uint64_t> points{0};  // by number; 0 is nobody
-
-    int32_t find(uint64_t point) const { return slots_[slot(point)].number; }
-
-    int32_t add(uint64_t point) {
-        Slot& found = slots_[slot(point)];
-        if (found.number != 0) return found.number;
-        const int32_t number = static_cast<int32_t>(points.size());
-        found = {point, number};
-        points.push_back(point);
-        if (2 * points.size() > slots_.size()) grow();
-        return number;
-    }
-
-private:
-    struct Slot {
-        uint64_t point = 0;
-        int32_t number = 0;
-    };
-    std::vector<Slot> slots_{1 << 16};
-
-    std::size_t slot(uint64_t point) const {
-        const uint64_t mixed = point * 0x9E3779B97F4A7C15u;
-        std::size_t at = (mixed ^ (mixed >> 32)) & (slots_.size() - 1);
-        while (slots_[at].number != 0 && slots_[at].point != point)
-            at = (at + 1) & (slots_.size() - 1);
-        return at;
-    }
-
-    void grow() {
-        slots_.assign(2 * slots_.size(), Slot{});
-        for (std::size_t number = 1; number < points.size(); number++)
-            slots_[slot(points[number])] = {points[number], static_cast<int32_t>(number)};
-    }
-};
-
-// How features become lattice points, each one number: d coordinates of so many bits, side by
-// side; the last coordinate follows from them.
-struct Grid {
-    int d, bits;
-    uint64_t ones = 0;
-    std::array<float, MOST_DIMENSIONS> scales;
-
-    explicit Grid(int dimensions) : d(dimensions), bits(std::min(64 / dimensions, 31)) {
-        for (int i = 0; i < d; i++) {
-            ones |= unit(i);
-            // with √⅔ (d + 1) the blur has the variance of a Gaussian of σ = 1
-            scales[i] = std::sqrt(2.0f / 3 / ((i + 1) * (i + 2))) * (d + 1);
-        }
-    }
-
-    uint64_t unit(int axis) const { return uint64_t{1} << (bits * axis); }
-
-    uint64_t field(int coordinate, int axis) const {
-        const int64_t half = int64_t{1} << (bits - 1);
-        if (coordinate < d - half || coordinate >= half - d)
-            throw std::invalid_argument("features reach further than the lattice; enlarge sigma");
-        return static_cast<uint64_t>(coordinate + half) * unit(axis);
-    }
-
-    // The next point along an axis: + d there, − 1 on all others.
-    uint64_t next(uint64_t point, int axis) const {
-        return point - ones + (axis < d ? static_cast<uint64_t>(d + 1) * unit(axis) : 0);
-    }
-};
-
-// The simplex around a pixel's features: its vertices, and the pixel's weights at them.
-struct Simplex {
-    std::array<uint64_t, MOST_DIMENSIONS + 1> points;
-    std::array<float, MOST_DIMENSIONS + 2> weights;
-
-    Simplex(const float* features, const Grid& grid) {
-        const int d = grid.d;
-        std::array<float, MOST_DIMENSIONS + 1> elevated;
-        std::array<int, MOST_DIMENSIONS + 1> nearest, rank{};
-        const float down = 1.0f / (d + 1);
-        float sum = 0;
-        for (int i = d; i > 0; i--) {
-            const float scaled = grid.scales[i - 1] * features[i - 1];
-            elevated[i] = sum - i * scaled;
-            sum += scaled;
-        }
-        elevated[0] = sum;
-
-        int off = 0;  // from the plane in which the lattice lies
-        for (int i = 0; i <= d; i++) {
-            const float cells = elevated[i] * down;
-            const int rounded = static_cast<int>(cells < 0 ? cells - 0.5f : cells + 0.5f);
-            nearest[i] = rounded * (d + 1);
-            off += rounded;
-        }
-        const auto rest = [&](int i) { return elevated[i] - nearest[i]; };
-        for (int i = 0; i < d; i++)
-            for (int j = i + 1; j <= d; j++) rank[rest(i) < rest(j) ? i : j]++;
-        for (int i = 0; i <= d; i++) {
-            rank[i] += off;
-            const int turn = rank[i] < 0 ? d + 1 : rank[i] > d ? -(d + 1) : 0;
-            rank[i] += turn;
-            nearest[i] += turn;
-        }
-
-        weights.fill(0);
-        for (int i = 0; i <= d; i++) {
-            const float part = rest(i) * down;
-            weights[d - rank[i]] += part;
-            weights[d - rank[i] + 1] -= part;
-        }
-        weights[0] += 1 + weights[d + 1];
-        for (int corner = 0; corner <= d; corner++) {
-            points[corner] = 0;
-            for (int i = 0; i < d; i++) {
-                const int step = rank[i] <= d - corner ? corner : corner - (d + 1);
-                points[corner] |= grid.field(nearest[i] + step, i);
-            }
-        }
-    }
-};
-
-// A Gaussian filter of σ = 1 over n pixels with d features each, symmetrically normalised.
+// A Gaussian filter of σ = 1 over n pixels with d features each, symmetrically normalised. Pixels
+// without data take no part.
 class Lattice {
 public:
-    explicit Lattice(const Floats& features)
+    Lattice(const Floats& features, const std::optional<Mask>& valid)
         : corners(dimensions(features) + 1), pixels(features.shape(0)) {
-        const int d = static_cast<int>(corners) - 1;
+        if (valid && static_cast<std::size_t>(valid->size()) != pixels)
+            throw std::invalid_argument("features and valid differ in pixels");
+        if (pixels >= MOST_PIXELS) throw std::invalid_argument("expected fewer than 2^25 pixels");
+        const float* given = features.data();
+        const bool* data = valid ? valid->data() : nullptr;
         py::gil_scoped_release release;
-        const Grid grid(d);
         Numbers numbers;
-        vertices.reserve(pixels * corners);
-        weights.reserve(pixels * corners);
-        for (std::size_t p = 0; p < pixels; p++) {
-            const Simplex simplex(features.data() + p * d, grid);
-            for (std::size_t corner = 0; corner < corners; corner++) {
-                vertices.push_back(numbers.add(simplex.points[corner]));
-                weights.push_back(simplex.weights[corner]);
-            }
-        }
+        embed(given, data, numbers);
         count = numbers.points.size();
-        for (int axis = 0; axis <= d; axis++) runs.push_back(run(axis, numbers, grid));
+        for (int axis = 0; axis < static_cast<int>(corners); axis++)
+            runs.push_back(run(neighbours(axis, numbers), axis == 0));
+        number_along_first_axis();
+        collect();
         normalise();
     }
 
     const std::size_t corners, pixels;
     std::size_t count = 0;  // of vertices, and nobody
 
-    INLINE void splat(const Line* values, std::size_t stride, Line* at) const {
-        for (std::size_t v = 0; v < count; v++) at[v] = Line{};
-        for (std::size_t p = 0; p < pixels; p++) {
-            const Line own = values[p * stride];
-            for (std::size_t i = p * corners; i < (p + 1) * corners; i++)
-                at[vertices[i]].add(weights[i], own);
-        }
-    }
-
-    INLINE void blur(Line* at) const {
-        for (const std::vector<int32_t>& axis : runs) {
-            Line before{};
-            for (std::size_t i = 0; i + AHEAD < axis.size(); i++) {
-                __builtin_prefetch(at + std::abs(axis[i + AHEAD]));
-                if (axis[i] < 0) before = Line{};
-                Line& here = at[std::abs(axis[i])];
-                const Line& after = at[std::max(axis[i + 1], 0)];
-                const Line kept = here;
-                before.add(1, after);
-                here.add(0.5f, before);
-                before = kept;
+    // Splat, then blur.
+    template <typename Values>
+    INLINE void spread(const Row<Values>* from, Row<Values>* at) const {
+        Values before, here;
+        for (std::size_t v = 0; v + 1 < count; v++) {
+            Values after;
+            for (std::size_t i = starts[v + 1]; i < starts[v + 2]; i++) {
+                __builtin_prefetch(from + shares[i + AHEAD].pixel);
+                after.add(shares[i].weight, from[shares[i].pixel].read());
             }
+            Values blurred = here;
+            blurred.add(first_links[v], before);
+            blurred.add(first_links[v + 1], after);
+            at[v].write(blurred);
+            before = here;
+            here = after;
         }
+        here.add(first_links[count - 1], before);
+        at[count - 1].write(here);
+        for (const std::vector<Link>& axis : runs) blur(axis, at);
     }
 
-    INLINE Line slice(const Line* at, std::size_t pixel) const {
-        Line sum{};
-        for (std::size_t i = pixel * corners; i < (pixel + 1) * corners; i++)
-            sum.add(weights[i], at[vertices[i]]);
+    template <typename Values>
+    INLINE Values slice(const Row<Values>* at, std::size_t pixel) const {
+        Values sum;
+        for (std::size_t i = pixel * corners; i < (pixel + 1) * corners; i++) {
+            __builtin_prefetch(at + vertices[i + 2 * AHEAD]);
+            sum.add(weights[i], at[vertices[i]].read());
+        }
         return sum;
     }
 
 private:
+    static constexpr std::size_t MOST_PIXELS = 1 << 25;  // values at vertices reach √pixels
+
+    struct Share {  // of a pixel at a vertex
+        uint32_t pixel;
+        float weight;
+    };
+    struct Link {
+        int32_t vertex;
+        float weight;  // ½ if the vertex before is its neighbour, 0 if a run begins
+    };
+
+    std::vector<int32_t> vertices;        // (pixels, corners)
+    std::vector<float> weights;           // (pixels, corners)
+    std::vector<float> first_links;       // of each vertex, on the first axis
+    std::vector<std::vector<Link>> runs;  // of each other axis
+    std::vector<uint32_t> starts;         // of each vertex's shares, and the end
+    std::vector<Share> shares;
+
     static std::size_t dimensions(const Floats& features) {
         if (features.ndim() != 2 || features.shape(1) < 1 || features.shape(1) > MOST_DIMENSIONS)
             throw std::invalid_argument("expected features (pixels, 1 to 6)");
         return features.shape(1);
     }
 
-    std::vector<int32_t> vertices;           // (pixels, corners)
-    std::vector<float> weights;              // (pixels, corners)
-    std::vector<std::vector<int32_t>> runs;  // of each axis; the first vertex of a run is negated
-
-    std::vector<int32_t> run(int axis, const Numbers& numbers, const Grid& grid) const {
-        std::vector<int32_t> next(count), found;
-        std::vector<bool> follows(count);
-        for (std::size_t v = 1; v < count; v++) {
-            next[v] = numbers.find(grid.next(numbers.points[v], axis));
-            follows[next[v]] = true;
+    void embed(const float* features, const bool* data, Numbers& numbers) {
+        vertices.resize(pixels * corners + 2 * AHEAD);  // what is fetched ahead must be there
+        weights.resize(pixels * corners);
+        Simplices simplices(static_cast<int>(corners) - 1);
+        for (std::size_t first = 0; first < pixels; first += Simplices::PIXELS) {
+            const std::size_t some = std::min(pixels - first, Simplices::PIXELS);
+            simplices.find(features + first * (corners - 1), some);
+            for (std::size_t i = 0; i < some; i++)
+                for (std::size_t corner = 0; corner < corners; corner++)
+                    numbers.fetch(simplices.points[corner][i]);
+            for (std::size_t i = 0; i < some; i++) {
+                if (data && !data[first + i]) continue;
+                const std::size_t own = (first + i) * corners;
+                for (std::size_t corner = 0; corner < corners; corner++) {
+                    vertices[own + corner] = numbers.add(simplices.points[corner][i]);
+                    weights[own + corner] = simplices.weights[corner][i];
+                }
+            }
         }
+    }
+
+    // The vertex after each on an axis, 0 where there is none.
+    std::vector<int32_t> neighbours(int axis, const Numbers& numbers) const {
+        const Grid grid(static_cast<int>(corners) - 1);
+        std::vector<int32_t> next(count);
         for (std::size_t v = 1; v < count; v++) {
-            if (follows[v] || next[v] == 0) continue;
-            found.push_back(-static_cast<int32_t>(v));
-            for (int32_t w = next[v]; w != 0; w = next[w]) found.push_back(w);
+            numbers.fetch(grid.next(numbers.points[std::min(v + 2 * AHEAD, count - 1)], axis));
+            next[v] = numbers.find(grid.next(numbers.points[v], axis));
+        }
+        return next;
+    }
+
+    // Runs along an axis of vertices that have neighbours there, or of all.
+    std::vector<Link> run(const std::vector<int32_t>& next, bool all) const {
+        std::vector<uint8_t> follows(count);
+        for (const int32_t after : next) follows[after] = 1;
+        std::vector<Link> found;
+        found.reserve(count + AHEAD);
+        for (std::size_t v = 1; v < count; v++) {
+            if (follows[v] || (next[v] == 0 && !all)) continue;
+            found.push_back({static_cast<int32_t>(v), 0});
+            for (int32_t w = next[v]; w != 0; w = next[w]) found.push_back({w, 0.5f});
         }
         found.resize(found.size() + AHEAD);  // every vertex has something after it
         return found;
     }
 
-    // Weights over the root of the filter's answer to ones: D^−½ K D^−½.
-    FOR_THIS_PROCESSOR void normalise() {
-        const auto at = lines(count);
-        const Line ones{Lanes{} + 1, Lanes{}};
-        splat(&ones, 0, at.get());
-        blur(at.get());
-        const float scale = 1 / (1 + std::ldexp(1.0f, 1 - static_cast<int>(corners)));
-        for (std::size_t p = 0; p < pixels; p++) {
-            const float answer = slice(at.get(), p).low[0] * scale;
-            for (std::size_t i = p * corners; i < (p + 1) * corners; i++)
-                weights[i] *= std::sqrt(scale / (answer + 1e-20f));
+    void number_along_first_axis() {
+        std::vector<int32_t> numbers(count);
+        first_links.assign(count + 1, 0);
+        for (std::size_t v = 1; v < count; v++) {
+            numbers[runs[0][v - 1].vertex] = static_cast<int32_t>(v);
+            first_links[v] = runs[0][v - 1].weight;
         }
+        runs.erase(runs.begin());
+        for (std::vector<Link>& axis : runs)
+            for (Link& link : axis) link.vertex = numbers[link.vertex];
+        for (int32_t& vertex : vertices) vertex = numbers[vertex];
+    }
+
+    // The shares of each vertex's pixels, in the order of pixels.
+    void collect() {
+        starts.assign(count + 2, 0);
+        for (const int32_t vertex : vertices) starts[vertex + 2] += vertex != 0;
+        std::partial_sum(starts.begin(), starts.end(), starts.begin());
+        shares.resize(starts[count + 1] + AHEAD);
+        for (std::size_t i = 0; i < weights.size(); i++)
+            if (vertices[i] != 0)
+                shares[starts[vertices[i] + 1]++] = {static_cast<uint32_t>(i / corners), weights[i]};
+    }
+
+    template <typename Values>
+    INLINE void blur(const std::vector<Link>& axis, Row<Values>* at) const {
+        Values before, here = at[axis[0].vertex].read();
+        for (std::size_t i = 0; i + AHEAD < axis.size(); i++) {
+            __builtin_prefetch(at + axis[i + AHEAD].vertex);
+            const Values after = at[axis[i + 1].vertex].read();
+            Values blurred = here;
+            blurred.add(axis[i].weight, before);
+            blurred.add(axis[i + 1].weight, after);
+            at[axis[i].vertex].write(blurred);
+            before = here;
+            here = after;
+        }
+    }
+
+    // Weights over the root of the filter's answer to ones: D^−½ K D^−½.
+    void normalise() {
+        std::vector<float> at(count);
+        for (std::size_t v = 1; v < count; v++)
+            for (std::size_t i = starts[v]; i < starts[v + 1]; i++) at[v] += shares[i].weight;
+        float before = 0;
+        for (std::size_t v = 1; v < count; v++) {
+            const float here = at[v];
+            at[v] += first_links[v] * before + (v + 1 < count ? first_links[v + 1] * at[v + 1] : 0);
+            before = here;
+        }
+        for (const std::vector<Link>& axis : runs) {
+            before = 0;
+            for (std::size_t i = 0; i + AHEAD < axis.size(); i++) {
+                float& place = at[axis[i].vertex];
+                const float here = place;
+                place += axis[i].weight * before + axis[i + 1].weight * at[axis[i + 1].vertex];
+                before = here;
+            }
+        }
+        const float scale = 1 / (1 + std::ldexp(1.0f, 1 - static_cast<int>(corners)));
+        std::vector<float> roots(pixels);
+        for (std::size_t p = 0; p < pixels; p++) {
+            float answer = 0;
+            for (std::size_t i = p * corners; i < (p + 1) * corners; i++)
+                answer += weights[i] * at[vertices[i]];
+            roots[p] = std::sqrt(scale / (answer * scale + 1e-20f));
+            for (std::size_t i = p * corners; i < (p + 1) * corners; i++) weights[i] *= roots[p];
+        }
+        for (Share& share : shares) share.weight *= roots[share.pixel];
     }
 };
 

@@ -1,17 +1,16 @@
 """The filters of `_lattice.cpp` in numpy, for installations without a compiler.
 
-The same arithmetic in float32, sums in another order: marginals differ from the compiled ones by
-rounding. It takes several times the time and memory.
+The same filters in float32, where compiled values have 12 bits: marginals differ by rounding. It
+takes many times the time and memory.
 """
-
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse, special
+from scipy import ndimage, sparse, special
 
 MOST_DIMENSIONS = 6
 Floats = NDArray[np.float32]
+Mask = NDArray[np.bool_]
 Keys = NDArray[np.uint64]
 """Points of the lattice, d coordinates of so many bits side by side; the last follows from them."""
 
@@ -19,8 +18,10 @@ Keys = NDArray[np.uint64]
 class Lattice:
     """A Gaussian filter of σ = 1 on the permutohedral lattice, symmetrically normalised."""
 
-    def __init__(self, features: Floats) -> None:
+    def __init__(self, features: Floats, valid: Mask | None = None) -> None:
         """A filter over pixels with features (N, 1 to 6), in units of σ.
+
+        Pixels that are not `valid` (N,) take no part; None: all are.
 
         Raises:
             ValueError: features reach further than the lattice can number.
@@ -28,9 +29,10 @@ class Lattice:
         if features.ndim != 2 or not 1 <= features.shape[1] <= MOST_DIMENSIONS:
             raise ValueError("expected features (pixels, 1 to 6)")
         self.pixels, d = features.shape
-        points, weights = simplices(features.astype(np.float32))
+        counted = np.ones(self.pixels, np.bool_) if valid is None else valid
+        points, weights = simplices(features[counted].astype(np.float32))
         keys, vertices = np.unique(_keys(points), return_inverse=True)
-        ends = np.arange(0, self.pixels * (d + 1) + 1, d + 1)
+        ends = np.concatenate([[0], np.cumsum(counted * (d + 1))])
         shape = (self.pixels, len(keys))
         self._slice = sparse.csr_array((weights.ravel(), vertices.ravel(), ends), shape=shape)
         self._neighbours = [_neighbours(keys, d, axis) for axis in range(d + 1)]
@@ -49,33 +51,63 @@ class Lattice:
         scale = np.float32(1 / (1 + 2.0**-d))
         answer = self.filter(np.ones((self.pixels, 1), np.float32))[:, 0] * scale
         roots = np.sqrt(scale / (answer + np.float32(1e-20)))
-        self._slice.data *= np.repeat(roots, d + 1)
+        self._slice.data *= np.repeat(roots, np.diff(self._slice.indptr))
+
+
+class Smoothing:
+    """A Gaussian filter over the pixels of an image, symmetrically normalised."""
+
+    def __init__(self, height: int, width: int, sigma: float, valid: Mask | None = None) -> None:
+        """A filter of `sigma` pixels, cut off at three times that.
+
+        Pixels that are not `valid` (height · width,) take no part; None: all are.
+        """
+        self.pixels, self._size = height * width, (height, width)
+        radius = int(np.ceil(3 * sigma))
+        steps = np.arange(-radius, radius + 1, dtype=np.float32) / np.float32(sigma)
+        self._taps = np.exp(-(steps**2) / 2)
+        counted = np.ones(self.pixels, np.bool_) if valid is None else valid
+        self._roots = counted[:, None].astype(np.float32)
+        answer = self.filter(self._roots)
+        self._roots[counted] = 1 / np.sqrt(answer[counted])
+
+    def filter(self, values: Floats) -> Floats:
+        """(N, K) values of the pixels, each with what it gets from all of them."""
+        grid = (self._roots * values).reshape(*self._size, -1)
+        for axis in (0, 1):
+            grid = ndimage.correlate1d(grid, self._taps, axis, mode="constant")
+        return np.asarray(self._roots * grid.reshape(values.shape))
 
 
 def mean_field(
-    log_probabilities: Floats, kernels: Sequence[tuple[Lattice, float]], iterations: int
+    log_probabilities: Floats,
+    alike: tuple[Lattice, float],
+    near: tuple[Smoothing, float],
+    iterations: int,
 ) -> Floats:
-    """Marginals of a CRF with Potts compatibility, the kernels of its messages weighted.
+    """Marginals of a CRF with Potts compatibility and two weighted kernels.
 
     Args:
-        log_probabilities: (K, N) minus the unary energies.
-        kernels: filters over the same N pixels, with their weights.
+        log_probabilities: (K, N) minus the unary energies, up to a constant of each pixel.
+        alike: filter over the same N pixels, with its weight.
+        near: likewise.
         iterations: of mean-field inference.
 
     Returns:
-        (K, N) float32; over K they sum to 1.
+        (K, N) float32; over K they sum to 1. Pixels without data get no message.
 
     Raises:
         ValueError: the shapes do not fit.
     """
     if log_probabilities.ndim != 2:
         raise ValueError("expected log probabilities (classes, pixels)")
-    if any(lattice.pixels != log_probabilities.shape[1] for lattice, _ in kernels):
-        raise ValueError("lattices and log probabilities differ in pixels")
+    kernels = (alike, near)
+    if any(kernel.pixels != log_probabilities.shape[1] for kernel, _ in kernels):
+        raise ValueError("filters and log probabilities differ in pixels")
     unary = np.ascontiguousarray(log_probabilities.T, np.float32)
     marginals = special.softmax(unary, axis=1)
     for _ in range(iterations):
-        messages = [np.float32(weight) * lattice.filter(marginals) for lattice, weight in kernels]
+        messages = [np.float32(weight) * kernel.filter(marginals) for kernel, weight in kernels]
         marginals = special.softmax(sum(messages, unary), axis=1)
     return np.ascontiguousarray(marginals.T)
 

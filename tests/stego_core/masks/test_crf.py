@@ -1,6 +1,6 @@
 """The dense CRF against slow mean-field inference in float64, and its behaviour at extremes.
 
-The filters work on a permutohedral lattice, which approximates a Gaussian kernel: their
+The appearance filter works on a permutohedral lattice, which approximates a Gaussian kernel: its
 messages differ from exact ones by 3 to 7 % in norm. A wrong weight or σ is off by more than 9 %.
 """
 
@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torchvision.transforms import functional as transforms
 
-from stego_core.masks.crf import Crf, Lattice, mean_field, released_pixels
+from stego_core.masks.crf import Crf, Lattice, Smoothing, mean_field, released_pixels
 
 Scores = NDArray[np.float32]
 Image = NDArray[np.uint8]
@@ -153,10 +153,11 @@ class TestLattice:
         with pytest.raises(ValueError, match="1 to 6"):
             Lattice(np.zeros(shape, np.float32))
 
-    def test_a_lattice_of_other_pixels_is_refused(self) -> None:
-        lattice = Lattice(np.zeros((5, 2), np.float32))
+    @pytest.mark.parametrize(("alike", "near"), [(5, 4), (4, 5)])
+    def test_filters_of_other_pixels_are_refused(self, alike: int, near: int) -> None:
+        lattice, smoothing = Lattice(np.zeros((alike, 2), np.float32)), Smoothing(1, near, 1.0)
         with pytest.raises(ValueError, match="differ in pixels"):
-            mean_field(np.zeros((3, 4), np.float32), [(lattice, 1.0)], 1)
+            mean_field(np.zeros((3, 4), np.float32), (lattice, 1.0), (smoothing, 1.0), 1)
 
 
 class TestResult:
