@@ -14,6 +14,7 @@ from stego_core.masks.crf import COMPILED, Crf
 from stego_core.masks.densecrf import DenseCrf
 from stego_core.masks.patch_codes import Windows
 from stego_core.masks.segmenter import Scorer, Segmenter, scorer
+from stego_core.masks.torch_lattice import on_device
 from tasks.features import backbones
 from tasks.head import heads
 from tasks.images.decoding_memory import reading_memory
@@ -103,7 +104,7 @@ class SegmenterSpec:
             backbones.load_backbone(self.storage, self.backbone, device),
             self.head(device),
             self.centroids(),
-            self.crf(),
+            on_device(self.crf(), device),
             self.windows(),
         )
 
