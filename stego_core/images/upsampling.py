@@ -56,4 +56,4 @@ def scores_at(
     for top in range(window.top, window.bottom, band):
         rows = Window(top, window.left, min(top + band, window.bottom), window.right)
         parts.append(score(upsampled(codes, size, rows)).transpose(2, 0, 1))
-    return np.concatenate(parts, axis=1)
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)

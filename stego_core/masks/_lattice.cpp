@@ -51,16 +51,18 @@ INLINE typename Values::Floats exponential(typename Values::Floats x) {
 template <typename Values>
 INLINE void softmax(Values* scores, std::size_t stride, float one) {
     typename Values::Floats sum{};
-    for (std::size_t some = 0; some < stride; some++) {
-        scores[some].first = exponential<Values>(scores[some].first);
-        scores[some].second = exponential<Values>(scores[some].second);
-        sum += scores[some].first + scores[some].second;
-    }
+    for (std::size_t some = 0; some < stride; some++)
+        for (int i = 0; i < Values::COUNT; i++) {
+            scores[some].first[i] = exponential<Values>(scores[some].first[i]);
+            scores[some].second[i] = exponential<Values>(scores[some].second[i]);
+            sum += scores[some].first[i] + scores[some].second[i];
+        }
     const float factor = one / summed<Values>(sum)[0];
-    for (std::size_t some = 0; some < stride; some++) {
-        scores[some].first *= factor;
-        scores[some].second *= factor;
-    }
+    for (std::size_t some = 0; some < stride; some++)
+        for (int i = 0; i < Values::COUNT; i++) {
+            scores[some].first[i] *= factor;
+            scores[some].second[i] *= factor;
+        }
 }
 
 struct Field {
@@ -139,9 +141,37 @@ private:
     }
 };
 
-FOR_THIS_PROCESSOR void infer_8(const Field& field) { field.infer<Values<4>>(); }
-FOR_THIS_PROCESSOR void infer_16(const Field& field) { field.infer<Values<8>>(); }
-FOR_THIS_PROCESSOR void infer_32(const Field& field) { field.infer<Values<16>>(); }
+// Rows of 8, 16 or 32 classes, in vectors of at most so many lanes: of more than the processor has,
+// compilers make single numbers.
+template <int CLASSES, int MOST>
+using Fitting = Values<std::min(CLASSES / 2, MOST), CLASSES / 2 / std::min(CLASSES / 2, MOST)>;
+
+template <int MOST>
+INLINE void infer(const Field& field) {
+    if (field.classes <= 8)
+        field.infer<Fitting<8, MOST>>();
+    else if (field.classes <= 16)
+        field.infer<Fitting<16, MOST>>();
+    else
+        field.infer<Fitting<32, MOST>>();
+}
+
+void infer_anywhere(const Field& field) { infer<4>(field); }
+
+#if defined(__x86_64__) && defined(__linux__) && !defined(__clang__)
+__attribute__((target("arch=x86-64-v3"))) void infer_avx2(const Field& field) { infer<8>(field); }
+__attribute__((target("arch=x86-64-v4"))) void infer_avx512(const Field& field) {
+    infer<16>(field);
+}
+
+void infer_here(const Field& field) {
+    if (__builtin_cpu_supports("x86-64-v4")) return infer_avx512(field);
+    if (__builtin_cpu_supports("x86-64-v3")) return infer_avx2(field);
+    infer_anywhere(field);
+}
+#else
+void infer_here(const Field& field) { infer_anywhere(field); }
+#endif
 
 Floats mean_field(const py::array_t<float, py::array::forcecast>& log_probabilities,
                       const std::pair<const Lattice*, float>& alike,
@@ -165,7 +195,7 @@ Floats mean_field(const py::array_t<float, py::array::forcecast>& log_probabilit
                       found.mutable_data()};
     {
         py::gil_scoped_release release;
-        (classes <= 8 ? infer_8 : classes <= 16 ? infer_16 : infer_32)(field);
+        infer_here(field);
     }
     return found;
 }

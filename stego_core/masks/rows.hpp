@@ -7,19 +7,11 @@
 
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <utility>
 
-// One copy for processors with AVX-512, one for AVX2, one for others: chosen when the module loads.
-#if defined(__x86_64__) && defined(__linux__) && !defined(__clang__)
-#define FOR_THIS_PROCESSOR \
-    __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define FOR_THIS_PROCESSOR
-#endif
 #define INLINE inline __attribute__((always_inline))
 
 namespace {
@@ -27,18 +19,19 @@ namespace {
 constexpr float ONE = 0x1p-107f;  // what stands for 1
 constexpr int DROPPED = 12;       // lower bits of a float
 
-// Float32 values of 2 LANES classes.
-template <int LANES_>
+// Float32 values of 2 LANES · COUNT classes.
+template <int LANES_, int COUNT_>
 struct Values {
-    static constexpr int LANES = LANES_, CLASSES = 2 * LANES;
+    static constexpr int LANES = LANES_, COUNT = COUNT_, CLASSES = 2 * LANES * COUNT;
     typedef float Floats __attribute__((vector_size(4 * LANES)));
-    typedef int32_t Integers __attribute__((vector_size(4 * LANES)));
     typedef uint32_t Words __attribute__((vector_size(4 * LANES)));
-    Floats first{}, second{};
+    Floats first[COUNT] = {}, second[COUNT] = {};
 
     INLINE void add(float weight, const Values& other) {
-        first += weight * other.first;
-        second += weight * other.second;
+        for (int i = 0; i < COUNT; i++) {
+            first[i] += weight * other.first[i];
+            second[i] += weight * other.second[i];
+        }
     }
 };
 
@@ -46,21 +39,27 @@ struct Values {
 // the lower ones of `second`, so that shifts take them apart, and no lane moves.
 template <typename Values>
 struct Row {
-    typename Values::Words words;
+    typename Values::Words words[Values::COUNT];
 
     INLINE Values read() const {
         using Floats = typename Values::Floats;
         constexpr uint32_t kept = 0xFFFFu << DROPPED;
-        return {reinterpret_cast<Floats>((words >> (16 - DROPPED)) & kept),
-                reinterpret_cast<Floats>((words << DROPPED) & kept)};
+        Values values;
+        for (int i = 0; i < Values::COUNT; i++) {
+            values.first[i] = reinterpret_cast<Floats>((words[i] >> (16 - DROPPED)) & kept);
+            values.second[i] = reinterpret_cast<Floats>((words[i] << DROPPED) & kept);
+        }
+        return values;
     }
 
     INLINE void write(const Values& values) {
         using Words = typename Values::Words;
         constexpr uint32_t half = 1u << (DROPPED - 1);
-        const Words upper = reinterpret_cast<Words>(values.first) + half;
-        const Words lower = reinterpret_cast<Words>(values.second) + half;
-        words = ((upper << (16 - DROPPED)) & 0xFFFF0000u) | (lower >> DROPPED);
+        for (int i = 0; i < Values::COUNT; i++) {
+            const Words upper = reinterpret_cast<Words>(values.first[i]) + half;
+            const Words lower = reinterpret_cast<Words>(values.second[i]) + half;
+            words[i] = ((upper << (16 - DROPPED)) & 0xFFFF0000u) | (lower >> DROPPED);
+        }
     }
 };
 

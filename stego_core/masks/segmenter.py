@@ -7,8 +7,8 @@ from itertools import product
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from scipy.special import log_softmax
 from torch import nn
 
 from stego_core.backbone.vit import Backbone
@@ -108,7 +108,7 @@ def cluster_log_probabilities(
     """
     norm = np.sqrt(np.einsum("...d,...d->...", codes, codes))[..., None]
     scaled = sharpness * (codes @ centroids.T) / np.maximum(norm, np.finfo(np.float32).tiny)
-    return np.asarray(log_softmax(scaled, axis=-1))
+    return torch.from_numpy(scaled).log_softmax(dim=-1).numpy()  # scipy's takes five times as long
 
 
 def margins(marginals: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -31,7 +31,7 @@ MASKS_VERSION = 8
 """Raised whenever the same options would give other masks, margins or tables."""
 ENGINES: dict[str, type[Crf]] = {"lattice": Crf, "pydensecrf": DenseCrf}
 """Implementations of the CRF, by the option `crf_engine`."""
-CRF_BYTES = {"lattice": (860, 20) if COMPILED else (1110, 108), "pydensecrf": (740, 80)}
+CRF_BYTES = {"lattice": (850, 17) if COMPILED else (1110, 108), "pydensecrf": (740, 80)}
 """Bytes of a pixel in each of them: always, and for each class."""
 NOT_COMPILED = (
     "the CRF's lattice is not compiled in this installation: numpy computes the same, in about "
@@ -197,8 +197,8 @@ def predicted_memory(pixels: int, classes: int, options: MasksOptions) -> int:
     """Bytes that a worker holds at once for an image of so many pixels.
 
     They are the image, and the next one while it is decoded; 12 bytes a pixel for mask, margins,
-    overlay and their encoding; and the CRF. The lattice was measured at 580 to 1360 bytes a pixel
-    of its window on a photograph, at 870 to 1650 on noise, whose colours share no vertex (5 to 60
+    overlay and their encoding; and the CRF. The lattice was measured at 180 to 770 bytes a pixel
+    of its window on a photograph, at 850 to 1640 on noise, whose colours share no vertex (5 to 60
     classes at 512×512), in numpy at 840 to 1950 and at 1500 to 6900, pydensecrf at 530 to 2090 and
     at 1030 to 4590; this predicts a tenth more than that, and the scores that go into it.
     """
