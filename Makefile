@@ -18,7 +18,7 @@ $(INSTALLED): pyproject.toml setup.py constraints.txt $(wildcard stego_core/*/*.
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps datumaro==1.13.12
 	@$(BIN)/python -c 'import sys; from stego_core.masks import crf; sys.exit(not crf.COMPILED)' \
-		|| echo "the CRF's lattice was not compiled (it needs g++ and Python's headers): numpy computes it, in four times the time" >&2
+		|| echo "the CRF's lattice was not compiled (it needs g++ and Python's headers): numpy computes it, in ten times the time" >&2
 	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt pydensecrf2 \
 		|| echo "pydensecrf2 does not build here (it needs g++, and a Python that Cython 0.29 knows): --crf-engine pydensecrf is missing, all else works" >&2
 	@touch $@

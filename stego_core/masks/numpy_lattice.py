@@ -1,7 +1,7 @@
 """The filters of `_lattice.cpp` in numpy, for installations without a compiler.
 
 The same filters in float32, where compiled values have 12 bits: marginals differ by rounding. It
-takes many times the time and memory.
+takes about ten times the time, and more memory.
 """
 
 import numpy as np

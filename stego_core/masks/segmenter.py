@@ -107,7 +107,8 @@ def cluster_log_probabilities(
         centroids: (K, D) float32 unit vectors.
     """
     norm = np.sqrt(np.einsum("...d,...d->...", codes, codes))[..., None]
-    scaled = sharpness * (codes @ centroids.T) / np.maximum(norm, np.finfo(np.float32).tiny)
+    scaled = codes @ (np.float32(sharpness) * centroids.T)
+    scaled /= np.maximum(norm, np.finfo(np.float32).tiny)
     return torch.from_numpy(scaled).log_softmax(dim=-1).numpy()  # scipy's takes five times as long
 
 

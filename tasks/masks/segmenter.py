@@ -31,11 +31,11 @@ MASKS_VERSION = 8
 """Raised whenever the same options would give other masks, margins or tables."""
 ENGINES: dict[str, type[Crf]] = {"lattice": Crf, "pydensecrf": DenseCrf}
 """Implementations of the CRF, by the option `crf_engine`."""
-CRF_BYTES = {"lattice": (850, 17) if COMPILED else (1110, 108), "pydensecrf": (740, 80)}
+CRF_BYTES = {"lattice": (850, 17) if COMPILED else (1110, 112), "pydensecrf": (740, 80)}
 """Bytes of a pixel in each of them: always, and for each class."""
 NOT_COMPILED = (
     "the CRF's lattice is not compiled in this installation: numpy computes the same, in about "
-    "four times the time; install g++ and Python's headers, then stego-flows again"
+    "ten times the time; install g++ and Python's headers, then stego-flows again"
 )
 log = Log(__name__)
 
@@ -199,7 +199,7 @@ def predicted_memory(pixels: int, classes: int, options: MasksOptions) -> int:
     They are the image, and the next one while it is decoded; 12 bytes a pixel for mask, margins,
     overlay and their encoding; and the CRF. The lattice was measured at 180 to 770 bytes a pixel
     of its window on a photograph, at 850 to 1640 on noise, whose colours share no vertex (5 to 60
-    classes at 512×512), in numpy at 840 to 1950 and at 1500 to 6900, pydensecrf at 530 to 2090 and
+    classes at 512×512), in numpy at 1020 to 2010 and at 1390 to 7010, pydensecrf at 530 to 2090 and
     at 1030 to 4590; this predicts a tenth more than that, and the scores that go into it.
     """
     window = min(pixels, options.crf_tile**2)
