@@ -46,7 +46,7 @@ class MasksOptions(Options):
         "lattice",
         exclude_if=lambda engine: engine == "lattice",  # masks from before the option keep keys
         description="This computes the CRF: lattice, which comes with this package, or "
-        "pydensecrf, the implementation of its authors, which takes several times the time and memory.",
+        "pydensecrf, the implementation of its authors, which takes five times the time.",
     )
     crf_pixels: Literal["exact", "released"] = Field(
         "exact",
