@@ -5,6 +5,7 @@ STEGO_COMPILED=required that is an error: for wheels, which must have it.
 """
 
 import os
+from pathlib import Path
 
 from pybind11.setup_helpers import Pybind11Extension
 from setuptools import setup
