@@ -19,7 +19,7 @@ from tasks.drift import stage as drift
 from tasks.engine import compute, machine, stop
 from tasks.engine.partition import compute_partition, progressing
 from tasks.engine.stage import Finish, Stage
-from tasks.features import backbones
+from tasks.features import backbones, hub
 from tasks.features import stage as features
 from tasks.features.rows import FeatureRows, feature_rows
 from tasks.head import stage as head
@@ -115,7 +115,7 @@ def features_flow(
     if backbone:
         spec = backbones.BackboneSpec(**backbone)
     else:
-        weights = options.weights or backbones.TIMM
+        weights = options.weights or hub.TIMM
         fetched = backbones.fetch_backbone(
             workspace, options.backbone, weights, options.layer, positions=options.positions
         )
