@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from inspect import BoundArguments
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args
 
+import docstring_parser
 from cyclopts import (
     UNSET,
     App,
@@ -24,6 +25,10 @@ from stego_core.errors import OptionError
 from tasks.options import ComputeOptions, Options, StorageOptions
 from tasks.workspace.workspace import Workspace
 
+docstring_parser.parse_from_object = lambda part: docstring_parser.parse(part.__doc__)
+"""cyclopts asks it for the help of every option. By itself it also reads the source of each section
+and of pydantic's own classes, a second in all, for docstrings below attributes: ours have none.
+"""
 DEFAULT = "default"
 """Name of what a group of commands does where none of them is named."""
 Shown = Callable[[], None] | None

@@ -89,7 +89,7 @@ def test_one_that_cannot_start_is_told_with_its_exit_code() -> None:
 
 def test_one_that_does_not_answer_is_told_and_ended() -> None:
     server = server_that("input()")
-    with pytest.raises(OutageError, match="did not answer .*; run the same command again"):
+    with pytest.raises(OutageError, match=r"did not answer .*; run the same command again"):
         server.wait(5)
     server.end()
     assert server.process.poll() is not None
