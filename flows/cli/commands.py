@@ -8,6 +8,7 @@ from cyclopts import Parameter, validators
 from flows.benchmark.paper_options import BenchmarkOptions
 from flows.cli.flags import Common, Dump, Dumps, Flag, Shown, Working, command, listed
 from flows.reporting import benchmark_table, console, temporary_server
+from flows.reporting.paused_collector import paused
 from flows.runs.settings import Corpus, PipelineOptions, RunOptions, flags
 from tasks.corpus.changed_files import arrived_later
 from tasks.corpus.listing import default_dump
@@ -247,7 +248,11 @@ def segment(images: list[str], /, *, common: Working, out: str = "labelled") -> 
         images: Paths or URIs of image files.
         out: Folder or URI for the masks.
     """
-    from flows.cli.segment import segment_files
+    with paused():
+        from flows.cli.segment import segment_files
+        from stego_core.backbone import timm_library
+
+        timm_library.timm()  # which the backbone is built with
 
     segment_files(common.workspace, images, out, common.compute.device)
 

@@ -4,12 +4,13 @@ Prefect starts the same application from the process that needs it, once that ha
 server's modules itself.
 """
 
-import gc
 import os
 import signal
 import socket
 import sys
 import threading
+
+from flows.reporting.paused_collector import paused
 
 STARTUP_FAILED = 3
 """Exit code, as uvicorn's."""
@@ -22,17 +23,15 @@ def main() -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # without a traceback, until uvicorn handles it
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
-    gc.disable()  # nothing of what is imported is garbage: looking for it takes a quarter longer
-    from prefect.settings import get_current_settings
+    with paused():
+        from prefect.settings import get_current_settings
 
-    if get_current_settings().api.url:
-        return
-    import uvicorn
-    from prefect.server.api.server import create_app
+        if get_current_settings().api.url:
+            return
+        import uvicorn
+        from prefect.server.api.server import create_app
 
-    server = uvicorn.Server(uvicorn.Config(create_app(), log_level="error", lifespan="on"))
-    gc.freeze()
-    gc.enable()
+        server = uvicorn.Server(uvicorn.Config(create_app(), log_level="error", lifespan="on"))
     server.run(sockets=[socket.socket(fileno=int(sys.argv[1]))])
     if not server.started:
         sys.exit(STARTUP_FAILED)

@@ -5,7 +5,6 @@ same process, and waits for it meanwhile.
 """
 
 import atexit
-import gc
 import os
 import socket
 import subprocess
@@ -18,6 +17,7 @@ from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from urllib.parse import urlsplit
 
+from flows.reporting.paused_collector import paused
 from stego_core.errors import OutageError
 from tasks.log import Log
 
@@ -95,9 +95,9 @@ def beside() -> Iterator[None]:
         yield
         return
     server = _started()
-    gc.disable()  # nothing of what is imported is garbage: looking for it takes a quarter longer
     try:
-        yield
+        with paused():
+            yield
         if _wanted():
             _use(server)
         else:
@@ -105,9 +105,6 @@ def beside() -> Iterator[None]:
     except BaseException:
         server.end()
         raise
-    finally:
-        gc.freeze()
-        gc.enable()
 
 
 def _wanted() -> bool:
