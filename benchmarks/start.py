@@ -37,7 +37,7 @@ RUN = (
     *("--restarts", "1", "--neighbors", "3", "--crf-iterations", "0"),
 )
 LOOK_SECONDS = 0.005
-PATIENCE_SECONDS = 120
+PATIENCE_SECONDS = 600
 
 
 class Start(NamedTuple):
