@@ -34,7 +34,8 @@ from harness import Headline, Row
 GOAL = 0.05
 DUMP = "images"
 LINE = re.compile(
-    r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}) \w+ (prefect\S*|flows\.reporting\.temporary_server): (.*)"
+    r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}) \w+ "
+    r"(prefect\S*|flows\.reporting\.temporary_server): (.*)"
 )
 FLAGS = {"k": "neighbors"}
 """Flags that are not named like their option."""

@@ -16,6 +16,7 @@ from cyclopts import (
     Token,
     UnusedCliTokensError,
 )
+from docstring_parser import Docstring, DocstringStyle
 from pydantic import Field, ValidationError
 
 from flows.cli import version
@@ -25,15 +26,23 @@ from stego_core.errors import OptionError
 from tasks.options import ComputeOptions, Options, StorageOptions
 from tasks.workspace.workspace import Workspace
 
-docstring_parser.parse_from_object = lambda part: docstring_parser.parse(part.__doc__)
-"""cyclopts asks it for the help of every option. By itself it also reads the source of each section
-and of pydantic's own classes, a second in all, for docstrings below attributes: ours have none.
-"""
 DEFAULT = "default"
 """Name of what a group of commands does where none of them is named."""
 Shown = Callable[[], None] | None
 """What a command prints once the progress bars are gone."""
 Command = TypeVar("Command", bound=Callable[..., Shown])
+
+
+def _docstring(part: Any, style: DocstringStyle = DocstringStyle.AUTO) -> Docstring:
+    """A docstring's parts, for cyclopts, which asks for the help of every option.
+
+    docstring_parser's own function also reads the source of each section and of pydantic's classes,
+    a second in all, for docstrings below attributes: our options have none.
+    """
+    return docstring_parser.parse(part.__doc__, style)
+
+
+docstring_parser.parse_from_object = _docstring
 
 
 class Traits(NamedTuple):
