@@ -42,7 +42,7 @@ def _docstring(part: Any, style: DocstringStyle = DocstringStyle.AUTO) -> Docstr
     return docstring_parser.parse(part.__doc__, style)
 
 
-docstring_parser.parse_from_object = _docstring
+docstring_parser.parse_from_object = _docstring  # type: ignore[assignment]
 
 
 class Traits(NamedTuple):
