@@ -33,7 +33,10 @@ from harness import Headline, Row
 
 GOAL = 0.05
 DUMP = "images"
-LINE = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}) \w+ (prefect\S*): (.*)")
+LINE = re.compile(
+    r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}) \w+ "
+    r"(prefect\S*|flows\.reporting\.temporary_server): (.*)"
+)
 FLAGS = {"k": "neighbors"}
 """Flags that are not named like their option."""
 DATABASE = [sys.executable, "-m", "prefect", "server", "database", "upgrade", "-y"]
@@ -79,8 +82,8 @@ def read_log(path: Path, begun: float, ended: float, used: tuple[float, memory.P
         if not match:
             continue
         at = datetime.strptime(match[1], "%Y-%m-%d %H:%M:%S,%f").timestamp()
-        if match[3].startswith("Starting temporary server"):
-            server = at
+        if match[3].startswith("server answers"):  # it started beside the imports
+            server = at - float(match[3].rpartition("waited=")[2])
         elif match[3].startswith("Beginning"):
             open_flows.append(match[3].rpartition("'")[0].rpartition("'")[2])
             flow, first = (flow or at), (first or (at if len(open_flows) == 2 else 0.0))

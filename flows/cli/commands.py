@@ -7,11 +7,13 @@ from cyclopts import Parameter, validators
 
 from flows.benchmark.paper_options import BenchmarkOptions
 from flows.cli.flags import Common, Dump, Dumps, Flag, Shown, Working, command, listed
-from flows.reporting import benchmark_table, console
+from flows.reporting import benchmark_table, console, temporary_server
+from flows.reporting.paused_collector import paused
 from flows.runs.settings import Corpus, PipelineOptions, RunOptions, flags
 from tasks.corpus.changed_files import arrived_later
 from tasks.corpus.listing import default_dump
 from tasks.features import hub
+from tasks.features.hub import TIMM
 from tasks.options import InboxOptions, PretrainOptions
 from tasks.report import status
 from tasks.storage.storage import Storage
@@ -40,7 +42,8 @@ def run(
         hub.require(options.features.backbone)  # before a server starts: it is known at once
     _require_picie(options)
 
-    from flows.runs.pipeline import pipeline
+    with temporary_server.beside():
+        from flows.runs.pipeline import pipeline
 
     outcome = pipeline(workspace=common.workspace, options=options, dump=dump)
     name = dump or default_dump(options.corpus.images)
@@ -56,7 +59,8 @@ def backfill(
     inbox: Annotated[InboxOptions | None, flags("inbox")] = None,
 ) -> Shown:
     """Label new dumps with the current head and clusters."""
-    from flows.runs.backfill import backfill as backfill_flow
+    with temporary_server.beside():
+        from flows.runs.backfill import backfill as backfill_flow
 
     outcome = backfill_flow(common.workspace, corpus, dump, inbox, common.compute, common.storage)
     if inbox and outcome["report"] is None:
@@ -76,7 +80,8 @@ def retry_quarantined(
 
     A dump NAME is immutable: its images are labelled as NAME-again-1, under the ids they have.
     """
-    from flows.runs.retry import retry
+    with temporary_server.beside():
+        from flows.runs.retry import retry
 
     outcome = retry(common.workspace, dump, common.compute, common.storage)
     if not outcome["dumps"]:
@@ -95,7 +100,8 @@ def retrain(
             merged; default: as the last run was told, else as many as the classes of the dumps'
             taxonomies.
     """
-    from flows.runs.retrain import retrain as retrain_flow
+    with temporary_server.beside():
+        from flows.runs.retrain import retrain as retrain_flow
 
     given = common.workspace, listed(dumps), True, classes, common.compute, common.storage
     outcome = retrain_flow(*given)
@@ -111,11 +117,12 @@ def pretrain(
     pretrain: Annotated[PretrainOptions, flags("pretrain")] = PretrainOptions(),
 ) -> Shown:
     """Train a backbone on a folder of images by self-distillation."""
-    from flows.runs.pretrain import pretraining
-    from tasks.features.backbones import TIMM
-
     if pretrain.weights == TIMM:
         hub.require(pretrain.backbone)  # before a server starts: it is known at once
+
+    with temporary_server.beside():
+        from flows.runs.pretrain import pretraining
+
     outcome = pretraining(common.workspace, corpus, pretrain, dump, common.compute, common.storage)
     return lambda: console.show_pretrained(outcome)
 
@@ -160,7 +167,8 @@ def benchmark(
         hub.require(chosen_backbone(facts, dict(options)))
     _require_picie(options, trained=method == "picie")
 
-    from flows.benchmark.paper import benchmark as benchmark_flow
+    with temporary_server.beside():
+        from flows.benchmark.paper import benchmark as benchmark_flow
 
     given = (
         common.workspace,
@@ -214,13 +222,14 @@ def demo(
         offline: The bundled backbone is taken, and no network is asked. By default it is DINO where
             its weights are on this machine or the hub answers at once, else the bundled one.
     """
-    from flows.demo import demo_corpus
-    from flows.runs.pipeline import pipeline
+    with temporary_server.beside():
+        from flows.demo import demo_corpus
+        from flows.runs.pipeline import pipeline
 
-    choice = demo_corpus.chosen(offline)
-    console.say(choice.note)
-    corpus = Storage.at(common.workspace + "-corpus")
-    demo_corpus.write_corpus(corpus, scenes, seed=0)
+        choice = demo_corpus.chosen(offline)
+        console.say(choice.note)
+        corpus = Storage.at(common.workspace + "-corpus")
+        demo_corpus.write_corpus(corpus, scenes, seed=0)
     options = PipelineOptions(**demo_corpus.sections(corpus, choice), compute=common.compute)
     outcome = pipeline(workspace=common.workspace, options=options, dump="scenes")
 
@@ -239,7 +248,11 @@ def segment(images: list[str], /, *, common: Working, out: str = "labelled") -> 
         images: Paths or URIs of image files.
         out: Folder or URI for the masks.
     """
-    from flows.cli.segment import segment_files
+    with paused():
+        from flows.cli.segment import segment_files
+        from stego_core.backbone import timm_library
+
+        timm_library.timm()  # which the backbone is built with
 
     segment_files(common.workspace, images, out, common.compute.device)
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from inspect import BoundArguments
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args
 
+import docstring_parser
 from cyclopts import (
     UNSET,
     App,
@@ -15,6 +16,7 @@ from cyclopts import (
     Token,
     UnusedCliTokensError,
 )
+from docstring_parser import Docstring, DocstringStyle
 from pydantic import Field, ValidationError
 
 from flows.cli import version
@@ -29,6 +31,18 @@ DEFAULT = "default"
 Shown = Callable[[], None] | None
 """What a command prints once the progress bars are gone."""
 Command = TypeVar("Command", bound=Callable[..., Shown])
+
+
+def _docstring(part: Any, style: DocstringStyle = DocstringStyle.AUTO) -> Docstring:
+    """A docstring's parts, for cyclopts, which asks for the help of every option.
+
+    docstring_parser's own function also reads the source of each section and of pydantic's classes,
+    a second in all, for docstrings below attributes: our options have none.
+    """
+    return docstring_parser.parse(part.__doc__, style)
+
+
+docstring_parser.parse_from_object = _docstring  # type: ignore[assignment]
 
 
 class Traits(NamedTuple):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 from flows.cli import environment, version
 from flows.reporting import streams
 from flows.reporting.exit_codes import Ending, ending
+from flows.reporting.paused_collector import paused
 from stego_core.errors import DEFECT
 from tasks.log import Log
 
@@ -53,10 +54,11 @@ def _run(arguments: Sequence[str]) -> None:
         sys.stdout.write(f"{version.text()}\n")
         return
     try:
-        from flows.cli.flags import TRAITS, parsed
+        with paused():
+            from flows.cli.flags import TRAITS, parsed
 
-        for module in COMMANDS:
-            import_module(module)
+            for module in COMMANDS:
+                import_module(module)
         run, bound = parsed(arguments)
         if run in TRAITS:
             _call(lambda: run(*bound.args, **bound.kwargs), TRAITS[run], bound.arguments["common"])

@@ -1,15 +1,14 @@
 """The commands of one stage each: it takes up what the stage before it left current."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from flows.cli.flags import Common, Dump, Dumps, Shown, Working, command, listed
-from flows.reporting import console
+from flows.reporting import console, temporary_server
 from flows.runs.settings import Clusters, Corpus, Features, Head, Masks, Neighbors, Scores
 from stego_core.errors import InputError, WorkspaceError
 from tasks.corpus.listing import default_dump
-from tasks.features.rows import FeatureRows, feature_rows
 from tasks.options import (
     ClustersOptions,
     FeaturesOptions,
@@ -24,6 +23,9 @@ from tasks.workspace import layout
 from tasks.workspace.summary import Summary
 from tasks.workspace.workspace import Workspace
 
+if TYPE_CHECKING:
+    from tasks.features.rows import FeatureRows
+
 # The flows import torch and Prefect, which takes seconds: each command does so when it runs.
 stage = command(continues=True, writes=True)
 """One stage, whose options go on from those of the workspace's last run."""
@@ -34,9 +36,10 @@ ORDER = ("features", "neighbors", "head", "clusters", "masks")
 @command(makes=True, writes=True)
 def corpus(*, common: Working, dump: Dump = None, corpus: Corpus) -> Shown:
     """Index a dump of images and videos."""
-    from flows.runs.index_dump import index_dump
-
     name = dump or default_dump(corpus.images)
+    with temporary_server.beside():
+        from flows.runs.index_dump import index_dump
+
     index_dump(Workspace.create(common.workspace), name, corpus, common.compute, continuing=True)
     return lambda: console.show_values(status.document(Summary(common.opened())), [name])
 
@@ -46,10 +49,11 @@ def features(
     *, common: Working, dumps: Dumps = None, features: Features = FeaturesOptions()
 ) -> None:
     """Extract features of dumps, which become those that later stages train on."""
-    from flows.runs import stages
-
     summary = Summary(common.opened())
     names, backbone = requested_dumps(summary, dumps), _current_backbone(summary, features)
+    with temporary_server.beside():
+        from flows.runs import stages
+
     key = ""
     for dump in names:
         key = stages.features_flow(summary.workspace, dump, features, common.compute, backbone)
@@ -71,13 +75,16 @@ def neighbors(
     *, common: Working, dumps: Dumps = None, neighbors: Neighbors = NeighborsOptions()
 ) -> None:
     """Find neighbours of dumps, among all the dumps that are trained on."""
-    from flows.runs import stages
-
     summary = Summary(common.opened())
     features_key = summary.require("features")
     trained = list(summary.last_run["dumps"])
+    requested = requested_dumps(summary, dumps) if dumps else trained
+    with temporary_server.beside():
+        from flows.runs import stages
+        from tasks.features.rows import feature_rows
+
     tables = {}
-    for dump in requested_dumps(summary, dumps) if dumps else trained:
+    for dump in requested:
         searched = [*trained, *([dump] if dump not in trained else [])]
         rows = feature_rows(summary.workspace, features_key, searched)
         tables[dump] = stages.neighbors_flow(rows, dump, neighbors, common.compute)
@@ -92,10 +99,12 @@ def neighbors(
 @stage
 def head(*, common: Working, head: Head = HeadOptions()) -> None:
     """Train the head on the current features and neighbours."""
-    from flows.runs import stages
-
     summary = Summary(common.opened())
-    rows, neighbors_key = _trained_rows(summary), summary.require("neighbors")
+    features_key, neighbors_key = summary.require("features"), summary.require("neighbors")
+    with temporary_server.beside():
+        from flows.runs import stages
+
+    rows = _trained_rows(summary, features_key)
     key = stages.head_flow(rows, neighbors_key, head, common.compute)
     _settle(summary, "head", key, head)
 
@@ -103,10 +112,12 @@ def head(*, common: Working, head: Head = HeadOptions()) -> None:
 @stage
 def clusters(*, common: Working, clusters: Clusters = ClustersOptions()) -> None:
     """Cluster the current head's codes."""
-    from flows.runs import stages
-
     summary = Summary(common.opened())
-    rows, head_key = _trained_rows(summary), summary.require("head")
+    features_key, head_key = summary.require("features"), summary.require("head")
+    with temporary_server.beside():
+        from flows.runs import stages
+
+    rows = _trained_rows(summary, features_key)
     key = stages.clusters_flow(rows, head_key, clusters, common.compute)
     _settle(summary, "clusters", key, clusters)
 
@@ -114,12 +125,13 @@ def clusters(*, common: Working, clusters: Clusters = ClustersOptions()) -> None
 @stage
 def masks(*, common: Working, dumps: Dumps = None, masks: Masks = MasksOptions()) -> None:
     """Label dumps with the current clusters."""
-    from flows.runs import stages
-
     summary = Summary(common.opened())
-    clusters_key = summary.require("clusters")
+    clusters_key, requested = summary.require("clusters"), requested_dumps(summary, dumps)
+    with temporary_server.beside():
+        from flows.runs import stages
+
     key = ""
-    for dump in requested_dumps(summary, dumps):
+    for dump in requested:
         key = stages.masks_flow(summary.workspace, dump, clusters_key, masks, common.compute)
     _settle(summary, "masks", key, masks)
 
@@ -133,14 +145,15 @@ def scores(
     scores: Scores = ScoresOptions(),
 ) -> Shown:
     """Score masks against labels, of those dumps that have both."""
-    from flows.runs.labelling import Labelling, score_dump
-    from flows.runs.picie import of_last_run
-
     summary = Summary(common.opened())
     keys = {name: summary.require(name) for name in ("clusters", "masks")}
     ready = [dump for dump in requested_dumps(summary, dumps) if summary.manifest("masks", dump)]
     if not ready:
         raise WorkspaceError("no masks to score are there; run `stego masks` first")
+    with temporary_server.beside():
+        from flows.runs.labelling import Labelling, score_dump
+        from flows.runs.picie import of_last_run
+
     workspace, run = summary.workspace, common.compute
     baseline = of_last_run(workspace, summary.last_run, scores)
     for dump in ready:
@@ -156,9 +169,11 @@ def report(
     *, common: Common, name: Annotated[str, Parameter(help="The report's folder.")] = "latest"
 ) -> Shown:
     """Write the report."""
-    from flows.runs.stages import report_flow
+    workspace = common.opened()
+    with temporary_server.beside():
+        from flows.runs.stages import report_flow
 
-    location = report_flow(common.opened(), name)
+    location = report_flow(workspace, name)
     return lambda: console.line(f"report: {location}")
 
 
@@ -174,9 +189,10 @@ def requested_dumps(summary: Summary, names: str | None) -> list[str]:
     return requested
 
 
-def _trained_rows(summary: Summary) -> FeatureRows:
-    """The current features of the dumps that are trained on."""
-    features_key = summary.require("features")
+def _trained_rows(summary: Summary, features_key: str) -> "FeatureRows":
+    """These features of the dumps that are trained on."""
+    from tasks.features.rows import feature_rows
+
     return feature_rows(summary.workspace, features_key, summary.last_run["dumps"])
 
 

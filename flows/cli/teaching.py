@@ -3,7 +3,7 @@
 from typing import Any
 
 from flows.cli.flags import Dumps, Flag, Shown, Working, command, listed
-from flows.reporting import console
+from flows.reporting import console, temporary_server
 from stego_core.errors import OptionError
 from tasks.report import status
 from tasks.workspace.summary import Summary
@@ -37,8 +37,9 @@ def teach(
         raise OptionError("give either something to learn or --undo")
     if taxonomy and not masks:
         raise OptionError("--taxonomy says what the values of --masks mean; give those, too")
-    from flows.runs.teaching.teach import MasksGiven
-    from flows.runs.teaching.teach import teach as teach_flow
+    with temporary_server.beside():
+        from flows.runs.teaching.teach import MasksGiven
+        from flows.runs.teaching.teach import teach as teach_flow
 
     given = MasksGiven(masks=masks, taxonomy=taxonomy) if masks else None
     outcome = teach_flow(

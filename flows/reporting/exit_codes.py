@@ -4,6 +4,8 @@ import errno
 import os
 from typing import NamedTuple
 
+from flows.reporting import temporary_server
+from flows.reporting.temporary_server import AGAIN
 from stego_core.errors import DEFECT, INTERRUPTED, LATER, MEND, StegoError
 
 REFUSED = {
@@ -16,7 +18,6 @@ REFUSED = {
     errno.EADDRINUSE,  # of the metrics, most likely
 }
 """What an operating system says that a person has to mend."""
-AGAIN = "run the same command again: finished shards are kept"
 
 
 class Ending(NamedTuple):
@@ -57,13 +58,15 @@ def _server_is_away(error: Exception) -> str:
     """What to say if the Prefect server cannot be reached or fails; empty for another error."""
     import httpx
 
-    text, address = str(error), os.environ.get("PREFECT_API_URL")
+    text, address = str(error), os.environ.get(temporary_server.URL)
     fails = isinstance(error, httpx.HTTPStatusError) and error.response.status_code >= 500
-    if not address:
-        if fails or "ephemeral" in text or "Failed to reach API" in text:
+    fails = fails or "Failed to reach API" in text
+    unreached = isinstance(error, httpx.TransportError)
+    if not address or address == temporary_server.address():
+        if fails or "ephemeral" in text or (address and unreached):
             return f"the temporary Prefect server did not answer ({_line(error)}); {AGAIN}"
         return ""
-    if fails or isinstance(error, httpx.TransportError) or "Failed to reach API" in text:
+    if fails or unreached:
         return (
             f"the Prefect server at {address} does not answer; start it (`make server`) or unset "
             f"PREFECT_API_URL, and {AGAIN}"

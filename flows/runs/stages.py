@@ -15,11 +15,10 @@ from flows.runs.session import gpu_turn
 from stego_core.errors import InputError
 from tasks.clusters import stage as clusters
 from tasks.corpus import stage as corpus
-from tasks.drift import stage as drift
 from tasks.engine import compute, machine, stop
 from tasks.engine.partition import compute_partition, progressing
 from tasks.engine.stage import Finish, Stage
-from tasks.features import backbones
+from tasks.features import backbones, hub
 from tasks.features import stage as features
 from tasks.features.rows import FeatureRows, feature_rows
 from tasks.head import stage as head
@@ -38,7 +37,6 @@ from tasks.options import (
     NeighborsOptions,
     ScoresOptions,
 )
-from tasks.report import stage as report
 from tasks.scores import paper_probe, quick_probe
 from tasks.scores import stage as scores
 from tasks.workspace import layout
@@ -115,7 +113,7 @@ def features_flow(
     if backbone:
         spec = backbones.BackboneSpec(**backbone)
     else:
-        weights = options.weights or backbones.TIMM
+        weights = options.weights or hub.TIMM
         fetched = backbones.fetch_backbone(
             workspace, options.backbone, weights, options.layer, positions=options.positions
         )
@@ -255,6 +253,8 @@ def drift_flow(workspace: Workspace, dump: str, keys: dict[str, str]) -> dict[st
     """How far a dump lies from the images that the head was trained on; past the threshold it
     emits the event `stego.drift`, once for a dump and a head. Returns what `stego status` shows.
     """
+    from tasks.drift import stage as drift  # a run's first work should not wait for SciPy
+
     inputs = workspace.folder(layout.clusters(keys["clusters"])).manifest()["inputs"]
     trained = [name for name, _ in inputs["dumps"]]
     figures = drift.measure(workspace, dump, keys["features"], trained, keys["masks"])
@@ -273,6 +273,8 @@ def report_flow(workspace: Workspace, name: str = "latest") -> str:
     """Write the page that shows what the workspace holds; returns where it is."""
     if not name or "/" in name or name.startswith("."):
         raise InputError(f"report name {name!r} is not a folder's name; use letters and digits")
+    from tasks.report import stage as report  # nor for Matplotlib
+
     location = report.write(workspace, name)
     artifacts.report_page(workspace, location)
     return location

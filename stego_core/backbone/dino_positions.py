@@ -5,6 +5,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from stego_core.backbone import timm_library
 from stego_core.errors import OptionError
 
 OFFSET = 0.1
@@ -51,15 +52,14 @@ def resample_as_dino(model: nn.Module) -> None:
 
     timm adds its own positions behind the patches' embedding, so what differs is added in it.
     """
-    from timm.layers import resample_abs_pos_embed  # timm takes seconds to import
-
+    layers = timm_library.timm().layers
     vit: Any = model  # nn.Module does not know timm's attributes
     size = vit.patch_embed.grid_size
 
     def corrected(_module: nn.Module, _inputs: Any, patches: Tensor) -> Tensor:
         _, rows, columns, channels = patches.shape
         learned = vit.pos_embed[:, -size[0] * size[1] :]  # the class token's come first
-        timms = resample_abs_pos_embed(learned, [rows, columns], size, num_prefix_tokens=0)
+        timms = layers.resample_abs_pos_embed(learned, [rows, columns], size, num_prefix_tokens=0)
         own = dino_positions(learned.reshape(*size, channels), (rows, columns))
         differs: Tensor = own - timms.reshape(rows, columns, channels)
         return patches + differs

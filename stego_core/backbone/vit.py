@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from stego_core.backbone import timm_library
 from stego_core.backbone.bfloat16 import TiledAttention, has_tiles, to_bfloat16
 from stego_core.backbone.parameter_names import timm_names
 from stego_core.clustering.kmeans import unit
@@ -76,20 +76,12 @@ class Backbone:
         return torch.tensor(values, device=self.device)
 
 
-def _timm() -> Any:
-    """timm, which takes seconds to import, with our architectures among its own."""
-    import timm
-
-    import_module("stego_core.backbone.pico")  # registers them
-    return timm
-
-
 def known_backbones() -> list[str]:
     """Architectures that `bare_model` builds, but for the few that pool before their last norm.
 
     Any of them may be followed by a dot and the tag of timm's weights.
     """
-    timm = _timm()
+    timm = timm_library.timm()
     return [*timm.list_models("vit_*", module=PLAIN), *timm.list_models("deit*", module=PLAIN)]
 
 
@@ -120,9 +112,7 @@ def weight_bytes(name: str) -> int:
 
 
 def _built(name: str) -> nn.Module:
-    timm = _timm()
-    from timm.layers import PatchEmbed
-
+    timm = timm_library.timm()
     architecture = name.split(".", 1)[0]
     if architecture not in timm.list_models():
         close = difflib.get_close_matches(architecture, known_backbones(), 4)
@@ -139,7 +129,7 @@ def _built(name: str) -> nn.Module:
     except (RuntimeError, ValueError) as error:
         raise OptionError(f"backbone {name!r} cannot be built: {error}") from None
     plain = hasattr(model, "forward_intermediates") and hasattr(model, "blocks")
-    if not (plain and isinstance(model.patch_embed, PatchEmbed)):
+    if not (plain and isinstance(model.patch_embed, timm.layers.PatchEmbed)):
         raise OptionError(
             f"backbone {name!r} is not a plain vision transformer; choose a vit_* model such as "
             "vit_small_patch16_224.dino"
@@ -202,8 +192,6 @@ def freeze(
     Raises:
         OptionError: the model has no such block.
     """
-    from timm.data import resolve_model_data_config
-
     vit: Any = model  # nn.Module does not know timm's attributes
     depth = len(vit.blocks)
     index = depth - 1 if layer is None else layer
@@ -211,7 +199,7 @@ def freeze(
         raise OptionError(
             f"--layer {index} is not a block of this backbone: it has 0 to {depth - 1}"
         )
-    config = resolve_model_data_config(model)
+    config = timm_library.timm().data.resolve_model_data_config(model)
     height, width = vit.patch_embed.patch_size
     if height != width:
         raise OptionError(f"patches of {height}×{width} are not square; choose another backbone")

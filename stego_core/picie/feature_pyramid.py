@@ -10,6 +10,7 @@ import torch.nn.functional as nnf
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from stego_core.backbone import timm_library
 from stego_core.backbone.vit import IMAGENET_MEAN, IMAGENET_STD
 from stego_core.errors import OptionError, WeightsError
 from stego_core.picie.picie_views import STRIDE
@@ -55,8 +56,7 @@ class FeaturePyramid(nn.Module):
 
 
 def _resnet(name: str) -> nn.Module:
-    import timm  # takes seconds
-
+    timm = timm_library.timm()
     resnets = timm.list_models("resnet*", module="resnet")
     if name.split(".", 1)[0] not in resnets:
         raise OptionError(

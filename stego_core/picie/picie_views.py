@@ -9,7 +9,11 @@ import torch
 import torch.nn.functional as nnf
 from numpy.typing import NDArray
 from torch import Tensor
-from torchvision.transforms.v2 import functional as transforms
+
+from stego_core.backbone import timm_library
+
+with timm_library.without_compiler():
+    from torchvision.transforms.v2 import functional as transforms
 
 Pixels = NDArray[np.uint8]
 

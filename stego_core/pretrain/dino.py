@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from stego_core.backbone import timm_library
 from stego_core.pretrain.views import ViewRecipe
 
 STUDENT_TEMPERATURE = 0.1
@@ -114,11 +115,9 @@ class DinoNetwork(nn.Module):
     def __init__(self, vit: nn.Module, recipe: DinoRecipe) -> None:
         """Wrap a timm vision transformer; the heads' weights come from torch's global generator."""
         super().__init__()
-        from timm.data import resolve_model_data_config
-
         self.vit: Any = vit  # timm is untyped
         channels = int(vit.num_features)  # type: ignore[arg-type]  # timm's, not nn.Module's
-        config = resolve_model_data_config(vit)
+        config = timm_library.timm().data.resolve_model_data_config(vit)
         self.images, self.patches = (
             ProjectionHead(channels, recipe.hidden, recipe.bottleneck, recipe.prototypes)
             for _ in range(2)

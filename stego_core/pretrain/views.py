@@ -7,9 +7,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torchvision.transforms.v2 import functional as transforms
 
+from stego_core.backbone import timm_library
 from stego_core.images.geometry import Window
+
+with timm_library.without_compiler():
+    from torchvision.transforms.v2 import functional as transforms
 
 Pixels = NDArray[np.uint8]
 

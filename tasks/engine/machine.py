@@ -1,4 +1,7 @@
-"""This machine or container: torch device, processors, threads, and whether a plan fits memory."""
+"""This machine or container: torch device, processors, threads, and whether a plan fits memory.
+
+torch, which takes seconds, is imported where it is asked: workers that index images never do.
+"""
 
 import math
 import sys
@@ -7,8 +10,6 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 
 import psutil
-import torch
-from dask import system
 
 from stego_core.errors import CapacityError, OptionError
 from tasks.engine import cgroups
@@ -23,7 +24,9 @@ def cores() -> int:
 
     Part of a processor counts as one, as with Dask.
     """
-    quota, count = cgroups.processors(), int(system.cpu_count())
+    from dask.system import cpu_count  # Dask takes a fifth of a second
+
+    quota, count = cgroups.processors(), int(cpu_count())
     return max(min(count, math.ceil(quota or count)), 1)
 
 
@@ -59,6 +62,8 @@ def limit_threads() -> None:
 
     By themselves they count those of the machine: a container with a quota would then be throttled.
     """
+    import torch
+
     torch.set_num_threads(min(torch.get_num_threads(), cores()))
     if "faiss" in sys.modules:
         import faiss  # which waits for a thread that is importing it just now
@@ -69,6 +74,8 @@ def limit_threads() -> None:
 @contextmanager
 def threads(count: int | None) -> Iterator[None]:
     """Torch on so many threads, by default one per core, until the end of the block."""
+    import torch
+
     before = torch.get_num_threads()
     torch.set_num_threads(count or cores())
     try:
@@ -84,6 +91,8 @@ def one_thread() -> AbstractContextManager[None]:
 
 def precision(choice: str, device: str) -> str:
     """The dtype of products for an option: `auto` is bfloat16 where the device computes in it."""
+    import torch
+
     if choice != "auto":
         return choice
     fast = False  # on devices that are neither CPU nor CUDA it is not known
@@ -102,6 +111,8 @@ def own_precision(choice: str) -> str:
 
 def device(choice: str) -> str:
     """The torch device for an option, an OptionError if it is not there: `auto` is cuda or cpu."""
+    import torch
+
     if choice == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -115,11 +126,15 @@ def device(choice: str) -> str:
 
 def is_cuda(device: str) -> bool:
     """Whether a torch device is a GPU, `cuda` or one of them by its number."""
+    import torch
+
     return torch.device(device).type == "cuda"
 
 
 def gpus(device: str) -> int:
     """GPUs that a torch device stands for: `cuda` is all of them, `cuda:1` is one."""
+    import torch
+
     if not is_cuda(device):
         return 0
     return torch.cuda.device_count() if torch.device(device).index is None else 1

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from stego_core.backbone import dino_positions, vit
+from stego_core.backbone import dino_positions, timm_library, vit
 from stego_core.errors import OptionError, WeightsError
 from tasks.engine import machine
 from tasks.features import checkpoint_file, hub
@@ -26,8 +26,6 @@ UNTRAINED = "untrained"
 """The value of `--weights` for random weights."""
 BUNDLED = "bundled"
 """The value of `--weights` for those that come with this package."""
-TIMM = "timm"
-"""The value of `--weights` for those that timm knows by the backbone's name."""
 BUNDLED_BACKBONE = "vit_pico_patch8_conv_64"
 """timm's name of the backbone that comes with this package."""
 BUNDLED_FILE = "scenes.safetensors"
@@ -84,7 +82,7 @@ def fetch_backbone(
 
     Args:
         name: timm's name.
-        weights: a file, `UNTRAINED`, `BUNDLED` or `TIMM`.
+        weights: a file, `UNTRAINED`, `BUNDLED` or `hub.TIMM`.
         layer: 0-based block that is read; None reads the last.
         seed: of untrained weights.
         positions: as in the BackboneSpec.
@@ -100,7 +98,7 @@ def fetch_backbone(
         dino_positions.require_learned(model, name)
     if weights == UNTRAINED:
         note = f"untrained, drawn from seed {seed}"
-    elif weights == TIMM:
+    elif weights == hub.TIMM:
         vit.load_weights(model, weights_from_hub(name))
         note = f"timm's {name}"
     elif weights == BUNDLED:
@@ -120,7 +118,7 @@ def asks_imagenet(name: str, weights: str) -> bool:
     a tag says itself how images are normalised.
     """
     file = weights.rpartition("/")[2].lower()
-    return "." not in name and "dino" in file and weights not in (UNTRAINED, BUNDLED, TIMM)
+    return "." not in name and "dino" in file and weights not in (UNTRAINED, BUNDLED, hub.TIMM)
 
 
 def store_backbone(
@@ -170,9 +168,7 @@ def weights_from_hub(name: str, flag: str = "--weights") -> dict[str, Tensor]:
     Raises:
         WeightsError: timm has none, or the hub cannot be reached within seconds.
     """
-    import timm  # not by workers
-
-    config = timm.get_pretrained_cfg(name)
+    config = timm_library.timm().get_pretrained_cfg(name)
     if config is None or not config.hf_hub_id:
         raise WeightsError(f"timm offers no weights for {name}; give a file with {flag}")
     cached = isinstance(huggingface_hub.try_to_load_from_cache(config.hf_hub_id, HUB_FILE), str)

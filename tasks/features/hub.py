@@ -10,6 +10,8 @@ from huggingface_hub import constants
 
 from stego_core.errors import WeightsError
 
+TIMM = "timm"
+"""The value of `--weights` for those that timm knows by the backbone's name."""
 PROBE_SECONDS = 3.0
 """How long the hub may take to answer."""
 NAME_FLAGS = {"--weights": "--backbone", "--picie-weights": "--picie-network"}

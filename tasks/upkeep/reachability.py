@@ -12,7 +12,6 @@ from contextlib import suppress
 from typing import Any
 
 from stego_core.errors import DamageError, WorkspaceError
-from tasks.patch_index.patch_rows import PatchRows
 from tasks.storage.storage import READS_AT_ONCE, Storage
 from tasks.storage.threads import ContextThreadPool
 from tasks.upkeep.units import Unit
@@ -37,6 +36,8 @@ def used_keys(workspace: Workspace, units: Sequence[Unit], young: Collection[str
     """
     used = {*_tokens(workspace.last_run()), *young}
     with suppress(WorkspaceError):  # an imported head has no features
+        from tasks.patch_index.patch_rows import PatchRows  # takes Zarr, which most commands do not
+
         used.add(PatchRows.trained(workspace).path.rpartition("/")[2])
     seen = set[str]()
     while now := [unit for unit in units if unit.key in used and unit.path not in seen]:

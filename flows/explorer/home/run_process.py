@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from flows.explorer.home.run_request import RETRAIN, TEACH, Order
-from flows.reporting import console, logs, run_record
+from flows.reporting import console, logs, run_record, temporary_server
 from flows.reporting.exit_codes import Ending, ending
 from flows.runs.session import connected
 from stego_core.errors import DEFECT
@@ -123,24 +123,28 @@ def _run(order: Order) -> None:
     options = order.options
     own = options.compute, options.storage
     if order.kind == RETRAIN:
-        from flows.runs.retrain import retrain
+        with temporary_server.beside():
+            from flows.runs.retrain import retrain
 
         retrain(order.workspace, None, True, options.clusters.classes, *own)
         return
     if order.kind == TEACH:
-        from flows.runs.teaching.teach import outcome_sentence, teach
+        with temporary_server.beside():
+            from flows.runs.teaching.teach import outcome_sentence, teach
 
         console.say(outcome_sentence(teach(order.workspace, None, None, False, None, *own)))
         return
     if order.kind == "backfill":
-        from flows.runs.backfill import backfill
+        with temporary_server.beside():
+            from flows.runs.backfill import backfill
 
         backfill(order.workspace, options.corpus, order.dump, None, *own)
         return
     if options.features.weights is None:
         hub.require(options.features.backbone)  # before a server starts: it is known at once
 
-    from flows.runs.pipeline import pipeline
+    with temporary_server.beside():
+        from flows.runs.pipeline import pipeline
 
     pipeline(workspace=order.workspace, options=options, dump=order.dump)
 

@@ -10,9 +10,15 @@ from pathlib import Path
 import pytest
 from explorer_page import pipeline_on
 
-pytestmark = [pytest.mark.usefixtures("prefect"), pytest.mark.timeout(900)]
+from tasks.options import ComputeOptions, HeadOptions, MasksOptions
+
+pytestmark = pytest.mark.timeout(900)
 
 TIMES = 30
+HEAVY = {
+    *("torch", "torchvision", "timm", "prefect", "distributed", "faiss", "matplotlib", "scipy"),
+    *("zarr", "s3fs", "av", "rasterio"),
+}
 LIGHT = {
     "status": ("status",),
     "status --json": ("status", "--json"),
@@ -71,13 +77,35 @@ def test_help_and_refusals_each_time(tmp_path: Path) -> None:
     assert {code for code, _ in found} == {2}
 
 
-def test_looking_imports_no_torch(workspace: Path) -> None:
+def heavy(*arguments: str) -> list[str]:
+    """Which libraries a command imported that take long."""
+    code = (
+        "import atexit, sys; from flows.cli.main import main; "
+        f"found = lambda: sorted({HEAVY!r} & sys.modules.keys()); "
+        "atexit.register(lambda: print(*found(), file=sys.stderr)); "
+        f"main({list(arguments)!r})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, (arguments, done.stderr)
+    return done.stderr.splitlines()[-1].split()  # before it, what the command says
+
+
+@pytest.mark.parametrize("name", LIGHT)
+def test_looking_imports_nothing_heavy(own: str, name: str) -> None:
     """It takes seconds, of which a script that asks for the status often has none."""
-    for arguments in LIGHT.values():
-        looked = (
-            "import sys; from flows.cli.main import main; "
-            f"main({[*arguments, '--workspace', str(workspace)]!r}); "
-            "sys.exit('torch' in sys.modules)"
-        )
-        done = subprocess.run([sys.executable, "-c", looked], capture_output=True, text=True)
-        assert done.returncode == 0, (arguments, done.stderr)
+    assert heavy(*LIGHT[name], "--workspace", own) == []
+
+
+@pytest.mark.parametrize("command", [(), ("run",), ("segment",), ("head",), ("name",), ("prune",)])
+def test_help_imports_nothing_heavy(command: tuple[str, ...]) -> None:
+    assert heavy(*command, "--help") == []
+
+
+def test_help_shows_each_option_s_sentence(capfd: pytest.CaptureFixture[str]) -> None:
+    """Also those of sections, and the sections' own."""
+    subprocess.run([sys.executable, "-m", "flows", "run", "--help"], check=True)
+    shown = " ".join(capfd.readouterr().out.split())
+    for options in (HeadOptions, MasksOptions, ComputeOptions):
+        assert (options.__doc__ or "").splitlines()[0][:40] in shown
+        for field in options.model_fields.values():
+            assert str(field.description)[:15] in shown
