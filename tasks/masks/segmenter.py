@@ -35,7 +35,8 @@ CRF_BYTES = {"lattice": (850, 17) if COMPILED else (1110, 112), "pydensecrf": (7
 """Bytes of a pixel in each of them: always, and for each class."""
 NOT_COMPILED = (
     "the CRF's lattice is not compiled in this installation: numpy computes the same, in about "
-    "ten times the time; install g++ and Python's headers, then stego-flows again"
+    "ten times the time, and torch computes attention on CPUs with AMX; install g++ and Python's "
+    "headers, then stego-flows again"
 )
 log = Log(__name__)
 

@@ -47,8 +47,9 @@ class FeaturesOptions(Options):
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
-        description="The backbone computes its products in this type. With auto it is bfloat16 "
-        "where this machine's GPU or CPU, or a cluster's GPU, computes in it.",
+        description="The backbone has its weights and activations in this type, and the head "
+        "computes its products with features in it. With auto it is bfloat16 where this machine's "
+        "GPU or CPU, or a cluster's GPU, computes in it.",
     )
     crops: Literal["five", "whole"] = Field(
         "five", description="Training sees five half-size crops of each image, or the whole image."
