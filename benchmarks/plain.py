@@ -20,7 +20,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 STAGES = ("corpus", "features", "neighbors", "head", "clusters", "masks", "scores", "report")
-WORK = ("timm", *(f"tasks.{name}" for name in (*STAGES[:-1], "probe")))
+WORK = ("timm", *(f"tasks.{name}.stage" for name in STAGES[:-1]))
 """Modules that workers need at the latest with their first shard; both sides import them before."""
 READY_SECONDS = 300
 

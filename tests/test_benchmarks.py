@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -57,6 +58,10 @@ def test_each_argument_of_the_list_is_known(load: Load, tmp_path: Path) -> None:
     bench = load("bench")
     groups = set(bench.arguments_of(bench.parsed([]), tmp_path))
     assert {name for each in bench.BENCHES for name in each.given} <= groups
+
+
+def test_what_workers_import_before_the_clock_starts_is_there(load: Load) -> None:
+    assert all(find_spec(name) for name in load("plain").WORK)
 
 
 def spread(**means: float) -> dict[str, object]:
