@@ -14,9 +14,8 @@ from stego_core.backbone import bfloat16
 from stego_core.backbone.bfloat16 import PackedLinear, TiledAttention
 from stego_core.backbone.vit import bare_model, freeze
 
-PACKS = torch.ops.mkldnn._is_mkldnn_bf16_supported()
 tiled = pytest.mark.skipif(not bfloat16.has_tiles(), reason="no products of tiles (AMX) here")
-packed = pytest.mark.skipif(not PACKS, reason="oneDNN does not compute in bfloat16 here")
+packed = pytest.mark.skipif(not bfloat16.packs(), reason="oneDNN does not compute in bfloat16 here")
 STEP = 2**-8
 """Of bfloat16: the distance of neighbouring values, as a share of a value."""
 
@@ -121,6 +120,20 @@ class TestPackedLinear:
         assert not [each for each in model.modules() if type(each) is nn.Linear]
         assert sum(isinstance(each, PackedLinear) for each in model.modules()) == 12 * 4
         assert not [each for each in model.modules() if isinstance(each, nn.GELU)]
+
+
+def test_without_such_instructions_torch_computes_everything(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bfloat16, "packs", lambda: False)
+    monkeypatch.setattr(bfloat16, "_attention", None)  # as where nothing was compiled
+    plain = freeze(bare_model("vit_tiny_patch16_224"), 1, "cpu", precision="bfloat16")
+    assert not [each for each in plain.model.modules() if isinstance(each, PackedLinear)]
+    images = np.random.default_rng(0).integers(0, 256, (1, 32, 48, 3), dtype=np.uint8)
+    expected = freeze(bare_model("vit_tiny_patch16_224"), 1, "cpu").features(images)
+    found = plain.features(images)
+    norms = np.linalg.norm(found, axis=-1) * np.linalg.norm(expected, axis=-1)
+    assert ((found * expected).sum(axis=-1) / norms).min() > 0.9995
 
 
 @pytest.mark.parametrize(
