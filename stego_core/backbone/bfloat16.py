@@ -109,7 +109,7 @@ def to_bfloat16(model: nn.Module, device: str) -> nn.Module:
 
 def packs() -> bool:
     """Whether this installation of torch lays out weights in bfloat16, on this processor."""
-    mkldnn = torch.backends.mkldnn
+    mkldnn: Any = torch.backends.mkldnn
     return bool(mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
