@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from flipped_bits import flipped
 
 from tasks.class_names import classes_file
 from tasks.storage.storage import Storage
@@ -26,12 +27,6 @@ def found(workspace: Workspace) -> tuple[str, Fate]:
     """Path and fate of the only finding."""
     (finding,) = findings(workspace)
     return finding.path, finding.fate
-
-
-def flipped(path: Path, place: float = 0.5) -> None:
-    content = bytearray(path.read_bytes())
-    content[int(place * len(content))] ^= 4
-    path.write_bytes(content)
 
 
 def file_of(workspace: Workspace, pattern: str) -> Path:
@@ -65,8 +60,7 @@ FLIPS = {
 @pytest.mark.parametrize("pattern", FLIPS)
 def test_a_flipped_bit(workspace: Workspace, pattern: str) -> None:
     path = file_of(workspace, pattern)
-    place = 0.2 if path.suffix == ".parquet" else 0.5
-    flipped(path, place)
+    flipped(path)
     kinds = {finding.fate for finding in findings(workspace)}
     assert kinds == {FLIPS[pattern]}
 
