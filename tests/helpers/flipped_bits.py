@@ -14,7 +14,8 @@ def flipped(path: Path, place: float = 0.5) -> None:
 
 
 def end_of_a_page(path: Path) -> int:
-    """Last byte of a Parquet file's first column: pages have checksums, their headers none."""
-    column = pq.ParquetFile(path).metadata.row_group(0).column(0)
+    """Last byte of a Parquet file's last column: pages have checksums, their headers none."""
+    group = pq.ParquetFile(path).metadata.row_group(0)
+    column = group.column(group.num_columns - 1)
     first = column.dictionary_page_offset if column.has_dictionary_page else None
     return int((first or column.data_page_offset) + column.total_compressed_size - 1)
