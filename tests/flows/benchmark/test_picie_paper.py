@@ -13,7 +13,7 @@ from PIL import Image
 from flows.cli.main import main
 from flows.demo.scenes import scene, scene_generator
 
-pytestmark = [pytest.mark.usefixtures("prefect"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("prefect"), pytest.mark.timeout(600)]
 FLAGS = (
     *TINY, *QUICK, "--neighbors", "8", "--max-tokens", "2000", "--executor", "loop",
     "--probe-protocol", "quick", "--crf-iterations", "0", "--picie-weights", "untrained",

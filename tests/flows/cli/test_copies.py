@@ -56,6 +56,7 @@ def use(workspace: str, later: Path, out: Path, capsys: Captured) -> None:
     assert dumps["later"]["masks"] == LATER
 
 
+@pytest.mark.long
 def test_on_a_disk_where_the_first_one_is_gone(
     explored: Path, tmp_path: Path, make_corpus: Callable[..., Path], capsys: Captured
 ) -> None:

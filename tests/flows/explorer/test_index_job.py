@@ -24,6 +24,7 @@ def until(explorer: Explorer, state: str) -> dict[str, Any]:
     raise AssertionError(explorer.searching.document())
 
 
+@pytest.mark.long
 def test_waits_for_a_run_then_is_built(own: Workspace) -> None:
     explorer = Explorer(own)
     asked = guarded(explorer)

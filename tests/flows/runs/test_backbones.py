@@ -17,7 +17,7 @@ SCENES = 4
 @pytest.mark.parametrize(
     ("backbone", "crop"),
     [
-        ("vit_small_patch14_reg4_dinov2.lvd142m", 56),
+        pytest.param("vit_small_patch14_reg4_dinov2.lvd142m", 56, marks=pytest.mark.long),
         pytest.param("vit_small_patch16_dinov3.lvd1689m", 64, marks=pytest.mark.long),
     ],
 )

@@ -351,6 +351,7 @@ class TestDrift:
             assert not shown["drifted"]
 
 
+@pytest.mark.long
 class TestRetrain:
     @pytest.mark.usefixtures("no_report")
     def test_a_new_head_from_all_dumps_labels_them_all(

@@ -21,7 +21,7 @@ from tasks.report.compared_images import comparisons
 from tasks.workspace.summary import Summary
 from tasks.workspace.workspace import Workspace
 
-pytestmark = [pytest.mark.usefixtures("prefect"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("prefect"), pytest.mark.timeout(300)]
 IMAGES = 10
 PICIE = (
     "--baseline", "picie", "--picie-weights", "untrained", "--picie-size", "64",

@@ -266,6 +266,7 @@ class TestFinishedWorkspace:
         assert "15 clusters were made, fewer than --max-classes 32; `stego name suggested`" in said
         assert len(open_workspace(str(tmp_path / "ws")).names) == 15
 
+    @pytest.mark.long
     def test_stages_one_at_a_time_give_the_same_keys(self, finished: Path, tmp_path: Path) -> None:
         ws, train = str(tmp_path / "ws"), finished / "train"
         run = ("--workspace", ws, "--executor", "loop")

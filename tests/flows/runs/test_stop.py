@@ -25,7 +25,7 @@ LEAVE_SECONDS = 20
     ("how", "executor"),
     [
         pytest.param(signal.SIGINT, "dask", marks=pytest.mark.long, id="SIGINT-dask"),
-        pytest.param(signal.SIGTERM, "loop", id="SIGTERM-loop"),
+        pytest.param(signal.SIGTERM, "loop", marks=pytest.mark.long, id="SIGTERM-loop"),
     ],
 )
 def test_a_signal_ends_a_training(

@@ -19,7 +19,7 @@ from tasks.engine.steps import LoopExecutor
 from tasks.options import MasksOptions
 from tasks.workspace.workspace import Workspace
 
-pytestmark = [pytest.mark.usefixtures("prefect"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("prefect"), pytest.mark.timeout(300)]
 STILLS, SECONDS, RATE = 4, 4, 3
 
 

@@ -417,6 +417,7 @@ class TestMeasuredShifts:
         shares = measured_shifts(data, recipe(batch=8)).shares
         assert shares.self > shares.knn > 2 * shares.rand
 
+    @pytest.mark.long
     @pytest.mark.parametrize(("batch", "grid", "batches"), [(2, 2, 256), (40, 40, 1)])
     def test_large_batches_are_measured_fewer_times(
         self, data: TrainingSet, batch: int, grid: int, batches: int

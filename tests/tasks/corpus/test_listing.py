@@ -143,6 +143,7 @@ class TestMemory:
             tracemalloc.stop()
             assert found == count
 
+    @pytest.mark.long
     @pytest.mark.parametrize("labelled", [False, True])
     def test_it_does_not_grow_with_the_rows(
         self, monkeypatch: pytest.MonkeyPatch, labelled: bool

@@ -48,6 +48,7 @@ def test_a_finished_head_is_not_trained_again(rows: FeatureRows) -> None:
     assert head.plan(rows, key, options, LOOP) is None
 
 
+@pytest.mark.long
 class TestShorter:
     """Heads of fewer steps come from the checkpoints of a longer training."""
 

@@ -594,6 +594,7 @@ class TestApproximate:
         assert neighbors.neighbors_key(rows, self.options) == old_key
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("by_list")
 @pytest.mark.parametrize("search", ["exact", "approximate"])
 def test_executors_agree(workspace: Workspace, tmp_path: Path, search: Any) -> None:

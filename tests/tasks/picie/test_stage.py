@@ -168,6 +168,7 @@ def curve_of(path: Path) -> str:
     return f"{layout.picie(path.name)}/{layout.CURVE_FILE}"
 
 
+@pytest.mark.long
 class TestResuming:
     """Killed anywhere, the same plan goes on and gives the same bytes."""
 

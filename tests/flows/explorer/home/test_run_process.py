@@ -48,6 +48,7 @@ def test_a_server_that_is_gone_ends_nothing() -> None:
     Telling(stream).line(said="to nobody")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("stays", [True, False])
 def test_a_mistake_is_one_sentence(tmp_path: Path, stays: bool) -> None:
     """An order whose images are not there; and one whose server goes away at once."""

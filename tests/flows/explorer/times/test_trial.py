@@ -37,6 +37,7 @@ def tried(asked: Order, *paths: str) -> dict[str, Any]:
     return dict(json.loads(done.stdout))
 
 
+@pytest.mark.long
 def test_a_process_of_its_own(images: Path, tmp_path: Path) -> None:
     rates = Rates.of(tried(order(images), "s000.png", "s001.png"))
     assert min(rates.start, rates.crop, rates.step, rates.image, rates.pixel) > 0
