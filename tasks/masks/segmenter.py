@@ -101,11 +101,12 @@ class SegmenterSpec:
 
     def build(self, device: str) -> Segmenter:
         """The segmenter; backbone and head are built once per process."""
+        backbone = backbones.load_backbone(self.storage, self.backbone, device)
         return Segmenter(
-            backbones.load_backbone(self.storage, self.backbone, device),
+            backbone,
             self.head(device),
             self.centroids(),
-            on_device(self.crf(), device),
+            on_device(self.crf(), backbone.device),
             self.windows(),
         )
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,21 @@ def test_the_sharpness_is_that_of_the_options_else_the_logarithm_of_the_clusters
     backbone = BackboneSpec("vit", 0, "digest", 8, 6, "")
     spec = SegmenterSpec(storage, backbone, "head", "c", MasksOptions(sharpness=given))
     assert spec.crf() == Crf(sharpness=expected)
+
+
+def test_a_workers_own_device_computes_the_crf(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cluster's workers are told `auto`: what it means they find out."""
+    storage, path = Storage(str(tmp_path)), f"{layout.clusters('c')}/{layout.CENTROIDS_FILE}"
+    tables.write_tensors(storage, path, {"centroids": np.eye(5, 8, dtype=np.float32)})
+    monkeypatch.setattr(
+        segmenter.backbones, "load_backbone", lambda *_: SimpleNamespace(device="cpu")
+    )
+    monkeypatch.setattr(segmenter.heads, "load_space", lambda *_: None)
+    backbone = BackboneSpec("vit", 0, "digest", 8, 6, "")
+    spec = SegmenterSpec(storage, backbone, "head", "c", MasksOptions(sharpness=2.0))
+    assert spec.build("auto").crf == Crf(sharpness=2.0)
 
 
 @pytest.mark.parametrize(
