@@ -94,8 +94,8 @@ def matrix_rate(device: str, size: int, repeats: int) -> float:
 def operations(backbone: Backbone, side: int) -> float:
     """Of one image's way through the blocks: 2 for each multiplication and its sum."""
     tokens, channels = (side // backbone.patch) ** 2 + 1, backbone.channels
-    depth = len(backbone.model.blocks)  # type: ignore[arg-type]
-    return 2.0 * depth * (12 * tokens * channels**2 + 2 * tokens**2 * channels)
+    vit_model: Any = backbone.model  # nn.Module does not know timm's attributes
+    return 2.0 * len(vit_model.blocks) * (12 * tokens * channels**2 + 2 * tokens**2 * channels)
 
 
 def feature_rates(size: Size, device: str, repeats: int, compiled: bool) -> dict[str, float]:

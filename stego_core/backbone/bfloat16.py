@@ -47,17 +47,18 @@ class TiledAttention(TorchFunctionMode):
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Torch's own, but for attention that `suits`."""
-        if func is scaled_dot_product_attention and suits(*args, **(kwargs or {})):
+        given = kwargs or {}
+        if func is scaled_dot_product_attention and len(args) >= 3 and suits(*args, **given):
             return tiled_attention(*args[:3])
-        return func(*args, **(kwargs or {}))
+        return func(*args, **given)
 
 
 def suits(
     q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0,
-    **others: Any,
+    is_causal: bool = False, scale: float | None = None, enable_gqa: bool = False,
 ) -> bool:  # fmt: skip
     """Whether `tiled_attention` computes torch's attention of these arguments."""
-    plain = attn_mask is None and dropout_p == 0 and not any(others.values())
+    plain = attn_mask is None and dropout_p == 0 and scale is None and not (is_causal or enable_gqa)
     alike = q.ndim == 4 and q.shape == k.shape == v.shape
     return plain and alike and all(
         part.dtype == torch.bfloat16 and part.device.type == "cpu" and part.stride(-1) == 1

@@ -69,7 +69,7 @@ class HeadBatch(NamedTuple):
     only those has a third less to do.
 
     Attributes:
-        tokens: (t, C) float32 features.
+        tokens: (t, C) features, float32 as they are drawn; a step may round them.
         images: (t,) int64 which of the step's 2B images a token is of: anchors, then positives.
         positions: (3, B, n) int64 of each sampled token in `tokens`: anchor, positive, other.
         partners: (draws, B) int64 derangements: random partners of the anchors.

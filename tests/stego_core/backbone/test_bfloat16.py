@@ -78,6 +78,8 @@ class TestTiledAttention:
         with TiledAttention():
             assert functional.scaled_dot_product_attention(q, k, v, dropout_p=0.0) == "ours"
             assert functional.scaled_dot_product_attention(q, k, v, is_causal=True) != "ours"
+            assert functional.scaled_dot_product_attention(q, k, v, None, 0.0, True) != "ours"
+            assert functional.scaled_dot_product_attention(query=q, key=k, value=v) != "ours"
         assert functional.scaled_dot_product_attention(q, k, v) != "ours"
 
 
