@@ -9,8 +9,13 @@ import httpx
 
 TRIES = 5
 """Of a request; the first is repeated after half a second, each later one after twice as long."""
+TIMEOUT_SECONDS = 180
+"""Of an answer. On SQLite the server waits 60 seconds for a lock at each of a request's statements;
+who gives up sooner never hears that it was locked."""
 CLIENT = httpx.Client(
-    timeout=60, follow_redirects=True, limits=httpx.Limits(max_keepalive_connections=0)
+    timeout=TIMEOUT_SECONDS,
+    follow_redirects=True,
+    limits=httpx.Limits(max_keepalive_connections=0),
 )
 
 

@@ -42,7 +42,7 @@ def explored(
     return folder
 
 
-PATIENCE = 30
+PATIENCE = 90
 LOOK = "return document.querySelector(arguments[0])"
 
 

@@ -135,7 +135,7 @@ def test_the_search_works_from_disk(browser: Any, site: Path) -> None:
     script = "return document.querySelector('.md-search-result__item a')?.href"
     from selenium.webdriver.support.ui import WebDriverWait
 
-    found = WebDriverWait(browser, 30).until(lambda b: b.execute_script(script))
+    found = WebDriverWait(browser, 90).until(lambda b: b.execute_script(script))
     assert found.startswith(site.as_uri())
     severe = [line for line in browser.get_log("browser") if line["level"] == "SEVERE"]
     assert severe == []

@@ -13,9 +13,9 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.infra.setup import Setup, at_work, eventually, started
+from tests.infra.setup import PATIENCE_SECONDS, Setup, at_work, eventually, started
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(3 * PATIENCE_SECONDS)]
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def worker(setup: Setup) -> psutil.Process:
 
 
 def completed(setup: Setup, *runs: str) -> None:
-    eventually(lambda: all(state(setup, run) == "Completed" for run in runs), 240)
+    eventually(lambda: all(state(setup, run) == "Completed" for run in runs))
 
 
 def kill_all(setup: Setup, run: str) -> None:
@@ -84,18 +84,18 @@ def kill_all(setup: Setup, run: str) -> None:
 def nothing_is_left(setup: Setup) -> None:
     """No flow or task run counts as under way, and no slot is held."""
     under_way = {"state": {"type": {"any_": ["RUNNING", "PENDING"]}}}
-    eventually(lambda: not setup.api("/flow_runs/filter", {"flow_runs": under_way}), 60)
-    eventually(lambda: not setup.api("/task_runs/filter", {"task_runs": under_way}), 60)
+    eventually(lambda: not setup.api("/flow_runs/filter", {"flow_runs": under_way}))
+    eventually(lambda: not setup.api("/task_runs/filter", {"task_runs": under_way}))
     limits = [one["global_concurrency_limit"] for one in setup.api("/deployments/filter", {})]
     assert not [limit for limit in limits if limit and limit["active_slots"]]
 
 
 def test_the_worker_alone_is_killed(setup: Setup, start: Any, place: Path) -> None:
     run = start(folder=str(place))
-    eventually(lambda: noted(place, "starts"), 120)
+    eventually(lambda: noted(place, "starts"))
     before = worker(setup)
     before.kill()
-    eventually(lambda: psutil.Process(setup.pid("worker")).children() not in ([], [before]), 60)
+    eventually(lambda: psutil.Process(setup.pid("worker")).children() not in ([], [before]))
     assert state(setup, run) == "Running"
     (place / "go").touch()
     completed(setup, run)
@@ -108,7 +108,7 @@ def test_the_worker_alone_is_killed(setup: Setup, start: Any, place: Path) -> No
 
 def test_worker_and_run_are_killed(setup: Setup, start: Any, place: Path) -> None:
     run = start(folder=str(place))
-    eventually(lambda: noted(place, "starts"), 120)
+    eventually(lambda: noted(place, "starts"))
     kill_all(setup, run)
     (place / "go").touch()
     setup.good("worker")
@@ -121,7 +121,7 @@ def test_worker_and_run_are_killed(setup: Setup, start: Any, place: Path) -> Non
 def test_killed_between_claim_and_start(setup: Setup, start: Any, place: Path) -> None:
     (place / "go").touch()
     run = start(folder=str(place))
-    eventually(lambda: state(setup, run) in ("Pending", "Submitting"), 120)
+    eventually(lambda: state(setup, run) in ("Pending", "Submitting"))
     kill_all(setup, run)
     assert state(setup, run) in ("Pending", "Submitting")
     tonight = start(folder=str(place))
@@ -133,7 +133,7 @@ def test_killed_between_claim_and_start(setup: Setup, start: Any, place: Path) -
 
 def test_the_process_of_a_run_is_killed(setup: Setup, start: Any, place: Path) -> None:
     run = start(folder=str(place))
-    (pid,) = eventually(lambda: noted(place, "starts"), 120)
+    (pid,) = eventually(lambda: noted(place, "starts"))
     os.kill(pid, signal.SIGKILL)
     (place / "go").touch()
     completed(setup, run)
@@ -147,7 +147,7 @@ def test_an_outage_is_tried_again_and_a_mistake_is_not(
     away.mkdir()
     wrong.mkdir()
     mistake = start("failing", "pipeline", folder=str(wrong), mistake=True)
-    eventually(lambda: state(setup, mistake) == "Failed", 120)
+    eventually(lambda: state(setup, mistake) == "Failed")
     outage = start("failing", "pipeline", folder=str(away), mistake=False)
     completed(setup, outage)
     assert states(setup, outage).count("Outage") == 2
@@ -205,7 +205,7 @@ def test_somebody_is_told_that_a_run_failed(
     setup.api("/block_documents/", block)
     assert "automation 'a run failed': updated (on)" in setup.good("deploy")
     run = start("failing", "pipeline", folder=str(place), mistake=True)
-    eventually(lambda: told, 120)
+    eventually(lambda: told)
     assert "Failed" in told[0]["subject"]
     assert "InputError: no such image" in told[0]["body"]
     assert run in told[0]["body"]  # a link to it
@@ -214,16 +214,16 @@ def test_somebody_is_told_that_a_run_failed(
 def test_nobody_is_left_to_notice(setup: Setup, start: Any, place: Path) -> None:
     """The last one: no worker runs for minutes, so that the run's heartbeat alone can tell."""
     run = start(folder=str(place))
-    eventually(lambda: noted(place, "starts"), 120)
+    eventually(lambda: noted(place, "starts"))
 
     def beaten() -> bool:
         names = {"event": {"name": ["prefect.flow-run.heartbeat"]}}
         wanted = {**names, "resource": {"id": [f"prefect.flow-run.{run}"]}}
         return bool(setup.api("/events/filter", {"filter": wanted})["events"])
 
-    eventually(beaten, 60)
+    eventually(beaten)
     kill_all(setup, run)
-    eventually(lambda: "Crashed" in states(setup, run), 240)
+    eventually(lambda: "Crashed" in states(setup, run))
     (place / "go").touch()
     setup.good("worker")
     completed(setup, run)

@@ -7,7 +7,7 @@ import pytest
 
 from tasks.engine.prefetch import ahead
 
-PATIENCE = 10
+PATIENCE = 60
 """Seconds after which a thread that should have come is given up."""
 
 

@@ -72,7 +72,7 @@ def held_elsewhere(storage: Storage) -> Iterator[None]:
 
     holder = threading.Thread(target=hold)
     holder.start()
-    assert inside.wait(5)
+    assert inside.wait(60)
     try:
         yield
     finally:
@@ -81,7 +81,7 @@ def held_elsewhere(storage: Storage) -> Iterator[None]:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
