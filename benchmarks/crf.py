@@ -30,7 +30,7 @@ from stego_core.images import geometry
 from stego_core.images.upsampling import scores_at
 from stego_core.masks.crf import Crf
 from stego_core.masks.patch_codes import Windows
-from stego_core.masks.segmenter import cluster_log_probabilities, refined, scorer
+from stego_core.masks.segmenter import refined, scorer
 
 ROW, UNIT = "crf", "images/s per core"
 WORK = "dense CRF of 10 iterations, 320×320 pixels"
@@ -122,7 +122,13 @@ def scores(item: Item) -> NDArray[np.float32]:
     """Log probabilities (K, H, W) of every pixel."""
     codes, _, centroids = item
     whole = geometry.Window(0, 0, SIDE, SIDE)
-    return scores_at(codes, lambda c: cluster_log_probabilities(c, centroids), (SIDE, SIDE), whole)
+
+    def of_codes(own: NDArray[np.float32]) -> NDArray[np.float32]:
+        norm = np.sqrt(np.einsum("...d,...d->...", own, own))[..., None]
+        cosines = own @ centroids.T / norm
+        return torch.from_numpy(np.float32(CRF.sharpness) * cosines).log_softmax(dim=-1).numpy()
+
+    return scores_at(of_codes, codes, (SIDE, SIDE), whole)
 
 
 def their_mask(item: tuple[NDArray[np.float32], NDArray[np.uint8]]) -> NDArray[np.uint8]:

@@ -37,17 +37,52 @@ def _interpolation(cells: int, pixels: int, start: int, stop: int) -> NDArray[np
     return weights
 
 
-def scores_at(
+def cosines_at(
+    vectors: NDArray[np.float32],
     codes: NDArray[np.float32],
+    size: tuple[int, int],
+    window: Window,
+) -> NDArray[np.float32]:
+    """Cosines of codes interpolated in a window with vectors, times the vectors' lengths.
+
+    Interpolation is linear, so that the K products are interpolated in place of the D codes; the
+    squared length of (1 − t) a + t b is (1 − t)² a·a + 2 t (1 − t) a·b + t² b·b. Where opposite
+    codes leave less than a thousandth of their length, nothing but rounding is left, and what is
+    found is nearer to 0 than the cosine.
+
+    Args:
+        vectors: (K, D) float32.
+        codes: (h, w, D) float32 of the whole image.
+        size: (H, W) of the whole image.
+        window: the part of it that is wanted.
+
+    Returns:
+        (K, height, width) float32; in memory the K of a pixel lie side by side.
+    """
+    rows = _interpolation(codes.shape[0], size[0], window.top, window.bottom)
+    columns = _interpolation(codes.shape[1], size[1], window.left, window.right)
+    wide = np.ascontiguousarray(np.tensordot(codes, columns, axes=(1, 1)).transpose(0, 2, 1))
+    own = np.einsum("rxd,rxd->rx", wide, wide)
+    next_row = np.einsum("rxd,rxd->rx", wide[:-1], wide[1:])
+    squares = rows**2 @ own + 2 * (rows[:, :-1] * rows[:, 1:]) @ next_row
+    least = np.maximum(np.float32(1e-6) * (rows @ own), np.finfo(np.float32).tiny)
+    cosines = rows @ (wide @ vectors.T).reshape(len(wide), -1)
+    cosines = cosines.reshape(window.height, window.width, len(vectors))
+    cosines /= np.sqrt(np.maximum(squares, least))[..., None]
+    return cosines.transpose(2, 0, 1)
+
+
+def scores_at(
     score: Callable[[NDArray[np.float32]], NDArray[np.float32]],
+    codes: NDArray[np.float32],
     size: tuple[int, int],
     window: Window,
 ) -> NDArray[np.float32]:
     """Scores (K, height, width) float32 of a window from codes interpolated there, band by band.
 
     Args:
-        codes: (h, w, D) float32 of the whole image.
         score: turns codes (n, m, D) into scores (n, m, K).
+        codes: (h, w, D) float32 of the whole image.
         size: (H, W) of the whole image.
         window: the part of it that is scored.
     """

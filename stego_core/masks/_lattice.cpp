@@ -200,6 +200,43 @@ Floats mean_field(const py::array_t<float, py::array::forcecast>& log_probabilit
     return found;
 }
 
+// The most likely class of some pixels side by side, and 255 times its margin.
+constexpr std::size_t TOGETHER = 64;
+
+void decide(const float* marginals, std::size_t classes, std::size_t pixels, std::size_t some,
+            uint8_t* best_class, uint8_t* margin) {
+    std::array<float, TOGETHER> best, second{};
+    std::array<int32_t, TOGETHER> which{};
+    std::copy_n(marginals, some, best.begin());
+    for (std::size_t c = 1; c < classes; c++) {
+        const float* own = marginals + c * pixels;
+        for (std::size_t p = 0; p < some; p++) {
+            second[p] = std::max(second[p], std::min(best[p], own[p]));
+            which[p] = own[p] > best[p] ? static_cast<int32_t>(c) : which[p];
+            best[p] = std::max(best[p], own[p]);
+        }
+    }
+    for (std::size_t p = 0; p < some; p++) {
+        best_class[p] = static_cast<uint8_t>(which[p]);
+        const float part = std::clamp(best[p] - second[p], 0.0f, 1.0f);
+        margin[p] = static_cast<uint8_t>(std::nearbyint(255 * part));
+    }
+}
+
+py::array_t<uint8_t> decisions(const Floats& marginals) {
+    if (marginals.ndim() != 2 || marginals.shape(0) < 1 || marginals.shape(0) > 256)
+        throw std::invalid_argument("expected marginals (1 to 256 classes, pixels)");
+    const std::size_t classes = marginals.shape(0), pixels = marginals.shape(1);
+    py::array_t<uint8_t> found({std::size_t{2}, pixels});
+    const float* given = marginals.data();
+    uint8_t* at = found.mutable_data();
+    py::gil_scoped_release release;
+    for (std::size_t first = 0; first < pixels; first += TOGETHER)
+        decide(given + first, classes, pixels, std::min(TOGETHER, pixels - first), at + first,
+               at + pixels + first);
+    return found;
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_lattice, module) {
@@ -211,4 +248,5 @@ PYBIND11_MODULE(_lattice, module) {
              py::arg("height"), py::arg("width"), py::arg("sigma"), py::arg("valid") = py::none());
     module.def("mean_field", &mean_field, py::arg("log_probabilities"), py::arg("alike"),
                py::arg("near"), py::arg("iterations"));
+    module.def("decisions", &decisions, py::arg("marginals"));
 }

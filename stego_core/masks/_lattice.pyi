@@ -48,3 +48,17 @@ def mean_field(
     Raises:
         ValueError: the shapes do not fit.
     """
+
+def decisions(marginals: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """The class of each pixel, and how sure it is.
+
+    Args:
+        marginals: (K, N) float32 of at most 256 classes, over K of sum 1.
+
+    Returns:
+        (2, N) uint8: the most likely class, of equal ones the first; and 255 times its probability
+        less the second best's, rounded to even. Of one class only, that is 255.
+
+    Raises:
+        ValueError: there is no class, or more than 256.
+    """

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from stego_core.backbone.vit import IMAGENET_MEAN, IMAGENET_STD
@@ -18,9 +19,9 @@ from stego_core.backbone.vit import IMAGENET_MEAN, IMAGENET_STD
 COMPILED = find_spec("stego_core.masks._lattice") is not None
 """Whether the installation has the compiled lattice; callers tell people where it has not."""
 if TYPE_CHECKING or COMPILED:
-    from stego_core.masks._lattice import Lattice, Smoothing, mean_field
+    from stego_core.masks._lattice import Lattice, Smoothing, decisions, mean_field
 else:
-    from stego_core.masks.numpy_lattice import Lattice, Smoothing, mean_field
+    from stego_core.masks.numpy_lattice import Lattice, Smoothing, decisions, mean_field
 
 SHARPNESS = 2.0
 """Factor of the cosine before the softmax over clusters, as in STEGO."""
@@ -60,7 +61,7 @@ class Crf:
         """Marginals after mean-field inference with unary −log p.
 
         Args:
-            log_probabilities: (K, H, W) float32.
+            log_probabilities: (K, H, W) float32, up to a constant of each pixel.
             image: (H, W, 3) uint8 RGB of the same size.
             valid: (H, W), which pixels hold data, at least one; None where all do. The others are
                 no part of the field: they send no message and get none.
@@ -70,13 +71,23 @@ class Crf:
         """
         classes, height, width = log_probabilities.shape
         if self.iterations == 0 or classes == 1:
-            return np.exp(log_probabilities)
+            return torch.from_numpy(np.ascontiguousarray(log_probabilities)).softmax(dim=0).numpy()
         scores = log_probabilities.reshape(classes, -1)
         data = None if valid is None else valid.ravel()
         marginals = self._marginals(scores, image, data)
         if data is not None:
             marginals[:, ~data] = 1 / classes
         return marginals.reshape(classes, height, width)
+
+    def decide(
+        self, log_probabilities: Scores, image: Pixels, valid: Mask | None = None
+    ) -> NDArray[np.uint8]:
+        """The class of each pixel and 255 times its margin after `refine`: (2, H, W) uint8.
+
+        The margin is the best marginal less the second best.
+        """
+        marginals = self.refine(log_probabilities, image, valid)
+        return decisions(marginals.reshape(len(marginals), -1)).reshape(2, *image.shape[:2])
 
     def _marginals(self, scores: Scores, image: Pixels, data: Mask | None) -> Scores:
         """(K, N) of scores (K, N); pixels without `data` (N,) have any. None: all have data."""

@@ -112,6 +112,25 @@ def mean_field(
     return np.ascontiguousarray(marginals.T)
 
 
+def decisions(marginals: Floats) -> NDArray[np.uint8]:
+    """The class of each pixel, and how sure it is.
+
+    Args:
+        marginals: (K, N) float32 of at most 256 classes, over K of sum 1.
+
+    Returns:
+        (2, N) uint8: the most likely class, of equal ones the first; and 255 times its probability
+        less the second best's, rounded to even. Of one class only, that is 255.
+    """
+    best = marginals[0].copy()
+    second = np.zeros_like(best)
+    for probability in marginals[1:]:
+        np.maximum(second, np.minimum(best, probability), out=second)
+        np.maximum(best, probability, out=best)
+    margins = np.rint(np.float32(255) * (best - second).clip(0, 1))
+    return np.stack([marginals.argmax(axis=0), margins]).astype(np.uint8)
+
+
 def simplices(features: Floats) -> tuple[NDArray[np.int64], Floats]:
     """The simplex of the lattice around each pixel (Adams, Baek & Davis 2010, section 3).
 

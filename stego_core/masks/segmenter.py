@@ -7,19 +7,19 @@ from itertools import product
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
 from stego_core.backbone.vit import Backbone
 from stego_core.images.geometry import Window, cores, cuts
-from stego_core.images.upsampling import scores_at
+from stego_core.images.upsampling import cosines_at
 from stego_core.labels.void import VOID_BYTE
-from stego_core.masks.crf import SHARPNESS, Crf, Mask
+from stego_core.masks.crf import Crf, Mask
 from stego_core.masks.patch_codes import Windows, image_codes
 
-Scorer: TypeAlias = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-"""Turns codes (..., D) into log probabilities (..., K) of the classes."""
+Scorer: TypeAlias = Callable[[NDArray[np.float32], tuple[int, int], Window], NDArray[np.float32]]
+"""Turns codes (h, w, D) of an image of size (H, W) into scores (K, height, width) of a window:
+log probabilities of the classes, up to a constant of each pixel."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,7 @@ def refined(
             void = np.zeros((2, window.height, window.width), np.uint8)
             void[0] = VOID_BYTE
             return void
-        marginals = crf.refine(scores_at(codes, score, size, window), image[window.slices], data)
-        part = np.stack([marginals.argmax(axis=0).astype(np.uint8), margins(marginals)])
+        part = crf.decide(score(codes, size, window), image[window.slices], data)
         if data is not None:
             part[:, ~data] = [[VOID_BYTE], [0]]
         return part
@@ -93,36 +92,8 @@ def refined(
 
 
 def scorer(centroids: NDArray[np.float32], crf: Crf) -> Scorer:
-    """The scores of clusters, as sharp as the CRF wants them."""
-    return partial(cluster_log_probabilities, centroids=centroids, sharpness=crf.sharpness)
-
-
-def cluster_log_probabilities(
-    codes: NDArray[np.float32], centroids: NDArray[np.float32], sharpness: float = SHARPNESS
-) -> NDArray[np.float32]:
-    """log softmax over K clusters of sharpness · cos(code, centroid), (..., K) float32.
-
-    Args:
-        codes: (..., D) float32.
-        centroids: (K, D) float32 unit vectors.
-    """
-    norm = np.sqrt(np.einsum("...d,...d->...", codes, codes))[..., None]
-    scaled = codes @ (np.float32(sharpness) * centroids.T)
-    scaled /= np.maximum(norm, np.finfo(np.float32).tiny)
-    return torch.from_numpy(scaled).log_softmax(dim=-1).numpy()  # scipy's takes five times as long
-
-
-def margins(marginals: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """How sure each pixel's class is: 255 times best less second best probability, (H, W) uint8.
-
-    Of `marginals` (K, H, W) float32, over K of sum 1; of one class only, all margins are 255.
-    """
-    best = marginals[0].copy()
-    second = np.zeros_like(best)
-    for probability in marginals[1:]:
-        np.maximum(second, np.minimum(best, probability), out=second)
-        np.maximum(best, probability, out=best)
-    return np.asarray(np.rint(255 * (best - second).clip(0, 1)), np.uint8)
+    """The scores of clusters, sharpness · cos(code, centroid), of unit centroids (K, D)."""
+    return partial(cosines_at, np.float32(crf.sharpness) * centroids)
 
 
 def in_windows(

@@ -1,11 +1,13 @@
 """The segmenter of a taught model: the same backbone and head, classes as people taught them."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stego_core.images.upsampling import scores_at
 from stego_core.masks.crf import Crf
 from stego_core.masks.patch_codes import Windows
 from stego_core.masks.segmenter import Scorer, Segmenter, refined
@@ -29,6 +31,7 @@ from tasks.workspace.ledger import Folder
 from tasks.workspace.workspace import Workspace
 
 Mask: TypeAlias = NDArray[np.bool_]
+SCORER = partial(scores_at, log_probabilities)
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class TaughtSegmenter:
     def __call__(self, image: NDArray[np.uint8], valid: Mask | None = None) -> NDArray[np.uint8]:
         """Class ids (H, W) uint8 of an RGB image (H, W, 3) uint8, VOID_BYTE without data."""
         probabilities, crf, view = self.codes(image, valid), self.reader.crf, self.reader.view
-        return refined(probabilities, image, log_probabilities, crf, view, valid).classes
+        return refined(probabilities, image, SCORER, crf, view, valid).classes
 
     def codes(self, image: NDArray[np.uint8], valid: Mask | None = None) -> NDArray[np.float32]:
         """Class probabilities (h, w, K) float32 of an image at patch resolution."""
@@ -95,7 +98,7 @@ class TaughtSpec:
 
     def scorer(self) -> Scorer:
         """What is read is probabilities already."""
-        return log_probabilities
+        return SCORER
 
     def masks_path(self, dump: str) -> str:
         """Folder of a dump's masks."""

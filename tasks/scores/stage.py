@@ -206,7 +206,7 @@ class ScoresWork:
         crf, (height, width) = spec.crf(), image.labels.shape
 
         def classify(window: Window) -> NDArray[np.uint8]:
-            logits = scores_at(codes, fitted.logits, (height, width), window)
+            logits = scores_at(fitted.logits, codes, (height, width), window)
             if picture is not None:
                 with_data = None if picture.valid is None else picture.valid[window.slices]
                 if with_data is None or with_data.any():

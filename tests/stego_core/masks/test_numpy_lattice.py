@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from scipy import sparse, special
 from flows.demo.scenes import scene
 from flows.demo.street import SCENE_CLASSES
 from stego_core.masks import crf, numpy_lattice
-from stego_core.masks.numpy_lattice import Lattice, Smoothing, mean_field, simplices
+from stego_core.masks.numpy_lattice import Lattice, Smoothing, decisions, mean_field, simplices
 
 Doubles = NDArray[np.float64]
 
@@ -44,8 +45,8 @@ def drawn(seed: int) -> tuple[Floats, NDArray[np.uint8]]:
 
 @pytest.fixture
 def in_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, kind in (("Lattice", Lattice), ("Smoothing", Smoothing), ("mean_field", mean_field)):
-        monkeypatch.setattr(crf, name, kind)
+    for kind in (Lattice, Smoothing, mean_field, decisions):
+        monkeypatch.setattr(crf, kind.__name__, kind)
 
 
 class TestSimplices:
@@ -216,6 +217,48 @@ class TestRounding:
             np.abs(exact(flat, alike, n, half_a_bit) - exact(flat, alike, n)).max() for n in (1, 10)
         )
         assert once < half_a_bit < 2 * half_a_bit < often < HALVES_CLOSE
+
+
+class TestDecisions:
+    @pytest.fixture(params=["numpy", pytest.param("compiled", marks=compiled)])
+    def decide(self, request: pytest.FixtureRequest) -> Callable[[Floats], NDArray[np.uint8]]:
+        if request.param == "numpy":
+            return decisions
+        from stego_core.masks import _lattice
+
+        return _lattice.decisions
+
+    @pytest.mark.parametrize("classes", [1, 2, 5, 256])
+    @pytest.mark.parametrize("pixels", [1, 63, 64, 200])
+    def test_best_and_255_times_what_second_best_leaves(
+        self, decide: Callable[[Floats], NDArray[np.uint8]], classes: int, pixels: int
+    ) -> None:
+        rng = np.random.default_rng(classes + pixels)
+        marginals = rng.dirichlet(np.full(classes, 0.1), pixels).T.astype(np.float32)
+        marginals[:, ::7] = np.float32(1 / classes)  # of equal ones the first
+        found = decide(marginals)
+        assert (found.shape, found.dtype) == ((2, pixels), np.uint8)
+        for number, own in enumerate(marginals.T.tolist()):
+            best, second = sorted([*own, 0.0], reverse=True)[:2]
+            assert found[0, number] == own.index(best)
+            assert abs(float(found[1, number]) - 255 * (best - second)) < 0.5001
+
+    @compiled
+    def test_the_same_bytes_compiled_or_not(self) -> None:
+        from stego_core.masks import _lattice
+
+        marginals = np.random.default_rng(0).dirichlet(np.ones(7), 999).T.astype(np.float32)
+        np.testing.assert_array_equal(_lattice.decisions(marginals), decisions(marginals))
+        others = np.asfortranarray(marginals)
+        np.testing.assert_array_equal(_lattice.decisions(others), decisions(marginals))
+
+    @compiled
+    @pytest.mark.parametrize("shape", [(0, 4), (257, 4), (4,)])
+    def test_other_shapes_are_refused(self, shape: tuple[int, ...]) -> None:
+        from stego_core.masks import _lattice
+
+        with pytest.raises(ValueError, match="1 to 256 classes"):
+            _lattice.decisions(np.zeros(shape, np.float32))
 
 
 class TestRefused:

@@ -21,7 +21,6 @@ from stego_core.masks.crf import Crf
 from stego_core.masks.patch_codes import Windows, mirrored_codes
 from stego_core.masks.segmenter import (
     Segmenter,
-    cluster_log_probabilities,
     in_windows,
     refined,
     scorer,
@@ -106,21 +105,40 @@ class TestUpsampling:
 
 
 class TestScores:
-    def test_are_the_log_softmax_of_twice_the_cosine(self, rng: np.random.Generator) -> None:
-        codes = floats(rng, 2, 3, 4)
+    @settings(max_examples=40, deadline=None)
+    @given(st.data())
+    def test_are_the_sharpened_cosines_of_interpolated_codes(self, data: st.DataObject) -> None:
+        sizes = st.integers(1, 9)
+        h, w, height, width = (data.draw(sizes) for _ in range(4))
+        top, left = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
+        bottom = data.draw(st.integers(top + 1, height))
+        right = data.draw(st.integers(left + 1, width))
+        rng = np.random.default_rng(data.draw(st.integers(0, 999)))
+        codes, size, window = (
+            floats(rng, h, w, 4),
+            (height, width),
+            Window(top, left, bottom, right),
+        )
         centroids = np.asarray(unit(floats(rng, 5, 4)), np.float32)
-        found = cluster_log_probabilities(codes, centroids)
-        assert (found.shape, found.dtype) == ((2, 3, 5), np.float32)
-        for y, x in np.ndindex(2, 3):
-            code = codes[y, x].astype(float)
+        found = scorer(centroids, Crf(sharpness=2.5))(codes, size, window)
+        assert (found.shape, found.dtype) == ((5, bottom - top, right - left), np.float32)
+        full = slow_bilinear(codes, size)[window.slices]
+        for y, x in np.ndindex(*full.shape[:2]):
+            code = full[y, x].astype(float)
             cosines = [float(code @ c) / (math.hypot(*code) * math.hypot(*c)) for c in centroids]
-            total = sum(math.exp(2 * cosine) for cosine in cosines)
-            expected = [math.log(math.exp(2 * cosine) / total) for cosine in cosines]
-            np.testing.assert_allclose(found[y, x], expected, atol=1e-5)
+            np.testing.assert_allclose(found[:, y, x], 2.5 * np.array(cosines), atol=1e-3)
 
     def test_a_zero_code_belongs_to_all_clusters_alike(self) -> None:
-        found = cluster_log_probabilities(np.zeros((1, 3), np.float32), np.eye(3, dtype=np.float32))
-        np.testing.assert_allclose(found, math.log(1 / 3), rtol=1e-6)
+        score = scorer(np.eye(3, dtype=np.float32), Crf())
+        assert not score(np.zeros((1, 2, 3), np.float32), (4, 4), Window(0, 0, 4, 4)).any()
+
+    def test_rounding_where_opposite_codes_meet_is_not_blown_up(self) -> None:
+        code = np.array([0.3, 0.1, 0.7], np.float32)
+        codes = np.stack([code, -code * np.float32(1 + 1e-6)])[:, None]
+        score = scorer(np.eye(3, dtype=np.float32), Crf(sharpness=1))
+        for height in (2, 5, 7, 1001, 100_001):
+            found = score(codes, (height, 1), Window(0, 0, height, 1))
+            assert abs(found).max() < 1.001
 
     @pytest.mark.parametrize("floats_at_once", [1, 50, 333])
     def test_bands_equal_one_band(
@@ -133,7 +151,7 @@ class TestScores:
             heights.append(full.shape[0])
             return full[..., :2] * 3
 
-        whole = scores_at(codes, score, size, window)
+        whole = scores_at(score, codes, size, window)
         assert (whole.shape, heights) == ((2, 26, 33), [26])
         np.testing.assert_allclose(
             whole,
@@ -141,7 +159,7 @@ class TestScores:
             atol=1e-4,
         )
         monkeypatch.setattr(upsampling, "BAND_FLOATS", floats_at_once)
-        np.testing.assert_allclose(scores_at(codes, score, size, window), whole, atol=1e-5)
+        np.testing.assert_allclose(scores_at(score, codes, size, window), whole, atol=1e-5)
         rows = max(floats_at_once // (33 * 5), 1)
         assert max(heights[1:]) == rows
         assert sum(heights[1:]) == 26

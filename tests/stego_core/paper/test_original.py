@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from scipy.special import softmax
 from torch import Tensor
 from torch.nn import functional
 from torch.nn.functional import normalize
@@ -27,7 +28,7 @@ from stego_core.images.geometry import Window
 from stego_core.images.upsampling import scores_at
 from stego_core.masks.crf import Crf
 from stego_core.masks.patch_codes import Windows
-from stego_core.masks.segmenter import cluster_log_probabilities, refined
+from stego_core.masks.segmenter import refined, scorer
 from stego_core.paper.published_protocol import BENCHMARKS
 from stego_core.scores.linear_probe import Probe, log_probabilities
 from stego_core.search.neighbor_table import Neighbors
@@ -229,13 +230,8 @@ class TestProbes:
             normalize(self.full(codes), dim=1), normalize(clusters, dim=1)[..., None, None]
         )[0]
         expected = (2 * cosines).softmax(dim=0).numpy()
-        centroids = np.asarray(unit(clusters.numpy()), np.float32)
-        window = Window(0, 0, *self.SIZE)
-
-        def score(values: NDArray[np.float32]) -> NDArray[np.float32]:
-            return cluster_log_probabilities(values, centroids)
-
-        found = np.exp(scores_at(codes, score, self.SIZE, window))
+        score = scorer(np.asarray(unit(clusters.numpy()), np.float32), Crf())
+        found = softmax(score(codes, self.SIZE, Window(0, 0, *self.SIZE)), axis=0)
         np.testing.assert_allclose(found, expected, atol=1e-6)
         image = np.zeros((*self.SIZE, 3), np.uint8)
         classes = refined(codes, image, score, Crf(iterations=0), Windows()).classes
@@ -247,7 +243,7 @@ class TestProbes:
         weight, bias = rng.normal(size=(6, DEPTH)), rng.normal(size=6)
         expected = convolved(self.full(codes), *map(torch.from_numpy, (weight, bias)))
         probe = Probe(weight.astype(np.float32), bias.astype(np.float32))
-        logits = scores_at(codes, probe.logits, self.SIZE, Window(0, 0, *self.SIZE))
+        logits = scores_at(probe.logits, codes, self.SIZE, Window(0, 0, *self.SIZE))
         unary = log_probabilities(logits.transpose(1, 2, 0)).transpose(2, 0, 1)
         slow = expected[0].softmax(dim=0).numpy()
         np.testing.assert_allclose(np.exp(unary), slow.clip(1e-5), atol=2e-6)
