@@ -7,7 +7,6 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 from torch import nn
 
 from stego_core.backbone.vit import Backbone
@@ -84,6 +83,8 @@ def _codes_of_size(
     codes = _tiled(image, backbone.patch, view, read)
     if data is None:
         return codes
+    from scipy import ndimage  # a fifth of a second; most images hold data everywhere
+
     nearest = ndimage.distance_transform_edt(~data, return_distances=False, return_indices=True)
     return np.asarray(codes[tuple(nearest)])
 

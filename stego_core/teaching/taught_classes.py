@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from scipy.special import log_softmax
 
 from stego_core.clustering.kmeans import unit
 from stego_core.teaching import propagation
@@ -49,4 +49,4 @@ def log_probabilities(probabilities: NDArray[np.float32]) -> NDArray[np.float32]
     `refined`. They are those of the `SHARPNESS`th power, over K of sum 1.
     """
     scaled = np.float32(SHARPNESS) * np.log(probabilities + np.float32(LEAST))
-    return np.asarray(log_softmax(scaled, axis=-1), np.float32)
+    return torch.from_numpy(scaled).log_softmax(dim=-1).numpy()

@@ -4,6 +4,7 @@ torch, which takes seconds, is imported where it is asked: workers that index im
 """
 
 import math
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -24,9 +25,9 @@ def cores() -> int:
 
     Part of a processor counts as one, as with Dask.
     """
-    from dask.system import cpu_count  # Dask takes a fifth of a second
-
-    quota, count = cgroups.processors(), int(cpu_count())
+    affinity = getattr(psutil.Process(), "cpu_affinity", None)  # macOS has none
+    count = (len(affinity()) if affinity else os.cpu_count()) or 1
+    quota = cgroups.processors()
     return max(min(count, math.ceil(quota or count)), 1)
 
 

@@ -124,7 +124,7 @@ class TestMachine:
     def test_cores_under_a_quota(
         self, quota: float | None, expected: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("dask.system.cpu_count", lambda: 8)
+        monkeypatch.setattr("psutil.Process.cpu_affinity", lambda _: range(8))
         monkeypatch.setattr(cgroups, "processors", lambda: quota)
         assert machine.cores() == expected
         assert machine.workers(ComputeOptions()) == expected
@@ -132,7 +132,7 @@ class TestMachine:
     def test_a_plan_is_measured_against_what_the_group_leaves(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("dask.system.cpu_count", lambda: 2)
+        monkeypatch.setattr("psutil.Process.cpu_affinity", lambda _: range(2))
         monkeypatch.setattr(cgroups, "free_memory", lambda: 3 * GIB)
         assert machine.free_memory() <= 3 * GIB
         machine.require_memory("masks", GIB // 4, ComputeOptions())
