@@ -1,6 +1,7 @@
 """The commands that run a whole pipeline: each calls a flow, and shows what came out."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Annotated, Literal
 
 from cyclopts import Parameter, validators
@@ -9,6 +10,7 @@ from flows.benchmark.paper_options import BenchmarkOptions
 from flows.cli.flags import Common, Dump, Dumps, Flag, Shown, Working, command, listed
 from flows.reporting import benchmark_table, console, temporary_server
 from flows.reporting.paused_collector import paused
+from flows.runs.session import workers
 from flows.runs.settings import Corpus, PipelineOptions, RunOptions, flags
 from tasks.corpus.changed_files import arrived_later
 from tasks.corpus.listing import default_dump
@@ -42,10 +44,12 @@ def run(
         hub.require(options.features.backbone)  # before a server starts: it is known at once
     _require_picie(options)
 
-    with temporary_server.beside():
-        from flows.runs.pipeline import pipeline
+    with ExitStack() as until_the_end:
+        with temporary_server.beside():
+            from flows.runs.pipeline import pipeline
 
-    outcome = pipeline(workspace=common.workspace, options=options, dump=dump)
+            until_the_end.enter_context(workers(options.compute))  # beside the server's start
+        outcome = pipeline(workspace=common.workspace, options=options, dump=dump)
     name = dump or default_dump(options.corpus.images)
     return lambda: _results(common.workspace, outcome["report"], [name])
 
@@ -59,10 +63,14 @@ def backfill(
     inbox: Annotated[InboxOptions | None, flags("inbox")] = None,
 ) -> Shown:
     """Label new dumps with the current head and clusters."""
-    with temporary_server.beside():
-        from flows.runs.backfill import backfill as backfill_flow
+    with ExitStack() as until_the_end:
+        with temporary_server.beside():
+            from flows.runs.backfill import backfill as backfill_flow
 
-    outcome = backfill_flow(common.workspace, corpus, dump, inbox, common.compute, common.storage)
+            until_the_end.enter_context(workers(common.compute))
+        outcome = backfill_flow(
+            common.workspace, corpus, dump, inbox, common.compute, common.storage
+        )
     if inbox and outcome["report"] is None:
         return lambda: console.say(f"nothing new under {inbox.inbox}")
     return lambda: _results(common.workspace, outcome["report"], outcome["dumps"])

@@ -35,6 +35,17 @@ def alone(workspace: str, options: StorageOptions) -> AbstractContextManager[Non
     return lease.writing(Storage.at(workspace), options.wait)
 
 
+def workers(options: ComputeOptions) -> AbstractContextManager[object]:
+    """Start the workers of these options, which flows in the block use, and end them after it.
+
+    Raises:
+        OptionError: there is no scheduler at the cluster's address.
+    """
+    from tasks.engine import compute  # torch and Dask take seconds
+
+    return compute.executor(options)
+
+
 @contextmanager
 def session(
     workspace: str, storage: StorageOptions, run: ComputeOptions, create: bool = False
