@@ -12,7 +12,7 @@ from tasks.images.image_codecs import decode_mask
 from tasks.storage.run_cache import remembered
 from tasks.storage.storage import Storage
 from tasks.upkeep.damage_findings import Damage
-from tasks.upkeep.guarded_reading import collecting
+from tasks.upkeep.guarded_reading import collecting, problem_of
 from tasks.upkeep.proofs import DIFFERS
 from tasks.workspace import keys, layout, tables
 from tasks.workspace.ledger import Folder, Record
@@ -74,11 +74,15 @@ def _beside(storage: Storage, folder: Folder, manifest: Manifest, entry: Entry) 
 def of_frames(
     workspace: Workspace, folder: Folder, manifest: Manifest, record: Record
 ) -> list[Damage]:
-    """Frames of one stretch of a video, by the rows of its part of the table, else of the table."""
+    """Frames of one stretch of a video, by its rows of the table."""
     first = _frames_before(folder, record.shard)
     rows = np.arange(first, first + record.results["frames"])
     path = f"{folder.path}/{layout.FRAMES_FILE}"
-    frames = tables.read_rows(folder.storage, path, rows, ["path"])
+    try:
+        frames = tables.read_rows(folder.storage, path, rows, ["path"])
+    except Exception as error:  # the table is damaged, which says nothing about the frames
+        problem_of(error)
+        return []
     paths = [f"{folder.path}/{layout.IMAGES}/{frame['path']}" for frame in frames]
     return _of_files(folder, paths, record, "a frame of stretch")
 

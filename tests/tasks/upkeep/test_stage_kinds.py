@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import rare_stages
 from flipped_bits import flipped
@@ -66,6 +67,17 @@ def test_a_flipped_bit(workspace: Workspace, pattern: str) -> None:
     ((found_at, found_fate, told),) = found(workspace)
     assert place in found_at
     assert (found_fate, told.startswith(problem)) == (fate, True)
+
+
+def test_a_flipped_bit_in_each_column_of_the_frames(workspace: Workspace) -> None:
+    """It is the table's damage alone, whichever column is read to look at the frames."""
+    path = file_of(workspace, "frames/clips/frames.parquet")
+    content = path.read_bytes()
+    for column in range(pq.ParquetFile(path).metadata.num_columns):
+        flipped(path, column=column)
+        told = [(place, fate) for place, fate, _ in found(workspace)]
+        assert told == [("frames/clips/frames.parquet", MENDED)], column
+        path.write_bytes(content)
 
 
 GONE = {
