@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -294,9 +295,29 @@ def test_a_kill_leaves_a_workspace_that_a_second_prune_finishes(
     assert {*files(workspace)} == {*before}
 
 
-def prune_in_a_process(workspace: Workspace) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "flows", "prune", "--workspace", workspace.storage.uri]
-    return subprocess.Popen([*command, "--days", "0", "--remove"], stdout=subprocess.DEVNULL)
+KILLED = """
+import itertools, os, signal, sys
+from flows.cli.main import main
+from tasks.storage.storage import Storage
+
+removals, remove = itertools.count(), Storage.remove
+
+def dying(storage, path):
+    remove(storage, path)
+    if next(removals) == int(sys.argv[1]):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Storage.remove = dying
+main(sys.argv[2:])
+"""
+"""The command, which dies after so many removals."""
+
+
+def prune_in_a_process(workspace: Workspace, killed_after: int | None = None) -> int:
+    """Exit code of the command."""
+    how = ["-m", "flows"] if killed_after is None else ["-c", KILLED, str(killed_after)]
+    where = ["prune", "--workspace", workspace.storage.uri, "--days", "0", "--remove"]
+    return subprocess.run([sys.executable, *how, *where], stdout=subprocess.DEVNULL).returncode
 
 
 @pytest.mark.long
@@ -310,18 +331,14 @@ def test_a_process_that_is_killed_loses_nothing_that_is_in_use(
     folder = Path(workspace.storage.uri) / "masks" / OLD / "first"
     for number in range(count):
         (folder / f"{number}.png").write_bytes(b"0")
-    with prune_in_a_process(workspace) as process:
-        while len(os.listdir(folder)) > count * (1 - share):
-            assert process.poll() is None
-        process.kill()
+    assert prune_in_a_process(workspace, round(share * count)) == -signal.SIGKILL
     now = files(workspace)
     assert 0 < len([path for path in now if path.startswith(f"masks/{OLD}/")]) < count
     assert {path: now.get(path) for path in before} == before
     assert f"masks/{OLD}/first/{layout.MANIFEST}" not in now
     examination = doctor.examine(workspace, deep=True)
     assert {finding.fate for finding in examination.findings} <= {Fate.HARMLESS}
-    with prune_in_a_process(workspace) as process:
-        assert process.wait() == 0
+    assert prune_in_a_process(workspace) == 0
     assert {path: c for path, c in files(workspace).items() if path != "stego.log"} == before
     run_cache.renew("pruned")
     assert doctor.examine(workspace, deep=True).findings == []
