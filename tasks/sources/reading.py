@@ -44,13 +44,15 @@ class Block(NamedTuple):
 
     storage: Storage
     first: int
+    last: int  # past the last byte that was asked for; an archive may end before
     content: bytes
 
     def read_range(self, path: str, offset: int, length: int) -> bytes:
         """As `Storage.read_range`, which is asked for what is not here."""
         begin = offset - self.first
-        part = self.content[begin : begin + length] if begin >= 0 else b""
-        return part if len(part) == length else self.storage.read_range(path, offset, length)
+        if begin >= 0 and offset + length <= self.last and begin < len(self.content):
+            return self.content[begin : begin + length]
+        return self.storage.read_range(path, offset, length)
 
 
 def runs(rows: Iterable[R]) -> Iterator[list[R]]:
@@ -76,8 +78,8 @@ def _are_near(rows: Sequence[Row]) -> bool:
 
 
 def _span(rows: Sequence[Row]) -> tuple[int, int]:
-    ends = (row["offset"] + row["length"] for row in rows)
-    return min(row["offset"] for row in rows), max(ends)
+    ranges = [_range(row["offset"], row["length"], row["packing"]) for row in rows]
+    return min(offset for offset, _ in ranges), max(map(sum, ranges))
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ class MemberReader:
             return None
         storage, (first, last) = Storage(self._address(run[0]["object"])), _span(run)
         with suppress(ImageError), image_errors(storage.is_local, ""):
-            return Block(storage, first, storage.read_range("", first, last - first))
+            return Block(storage, first, last, storage.read_range("", first, last - first))
         return None
 
     def read(
@@ -144,13 +146,17 @@ class MemberReader:
         return address
 
 
+def _range(offset: int, length: int, packing: str) -> tuple[int, int]:
+    """Offset and length of the bytes that are read of a member first."""
+    return (offset, length) if packing == TAR else zip_index.span(offset, length)
+
+
 def _member(storage: Storage | Block, offset: int, length: int, packing: str) -> bytes:
+    content = storage.read_range("", *_range(offset, length, packing))
     if packing == TAR:
-        content = storage.read_range("", offset, length)
         if len(content) < length:
             raise ImageError("its archive is cut off")
         return content
-    content = storage.read_range("", *zip_index.span(offset, length))
     if more := zip_index.missing(content, length):
         content += storage.read_range("", offset + len(content), more)
     return zip_index.unpacked(content, length, packing)
