@@ -11,15 +11,20 @@ of the same on this disk. `--labelled` gives every dump labels, so that it is sc
     python benchmarks/scale_dumps.py --nights 300 --per-dump 2 --store memory
 
 No dump is copied: so many nights, one after another in one process, each a whole backfill of a new
-dump. Nights 1, 2, 3, 5, 10, 20, 30, 50, 100, … are told, each beside the mean of those since.
+dump. Nights 1, 2, 3, 5, 10, 20, 30, 50, 100, … are told, each beside the means of those since, and
+beside what is held after it: memory of this process, of the store in it and of Prefect's server,
+its database, Python's objects, threads, open files, temporary files.
 """
 
 import argparse
+import gc
 import json
+import os
 import re
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -28,6 +33,7 @@ from typing import Any, ClassVar
 
 import fsspec
 import harness
+import psutil
 from fsspec.implementations.memory import MemoryFileSystem
 
 NAMES_AT_ONCE = 1000
@@ -244,20 +250,40 @@ def nights(root: str, files: list[Path], chosen: argparse.Namespace) -> list[dic
     """So many nights, each of which labels a dump of its own."""
     begin(root, files, chosen)
     label(root)  # imports and what a process does once
-    rows, since = [], list[float]()
+    rows, since = [], list[tuple[float, float]]()
     for number in range(1, chosen.nights + 1):
         night(root, number, files[: chosen.per_dump])
-        begun = time.perf_counter()
+        begun = time.perf_counter(), time.process_time()
         figures = counted(lambda: label(root))
-        since.append(time.perf_counter() - begun)
+        since.append((time.perf_counter() - begun[0], time.process_time() - begun[1]))
         if number not in TOLD and number != chosen.nights:
             continue
-        held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
-        figures |= {"night": number, "seconds": round(since[-1], 2), "peak_mib": held}
-        rows.append(figures | {"mean_seconds": round(sum(since) / len(since), 2)})
+        seconds, processor = (round(sum(each) / len(since), 2) for each in zip(*since, strict=True))
+        figures |= {"night": number, "mean_seconds": seconds, "mean_processor": processor}
+        rows.append(figures | held() | sizes(root))
         print(json.dumps(rows[-1]), flush=True)
+        for kind, requests in Counted.kinds.most_common(chosen.kinds):
+            print(f"  {requests:6d} {kind}")
         since.clear()
     return rows
+
+
+def held() -> dict[str, int]:
+    """What this process and Prefect's server hold by now."""
+    gc.collect()
+    own = psutil.Process()
+    temporary = [file for file in Path(tempfile.gettempdir()).rglob("*") if file.is_file()]
+    database = Path(os.environ["PREFECT_HOME"]).glob("prefect.db*")
+    return {
+        "own_mib": own.memory_info().rss >> 20,
+        "store_mib": sum(file.getbuffer().nbytes for file in Counted.store.values()) >> 20,
+        "server_mib": sum(child.memory_info().rss for child in own.children()) >> 20,
+        "database_mib": sum(file.stat().st_size for file in database) >> 20,
+        "objects": len(gc.get_objects()),
+        "threads": own.num_threads(),
+        "open_files": own.num_fds(),
+        "temporary_files": len(temporary),
+    }
 
 
 def sizes(root: str) -> dict[str, int]:
@@ -288,6 +314,8 @@ def main() -> None:
         return
     with harness.scratch(chosen) as folder:
         files = harness.found_images(chosen, folder)
+        (folder / "temporary").mkdir()
+        tempfile.tempdir = str(folder / "temporary")
         root = "counted://bench" if chosen.store == "memory" else str(folder / "bench")
         rows = (nights if chosen.nights else measure)(root, files, chosen)
     harness.RESULTS.mkdir(parents=True, exist_ok=True)

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
@@ -24,6 +25,7 @@ from typing import Any
 import harness
 import memory
 import psutil
+from dask import config
 from distributed import Scheduler, Worker
 
 from tasks.engine.compute import executor
@@ -33,6 +35,15 @@ from tasks.workspace.ledger import Record
 
 MIB = 2**20
 IDLE_SECONDS = 8
+UNWATCHED = {
+    "distributed.admin.tick.interval": "1h",
+    "distributed.admin.system-monitor.interval": "1h",
+    "distributed.admin.system-monitor.gil.enabled": False,
+    "distributed.worker.profile.enabled": False,
+}
+"""Workers of one process do not watch themselves: each looks fifty times a second whether the loop
+is free, and twice through all open files, so that their cost grows with the square of their number.
+"""
 
 
 def codes(shard: int) -> bytes:
@@ -57,10 +68,11 @@ async def schedule() -> None:
 
 async def work(address: str, count: int) -> None:
     """So many workers in one process, until the process is ended."""
-    options = {"nthreads": 1, "memory_limit": 0, "dashboard": False, "host": "127.0.0.1"}
-    started: list[Any] = []
-    for _ in range(count):
-        started.append(await Worker(address, **options))
+    options: dict[str, Any] = {"nthreads": 1, "memory_limit": 0, "dashboard": False}
+    options["host"] = "127.0.0.1"
+    options["executor"] = ThreadPoolExecutor(1)  # of all: a thousand threads wait for each other
+    with config.set(UNWATCHED):
+        started = [await Worker(address, **options) for _ in range(count)]
     print("ready", flush=True)
     await asyncio.gather(*(worker.finished() for worker in started))
 

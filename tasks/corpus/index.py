@@ -18,7 +18,7 @@ from tasks.files import tiff_pages
 from tasks.images import image_codecs, number_meaning
 from tasks.images.rendering import Renderer
 from tasks.labels.label_decoding import class_ids
-from tasks.sources.reading import MemberReader
+from tasks.sources.reading import Block, MemberReader, runs
 from tasks.storage.run_cache import remembered
 from tasks.storage.storage import Storage
 from tasks.workspace import keys, layout, tables
@@ -82,9 +82,18 @@ class IndexReader:
 
         An entry that cannot be read any more, or is not what was indexed, comes with the error.
         """
-        contents = ahead(entries, partial(_or_error, self.content), FETCHES_AHEAD)
+        fetched = ahead(self._runs(entries), self._contents, FETCHES_AHEAD)
+        contents = (pair for run, parts in fetched for pair in zip(run, parts, strict=True))
         for (entry, _), picture in ahead(contents, self._picture_or_error, DECODED_AHEAD):
             yield entry, picture
+
+    def _runs(self, entries: Iterable[Entry]) -> Iterator[list[Entry]]:
+        """Entries in order; those that are fetched together are together."""
+        return runs(entries) if self._members else ([entry] for entry in entries)
+
+    def _contents(self, run: Sequence[Entry]) -> list[bytes | ImageError]:
+        block = self._members.block(run) if self._members else None
+        return [_or_error(partial(self.content, block=block), entry) for entry in run]
 
     def _picture_or_error(self, pair: tuple[Entry, bytes | ImageError]) -> Picture | ImageError:
         content = pair[1]
@@ -108,20 +117,22 @@ class IndexReader:
             return Picture(image_codecs.decode(content, max_pixels))
         return _renderer(self.workspace, self.dump).picture(content, max_pixels)
 
-    def content(self, entry: Entry) -> bytes:
+    def content(self, entry: Entry, block: Block | None = None) -> bytes:
         """The bytes of an entry's file; of a file with several pages only that page.
+
+        Of an archive's member, those in `block` are not fetched again.
 
         Raises:
             ImageError: it cannot be read any more, or is not what was indexed.
         """
-        content = self._read_indexed(entry)
+        content = self._read_indexed(entry, block)
         page = entry.get("page")
         return content if page is None else tiff_pages.page_file(content, page)
 
-    def _read_indexed(self, entry: Entry) -> bytes:
+    def _read_indexed(self, entry: Entry, block: Block | None) -> bytes:
         """A file as it was indexed; an ImageError if it is gone, may not be read or is another."""
         if members := self._members:
-            content = members.read(entry, problem=GONE)
+            content = members.read(entry, problem=GONE, block=block)
         else:
             content = read_file(*self.file(entry), GONE)
         _require_digest(content, entry["digest"])

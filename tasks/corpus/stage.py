@@ -32,7 +32,7 @@ from tasks.labels.label_decoding import sum_pixels
 from tasks.labels.taxonomies import taxonomy_document
 from tasks.options import ComputeOptions, CorpusOptions
 from tasks.sources.member_rows import MEMBER_COLUMNS
-from tasks.sources.reading import MemberReader
+from tasks.sources.reading import Block, MemberReader, runs
 from tasks.storage.http_client import HostError
 from tasks.storage.storage import Storage
 from tasks.storage.threads import ContextThreadPool
@@ -71,7 +71,9 @@ class CorpusWork(CpuWork):
         memory = MemoryBudget(machine.budget(self.compute))
         with watch("read"), ContextThreadPool(THREADS) as pool:
             rows = self._rows(folder, np.arange(first, last))
-            entries = list(pool.map(lambda row: self._describe(row, memory), rows))
+            parts = runs(rows) if self.members else ([row] for row in rows)
+            described = pool.map(lambda run: self._describe_all(run, memory), parts)
+            entries = [entry for part in described for entry in part]
         indexed = [entry for entry in entries if "reason" not in entry]
         findings.refuse_problems([entry["problem"] for entry in indexed if "problem" in entry])
         counts = number_counts.by_form(entry["counts"] for entry in indexed)
@@ -115,13 +117,17 @@ class CorpusWork(CpuWork):
         areas = tables.read_rows(folder.storage, f"{folder.path}/{layout.COCO_FILE}", rows)
         return [row | row_areas for row, row_areas in zip(listing, areas, strict=True)]
 
-    def _describe(self, row: Entry, memory: MemoryBudget) -> Entry:
+    def _describe_all(self, run: Sequence[Entry], memory: MemoryBudget) -> list[Entry]:
+        block = self.members.block(run) if self.members else None
+        return [self._describe(row, memory, block) for row in run]
+
+    def _describe(self, row: Entry, memory: MemoryBudget, block: Block | None) -> Entry:
         """One image's entry: its size and digest, or the reason why it cannot be used."""
-        root, path, page = self.images, row["path"], row.get("page")
+        root, path, page, members = self.images, row["path"], row.get("page"), self.members
         if row.get("clip") is not None:
             root, path = self.workspace.storage, layout.frame(self.dump, path)
         try:
-            content = self.members.read(row) if self.members else read_file(root, path)
+            content = members.read(row, block=block) if members else read_file(root, path)
             image = content if page is None else tiff_pages.page_file(content, page)
             with (
                 memory.for_decoding(path, image, self.max_pixels),

@@ -1,10 +1,10 @@
 """The bytes of an image of an archive or a list, from the row that says where they lie."""
 
 import errno
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 from stego_core.errors import ImageError, InputError
 from tasks.sources import uri_lists, zip_index
@@ -15,7 +15,12 @@ from tasks.sources.members import TAR, Flaw
 from tasks.sources.uri_lists import ListColumns
 from tasks.storage.redaction import HIDDEN, is_http, redacted
 from tasks.storage.run_cache import remembered
-from tasks.storage.storage import Storage
+from tasks.storage.storage import RANGE_BYTES, Storage
+
+TOGETHER = 32
+"""Members that one request fetches, at most: several runs are decoded side by side."""
+Row = Mapping[str, Any]
+R = TypeVar("R", bound=Row)
 
 
 @contextmanager
@@ -32,6 +37,49 @@ def image_errors(is_local: bool, problem: str) -> Iterator[None]:
         if not (is_local or isinstance(error, FileNotFoundError | PermissionError)):
             raise
         raise ImageError(f"{problem}: {error.strerror or error}") from None
+
+
+class Block(NamedTuple):
+    """Bytes of an archive that were fetched together, for the members that lie in them."""
+
+    storage: Storage
+    first: int
+    last: int  # past the last byte that was asked for; an archive may end before
+    content: bytes
+
+    def read_range(self, path: str, offset: int, length: int) -> bytes:
+        """As `Storage.read_range`, which is asked for what is not here."""
+        begin = offset - self.first
+        if begin >= 0 and offset + length <= self.last and begin < len(self.content):
+            return self.content[begin : begin + length]
+        return self.storage.read_range(path, offset, length)
+
+
+def runs(rows: Iterable[R]) -> Iterator[list[R]]:
+    """Rows of images, in order, cut where the next one does not lie near the others of its run.
+
+    A run's members lie within `RANGE_BYTES` of one archive; everything else is a run of its own.
+    """
+    run: list[R] = []
+    for row in rows:
+        if run and not _are_near([*run, row]):
+            yield run
+            run = []
+        run.append(row)
+    if run:
+        yield run
+
+
+def _are_near(rows: Sequence[Row]) -> bool:
+    if len(rows) > TOGETHER or any(row.get("packing") is None for row in rows):
+        return False
+    first, last = _span(rows)
+    return len({row["object"] for row in rows}) == 1 and last - first <= RANGE_BYTES
+
+
+def _span(rows: Sequence[Row]) -> tuple[int, int]:
+    ranges = [_range(row["offset"], row["length"], row["packing"]) for row in rows]
+    return min(offset for offset, _ in ranges), max(map(sum, ranges))
 
 
 @dataclass(frozen=True)
@@ -53,10 +101,28 @@ class MemberReader:
         indexed = [list(each) for each in objects]
         return {"location": self.location, "columns": self.columns._asdict(), "objects": indexed}
 
+    def block(self, run: Sequence[Row]) -> Block | None:
+        """The bytes around the images of one of `runs`, by one request; None of a single image.
+
+        None, too, of an archive that cannot be read: reading each image then says why.
+        """
+        if len(run) == 1:
+            return None
+        storage, (first, last) = Storage(self._address(run[0]["object"])), _span(run)
+        with suppress(ImageError), image_errors(storage.is_local, ""):
+            return Block(storage, first, last, storage.read_range("", first, last - first))
+        return None
+
     def read(
-        self, row: Mapping[str, Any], prefix: str = "", problem: str = "cannot be read"
+        self,
+        row: Row,
+        prefix: str = "",
+        problem: str = "cannot be read",
+        block: Block | None = None,
     ) -> bytes:
         """The bytes of a row's image, or with the prefix `label_` of its label.
+
+        What lies in `block` is not fetched again.
 
         Raises:
             ImageError: they cannot be had, or are damaged; says `problem`.
@@ -67,7 +133,8 @@ class MemberReader:
         with image_errors(storage.is_local, problem):
             if packing is None:
                 return storage.read("")
-            return _member(storage, row[f"{prefix}offset"], row[f"{prefix}length"], packing)
+            offset, length = row[f"{prefix}offset"], row[f"{prefix}length"]
+            return _member(block or storage, offset, length, packing)
 
     def _address(self, shown: str) -> str:
         """The address behind what is shown of it: a list's secrets stay in the list."""
@@ -79,13 +146,17 @@ class MemberReader:
         return address
 
 
-def _member(storage: Storage, offset: int, length: int, packing: str) -> bytes:
+def _range(offset: int, length: int, packing: str) -> tuple[int, int]:
+    """Offset and length of the bytes that are read of a member first."""
+    return (offset, length) if packing == TAR else zip_index.span(offset, length)
+
+
+def _member(storage: Storage | Block, offset: int, length: int, packing: str) -> bytes:
+    content = storage.read_range("", *_range(offset, length, packing))
     if packing == TAR:
-        content = storage.read_range("", offset, length)
         if len(content) < length:
             raise ImageError("its archive is cut off")
         return content
-    content = storage.read_range("", *zip_index.span(offset, length))
     if more := zip_index.missing(content, length):
         content += storage.read_range("", offset + len(content), more)
     return zip_index.unpacked(content, length, packing)

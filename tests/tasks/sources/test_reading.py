@@ -1,0 +1,83 @@
+"""Members of archives come together where they lie together, and are what each is alone."""
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from archives import png, tar_bytes, zip_bytes
+from piles import entries, indexed
+from web_server import serving
+
+from stego_core.errors import ImageError
+from tasks.sources import reading
+from tasks.sources.reading import MemberReader, runs
+from tasks.storage.storage import RANGE_BYTES
+
+FILES = {f"{n}.png": png(n) for n in range(6)}
+ARCHIVES = {
+    "x.tar": tar_bytes(FILES),
+    "stored.zip": zip_bytes(FILES, zipfile.ZIP_STORED),
+    "packed.zip": zip_bytes(FILES),
+}
+
+
+def row(offset: int, length: int = 10, of: str = "x.tar", packing: str | None = "tar") -> Any:
+    return {"object": of, "offset": offset, "length": length, "packing": packing}
+
+
+def lengths(rows: list[Any]) -> list[int]:
+    return [len(run) for run in runs(rows)]
+
+
+def test_runs_are_cut_at_another_archive_far_members_and_whole_files(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert lengths([]) == []
+    assert lengths([row(900), row(0), row(RANGE_BYTES - 10)]) == [3]
+    assert lengths([row(0), row(RANGE_BYTES - 9), row(RANGE_BYTES)]) == [1, 2]
+    assert lengths([row(0), row(512, of="y.tar"), row(1024)]) == [1, 1, 1]
+    assert lengths([row(0), row(512, packing=None), row(1024)]) == [1, 1, 1]
+    assert lengths([row(0, 2 * RANGE_BYTES), row(3 * RANGE_BYTES)]) == [1, 1]
+    monkeypatch.setattr(reading, "TOGETHER", 2)
+    assert lengths([row(512 * n) for n in range(5)]) == [2, 2, 1]
+
+
+@pytest.mark.parametrize("name", ARCHIVES)
+def test_one_request_fetches_what_lies_together(tmp_path: Path, name: str) -> None:
+    with serving(files=ARCHIVES) as web:
+        reader, _ = indexed(tmp_path, images=f"{web.url}/{name}")
+        rows = entries(reader)
+        before = web.counts()[f"/{name}"]
+        pictures = [picture.pixels for _, picture in reader.images(rows)]
+        assert web.counts()[f"/{name}"] - before == 1
+        alone = [reader.image(entry).pixels for entry in rows]
+    assert len(pictures) == len(FILES)
+    assert all(np.array_equal(*pair) for pair in zip(pictures, alone, strict=True))
+
+
+def test_an_archive_that_is_cut_off_gives_what_is_left(tmp_path: Path) -> None:
+    path = tmp_path / "x.tar"
+    path.write_bytes(ARCHIVES["x.tar"])
+    reader, _ = indexed(tmp_path, images=path)
+    rows = entries(reader)
+    members = MemberReader.of(reader.manifest["members"])
+    assert members is not None
+    path.write_bytes(ARCHIVES["x.tar"][: rows[3]["offset"] + 5])
+    block = members.block(rows)
+    assert [members.read(each, block=block) for each in rows[:3]] == list(FILES.values())[:3]
+    errors = [picture for _, picture in reader.images(rows) if isinstance(picture, ImageError)]
+    assert [str(error) for error in errors] == ["its archive is cut off"] * 3
+    path.unlink()
+    assert members.block(rows) is None
+    with pytest.raises(ImageError, match="cannot be read: No such file"):
+        members.read(rows[0], block=None)
+
+
+def test_a_single_image_is_read_by_itself(tmp_path: Path) -> None:
+    (tmp_path / "x.tar").write_bytes(ARCHIVES["x.tar"])
+    reader, _ = indexed(tmp_path, images=tmp_path / "x.tar")
+    members = MemberReader.of(reader.manifest["members"])
+    assert members is not None
+    assert members.block(entries(reader)[:1]) is None
