@@ -13,6 +13,7 @@ from tasks.sources.addresses import Base
 from tasks.sources.forms import Form, Object, form_of, objects_of
 from tasks.sources.members import TAR, Flaw
 from tasks.sources.uri_lists import ListColumns
+from tasks.storage.http_client import HostError
 from tasks.storage.redaction import HIDDEN, is_http, redacted
 from tasks.storage.run_cache import remembered
 from tasks.storage.storage import RANGE_BYTES, Storage
@@ -104,12 +105,12 @@ class MemberReader:
     def block(self, run: Sequence[Row]) -> Block | None:
         """The bytes around the images of one of `runs`, by one request; None of a single image.
 
-        None, too, of an archive that cannot be read: reading each image then says why.
+        None, too, where they cannot be had: reading each image then says which, and why.
         """
         if len(run) == 1:
             return None
         storage, (first, last) = Storage(self._address(run[0]["object"])), _span(run)
-        with suppress(ImageError), image_errors(storage.is_local, ""):
+        with suppress(ImageError, HostError), image_errors(storage.is_local, ""):
             return Block(storage, first, last, storage.read_range("", first, last - first))
         return None
 

@@ -13,7 +13,8 @@ from web_server import serving
 from stego_core.errors import ImageError
 from tasks.sources import reading
 from tasks.sources.reading import MemberReader, runs
-from tasks.storage.storage import RANGE_BYTES
+from tasks.storage.http_client import HostError
+from tasks.storage.storage import RANGE_BYTES, Storage
 
 FILES = {f"{n}.png": png(n) for n in range(6)}
 ARCHIVES = {
@@ -73,6 +74,27 @@ def test_an_archive_that_is_cut_off_gives_what_is_left(tmp_path: Path) -> None:
     assert members.block(rows) is None
     with pytest.raises(ImageError, match="cannot be read: No such file"):
         members.read(rows[0], block=None)
+
+
+def test_where_a_server_cuts_the_answer_each_image_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "x.tar").write_bytes(ARCHIVES["x.tar"])
+    reader, _ = indexed(tmp_path, images=tmp_path / "x.tar")
+    rows, read_range = entries(reader), Storage.read_range
+
+    def cut(storage: Storage, path: str, offset: int, length: int) -> bytes:
+        if offset + length > rows[4]["offset"]:
+            raise HostError("cut off")
+        return read_range(storage, path, offset, length)
+
+    monkeypatch.setattr(Storage, "read_range", cut)
+    members = MemberReader.of(reader.manifest["members"])
+    assert members is not None
+    block = members.block(rows)
+    assert [members.read(each, block=block) for each in rows[:4]] == list(FILES.values())[:4]
+    with pytest.raises(HostError):
+        members.read(rows[4], block=block)
 
 
 def test_a_single_image_is_read_by_itself(tmp_path: Path) -> None:
