@@ -114,7 +114,7 @@ def lessons(taught: Taught) -> Predict:
 
     def predict(patches: Rows, labels: Rows) -> Rows:
         taught_patches = Lessons(projection(taught.features[patches]), labels)
-        model = TaughtClasses(projection, graph.positions, propagation.solve(taught_patches))
+        model = TaughtClasses(projection, graph.positions, propagation.taught(taught_patches))
         return np.asarray(model(taught.features).argmax(axis=-1))
 
     return predict

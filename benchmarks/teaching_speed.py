@@ -63,7 +63,7 @@ def synthetic(chosen: argparse.Namespace) -> Found:
     def lessons(count: int) -> Lessons:
         return Lessons(graph.positions[taught[:count]], classes[:count])
 
-    before = timed(found, "first solution", spread.solve, lessons(chosen.lessons))
+    before = timed(found, "first solution", spread.taught, lessons(chosen.lessons))
     for number in range(chosen.lessons + 1, chosen.lessons + 1 + chosen.repeats):
         near, now = timed(found, "image opened", graph.nearest_nodes, image), lessons(number)
         after = timed(found, "new border after a point", border, spread, now, before, near)
@@ -74,7 +74,7 @@ def synthetic(chosen: argparse.Namespace) -> Found:
 
 
 def border(spread: Propagation, now: Lessons, before: Any, near: Near) -> Any:
-    after = spread.solve(now, before)
+    after = spread.taught(now, before)
     read_off(near, after).argmax(axis=1)
     return after
 

@@ -2,7 +2,8 @@
 
 Zhu, Ghahramani & Lafferty (ICML 2003) spread labels so that neighbours agree; where few are given,
 all is decided by them. Here every patch also keeps a part of what its cluster says, so that no
-lesson changes what does not resemble it: `Propagation` has the formula.
+lesson changes what does not resemble it: `Propagation` has the formula. The more lessons there are,
+the more a linear classifier of them says of patches that resemble none: `mixed`.
 """
 
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from stego_core.teaching.patch_graph import TINY, Near, PatchGraph, Rows, Vectors
+from stego_core.teaching.ridge import class_scores
 
 PRIOR_SHARPNESS = 10.0
 """Factor of the cosines with the centroids in the prior's softmax."""
@@ -27,6 +29,10 @@ LESSON_WEIGHT = 10.0
 """What a lesson weighs against a neighbour that resembles a patch as much, beside a weak prior."""
 PRIORS_OUTWEIGHED = 4.0
 """What it weighs against the prior: in a corpus of a few patches, too, a lesson is heeded."""
+LINEAR_SHARE = 0.35
+"""What a linear classifier says counts for this share, once there are many lessons."""
+LINEAR_LESSONS = 60
+"""With so many lessons it is half of that: a classifier of a few is worth little."""
 LESSON_NODES = 5
 """Nodes that a lesson is joined to."""
 TOLERANCE = 1e-3
@@ -95,6 +101,10 @@ class Propagation:
         found = np.maximum(found, 0)
         return np.asarray(found / found.sum(axis=1, keepdims=True), np.float32)
 
+    def taught(self, lessons: Lessons, start: Vectors | None = None) -> Vectors:
+        """What the nodes are taught to be, (n, K) float32: `solve`, then `mixed`."""
+        return mixed(self.solve(lessons, start), lessons, self.graph.positions)
+
     def influence(self, lessons: Lessons, nodes: Rows) -> Vectors:
         """(n, m) float32 columns of the inverse of the equations: what moves with each node."""
         equations, _ = self.system(lessons)
@@ -112,6 +122,24 @@ class Propagation:
         np.add.at(held, near.nodes.ravel(), pull.ravel())
         np.add.at(wanted, (near.nodes.ravel(), classes), pull.ravel())
         return sparse.csr_array(self.smooth + sparse.diags_array(held)), wanted
+
+
+def mixed(probabilities: Vectors, lessons: Lessons, positions: Vectors) -> Vectors:
+    """Probabilities (n, K) float32, with a share of a linear classifier of the lessons.
+
+    That shares out among the taught classes what they have together: (1 − s) P + s Q, where Q is P
+    for every class without a lesson, which keeps what it has, and Σ_taught P times the classifier's
+    scores for the others. s is `LINEAR_SHARE` · m / (m + `LINEAR_LESSONS`) with m lessons.
+    """
+    taught, labels = np.unique(lessons.classes, return_inverse=True)
+    if len(taught) < 2:
+        return probabilities  # nothing to share out
+    share = np.float32(LINEAR_SHARE * len(labels) / (len(labels) + LINEAR_LESSONS))
+    together = probabilities[:, taught].sum(axis=1, keepdims=True)
+    scores = class_scores(lessons.positions, labels, positions)
+    found = probabilities.copy()
+    found[:, taught] += share * (together * scores - found[:, taught])
+    return found
 
 
 def _hold(prior: Vectors) -> Vectors:

@@ -6,8 +6,8 @@ A lesson at node i of weight c changes the equations A P = B by one rank, so by 
     P' = P + c g / (1 + c g_i) · (e_y − P_i)
 
 The number of patches whose best class is another one in P', averaged over the answers by their
-probabilities P_i, is the expected change. It is computed of a few nodes that are uncertain and have
-many like them.
+probabilities P_i, is the expected change. What the linear classifier of `mixed` would make of the
+answer is left out. It is computed of a few nodes that are uncertain and have many like them.
 """
 
 import numpy as np

@@ -228,7 +228,7 @@ class Teaching:
         ids = np.array([patch.cls for patch in patches], np.int64)
         learned = Lessons(ground.positions(patches), ids)
         start = self._last(ground)
-        solved = spreading.solve(learned, None if start is None else widened(start, classes))
+        solved = spreading.taught(learned, None if start is None else widened(start, classes))
         return Solution(ground, patches, learned, solved, found.classes, problems)
 
     def _last(self, ground: Ground) -> NDArray[np.float32] | None:

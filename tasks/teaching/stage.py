@@ -39,7 +39,7 @@ class TaughtWork(CpuWork):
         with watch("infer"):
             classes = np.array([patch.cls for patch in self.patches], np.int64)
             lessons = Lessons(stored.projection(features), classes)
-            probabilities = stored.propagation(self.classes).solve(lessons)
+            probabilities = stored.propagation(self.classes).taught(lessons)
         centroids = with_added(self.spec.centroids(), stored.cosines, probabilities)
         content = tables.write_tensors(
             storage,

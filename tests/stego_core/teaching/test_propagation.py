@@ -8,6 +8,8 @@ from stego_core.teaching.patch_graph import Near, PatchGraph
 from stego_core.teaching.propagation import (
     LESSON_NODES,
     LESSON_WEIGHT,
+    LINEAR_LESSONS,
+    LINEAR_SHARE,
     PRIOR_NODES,
     PRIORS_OUTWEIGHED,
     STRONGEST_HOLD,
@@ -16,8 +18,10 @@ from stego_core.teaching.propagation import (
     Propagation,
     cluster_prior,
     conjugate_gradients,
+    mixed,
     read_off,
 )
+from stego_core.teaching.ridge import class_scores
 
 CLASSES = 4
 
@@ -58,6 +62,21 @@ def dense_solution(made: Propagation, lessons: Lessons) -> np.ndarray:
             equations[node, node] += pull
             wanted[node, cls] += pull
     return np.linalg.solve(equations, wanted)
+
+
+def slow_mix(before: np.ndarray, lessons: Lessons, positions: np.ndarray) -> np.ndarray:
+    """The formula of `mixed`, a patch and a class at a time."""
+    taught = sorted(set(lessons.classes.tolist()))
+    labels = np.array([taught.index(cls) for cls in lessons.classes.tolist()])
+    scores = class_scores(lessons.positions, labels, positions)
+    share = LINEAR_SHARE * len(labels) / (len(labels) + LINEAR_LESSONS)
+    after = before.copy()
+    for patch in range(len(before)):
+        together = sum(before[patch, cls] for cls in taught)
+        for column, cls in enumerate(taught):
+            told = together * scores[patch, column]
+            after[patch, cls] = (1 - share) * before[patch, cls] + share * told
+    return after
 
 
 def lessons_of(made: Propagation, nodes: list[int], classes: list[int]) -> Lessons:
@@ -129,6 +148,36 @@ def test_conjugate_gradients_solve_each_column() -> None:
         sparse.csr_array(matrix.astype(np.float32)), wanted, np.zeros_like(wanted)
     )
     np.testing.assert_allclose(found, np.linalg.solve(matrix, wanted), atol=1e-3)
+
+
+class TestMixed:
+    def test_is_its_formula(self, made: tuple[Propagation, np.ndarray]) -> None:
+        lessons = lessons_of(made[0], [3, 500, 600, 601], [3, 1, 0, 0])
+        found = mixed(made[0].prior, lessons, made[0].graph.positions)
+        slow = slow_mix(made[0].prior.astype(float), lessons, made[0].graph.positions)
+        np.testing.assert_allclose(found, slow, atol=1e-6)
+        np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-5)
+
+    def test_nodes_are_taught_the_solution_and_the_mixture(
+        self, made: tuple[Propagation, np.ndarray]
+    ) -> None:
+        lessons = lessons_of(made[0], [3, 500, 600], [3, 1, 0])
+        slow = slow_mix(dense_solution(made[0], lessons), lessons, made[0].graph.positions)
+        np.testing.assert_allclose(made[0].taught(lessons), slow, atol=5e-3)
+
+    def test_a_class_without_a_lesson_keeps_what_it_has(
+        self, made: tuple[Propagation, np.ndarray]
+    ) -> None:
+        lessons = lessons_of(made[0], [3, 500] * 100, [3, 1] * 100)
+        found = mixed(made[0].prior, lessons, made[0].graph.positions)
+        np.testing.assert_array_equal(found[:, [0, 2]], made[0].prior[:, [0, 2]])
+
+    def test_lessons_of_one_class_share_nothing_out(
+        self, made: tuple[Propagation, np.ndarray]
+    ) -> None:
+        lessons = lessons_of(made[0], [3, 500], [1, 1])
+        found = mixed(made[0].prior, lessons, made[0].graph.positions)
+        np.testing.assert_array_equal(found, made[0].prior)
 
 
 class TestReadOff:
