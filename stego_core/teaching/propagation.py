@@ -29,9 +29,9 @@ LESSON_WEIGHT = 10.0
 """What a lesson weighs against a neighbour that resembles a patch as much, beside a weak prior."""
 PRIORS_OUTWEIGHED = 4.0
 """What it weighs against the prior: in a corpus of a few patches, too, a lesson is heeded."""
-LINEAR_SHARE = 0.35
+LINEAR_SHARE = 0.6
 """What a linear classifier says counts for this share, once there are many lessons."""
-LINEAR_LESSONS = 60
+LINEAR_LESSONS = 150
 """With so many lessons it is half of that: a classifier of a few is worth little."""
 LESSON_NODES = 5
 """Nodes that a lesson is joined to."""
