@@ -33,10 +33,14 @@ LINEAR_SHARE = 0.6
 """What a linear classifier says counts for this share, once there are many lessons."""
 LINEAR_LESSONS = 150
 """With so many lessons it is half of that: a classifier of a few is worth little."""
+UNTAUGHT_SHARE = 0.3
+"""A cluster whose class no lesson names keeps at least this share of its nodes."""
 LESSON_NODES = 5
 """Nodes that a lesson is joined to."""
 TOLERANCE = 1e-3
 """Of the residual, relative to the right-hand side."""
+JUST_ABOVE = np.float32(1.0001)
+"""A ratio that decides between two classes."""
 ITERATIONS = 200
 """Of conjugate gradients, at most."""
 
@@ -102,8 +106,9 @@ class Propagation:
         return np.asarray(found / found.sum(axis=1, keepdims=True), np.float32)
 
     def taught(self, lessons: Lessons, start: Vectors | None = None) -> Vectors:
-        """What the nodes are taught to be, (n, K) float32: `solve`, then `mixed`."""
-        return mixed(self.solve(lessons, start), lessons, self.graph.positions)
+        """What nodes are taught to be, (n, K) float32: `solve`, `mixed`, `with_untaught`."""
+        found = mixed(self.solve(lessons, start), lessons, self.graph.positions)
+        return with_untaught(found, self.prior, np.unique(lessons.classes))
 
     def influence(self, lessons: Lessons, nodes: Rows) -> Vectors:
         """(n, m) float32 columns of the inverse of the equations: what moves with each node."""
@@ -140,6 +145,29 @@ def mixed(probabilities: Vectors, lessons: Lessons, positions: Vectors) -> Vecto
     found = probabilities.copy()
     found[:, taught] += share * (together * scores - found[:, taught])
     return found
+
+
+def with_untaught(probabilities: Vectors, prior: Vectors, taught: Rows) -> Vectors:
+    """Probabilities (n, K) float32 in which no class without a lesson vanishes.
+
+    Lessons lie where much is wrong, so that they contradict most of what a poor cluster of a small
+    class holds, and say nothing of the rest. Such a class is made more probable, by one factor,
+    until `UNTAUGHT_SHARE` of the nodes of its cluster prefer it: those that are most like it.
+
+    Args:
+        prior: (n, K) what clusters say of the nodes.
+        taught: the classes that lessons name.
+    """
+    found = probabilities.copy()
+    sizes = np.bincount(prior.argmax(axis=1), minlength=prior.shape[1])
+    sizes[taught] = 0
+    for cls in np.flatnonzero(sizes).tolist():
+        least = max(int(UNTAUGHT_SHARE * sizes[cls]), 1)
+        others = np.delete(probabilities, cls, axis=1).max(axis=1)
+        ratios = probabilities[:, cls] / np.maximum(others, TINY)
+        last = np.partition(ratios, -least)[-least]
+        found[:, cls] *= JUST_ABOVE / np.clip(last, TINY, JUST_ABOVE)
+    return np.asarray(found / found.sum(axis=1, keepdims=True), np.float32)
 
 
 def _hold(prior: Vectors) -> Vectors:

@@ -14,12 +14,14 @@ from stego_core.teaching.propagation import (
     PRIORS_OUTWEIGHED,
     STRONGEST_HOLD,
     STRONGEST_PRIOR,
+    UNTAUGHT_SHARE,
     Lessons,
     Propagation,
     cluster_prior,
     conjugate_gradients,
     mixed,
     read_off,
+    with_untaught,
 )
 from stego_core.teaching.ridge import class_scores
 
@@ -161,7 +163,7 @@ class TestMixed:
     def test_nodes_are_taught_the_solution_and_the_mixture(
         self, made: tuple[Propagation, np.ndarray]
     ) -> None:
-        lessons = lessons_of(made[0], [3, 500, 600], [3, 1, 0])
+        lessons = lessons_of(made[0], [3, 500, 600], [3, 1, 0])  # no class vanishes
         slow = slow_mix(dense_solution(made[0], lessons), lessons, made[0].graph.positions)
         np.testing.assert_allclose(made[0].taught(lessons), slow, atol=5e-3)
 
@@ -178,6 +180,34 @@ class TestMixed:
         lessons = lessons_of(made[0], [3, 500], [1, 1])
         found = mixed(made[0].prior, lessons, made[0].graph.positions)
         np.testing.assert_array_equal(found, made[0].prior)
+
+
+class TestWithUntaught:
+    def test_a_class_that_lessons_contradict_keeps_the_nodes_most_like_it(
+        self, made: tuple[Propagation, np.ndarray]
+    ) -> None:
+        propagation_, group = made
+        of_group = np.flatnonzero(group == 2)
+        lessons = lessons_of(propagation_, of_group[:10].tolist() * 20, [0] * 200)
+        swallowed = propagation_.solve(lessons)
+        assert np.count_nonzero(swallowed.argmax(axis=1) == 2) == 0
+        found = propagation_.taught(lessons)
+        kept = np.flatnonzero(found.argmax(axis=1) == 2)
+        assert len(kept) == int(UNTAUGHT_SHARE * len(of_group))
+        likeness = swallowed[:, 2] / swallowed[:, [0, 1, 3]].max(axis=1)
+        assert set(kept) == set(np.argsort(-likeness)[: len(kept)])
+        np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-5)
+
+    def test_a_class_with_a_lesson_may_lose_all(self) -> None:
+        prior = np.repeat(np.eye(2, dtype=np.float32), 10, axis=0)
+        lost = np.tile(np.array([0.9, 0.1], np.float32), (20, 1))
+        np.testing.assert_array_equal(with_untaught(lost, prior, np.array([0, 1])), lost)
+
+    def test_a_class_that_keeps_enough_is_left_alone(self) -> None:
+        prior = np.repeat(np.eye(2, dtype=np.float32), 10, axis=0)
+        found = np.tile(np.array([0.9, 0.1], np.float32), (20, 1))
+        found[:3] = 0.1, 0.9
+        np.testing.assert_allclose(with_untaught(found, prior, np.array([0])), found, atol=1e-6)
 
 
 class TestReadOff:

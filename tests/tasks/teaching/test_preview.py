@@ -8,7 +8,7 @@ from explored_workspace import CLASSES, compute
 
 from stego_core.errors import InputError, WorkspaceError
 from stego_core.labels.class_names import ClassNames, numbered
-from stego_core.teaching.propagation import LESSON_NODES, mixed
+from stego_core.teaching.propagation import LESSON_NODES, mixed, with_untaught
 from tasks.class_names import classes_file
 from tasks.engine.stage import Stage
 from tasks.masks import kept_features
@@ -50,7 +50,8 @@ def dense(solution: Solution) -> np.ndarray:
             pull = (10 + 4 * kept) * np.exp(-2 * squared[node])
             matrix[node, node] += pull
             wanted[node, cls] += pull
-    return mixed(np.linalg.solve(matrix, wanted), learned, stored.graph.positions)
+    found = mixed(np.linalg.solve(matrix, wanted), learned, stored.graph.positions)
+    return with_untaught(found, prior, np.unique(learned.classes))
 
 
 def test_a_solution_is_the_dense_one_however_it_is_started(ground_workspace: Workspace) -> None:
