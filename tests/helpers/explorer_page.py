@@ -97,6 +97,13 @@ class Page:
     def click(self, selector: str) -> None:
         self.see(selector).click()
 
+    def click_the_image(self) -> None:
+        """Its middle, once all is painted: before, the page still moves under the pointer."""
+        self.until("return document.querySelector('#photo').naturalWidth")
+        self.until("return document.querySelector('#mask').width > 1 && "
+                   "document.querySelector('#mask').checkVisibility()")  # fmt: skip
+        self.click("#stage")
+
     def back(self) -> None:
         """As the browser's button; its driver counts from an entry that may be left already."""
         self.browser.execute_script("history.back()")

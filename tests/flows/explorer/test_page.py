@@ -53,10 +53,7 @@ class TestGallery:
 class TestImage:
     def ask(self, page: Page) -> None:
         page.open("#/image/train/2")
-        page.until("return document.querySelector('#photo').naturalWidth")
-        page.until("return document.querySelector('#mask').width > 1 && "
-                   "document.querySelector('#mask').checkVisibility()")  # fmt: skip
-        page.click("#stage")
+        page.click_the_image()
 
     def test_a_click_shows_correspondences(self, page: Page, served: Served) -> None:
         self.ask(page)

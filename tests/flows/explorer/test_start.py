@@ -248,8 +248,7 @@ class TestInTheBrowser:
             assert cookie["name"] == f"stego-explorer-{running.port}"
             assert (cookie["httpOnly"], cookie["sameSite"], cookie["path"]) == (True, "Strict", "/")
             assert page.until("return document.cookie === '' && 'hidden'") == "hidden"
-            page.until("return document.querySelector('#stage').offsetHeight")  # the picture came
-            page.click("#stage")
+            page.click_the_image()
             page.see("#heat")
             browser.execute_script(f"{LOOK}.click()", "#legend .edit")
             page.see("#legend input.rename")
