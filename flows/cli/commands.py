@@ -63,14 +63,10 @@ def backfill(
     inbox: Annotated[InboxOptions | None, flags("inbox")] = None,
 ) -> Shown:
     """Label new dumps with the current head and clusters."""
-    with ExitStack() as until_the_end:
-        with temporary_server.beside():
-            from flows.runs.backfill import backfill as backfill_flow
+    with temporary_server.beside():
+        from flows.runs.backfill import backfill as backfill_flow
 
-            until_the_end.enter_context(workers(common.compute))
-        outcome = backfill_flow(
-            common.workspace, corpus, dump, inbox, common.compute, common.storage
-        )
+    outcome = backfill_flow(common.workspace, corpus, dump, inbox, common.compute, common.storage)
     if inbox and outcome["report"] is None:
         return lambda: console.say(f"nothing new under {inbox.inbox}")
     return lambda: _results(common.workspace, outcome["report"], outcome["dumps"])

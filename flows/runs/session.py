@@ -36,11 +36,11 @@ def alone(workspace: str, options: StorageOptions) -> AbstractContextManager[Non
 
 
 def workers(options: ComputeOptions) -> AbstractContextManager[object]:
-    """Start the workers of these options, which flows in the block use, and end them after it.
-
-    Raises:
-        OptionError: there is no scheduler at the cluster's address.
+    """Start this machine's workers of these options, which flows in the block use, and end them
+    after it. Of another executor or cluster there are none to start.
     """
+    if (options.executor, options.cluster) != ("dask", "local"):
+        return nullcontext()
     from tasks.engine import compute  # torch and Dask take seconds
 
     return compute.executor(options)

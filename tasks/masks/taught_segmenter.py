@@ -31,7 +31,8 @@ from tasks.workspace.ledger import Folder
 from tasks.workspace.workspace import Workspace
 
 Mask: TypeAlias = NDArray[np.bool_]
-SCORER = partial(scores_at, log_probabilities)
+SCORER: Scorer = partial(scores_at, log_probabilities)
+"""What is read is probabilities already."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class TaughtSpec:
         return int(self.taught().probabilities.shape[1])
 
     def scorer(self) -> Scorer:
-        """What is read is probabilities already."""
+        """As the CRF begins with probabilities."""
         return SCORER
 
     def masks_path(self, dump: str) -> str:

@@ -36,6 +36,16 @@ def floats(rng: np.random.Generator, *shape: int) -> Floats:
     return rng.normal(size=shape).astype(np.float32)
 
 
+@st.composite
+def maps_and_windows(draw: st.DrawFn, channels: int) -> tuple[Floats, tuple[int, int], Window]:
+    """A map (h, w, channels), an image's size, and a window of the image."""
+    h, w, height, width = (draw(st.integers(1, 12)) for _ in range(4))
+    top, left = draw(st.integers(0, height - 1)), draw(st.integers(0, width - 1))
+    bottom, right = draw(st.integers(top + 1, height)), draw(st.integers(left + 1, width))
+    maps = floats(np.random.default_rng(draw(st.integers(0, 999))), h, w, channels)
+    return maps, (height, width), Window(top, left, bottom, right)
+
+
 @pytest.fixture
 def segmenter(local_backbone: Backbone) -> Segmenter:
     """Five clusters of colour and texture; no refinement."""
@@ -92,15 +102,9 @@ class TestUpsampling:
     @settings(max_examples=40, deadline=None)
     @given(st.data())
     def test_a_window_is_cut_from_the_whole(self, data: st.DataObject) -> None:
-        sizes = st.integers(1, 12)
-        h, w, height, width = (data.draw(sizes) for _ in range(4))
-        top, left = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
-        bottom = data.draw(st.integers(top + 1, height))
-        right = data.draw(st.integers(left + 1, width))
-        maps = floats(np.random.default_rng(0), h, w, 3)
-        window = Window(top, left, bottom, right)
-        whole = upsampled(maps, (height, width), Window(0, 0, height, width))
-        found = upsampled(maps, (height, width), window)
+        maps, size, window = data.draw(maps_and_windows(3))
+        whole = upsampled(maps, size, Window(0, 0, *size))
+        found = upsampled(maps, size, window)
         np.testing.assert_allclose(found, whole[window.slices], atol=1e-6)
 
 
@@ -108,20 +112,10 @@ class TestScores:
     @settings(max_examples=40, deadline=None)
     @given(st.data())
     def test_are_the_sharpened_cosines_of_interpolated_codes(self, data: st.DataObject) -> None:
-        sizes = st.integers(1, 9)
-        h, w, height, width = (data.draw(sizes) for _ in range(4))
-        top, left = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
-        bottom = data.draw(st.integers(top + 1, height))
-        right = data.draw(st.integers(left + 1, width))
-        rng = np.random.default_rng(data.draw(st.integers(0, 999)))
-        codes, size, window = (
-            floats(rng, h, w, 4),
-            (height, width),
-            Window(top, left, bottom, right),
-        )
-        centroids = np.asarray(unit(floats(rng, 5, 4)), np.float32)
+        codes, size, window = data.draw(maps_and_windows(4))
+        centroids = np.asarray(unit(floats(np.random.default_rng(0), 5, 4)), np.float32)
         found = scorer(centroids, Crf(sharpness=2.5))(codes, size, window)
-        assert (found.shape, found.dtype) == ((5, bottom - top, right - left), np.float32)
+        assert (found.shape, found.dtype) == ((5, window.height, window.width), np.float32)
         full = slow_bilinear(codes, size)[window.slices]
         for y, x in np.ndindex(*full.shape[:2]):
             code = full[y, x].astype(float)
