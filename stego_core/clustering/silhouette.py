@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from stego_core.clustering.kmeans import unit
 
-NEAR = 0.03
+NEAR = 0.01
 """Minima whose inertia exceeds the lowest of their space by at most this share are near-equal."""
 DIGITS = 4
 """Decimals of the silhouettes that are compared."""

@@ -28,7 +28,7 @@ from tasks.workspace.ledger import Folder, Record
 
 log = Log(__name__)
 
-VERSION = 7
+VERSION = 8
 """Raised whenever the same options would give other clusters."""
 SPACES = (heads.CODES, OBJECTS, heads.BESIDE)
 """What k-means clusters of a head that reads shifted features: codes of tokens sampled alike,

@@ -61,7 +61,7 @@ def test_equal_features_stay_within_its_range() -> None:
 def test_of_the_near_minima_of_all_spaces_the_best_separated_is_kept() -> None:
     minima = [
         Minimum("codes", 0.100, 0.30),
-        Minimum("codes", 0.102, 0.35),  # near
+        Minimum("codes", 0.100 * (1 + NEAR / 2), 0.35),  # near
         Minimum("codes", 0.110, 0.90),  # not near
         Minimum("objects", 0.400, 0.34),
         Minimum("objects", 0.400 * (1 + 2 * NEAR), 0.95),  # not near
