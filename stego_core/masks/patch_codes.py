@@ -33,8 +33,8 @@ class Windows:
     """
 
     resolution: int = 320
-    tile: int = 640
-    tile_overlap: int = 160
+    tile: int = 320
+    tile_overlap: int = 64
     refine_tile: int = 1024
     refine_overlap: int = 128
     coarse: int | None = None

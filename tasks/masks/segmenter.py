@@ -27,7 +27,7 @@ from tasks.workspace.workspace import Workspace
 
 COARSE = 5 / 7
 """Short side of the mirrored twin over the image's; see docs/notes/quality.md."""
-MASKS_VERSION = 9
+MASKS_VERSION = 10
 """Raised whenever the same options would give other masks, margins or tables."""
 ENGINES: dict[str, type[Crf]] = {"lattice": Crf, "pydensecrf": DenseCrf}
 """Implementations of the CRF, by the option `crf_engine`."""
