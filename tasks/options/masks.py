@@ -25,7 +25,7 @@ class MasksOptions(Options):
         "the same, as in STEGO.",
     )
     tile: int = Field(
-        320,
+        384,
         ge=64,
         description="The backbone sees windows of at most this many pixels at once, rounded down "
         "to whole patches. Windows little larger than a training crop resemble it most.",
