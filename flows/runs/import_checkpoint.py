@@ -20,9 +20,14 @@ RESOLUTION = 320
 
 
 RELEASED_MASKS = MasksOptions(
-    resolution=RESOLUTION, views="mirror", sharpness=SHARPNESS, crf_pixels="released"
+    resolution=RESOLUTION,
+    views="mirror",
+    tile=2 * RESOLUTION,
+    tile_overlap=RESOLUTION // 2,
+    sharpness=SHARPNESS,
+    crf_pixels="released",
 )
-"""How STEGO's evaluation labels images."""
+"""How STEGO's evaluation labels images: few are too long to be read whole, as its squares are."""
 
 
 def import_checkpoint(

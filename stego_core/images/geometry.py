@@ -142,9 +142,10 @@ def inference_size(height: int, width: int, short: int, patch: int) -> tuple[int
 
 
 def cuts(length: int, tile: int, overlap: int) -> list[tuple[int, int]]:
-    """First and past-the-last cell of parts of at most `tile`, evenly spread, that cover 0..length.
+    """First and past-the-last cell of the fewest parts of at most `tile` that cover 0..length.
 
-    Neighbouring parts share at least `overlap` cells.
+    They are evenly spread, alike, and as short as can be: neighbours share `overlap` cells, or a
+    few more.
 
     Raises:
         OptionError: the overlap is not smaller than the tile.
@@ -154,8 +155,9 @@ def cuts(length: int, tile: int, overlap: int) -> list[tuple[int, int]]:
     if length <= tile:
         return [(0, length)]
     count = -(-(length - overlap) // (tile - overlap))
-    starts = [round(i * (length - tile) / (count - 1)) for i in range(count)]
-    return [(start, start + tile) for start in starts]
+    side = -(-(length + (count - 1) * overlap) // count)
+    starts = [round(i * (length - side) / (count - 1)) for i in range(count)]
+    return [(start, start + side) for start in starts]
 
 
 def windows(height: int, width: int, tile: int, overlap: int) -> list[Window]:

@@ -1,6 +1,6 @@
 """Codes of an image at patch resolution: at one size or two, in overlapping windows."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -17,7 +17,9 @@ from stego_core.images.upsampling import upsampled
 from stego_core.masks.crf import Mask
 
 WindowCodes = Callable[[NDArray[np.uint8], Backbone, nn.Module, Mask | None], NDArray[np.float32]]
-"""Codes (h, w, D) of a window (H, W, 3), of which patches may hold no data (h, w)."""
+"""Codes (B, h, w, D) of windows (B, H, W, 3), of which patches may hold no data (B, h, w)."""
+PIXELS_AT_ONCE = 1 << 19
+"""Windows of so many pixels together go through the backbone at once, if not one alone has more."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,8 @@ class Windows:
     """
 
     resolution: int = 320
-    tile: int = 640
-    tile_overlap: int = 160
+    tile: int = 384
+    tile_overlap: int = 64
     refine_tile: int = 1024
     refine_overlap: int = 128
     coarse: int | None = None
@@ -77,8 +79,9 @@ def _codes_of_size(
     """Codes (h, w, D) of an image read at `view.resolution` alone."""
     data = _data(image, backbone.patch, view, valid)
 
-    def read(pixels: NDArray[np.uint8], patches: Window) -> NDArray[np.float32]:
-        return codes_of(pixels, backbone, head, None if data is None else data[patches.slices])
+    def read(pixels: NDArray[np.uint8], parts: Sequence[Window]) -> NDArray[np.float32]:
+        known = None if data is None else np.stack([data[part.slices] for part in parts])
+        return codes_of(pixels, backbone, head, known)
 
     codes = _tiled(image, backbone.patch, view, read)
     if data is None:
@@ -110,7 +113,7 @@ def image_features(
     Those of patches without data are zero.
     """
     data = _data(image, backbone.patch, view, valid)
-    maps = _tiled(image, backbone.patch, view, lambda part, _: backbone.features(part[None])[0])
+    maps = _tiled(image, backbone.patch, view, lambda pixels, _: backbone.features(pixels))
     return maps if data is None else maps * data[..., None]
 
 
@@ -127,53 +130,49 @@ def _tiled(
     image: NDArray[np.uint8],
     patch: int,
     view: Windows,
-    read: Callable[[NDArray[np.uint8], Window], NDArray[np.float32]],
+    read: Callable[[NDArray[np.uint8], Sequence[Window]], NDArray[np.float32]],
 ) -> NDArray[np.float32]:
-    """Maps that `read` makes of each window of the resized image, blended.
+    """Maps that `read` makes of the windows of the resized image, blended.
 
-    `read` gets a window's pixels, and the window in patches.
+    `read` gets the pixels (B, H, W, 3) of some windows, which are all alike in size, and the
+    windows in patches.
     """
     height, width = inference_size(image.shape[0], image.shape[1], view.resolution, patch)
     resized, overlap = resize(image, height, width), view.tile_overlap // patch
     parts = windows(height // patch, width // patch, max(view.tile // patch, overlap + 1), overlap)
+    together = max(PIXELS_AT_ONCE // (parts[0].height * parts[0].width * patch**2), 1)
 
-    def maps(part: Window) -> NDArray[np.float32]:
-        return read(resized[Window(*(edge * patch for edge in part)).slices], part)
+    def maps(group: Sequence[Window]) -> NDArray[np.float32]:
+        cut = [resized[Window(*(edge * patch for edge in part)).slices] for part in group]
+        return read(np.stack(cut), group)
 
-    first = maps(parts[0])
+    groups = (parts[start : start + together] for start in range(0, len(parts), together))
+    found: list[NDArray[np.float32]] = [values for group in groups for values in maps(group)]
     if len(parts) == 1:
-        return first
-    blend = Blend(height // patch, width // patch, first.shape[-1], overlap)
-    blend.add(parts[0], first)
-    for part in parts[1:]:
-        blend.add(part, maps(part))
+        return found[0]
+    blend = Blend(height // patch, width // patch, found[0].shape[-1], overlap)
+    for part, values in zip(parts, found, strict=True):
+        blend.add(part, values)
     return blend.result()
 
 
 def mirrored_codes(
-    image: NDArray[np.uint8], backbone: Backbone, head: nn.Module, data: Mask | None = None
+    images: NDArray[np.uint8], backbone: Backbone, head: nn.Module, data: Mask | None = None
 ) -> NDArray[np.float32]:
-    """Mean code (h, w, D) of an image (H, W, 3) and of its mirrored twin, mirrored back.
+    """Mean codes (B, h, w, D) of images (B, H, W, 3) and of their mirrored twins, mirrored back.
 
-    Features of patches without `data` (h, w) are zero before the head reads them.
+    Features of patches without `data` (B, h, w) are zero before the head reads them.
     """
-    twins = None if data is None else np.stack([data, data[:, ::-1]])
-    codes = _codes(np.stack([image, image[:, ::-1]]), backbone, head, twins)
-    return np.asarray((codes[0] + codes[1][:, ::-1]) / 2)
-
-
-def single_codes(
-    image: NDArray[np.uint8], backbone: Backbone, head: nn.Module, data: Mask | None = None
-) -> NDArray[np.float32]:
-    """Codes (h, w, D) of an image (H, W, 3) as it is; `data` as in `mirrored_codes`."""
-    codes = _codes(image[None], backbone, head, None if data is None else data[None])
-    return np.asarray(codes[0])
+    twins = None if data is None else np.concatenate([data, data[:, :, ::-1]])
+    codes = single_codes(np.concatenate([images, images[:, :, ::-1]]), backbone, head, twins)
+    return np.asarray((codes[: len(images)] + codes[len(images) :, :, ::-1]) / 2)
 
 
 @torch.inference_mode()
-def _codes(
-    images: NDArray[np.uint8], backbone: Backbone, head: nn.Module, data: Mask | None
+def single_codes(
+    images: NDArray[np.uint8], backbone: Backbone, head: nn.Module, data: Mask | None = None
 ) -> NDArray[np.float32]:
+    """Codes (B, h, w, D) of images (B, H, W, 3) as they are; `data` as in `mirrored_codes`."""
     features = backbone.features(images)
     if data is not None:
         features = features * data[..., None]

@@ -6,13 +6,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stego_core.images.geometry import MAX_ASPECT
 from stego_core.masks.crf import Crf
 from stego_core.masks.patch_codes import Windows, image_features
 from stego_core.masks.segmenter import Scorer, scorer
 from stego_core.picie.feature_pyramid import DEPTH, PyramidReader
 from tasks.images.decoding_memory import reading_memory
-from tasks.masks.segmenter import masks_key
+from tasks.masks.segmenter import masks_key, tokens_at_once
 from tasks.options import MasksOptions
 from tasks.picie import picie_models
 from tasks.storage.run_cache import remembered
@@ -87,7 +86,7 @@ class PicieSpec:
     def memory(self, pixels: int) -> int:
         """Bytes that a worker holds at once for an image of so many pixels."""
         classes, options = self.classes, self.options
-        cells = min(options.tile**2, MAX_ASPECT * options.resolution**2) // PyramidReader.patch**2
+        cells = tokens_at_once(options, PyramidReader.patch)
         reading = 4 * cells * (DEPTH * 3 + READING_FLOATS)
         refining = min(pixels, options.crf_tile**2) * 4 * (2 * classes + DEPTH)
         return reading_memory(pixels) + 12 * pixels + max(reading, refining)

@@ -25,13 +25,13 @@ class MasksOptions(Options):
         "the same, as in STEGO.",
     )
     tile: int = Field(
-        640,
+        384,
         ge=64,
-        description="The backbone sees windows of this many pixels at once, rounded down to whole "
-        "patches.",
+        description="The backbone sees windows of at most this many pixels at once, rounded down "
+        "to whole patches. Windows little larger than a training crop resemble it most.",
     )
     tile_overlap: int = Field(
-        160,
+        64,
         ge=0,
         description="Those windows overlap by this many pixels, rounded down to whole patches.",
     )
@@ -58,7 +58,7 @@ class MasksOptions(Options):
         10, ge=0, description="The CRF takes this many mean-field iterations; 0 turns it off."
     )
     crf_tile: int = Field(
-        1024, ge=64, description="The CRF sees windows of this many pixels at full size."
+        1024, ge=64, description="The CRF sees windows of at most this many pixels at full size."
     )
     crf_overlap: int = Field(
         128, ge=0, description="The CRF's windows overlap by this many pixels."

@@ -42,7 +42,7 @@ class TestMasks:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"tile": 128}, "--tile 128 is not larger than --tile-overlap 160"),
+            ({"tile": 64}, "--tile 64 is not larger than --tile-overlap 64"),
             ({"crf_overlap": 1024}, "--crf-tile 1024 is not larger than --crf-overlap 1024"),
         ],
     )
@@ -53,14 +53,14 @@ class TestMasks:
             MasksOptions(**options)
 
     def test_windows_that_move_on(self) -> None:
-        assert MasksOptions(tile=161).tile == 161
+        assert MasksOptions(tile=65).tile == 65
 
 
 def test_masks_keys_from_before_an_option_stay() -> None:
     before = {
         "resolution": 448,
-        "tile": 640,
-        "tile_overlap": 160,
+        "tile": 384,
+        "tile_overlap": 64,
         "sharpness": None,
         "crf_iterations": 10,
         "crf_tile": 1024,

@@ -112,7 +112,7 @@ class TestMistakes:
             (("--layer", "99"), "--layer 99"),
             (("--backbone", "convnext_tiny.dinov3_lvd1689m"), "not a plain vision transformer"),
             (("--crop-size", "65"), "multiple of the backbone's patch of 16 pixels; use 64 or 80"),
-            (("--tile", "64"), "--tile 64 is not larger than --tile-overlap 160"),
+            (("--tile", "64"), "--tile 64 is not larger than --tile-overlap 64"),
             (("--weights", "/nowhere/w.pth"), "--weights /nowhere/w.pth cannot be read"),
             (("--dump", "../x"), "dump name"),
             (("--config", "/nowhere.toml"), "--config"),

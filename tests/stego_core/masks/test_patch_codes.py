@@ -11,7 +11,8 @@ from torch import nn
 from stego_core.backbone.vit import Backbone
 from stego_core.clustering.kmeans import unit
 from stego_core.head.head import Head
-from stego_core.images.geometry import inference_size, resize
+from stego_core.images.geometry import inference_size, resize, windows
+from stego_core.masks import patch_codes
 from stego_core.masks.patch_codes import Windows, image_codes, mirrored_codes, single_codes
 
 Floats = NDArray[np.float32]
@@ -47,7 +48,7 @@ class TestMirroring:
         self, local_backbone: Backbone, rng: np.random.Generator
     ) -> None:
         image = rng.integers(0, 256, (8, 12, 3), dtype=np.uint8)
-        found = mirrored_codes(image, local_backbone, nn.Identity())
+        (found,) = mirrored_codes(image[None], local_backbone, nn.Identity())
         assert (found.shape, found.dtype) == ((2, 3, 3), np.float32)
         kernel = local_backbone.model.kernel.double().numpy()
         normal = (image / 255 - 0.5) / 0.25
@@ -81,7 +82,7 @@ class TestScales:
         found = image_codes(noise_image, local_backbone, nn.Identity(), replace(WHOLE, coarse=40))
         rows, columns = inference_size(*noise_image.shape[:2], 40, 4)
         fine, twin = (
-            single_codes(resize(image, *size), local_backbone, nn.Identity())
+            single_codes(resize(image, *size)[None], local_backbone, nn.Identity())[0]
             for image, size in ((noise_image, (64, 92)), (noise_image[:, ::-1], (rows, columns)))
         )
         coarse = twin[:, ::-1]
@@ -125,11 +126,24 @@ class TestTiles:
         np.testing.assert_allclose(tiled, whole, atol=1e-4)
 
     def test_the_backbone_never_sees_more_than_a_tile(
+        self,
+        local_backbone: Backbone,
+        noise_image: Image,
+        seen: list[tuple[int, ...]],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(patch_codes, "PIXELS_AT_ONCE", 3 * 24**2)
+        image_codes(noise_image, local_backbone, nn.Identity(), SMALL_TILES)
+        assert len(seen) > 4
+        assert all(shape[0] in (2, 4, 6) and max(shape[1:3]) <= 24 for shape in seen)
+
+    def test_windows_are_read_together(
         self, local_backbone: Backbone, noise_image: Image, seen: list[tuple[int, ...]]
     ) -> None:
         image_codes(noise_image, local_backbone, nn.Identity(), SMALL_TILES)
-        assert len(seen) > 4
-        assert all(shape[0] == 2 and max(shape[1:3]) <= 24 for shape in seen)
+        height, width = inference_size(*noise_image.shape[:2], 64, 4)
+        parts = windows(height // 4, width // 4, 6, 2)
+        assert seen == [(2 * len(parts), 4 * parts[0].height, 4 * parts[0].width, 3)]
 
     def test_attention_changes_tiled_codes_but_little(self, tiny_backbone: Backbone) -> None:
         image = blocky(64, 96, 16)

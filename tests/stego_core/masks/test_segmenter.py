@@ -256,5 +256,5 @@ class TestSegmenter:
         self, segmenter: Segmenter, local_backbone: Backbone, noise_image: Image
     ) -> None:
         resized = resize(noise_image, 64, 92)
-        expected = mirrored_codes(resized, local_backbone, nn.Identity())
+        (expected,) = mirrored_codes(resized[None], local_backbone, nn.Identity())
         np.testing.assert_array_equal(segmenter.codes(noise_image), expected)
