@@ -181,7 +181,7 @@ _opened_once = remembered(64)(_opened)
 
 
 class _MeasuredStore(FsspecStore):
-    """A store of a service that may know no ranges counted from a file's end, as Azure's."""
+    """A store of Azure's service, which knows no ranges counted from a file's end."""
 
     async def get(
         self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
@@ -249,4 +249,5 @@ def _store(storage: Storage, path: str) -> LocalStore | FsspecStore:
         filesystem = s3_client.filesystem(s3.current_service(), asynchronous=True)
         return FsspecStore(filesystem, path=full.split("://", 1)[1])
     filesystem, inside = asynchronous(full)
-    return _MeasuredStore(filesystem, path=inside)
+    kind = _MeasuredStore if full.startswith(("az://", "abfs://", "abfss://")) else FsspecStore
+    return kind(filesystem, path=inside)

@@ -85,13 +85,18 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(status, json.dumps(value).encode(), **headers)
 
     def content(self, name: str, **headers: str) -> None:
-        """A file, or its range; no service of these knows one counted from the end."""
+        """A file, or its range; Azure knows none that is counted from the end."""
         content, status = self.bucket.files[name], 200
         wanted = self.headers.get("x-ms-range") or self.headers.get("Range")
         headers = {"ETag": f'"{_mark(content)}"', "Last_Modified": _now(), **headers}
         if wanted:
             first, last = wanted.removeprefix("bytes=").split("-")
-            if int(first or -1) >= len(content):
+            if not first and isinstance(self, Azure):
+                self.answer(400, b"", **_azure({"x-ms-error-code": "InvalidHeaderValue"}))
+                return
+            if not first:
+                first, last = str(max(0, len(content) - int(last))), ""
+            if int(first) >= len(content):
                 self.answer(416, b"", Content_Range=f"bytes */{len(content)}")
                 return
             part = content[int(first) : int(last or len(content)) + 1]
