@@ -10,16 +10,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, cast
 
 import fsspec
 
 from stego_core.errors import DamageError, InputError, StegoError, WorkspaceError
-from tasks.storage import s3
-from tasks.storage.fsspec_packages import filesystem_of
+from tasks.storage import fsspec_packages, s3
 from tasks.storage.local_files import sync, walked, write_local
 from tasks.storage.redaction import has_secret, is_http
-from tasks.storage.refusal_errors import first_line, has_own_errors, read_errors, write_errors
+from tasks.storage.refusal_errors import has_own_errors, read_errors, write_errors
 from tasks.storage.spool import Spool
 from tasks.storage.threads import ContextThreadPool
 
@@ -88,16 +87,17 @@ class Storage:
         return self._read(path)
 
     def _read(self, path: str, **span: int) -> bytes:
+        options = fsspec_packages.reading_options(self.uri)
         try:
-            return bytes(_filesystem(self.uri).cat_file(self.full(path), **span))
+            return bytes(_filesystem(self.uri).cat_file(self.full(path), **span, **options))
         except NotADirectoryError:
             raise FileNotFoundError(errno.ENOENT, "no such file", self.full(path)) from None
         except s3.AccessError as error:
             raise WorkspaceError(f"{self.uri} cannot be read: {error}") from None
         except Exception as error:
-            if not has_own_errors(self.uri) or isinstance(error, StegoError | OSError):
+            if not has_own_errors(self.uri):
                 raise
-            raise OSError(errno.EIO, first_line(error), self.full(path)) from None
+            raise fsspec_packages.reading_error(error, self.full(path)) from None
 
     def read_range(self, path: str, offset: int, length: int) -> bytes:
         """So many bytes of a file from an offset on, fewer at its end; raises as `read`."""
@@ -231,7 +231,8 @@ class Storage:
             known = isinstance(error, OSError | ValueError | NotImplementedError)
             if isinstance(error, StegoError) or not (known or has_own_errors(self.uri)):
                 raise
-            raise InputError(f"{self.uri} cannot be listed: {first_line(error)}") from None
+            reason = fsspec_packages.reason(error, self.uri)
+            raise InputError(f"{self.uri} cannot be listed: {reason}") from None
         if absent:
             raise InputError(f"{self.uri} does not exist; give an existing folder or URI")
 
@@ -247,7 +248,8 @@ class Storage:
                     self.full(path), "rb", block_size=RANGE_BYTES, cache_type="readahead"
                 )
             with remote:
-                yield remote
+                told = fsspec_packages.ToldFile(remote, self.full(path))
+                yield cast(BinaryIO, told) if has_own_errors(self.uri) else remote
 
 
 def _each_file(filesystem: Any, root: str, uri: str) -> Iterator[File]:
@@ -260,8 +262,7 @@ def _each_file(filesystem: Any, root: str, uri: str) -> Iterator[File]:
     if s3.is_s3(uri):
         infos = filesystem.each_object(root)
     else:
-        found = filesystem.find(root, detail=True).items()
-        infos = ({**info, "name": name} for name, info in found)
+        infos = fsspec_packages.infos(filesystem, root)
     files = (
         _file(_relative(str(info["name"]), root), info)
         for info in infos
@@ -282,10 +283,8 @@ def _relative(name: str, root: str) -> str:
 
 
 def _file(path: str, info: dict[str, Any]) -> File:
-    changed = info.get("LastModified") or info.get("mtime") or info.get("created") or 0.0
-    modified = float(getattr(changed, "timestamp", lambda: changed)())
-    version = str(info.get("ETag") or modified).strip('"')
-    return File(path, int(info.get("size") or 0), version, modified)
+    size = int(info.get("size") or 0)
+    return File(path, size, fsspec_packages.version(info), fsspec_packages.changed(info))
 
 
 def _filesystem(uri: str) -> Any:
@@ -297,4 +296,4 @@ def _filesystem(uri: str) -> Any:
         from tasks.storage import http_files
 
         return http_files.filesystem()
-    return filesystem_of("/".join(uri.split("/")[:3]) if "://" in uri else "/")
+    return fsspec_packages.filesystem_of("/".join(uri.split("/")[:3]) if "://" in uri else "/")

@@ -9,13 +9,14 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 from zarr.abc.buffer import Buffer, BufferPrototype
-from zarr.abc.store import ByteRequest, Store
+from zarr.abc.store import ByteRequest, RangeByteRequest, Store, SuffixByteRequest
 from zarr.buffer import cpu
 from zarr.codecs import Crc32cCodec
 from zarr.storage import FsspecStore, LocalStore, MemoryStore, StorePath, WrapperStore
 
 from stego_core.errors import DamageError
 from tasks.storage import s3
+from tasks.storage.fsspec_packages import asynchronous
 from tasks.storage.refusal_errors import read_errors, write_errors
 from tasks.storage.run_cache import remembered
 from tasks.storage.storage import Storage
@@ -179,6 +180,21 @@ def _opened(storage: Storage, path: str, name: str, mode: Any) -> zarr.Array[Any
 _opened_once = remembered(64)(_opened)
 
 
+class _MeasuredStore(FsspecStore):
+    """A store of Azure's service, which knows no ranges counted from a file's end."""
+
+    async def get(
+        self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        if isinstance(byte_range, SuffixByteRequest):
+            try:
+                size = await self.getsize(key)
+            except FileNotFoundError:
+                return None
+            byte_range = RangeByteRequest(max(0, size - byte_range.suffix), size)
+        return await super().get(key, prototype, byte_range)
+
+
 class _PrefetchedStore(WrapperStore[Store]):
     """A store of which some files are in memory; a missing file is an error, not zeros."""
 
@@ -232,4 +248,6 @@ def _store(storage: Storage, path: str) -> LocalStore | FsspecStore:
 
         filesystem = s3_client.filesystem(s3.current_service(), asynchronous=True)
         return FsspecStore(filesystem, path=full.split("://", 1)[1])
-    return FsspecStore.from_url(full)
+    filesystem, inside = asynchronous(full)
+    kind = _MeasuredStore if full.startswith(("az://", "abfs://", "abfss://")) else FsspecStore
+    return kind(filesystem, path=inside)

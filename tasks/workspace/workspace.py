@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stego_core.errors import InputError, WorkspaceError
+from tasks.storage.redaction import is_http
 from tasks.storage.storage import Storage
 from tasks.workspace import layout, lease
 from tasks.workspace.catalog import arrived_dumps, read_catalog, save_catalog
@@ -25,7 +26,7 @@ class Workspace:
     @classmethod
     def create(cls, location: str) -> "Workspace":
         """The workspace at a path or URI, made if there is none; raises as `open`."""
-        workspace = cls(Storage.at(location))
+        workspace = cls(_place(location))
         if workspace.storage.document(layout.ROOT_FILE) is None:
             workspace.storage.write(layout.ROOT_FILE, json.dumps({"format": FORMAT}).encode())
         return workspace.checked()
@@ -37,7 +38,7 @@ class Workspace:
         Raises:
             WorkspaceError: there is none, or it was made by another version.
         """
-        return cls(Storage.at(location)).checked()
+        return cls(_place(location)).checked()
 
     @classmethod
     def at(cls, location: str) -> "Workspace":
@@ -46,7 +47,7 @@ class Workspace:
         Raises:
             WorkspaceError: other files lie there, or it was made by another version.
         """
-        workspace = cls(Storage.at(location))
+        workspace = cls(_place(location))
         names = [name for name in workspace.storage.names("") if not _is_by_the_way(name)]
         return workspace.checked() if names else workspace
 
@@ -128,3 +129,14 @@ class Workspace:
 def _is_by_the_way(name: str) -> bool:
     """Whether a file does not make a folder another's: a log, a lease, what a system hides."""
     return name.startswith((".", "stego.log")) or name == layout.WRITERS
+
+
+def _place(location: str) -> Storage:
+    """Where a workspace may lie; a WorkspaceError where files cannot be replaced at will."""
+    storage = Storage.at(location)
+    if is_http(storage.uri) or storage.uri.startswith("hf://"):
+        raise WorkspaceError(
+            f"{storage.uri} takes no workspace, it is read only; give a folder, or a bucket such "
+            "as s3://bucket/name, gs://bucket/name, az://container/name"
+        )
+    return storage

@@ -12,10 +12,11 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from fsspec.registry import _registry as opened_before
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stego_core.errors import CapacityError, InputError, WorkspaceError
+from stego_core.errors import CapacityError, InputError, OutageError, WorkspaceError
 from tasks.storage import storage as module
 from tasks.storage.fsspec_packages import filesystem_of
 from tasks.storage.refusal_errors import write_errors
@@ -301,7 +302,7 @@ class TestObjectStores:
         place = Storage("http://store:9/images")
         with pytest.raises(InputError, match=r"cannot be listed: store:9 hung up$"):
             place.files()
-        with pytest.raises(OSError, match="store:9 hung up"):
+        with pytest.raises(OutageError, match="store:9 hung up"):
             place.read("a")
         with pytest.raises(WorkspaceError, match=r"cannot be written: store:9 hung up$"):
             place.write("a", b"1")
@@ -327,6 +328,7 @@ def test_a_package_that_is_missing_is_named(
     uri: str, extra: str, package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.delitem(opened_before, uri.split("://")[0], raising=False)
     filesystem_of.cache_clear()
     with pytest.raises(InputError, match=rf"pip install 'stego-flows\[{extra}\]'"):
         Storage.at(uri).files()

@@ -125,6 +125,12 @@ class TestDumps:
         workspace.storage.write("corpus/notes.txt", b"mine")
         assert workspace.dumps() == ["done"]
 
+    @pytest.mark.parametrize("place", ["https://host/ws", "hf://datasets/we/photos"])
+    def test_a_place_that_is_read_only(self, place: str) -> None:
+        for make in (Workspace.create, Workspace.open, Workspace.at):
+            with pytest.raises(WorkspaceError, match="takes no workspace, it is read only"):
+                make(place)
+
 
 class TestFolders:
     def test_path(self, workspace: Workspace) -> None:
