@@ -13,7 +13,7 @@ from tasks.storage.threads import ContextThreadPool
 from tasks.upkeep.leftovers import Leftover, leftovers, old_names, second_copies
 from tasks.upkeep.reachability import used_keys
 from tasks.upkeep.units import Unit, files_of, has_links, inventory
-from tasks.workspace import layout, lease
+from tasks.workspace import kept_documents, layout, lease
 from tasks.workspace.workspace import Workspace
 
 LISTED_AHEAD = 4
@@ -169,6 +169,7 @@ def remove(workspace: Workspace, planned: PrunePlan) -> None:
                 paths = [file.path for file in files if _order(file)[0] == proof]
                 for _ in pool.map(storage.remove, paths):
                     progress.advance(1)
+                kept_documents.forget(storage)
             if storage.is_local:
                 for source in entry.sources:
                     remove_empty_folders(storage.full(source.path))

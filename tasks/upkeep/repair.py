@@ -15,7 +15,7 @@ from tasks.storage.run_cache import current_run, renew
 from tasks.upkeep.damage_findings import Fate, Finding
 from tasks.upkeep.guarded_reading import damages_of
 from tasks.upkeep.source_images import blocks
-from tasks.workspace import arrays, layout, lease, tables
+from tasks.workspace import arrays, kept_documents, layout, lease, tables
 from tasks.workspace.ledger import Folder
 from tasks.workspace.workspace import Workspace
 
@@ -38,6 +38,7 @@ def repair(workspace: Workspace, findings: list[Finding]) -> list[str]:
             done.append(_prepare(workspace, finding))
     if any(finding.records for finding in findings):
         workspace.storage.remove(layout.CATALOG_FILE)  # it would know removed manifests
+        kept_documents.forget(workspace.storage)
         renew(f"{current_run()} repaired")
     return done
 

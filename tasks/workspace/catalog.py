@@ -11,13 +11,14 @@ anew, `Folder.plan` drops the entry first.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from tasks.log import Log
 from tasks.storage.run_cache import remembered
 from tasks.storage.storage import READS_AT_ONCE, Storage
 from tasks.storage.threads import ContextThreadPool
-from tasks.workspace import catalog_file, layout
+from tasks.workspace import catalog_file, kept_documents, layout
 from tasks.workspace.catalog_file import Entries
 from tasks.workspace.dump_entry import (
     STAGES,
@@ -132,7 +133,7 @@ def _manifests_of(dump: str, keys: Mapping[str, str]) -> dict[str, str]:
 
 def _documents(storage: Storage, paths: Sequence[str]) -> list[Manifest | None]:
     with ContextThreadPool(READS_AT_ONCE) as pool:
-        return list(pool.map(storage.document, paths))
+        return list(pool.map(partial(kept_documents.document, storage), paths))
 
 
 def _with_uncertain(storage: Storage, entry: DumpEntry, dump: str) -> DumpEntry:

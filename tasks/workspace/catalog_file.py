@@ -6,7 +6,7 @@ from typing import Any
 from stego_core.errors import DamageError
 from tasks.log import Log
 from tasks.storage.storage import Storage
-from tasks.workspace import layout, lease
+from tasks.workspace import kept_documents, layout, lease
 from tasks.workspace.dump_entry import STAGES, ZARR_STAGES, DumpEntry, path_of
 from tasks.workspace.keys import canonical
 
@@ -19,7 +19,7 @@ Entries = dict[str, DumpEntry]
 def load(storage: Storage) -> Entries | None:
     """The entries by dump; None where there is no catalog, or none that this version can read."""
     try:
-        stored = storage.document(layout.CATALOG_FILE)
+        stored = kept_documents.document(storage, layout.CATALOG_FILE)
         if stored is None or stored.get("format") != FORMAT:
             return None
         entries = {name: DumpEntry(**entry) for name, entry in stored["dumps"].items()}
@@ -44,7 +44,7 @@ def _line(entry: DumpEntry) -> str:
 def store(storage: Storage, entries: Entries) -> None:
     """Write the file; a WorkspaceError if another run took the workspace over since."""
     lease.check(storage)
-    storage.write(layout.CATALOG_FILE, encode(entries))
+    kept_documents.write(storage, layout.CATALOG_FILE, encode(entries))
 
 
 def forget(storage: Storage, path: str) -> None:

@@ -24,6 +24,7 @@ from typing import Any
 from uuid import uuid4
 
 import psutil
+from cachetools import LRUCache
 
 from stego_core.errors import BusyError, StegoError, WorkspaceError
 from tasks.log import Log
@@ -41,8 +42,39 @@ SAME_START_SECONDS = 1.0  # two processes with the same id began further apart t
 CONTEST_SECONDS = 10.0
 """How long the first of several that began together waits for the others to step back."""
 
+KEPT_BYTES = 2**24
+"""Of documents that the writer keeps, at most."""
+
 Content = dict[str, Any]
 """Content of a lease file: its process, its beat, and whether it is held or still contended."""
+
+
+class Kept:
+    """Contents of documents by path, the latest up to KEPT_BYTES."""
+
+    def __init__(self) -> None:
+        """Nothing yet."""
+        self.contents: LRUCache[str, bytes] = LRUCache(KEPT_BYTES, getsizeof=len)
+        self.lock = threading.Lock()
+        self.changes = 0  # whatever was read before the last one may be old
+
+    def get(self, path: str) -> bytes | None:
+        """The content of a document; None where it is not kept."""
+        with self.lock:
+            return self.contents.get(path)
+
+    def add(self, path: str, content: bytes, changes: int) -> None:
+        """Keep what was read, or written, after so many changes, unless there were more since."""
+        with self.lock:
+            if changes == self.changes and len(content) <= KEPT_BYTES:
+                self.contents[path] = content
+
+    def forget(self, path: str) -> None:
+        """Drop a document, or all below a folder; of "" all."""
+        with self.lock:
+            self.changes += 1
+            for name in [name for name in self.contents if _is_in(name, path)]:
+                del self.contents[name]
 
 
 @dataclass
@@ -58,6 +90,7 @@ class Lease:
     lost: threading.Event = field(default_factory=threading.Event)
     """Set when somebody else took over, because this process was away for too long."""
     ended: threading.Event = field(default_factory=threading.Event)  # set when the block ends
+    kept: Kept = field(default_factory=Kept)  # documents that nobody else changes meanwhile
 
     def write(self, beat: int) -> None:
         """Write the file, or renew it with another beat."""
@@ -148,6 +181,12 @@ def writer(storage: Storage) -> str | None:
     return _owner(live) if live else None
 
 
+def kept(storage: Storage) -> Kept | None:
+    """What the writer of a workspace keeps of it; None for others, and after another took over."""
+    lease = (_held.get() or {}).get(storage.uri)
+    return None if lease is None or lease.lost.is_set() else lease.kept
+
+
 def check(storage: Storage) -> None:
     """Raise WorkspaceError where another run took the workspace over."""
     lease = (_held.get() or {}).get(storage.uri)
@@ -193,6 +232,10 @@ def _acquire(lease: Lease, wait_seconds: float) -> None:
     lease.write(beat + 1)
     for path in lease.expired:
         lease.storage.remove(path)
+
+
+def _is_in(name: str, path: str) -> bool:
+    return not path or name == path or name.startswith(f"{path}/")
 
 
 def _owner(live: dict[str, Content]) -> str:

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from stego_core.errors import DamageError, WorkspaceError
 from tasks.storage.storage import Storage
-from tasks.workspace import catalog_file
+from tasks.workspace import catalog_file, kept_documents
 from tasks.workspace.layout import MAKERS, MANIFEST, PLAN, RECORDS
 
 READ_TOGETHER = 1024
@@ -70,6 +70,7 @@ class Folder:
             folder = Storage(self.storage.full(self.path))
             for file in folder.files():
                 folder.remove(file.path)
+        kept_documents.forget(self.storage, self.path)
 
     def recorded(self) -> set[int]:
         """Shards whose record is there."""
@@ -129,7 +130,7 @@ class Folder:
 
     def finish(self, manifest: dict[str, Any]) -> None:
         """Write the manifest: from now on readers accept the folder."""
-        self.storage.write(f"{self.path}/{MANIFEST}", _encode(manifest))
+        kept_documents.write(self.storage, f"{self.path}/{MANIFEST}", _encode(manifest))
 
     @property
     def finished(self) -> bool:
@@ -138,7 +139,7 @@ class Folder:
 
     def manifest_or_none(self) -> dict[str, Any] | None:
         """The manifest; None of a folder that is not finished."""
-        return self.storage.document(f"{self.path}/{MANIFEST}")
+        return kept_documents.document(self.storage, f"{self.path}/{MANIFEST}")
 
     def manifest(self) -> dict[str, Any]:
         """The manifest; a WorkspaceError if the folder is not finished."""

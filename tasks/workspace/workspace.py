@@ -8,7 +8,7 @@ from typing import Any
 from stego_core.errors import InputError, WorkspaceError
 from tasks.storage.redaction import is_http
 from tasks.storage.storage import Storage
-from tasks.workspace import layout, lease
+from tasks.workspace import kept_documents, layout, lease
 from tasks.workspace.catalog import arrived_dumps, read_catalog, save_catalog
 from tasks.workspace.catalog_file import Entries
 from tasks.workspace.ledger import Folder
@@ -58,7 +58,7 @@ class Workspace:
 
     def checked(self) -> "Workspace":
         """Itself, if this version can read it."""
-        root = self.storage.document(layout.ROOT_FILE)
+        root = kept_documents.document(self.storage, layout.ROOT_FILE)
         if root is None:
             raise WorkspaceError(
                 f"{self.storage.uri} is not a workspace (it has no {layout.ROOT_FILE}); "
@@ -116,14 +116,14 @@ class Workspace:
 
     def last_run_or_none(self) -> dict[str, Any] | None:
         """{"keys": ..., "options": ..., "dumps": ...} of the last run; None before the first."""
-        return self.storage.document(layout.CURRENT_FILE)
+        return kept_documents.document(self.storage, layout.CURRENT_FILE)
 
     def update_last_run(self, **entries: Any) -> None:
         """Replace entries of the last run; a WorkspaceError if another one took over since."""
         lease.check(self.storage)
         entries = {**(self.last_run_or_none() or {}), **entries}
         content = json.dumps(entries, indent=1, sort_keys=True)
-        self.storage.write(layout.CURRENT_FILE, content.encode())
+        kept_documents.write(self.storage, layout.CURRENT_FILE, content.encode())
 
 
 def _is_by_the_way(name: str) -> bool:
