@@ -35,7 +35,7 @@ class Windows:
     """
 
     resolution: int = 320
-    tile: int = 384
+    tile: int = 448
     tile_overlap: int = 64
     refine_tile: int = 1024
     refine_overlap: int = 128

@@ -25,10 +25,10 @@ class MasksOptions(Options):
         "the same, as in STEGO.",
     )
     tile: int = Field(
-        384,
+        448,
         ge=64,
         description="The backbone sees windows of at most this many pixels at once, rounded down "
-        "to whole patches. Windows little larger than a training crop resemble it most.",
+        "to whole patches; the default reads longer images in windows that are about square.",
     )
     tile_overlap: int = Field(
         64,
