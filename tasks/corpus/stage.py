@@ -190,7 +190,7 @@ def plan(
     folder = workspace.corpus(dump)
     require_name(workspace, dump)
     taxonomy = taxonomy_of(workspace, options, like)
-    frames = video_files.frame_columns(workspace, dump)
+    frames = video_files.frame_rows(workspace, dump)
     pins = {
         "images_uri": Storage.at(options.images).uri,
         "labels_uri": options.labels and Storage.at(options.labels).uri,
@@ -201,7 +201,7 @@ def plan(
         **options.list_options(),
         **options.model_dump(include={"bands", "value_range", "pages"}, exclude_defaults=True),
     }
-    if frames:
+    if frames is not None:
         pins["frames"] = workspace.folder(layout.FRAMES, dump).manifest()["digest"]
     begin(folder, dump, pins)
     if folder.finished:
