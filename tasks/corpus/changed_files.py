@@ -11,6 +11,7 @@ from tasks.corpus.own_places import with_places_then
 from tasks.files import video_files
 from tasks.files.image_names import folded, storable
 from tasks.files.left_out import is_clip, is_image
+from tasks.storage.spool import Spool
 from tasks.storage.storage import File, Storage
 from tasks.workspace import keys, layout, tables
 from tasks.workspace.ledger import Folder
@@ -80,16 +81,16 @@ def arrived_later(workspace: Workspace, dump: str) -> list[str]:
     folder = workspace.corpus(dump)
     if folder.manifest().get("members"):
         return later_members(folder, folder.manifest())
-    passed = {*facts_of(folder).get("passed", [])}
-    passed.update((video_files.clip_columns(workspace, dump) or {"path": []})["path"])
+    clips = {*(video_files.clip_columns(workspace, dump) or {"path": []})["path"]}
     root, files = _files_now(str(folder.manifest()["images_uri"]))
     listed = (str(row["path"]) for row in _listed(folder, ["path"]))
     later = not_among((file.path for file in files), listed)
+    later = not_among(later, _label_paths(folder))
     return [
         path
         for path in later
         if (is_image(path) or is_clip(path))
-        and storable(path) not in passed
+        and storable(path) not in clips
         and not f"{root.uri}/{path}".startswith(f"{workspace.storage.uri}/")
     ]
 
@@ -118,12 +119,13 @@ def check_unchanged(workspace: Workspace, dump: str) -> None:
     changed += _changed(root, suspects, _digests(folder, "path", "digest", suspects))
     if uri := _labels_uri(manifest):
         root, files = _files_now(uri)
-        marks = {file.path: file.version for file in files}
-        suspects = {
-            row["label"]: False
-            for row in _stream(folder, layout.LISTING_FILE, ["label", "label_version"])
-            if marks.get(row["label"], row["label_version"]) != row["label_version"]
-        }
+        with Spool() as spool:
+            labels = _listed_labels(folder, spool)
+            suspects = {
+                file.path: False
+                for row, file in _matched(labels, files)
+                if file.version != row["version"]
+            }
         changed += _changed(root, suspects, _digests(folder, "label", "label_digest", suspects))
     refuse_changed(dump, [*changed, *_changed_coco_file(manifest)])
 
@@ -136,6 +138,24 @@ def _listed(folder: Folder, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
     for row in _stream(folder, layout.LISTING_FILE, columns):
         if row.get("clip") is None and ESCAPED_NAME not in row["path"]:
             yield row
+
+
+def _listed_labels(folder: Folder, spool: Spool) -> Iterator[dict[str, Any]]:
+    """Path and version of each listed label, sorted by path: images may have another order."""
+    rows = _stream(folder, layout.LISTING_FILE, ["label", "label_version"])
+    labels = ((row["label"], row["label_version"]) for row in rows if row["label"] is not None)
+    for path, version in spool.sorted(labels, tuple):
+        yield {"path": path, "version": version}
+
+
+def _label_paths(folder: Folder) -> Iterator[str]:
+    """Sorted paths of the files among a dump's images that are labels."""
+    passed = facts_of(folder).get("passed", 0)
+    if isinstance(passed, list):  # of an earlier version
+        yield from passed
+    elif passed:
+        for row in _stream(folder, layout.LISTED_LABELS_FILE, ["path"]):
+            yield row["path"]
 
 
 def _noting(files: Iterable[File], names: set[str], found: dict[str, File]) -> Iterator[File]:

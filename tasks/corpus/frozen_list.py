@@ -1,9 +1,10 @@
 """The frozen list of a dump: made once before its images are read, then never again."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from stego_core.labels.taxonomy import Taxonomy
@@ -17,6 +18,7 @@ from tasks.corpus.listing import (
 )
 from tasks.corpus.member_list import has_members, write_member_list
 from tasks.files import video_files
+from tasks.files.image_names import storable
 from tasks.files.left_out import LeftOutCounts
 from tasks.labels.coco_labels import TABLE_COLUMNS, CategoryMeaning, CocoFile
 from tasks.labels.label_files import LabelFiles
@@ -24,14 +26,14 @@ from tasks.labels.taxonomies import load_taxonomy, taxonomy_document
 from tasks.options import CorpusOptions
 from tasks.sources.forms import AGAIN, Object
 from tasks.sources.reading import MemberReader
-from tasks.storage.spool import Spool
+from tasks.storage.spool import Rows, Spool
 from tasks.storage.storage import Storage
 from tasks.workspace import keys, layout, tables
 from tasks.workspace.ledger import Folder
 from tasks.workspace.workspace import Workspace
 
-Frames = Mapping[str, list[Any]] | None
-"""Columns of a dump's frames; None without videos."""
+Frames = Iterable[Mapping[str, Any]] | None
+"""Rows of a dump's frames, once; None without videos."""
 
 
 @dataclass(frozen=True)
@@ -160,11 +162,21 @@ def _write_list(
             "labels_root": rows.labels and rows.labels.root.uri,
             "taxonomy": taxonomy_document(taxonomy),
             "coco": coco,
-            "passed": list(rows.label_paths),
+            "passed": len(rows.label_paths),
         }
+        if rows.label_paths:
+            _write_label_paths(folder, rows.label_paths)
         _write_facts(folder, facts)
         path = f"{folder.path}/{layout.LISTING_FILE}"
         tables.write_parts(folder.storage, path, parts, rows.schema)
+
+
+def _write_label_paths(folder: Folder, paths: Rows[str]) -> None:
+    """Keep which files among the images are labels: they are no images that came later."""
+    rows = iter(paths)
+    parts = iter(lambda: list(map(storable, islice(rows, tables.ROW_GROUP))), [])
+    path, columns = f"{folder.path}/{layout.LISTED_LABELS_FILE}", {"path": "string"}
+    tables.write_parts(folder.storage, path, ({"path": part} for part in parts), columns)
 
 
 def _add_coco_labels(

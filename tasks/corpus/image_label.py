@@ -11,7 +11,7 @@ from tasks.corpus.listing import read_file
 from tasks.images import image_codecs
 from tasks.images.decoding_memory import MemoryBudget
 from tasks.labels import coco_labels, label_decoding
-from tasks.sources.reading import MemberReader
+from tasks.sources.reading import Block, MemberReader
 from tasks.storage.http_client import HostError
 from tasks.storage.storage import Storage
 from tasks.workspace import keys, layout
@@ -41,7 +41,12 @@ class LabelSource:
     members: MemberReader | None = None  # of archives or lists; None where labels are files
 
     def describe(
-        self, row: Entry, size: tuple[int, int], image: bytes, memory: MemoryBudget
+        self,
+        row: Entry,
+        size: tuple[int, int],
+        image: bytes,
+        memory: MemoryBudget,
+        block: Block | None = None,
     ) -> Entry:
         """The label's part of an image's entry.
 
@@ -52,6 +57,7 @@ class LabelSource:
             size: (H, W) of the image as displayed.
             image: the bytes of its file.
             memory: taken while the label is decoded.
+            block: of an archive; a label in it is not fetched again.
         """
         path = row["label"]
         if path is None or self.root is None:
@@ -60,7 +66,7 @@ class LabelSource:
         if self.coco and taxonomy:
             page, taxonomy = None, taxonomy.with_ids()
         try:
-            content = self._content(self.root, row, size)
+            content = self._content(self.root, row, size, block)
             with memory.for_decoding(path, content, self.max_pixels):
                 ids, unnamed = label_decoding.ids_and_unnamed(
                     content, self.max_pixels, taxonomy, page
@@ -80,10 +86,12 @@ class LabelSource:
             "unnamed_void": unnamed,
         }
 
-    def _content(self, root: Storage, row: Entry, size: tuple[int, int]) -> bytes:
+    def _content(
+        self, root: Storage, row: Entry, size: tuple[int, int], block: Block | None
+    ) -> bytes:
         """The bytes of a label file; one that is rasterised is also kept in the workspace."""
         if self.members:
-            return self.members.read(row, "label_")
+            return self.members.read(row, "label_", block=block)
         if not self.coco:
             return read_file(root, row["label"])
         ids = coco_labels.rasterise(row["areas"], size)

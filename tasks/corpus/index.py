@@ -157,8 +157,17 @@ class IndexReader:
         root = self.manifest.get("images_root") or self.manifest["images_uri"]
         return Storage(root), entry["path"]
 
-    def labels(self, entry: Entry) -> NDArray[np.int16] | None:
+    def label_blocks(self, entries: Sequence[Entry]) -> list[Block | None]:
+        """For each entry, in order, what `labels` need not fetch: labels that lie together."""
+        if not (members := self._members):
+            return [None] * len(entries)
+        parts = runs(entries, "label_")
+        return [block for run in parts for block in [members.block(run, "label_")] * len(run)]
+
+    def labels(self, entry: Entry, block: Block | None = None) -> NDArray[np.int16] | None:
         """Class ids (H, W) int16 of an entry, void −1; None if it has no label.
+
+        Of an archive's member, what is in `block` is not fetched again.
 
         Raises:
             ImageError: the label cannot be read any more, or is not what was indexed.
@@ -172,7 +181,7 @@ class IndexReader:
             storage, path = self.workspace.storage, layout.label(self.dump, entry["image_id"])
             taxonomy, page = taxonomy.with_ids(), None
         if members := self._members:
-            content = members.read(entry, "label_", GONE)
+            content = members.read(entry, "label_", GONE, block)
         else:
             content = read_file(storage, path, GONE)
         _require_digest(content, entry["label_digest"])

@@ -124,7 +124,7 @@ def default_dump(images_uri: str) -> str:
 def list_images(
     source: Storage,
     labels: Storage | None,
-    frames: Mapping[str, list[Any]] | None = None,
+    frames: Iterable[Mapping[str, Any]] | None = None,
     request: ListingRequest | None = None,
 ) -> Listing:
     """As `list_rows`, in memory."""
@@ -136,7 +136,7 @@ def list_rows(
     spool: Spool,
     source: Storage,
     labels: Storage | None,
-    frames: Mapping[str, list[Any]] | None = None,
+    frames: Iterable[Mapping[str, Any]] | None = None,
     request: ListingRequest | None = None,
 ) -> ListedRows:
     """Every image of a folder, its id, its label where there is one, and what is left out.
@@ -145,7 +145,7 @@ def list_rows(
         spool: where rows are kept, so that memory does not grow with the images.
         source: where the images lie; a folder, or one file.
         labels: where the labels lie: a folder, perhaps the same one, or a file.
-        frames: columns of the frames of the videos among the images, which are listed as well.
+        frames: rows of the frames of the videos among the images, which are listed as well.
         request: how it is listed.
 
     Raises:
@@ -163,7 +163,7 @@ def list_rows(
     counts.add_count(kind, len(label_paths), next(iter(label_paths), ""))
     passed.add_to(counts)
     images = but_for(files, label_paths)
-    entries = spool.keep(entries_of(root, images, frames, request.every_page), Entry.of)
+    entries = spool.keep(entries_of(root, images, frames, request.every_page, spool), Entry.of)
     if not entries:
         raise InputError(_no_images(source, counts))
     given: Iterable[tuple[int, File]] = ()

@@ -32,7 +32,7 @@ from tasks.labels.label_decoding import sum_pixels
 from tasks.labels.taxonomies import taxonomy_document
 from tasks.options import ComputeOptions, CorpusOptions
 from tasks.sources.member_rows import MEMBER_COLUMNS
-from tasks.sources.reading import Block, MemberReader, runs
+from tasks.sources.reading import Blocks, MemberReader, runs
 from tasks.storage.http_client import HostError
 from tasks.storage.storage import Storage
 from tasks.storage.threads import ContextThreadPool
@@ -118,16 +118,16 @@ class CorpusWork(CpuWork):
         return [row | row_areas for row, row_areas in zip(listing, areas, strict=True)]
 
     def _describe_all(self, run: Sequence[Entry], memory: MemoryBudget) -> list[Entry]:
-        block = self.members.block(run) if self.members else None
-        return [self._describe(row, memory, block) for row in run]
+        blocks = self.members.blocks(run) if self.members else (None, None)
+        return [self._describe(row, memory, blocks) for row in run]
 
-    def _describe(self, row: Entry, memory: MemoryBudget, block: Block | None) -> Entry:
+    def _describe(self, row: Entry, memory: MemoryBudget, blocks: Blocks) -> Entry:
         """One image's entry: its size and digest, or the reason why it cannot be used."""
         root, path, page, members = self.images, row["path"], row.get("page"), self.members
         if row.get("clip") is not None:
             root, path = self.workspace.storage, layout.frame(self.dump, path)
         try:
-            content = members.read(row, block=block) if members else read_file(root, path)
+            content = members.read(row, block=blocks[0]) if members else read_file(root, path)
             image = content if page is None else tiff_pages.page_file(content, page)
             with (
                 memory.for_decoding(path, image, self.max_pixels),
@@ -146,7 +146,7 @@ class CorpusWork(CpuWork):
             "digest": keys.digest(content),
             "unused_pages": tiff_pages.unused_pages(path, content) if page is None else {},
             **{name: row[name] for name in FURTHER_COLUMNS if name in row},
-            **self.labels.describe(row, size, image, memory),
+            **self.labels.describe(row, size, image, memory, blocks[1]),
         }
 
 
@@ -190,7 +190,7 @@ def plan(
     folder = workspace.corpus(dump)
     require_name(workspace, dump)
     taxonomy = taxonomy_of(workspace, options, like)
-    frames = video_files.frame_columns(workspace, dump)
+    frames = video_files.frame_rows(workspace, dump)
     pins = {
         "images_uri": Storage.at(options.images).uri,
         "labels_uri": options.labels and Storage.at(options.labels).uri,
@@ -201,7 +201,7 @@ def plan(
         **options.list_options(),
         **options.model_dump(include={"bands", "value_range", "pages"}, exclude_defaults=True),
     }
-    if frames:
+    if frames is not None:
         pins["frames"] = workspace.folder(layout.FRAMES, dump).manifest()["digest"]
     begin(folder, dump, pins)
     if folder.finished:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from tasks.files import tiff_pages
 from tasks.files.image_names import page_name, stem, storable
+from tasks.storage.spool import Spool
 from tasks.storage.storage import File, Storage
 
 
@@ -27,13 +28,18 @@ class Entry(NamedTuple):
 
 
 def entries_of(
-    root: Storage, files: Iterable[File], frames: Mapping[str, list[Any]] | None, every_page: bool
+    root: Storage,
+    files: Iterable[File],
+    frames: Iterable[Mapping[str, Any]] | None,
+    every_page: bool,
+    spool: Spool,
 ) -> Iterator[Entry]:
     """The images of files, which are sorted, and the frames of videos, in the order of paths."""
     of_files = _entries_of_files(root, files, every_page)
     if frames is None:
         return of_files
-    return merge(of_files, _entries_of_frames(frames), key=attrgetter("file"))
+    of_frames = spool.sorted(map(_entry_of_frame, frames), Entry.of)
+    return merge(of_files, of_frames, key=attrgetter("file"))
 
 
 def _entries_of_files(root: Storage, files: Iterable[File], every_page: bool) -> Iterator[Entry]:
@@ -47,13 +53,9 @@ def _entries_of_files(root: Storage, files: Iterable[File], every_page: bool) ->
             yield Entry(file, whole, short, page)
 
 
-def _entries_of_frames(frames: Mapping[str, list[Any]]) -> list[Entry]:
-    rows = zip(frames["path"], frames["bytes"], frames["clip"], frames["seconds"], strict=True)
-    entries = [
-        Entry(File(path, size, "", 0.0), path, stem(path), None, (clip, seconds))
-        for path, size, clip, seconds in rows
-    ]
-    return sorted(entries, key=attrgetter("file"))
+def _entry_of_frame(frame: Mapping[str, Any]) -> Entry:
+    path, moment = frame["path"], (frame["clip"], frame["seconds"])
+    return Entry(File(path, frame["bytes"], "", 0.0), path, stem(path), None, moment)
 
 
 def _pages(root: Storage, file: File) -> int:

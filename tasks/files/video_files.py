@@ -86,21 +86,19 @@ def frame_folders(clips: Sequence[str], images: Sequence[str]) -> list[str]:
 
 def clip_columns(workspace: Workspace, dump: str) -> dict[str, list[Any]] | None:
     """Columns of the dump's clips; None where it has none."""
-    return _columns(workspace, dump, layout.CLIPS_FILE)
-
-
-def frame_columns(workspace: Workspace, dump: str) -> dict[str, list[Any]] | None:
-    """Columns of the dump's frames, once all of them are there; None where it has no clips."""
-    finished = workspace.folder(layout.FRAMES, dump).finished
-    return _columns(workspace, dump, layout.FRAMES_FILE) if finished else None
-
-
-def _columns(workspace: Workspace, dump: str, file: str) -> dict[str, list[Any]] | None:
-    path = f"{layout.FRAMES}/{dump}/{file}"
+    path = f"{layout.FRAMES}/{dump}/{layout.CLIPS_FILE}"
     try:
         return dict(tables.read_table(workspace.storage, path).to_pydict())
     except FileNotFoundError:
         return None
+
+
+def frame_rows(workspace: Workspace, dump: str) -> Iterator[dict[str, Any]] | None:
+    """Rows of the dump's frames, some at a time; None where it has no clips, or not all frames."""
+    path = f"{layout.FRAMES}/{dump}/{layout.FRAMES_FILE}"
+    if not workspace.folder(layout.FRAMES, dump).finished or not workspace.storage.exists(path):
+        return None
+    return tables.stream_rows(workspace.storage, path, ["path", "bytes", "clip", "seconds"])
 
 
 def fingerprint(storage: Storage, file: File) -> str:

@@ -29,6 +29,7 @@ from tasks.masks.shard_codes import ShardCodes, image_codes
 from tasks.masks.taught_segmenter import TaughtSpec
 from tasks.scores import matching
 from tasks.scores.spread import two_digits
+from tasks.sources.reading import Block
 from tasks.workspace import arrays, keys, layout, tables
 from tasks.workspace.layout import SCORES
 from tasks.workspace.ledger import Folder, Record
@@ -145,7 +146,9 @@ class ScoresWork:
         """Confusion matrices of the masks, the baseline's masks and the probe."""
         watch, invalid, entries = Stopwatch(), dict(shard_codes.invalid), self._entries(shard)
         confusions = self._empty_confusions()
-        fetched = watch.each("read", ahead(entries.values(), self._fetch, FETCHES_AHEAD))
+        blocks = self.index.label_blocks(list(entries.values()))
+        sources = zip(entries.values(), blocks, strict=True)
+        fetched = watch.each("read", ahead(sources, self._fetch, FETCHES_AHEAD))
         for row, (_, image) in zip(entries, fetched, strict=True):
             if not isinstance(image, Labelled):
                 invalid[row] = f"not scored: {image}"
@@ -173,10 +176,13 @@ class ScoresWork:
             predicted["linear"] = classes
         return {name: Confusion(classes, count) for name, count in predicted.items()}
 
-    def _fetch(self, entry: Entry) -> Labelled | ImageError | FileNotFoundError:
+    def _fetch(
+        self, source: tuple[Entry, Block | None]
+    ) -> Labelled | ImageError | FileNotFoundError:
         """What one image's scores are made from, or why it cannot be had."""
+        entry, block = source
         try:
-            labels = self.index.labels(entry)
+            labels = self.index.labels(entry, block)
             assert labels is not None  # only labelled images are scored
             sources = self.sources.masks
             masks = {name: self._mask(source, entry) for name, source in sources.items()}

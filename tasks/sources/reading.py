@@ -20,6 +20,8 @@ from tasks.storage.storage import RANGE_BYTES, Storage
 
 TOGETHER = 32
 """Members that one request fetches, at most: several runs are decoded side by side."""
+GAP_BYTES = 2**16
+"""Between images and their labels, at most, where one request fetches both."""
 Row = Mapping[str, Any]
 R = TypeVar("R", bound=Row)
 
@@ -56,14 +58,19 @@ class Block(NamedTuple):
         return self.storage.read_range(path, offset, length)
 
 
-def runs(rows: Iterable[R]) -> Iterator[list[R]]:
+Blocks = tuple[Block | None, Block | None]
+"""Of images, and of their labels."""
+
+
+def runs(rows: Iterable[R], prefix: str = "") -> Iterator[list[R]]:
     """Rows of images, in order, cut where the next one does not lie near the others of its run.
 
     A run's members lie within `RANGE_BYTES` of one archive; everything else is a run of its own.
+    With the prefix `label_` it is their labels that lie so.
     """
     run: list[R] = []
     for row in rows:
-        if run and not _are_near([*run, row]):
+        if run and not _are_near([*run, row], prefix):
             yield run
             run = []
         run.append(row)
@@ -71,15 +78,16 @@ def runs(rows: Iterable[R]) -> Iterator[list[R]]:
         yield run
 
 
-def _are_near(rows: Sequence[Row]) -> bool:
-    if len(rows) > TOGETHER or any(row.get("packing") is None for row in rows):
+def _are_near(rows: Sequence[Row], prefix: str) -> bool:
+    if len(rows) > TOGETHER or any(row.get(f"{prefix}packing") is None for row in rows):
         return False
-    first, last = _span(rows)
-    return len({row["object"] for row in rows}) == 1 and last - first <= RANGE_BYTES
+    first, last = _span(rows, prefix)
+    return len({row[f"{prefix}object"] for row in rows}) == 1 and last - first <= RANGE_BYTES
 
 
-def _span(rows: Sequence[Row]) -> tuple[int, int]:
-    ranges = [_range(row["offset"], row["length"], row["packing"]) for row in rows]
+def _span(rows: Sequence[Row], prefix: str = "") -> tuple[int, int]:
+    names = [f"{prefix}{name}" for name in ("offset", "length", "packing")]
+    ranges = [_range(*(row[name] for name in names)) for row in rows]
     return min(offset for offset, _ in ranges), max(map(sum, ranges))
 
 
@@ -102,16 +110,37 @@ class MemberReader:
         indexed = [list(each) for each in objects]
         return {"location": self.location, "columns": self.columns._asdict(), "objects": indexed}
 
-    def block(self, run: Sequence[Row]) -> Block | None:
+    def block(self, run: Sequence[Row], prefix: str = "") -> Block | None:
         """The bytes around the images of one of `runs`, by one request; None of a single image.
 
         None, too, where they cannot be had: reading each image then says which, and why.
         """
         if len(run) == 1:
             return None
-        storage, (first, last) = Storage(self._address(run[0]["object"])), _span(run)
-        with suppress(ImageError, HostError), image_errors(storage.is_local, ""):
-            return Block(storage, first, last, storage.read_range("", first, last - first))
+        return self._fetched(run[0][f"{prefix}object"], _span(run, prefix))
+
+    def blocks(self, run: Sequence[Row]) -> Blocks:
+        """As `block`, of the images of a run and of their labels, which may be the same one.
+
+        Where labels lie between their images, as WebDataset has them, one request fetches both.
+        """
+        labelled = [row for row in run if row.get("label_packing") is not None]
+        if not labelled or not _are_near(labelled, "label_"):
+            images = self.block(run)
+            return images, images
+        if run[0].get("packing") is None or labelled[0]["label_object"] != run[0]["object"]:
+            return self.block(run), self.block(labelled, "label_")
+        (first, last), (begin, end) = _span(run), _span(labelled, "label_")
+        if max(last, end) - min(first, begin) > (last - first) + (end - begin) + GAP_BYTES:
+            return self.block(run), self.block(labelled, "label_")
+        both = self._fetched(run[0]["object"], (min(first, begin), max(last, end)))
+        return both, both
+
+    def _fetched(self, shown: str, span: tuple[int, int]) -> Block | None:
+        with suppress(ImageError, HostError):
+            storage, (first, last) = Storage(self._address(shown)), span
+            with image_errors(storage.is_local, ""):
+                return Block(storage, first, last, storage.read_range("", first, last - first))
         return None
 
     def read(
@@ -135,7 +164,8 @@ class MemberReader:
             if packing is None:
                 return storage.read("")
             offset, length = row[f"{prefix}offset"], row[f"{prefix}length"]
-            return _member(block or storage, offset, length, packing)
+            source = block if block is not None and block.storage == storage else storage
+            return _member(source, offset, length, packing)
 
     def _address(self, shown: str) -> str:
         """The address behind what is shown of it: a list's secrets stay in the list."""

@@ -60,6 +60,7 @@ FACTS_FILE = "listing.json"  # corpus/DUMP
 FRAMES_FILE = "frames.parquet"  # frames/DUMP
 HEAD_FILE = "head.safetensors"  # heads/KEY
 INDEX_FILE = "index.parquet"  # corpus/DUMP
+LISTED_LABELS_FILE = "labels.parquet"  # corpus/DUMP: image files that are labels
 LISTING_FILE = "listing.parquet"  # corpus/DUMP, prepared/DUMP
 MOMENTS_FILE = "moments.safetensors"  # drift/KEY/DUMP
 PAGE_FILE = "index.html"  # reports/NAME

@@ -14,9 +14,11 @@ from piles import SIZE, entries, indexed, label, photo, put
 from stego_core.errors import InputError, OutageError, WorkspaceError
 from tasks.corpus import stage as corpus
 from tasks.corpus.changed_files import NAMED_FILES, arrived_later, check_unchanged
+from tasks.corpus.listing import facts_of
 from tasks.engine.steps import LoopExecutor
 from tasks.options import CorpusOptions
 from tasks.storage.storage import Storage
+from tasks.workspace import layout
 from tasks.workspace.workspace import Workspace
 
 DUMP = "day"
@@ -47,8 +49,8 @@ def fill(images: Storage, labels: Storage) -> None:
     images.write("broken.png", b"not an image")
 
 
-def index(workspace: Workspace, images: Storage, labels: Storage) -> None:
-    options = CorpusOptions(images=images.uri, labels=labels.uri)
+def index(workspace: Workspace, images: Storage, labels: Storage, **more: str) -> None:
+    options = CorpusOptions(images=images.uri, labels=labels.uri, **more)
     stage = corpus.plan(workspace, DUMP, options)
     assert stage is not None
     list(LoopExecutor().map(stage.work.steps(), range(stage.shards)))
@@ -199,6 +201,53 @@ class TestArrivedLater:
         if dump.images.is_local:
             os.rmdir(dump.images.uri)
         assert arrived_later(dump.workspace, DUMP) == []
+
+
+class TestLabelsAmongImages:
+    """Their paths lie in a table: they are no images that came later."""
+
+    @pytest.fixture
+    def piled(self, tmp_path: Path) -> tuple[Workspace, Storage]:
+        images, workspace = Storage(str(tmp_path / "in")), Workspace.create(str(tmp_path / "ws"))
+        for number in range(4):
+            images.write(f"x/{number}.png", picture(number))
+            images.write(f"x/{3 - number}_z.png", label_file(number))
+        index(workspace, images, images, label_suffix="_z")
+        return workspace, images
+
+    def test_none_at_first(self, piled: tuple[Workspace, Storage]) -> None:
+        workspace, images = piled
+        assert arrived_later(workspace, DUMP) == []
+        facts = facts_of(workspace.corpus(DUMP))
+        assert facts["passed"] == 4
+        images.write("x/2_a.png", picture(9))
+        assert arrived_later(workspace, DUMP) == ["x/2_a.png"]
+        check_unchanged(workspace, DUMP)
+
+    def test_a_listing_of_an_earlier_version(self, piled: tuple[Workspace, Storage]) -> None:
+        workspace, _ = piled
+        folder = workspace.corpus(DUMP)
+        facts = {**facts_of(folder), "passed": [f"x/{number}_z.png" for number in range(4)]}
+        folder.storage.write(f"{folder.path}/{layout.FACTS_FILE}", json.dumps(facts).encode())
+        folder.storage.remove(f"{folder.path}/{layout.LISTED_LABELS_FILE}")
+        assert arrived_later(workspace, DUMP) == []
+
+    def test_changed_ones_are_found_whatever_their_order(self, tmp_path: Path) -> None:
+        place = Storage(str(tmp_path))
+        images, labels = Storage(place.full("images")), Storage(place.full("labels"))
+        for name in ("a.png", "a-b.png", "a/b.png"):  # sorted otherwise than without their ending
+            images.write(name, picture(len(name)))
+            labels.write(f"{name[:-4]}_of.png", label_file(1))
+        workspace = Workspace.create(place.full("ws"))
+        index(workspace, images, labels, label_suffix="_of")
+        check_unchanged(workspace, DUMP)
+        for name in ("a_of.png", "a-b_of.png", "a/b_of.png"):
+            before = labels.read(name)
+            labels.write(name, label_file(2))
+            os.utime(labels.full(name), (1, 1))
+            with pytest.raises(InputError, match=f"1 of its files changed .*: {name};"):
+                check_unchanged(workspace, DUMP)
+            labels.write(name, before)
 
 
 class TestBegin:

@@ -1,11 +1,13 @@
 """Entries of a listing: a file, each of its pages, and frames of videos, in the order of paths."""
 
 import io
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from tasks.files.entries import Entry, entries_of
+from tasks.storage.spool import Spool
 from tasks.storage.storage import Storage
 
 
@@ -24,12 +26,17 @@ def root(storage: Storage) -> Storage:
     return storage
 
 
+def listed(*given: Any, **more: Any) -> list[Entry]:
+    with Spool() as spool:
+        return list(entries_of(*given, spool=spool, **more))
+
+
 def named(entries: list[Entry]) -> list[tuple[str, str, int | None]]:
     return [(entry.whole, entry.short, entry.page) for entry in entries]
 
 
 def test_one_image_of_each_file(root: Storage) -> None:
-    entries = list(entries_of(root, root.files(), None, every_page=False))
+    entries = listed(root, root.files(), None, every_page=False)
     assert named(entries) == [
         ("a/b.tif", "a/b", None), ("c.TIFF", "c", None), ("d.png", "d", None), ("e.tif", "e", None),
     ]  # fmt: skip
@@ -37,18 +44,16 @@ def test_one_image_of_each_file(root: Storage) -> None:
 
 
 def test_pages_lie_in_a_folder_of_the_file_s_name(root: Storage) -> None:
-    entries = list(entries_of(root, root.files(), None, every_page=True))
+    entries = listed(root, root.files(), None, every_page=True)
     pages = [(f"a/b.tif/p000{n + 1}", f"a/b/p000{n + 1}", n) for n in range(3)]
     assert named(entries)[:3] == pages
     assert named(entries)[3:] == [("c.TIFF", "c", None), ("d.png", "d", None), ("e.tif", "e", None)]
 
 
 def test_frames_come_where_their_path_does(root: Storage) -> None:
-    frames = {
-        "path": ["clip/2.png", "b/1.png"], "bytes": [20, 10],
-        "clip": ["clip.mp4", "b.mp4"], "seconds": [0.5, 0.0],
-    }  # fmt: skip
-    entries = list(entries_of(root, root.files(), frames, every_page=False))
+    rows = [("clip/2.png", 20, "clip.mp4", 0.5), ("b/1.png", 10, "b.mp4", 0.0)]
+    frames = (dict(zip(("path", "bytes", "clip", "seconds"), row, strict=True)) for row in rows)
+    entries = listed(root, root.files(), frames, every_page=False)
     moments = {"b/1.png": ("b.mp4", 0.0), "clip/2.png": ("clip.mp4", 0.5)}
     paths = ["a/b.tif", "b/1.png", "c.TIFF", "clip/2.png", "d.png", "e.tif"]
     assert [entry.file.path for entry in entries] == paths
@@ -60,4 +65,4 @@ def test_a_file_that_cannot_be_read_counts_once(storage: Storage) -> None:
     storage.write("x.tif", b"1")
     files = storage.files()
     storage.remove("x.tif")
-    assert named(list(entries_of(storage, files, None, every_page=True))) == [("x.tif", "x", None)]
+    assert named(listed(storage, files, None, every_page=True)) == [("x.tif", "x", None)]

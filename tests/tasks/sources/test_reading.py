@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from archives import png, tar_bytes, zip_bytes
+from archives import label_png, png, tar_bytes, zip_bytes
 from piles import entries, indexed
 from web_server import serving
 
 from stego_core.errors import ImageError
 from tasks.sources import reading
-from tasks.sources.reading import MemberReader, runs
+from tasks.sources.reading import Block, MemberReader, runs
+from tasks.sources.uri_lists import ListColumns
 from tasks.storage.http_client import HostError
 from tasks.storage.storage import RANGE_BYTES, Storage
 
@@ -103,3 +104,72 @@ def test_a_single_image_is_read_by_itself(tmp_path: Path) -> None:
     members = MemberReader.of(reader.manifest["members"])
     assert members is not None
     assert members.block(entries(reader)[:1]) is None
+
+
+IMAGES = {f"{n}.png": png(n) for n in range(6)}
+LABELS = {f"{n}.seg.png": label_png(n % 3, 3) for n in range(6)}
+BESIDE = {name: (IMAGES | LABELS)[name] for name in sorted(IMAGES | LABELS)}
+LABELLED = {
+    "beside.tar": tar_bytes(BESIDE),
+    "after.tar": tar_bytes(IMAGES | LABELS),
+    "far.tar": tar_bytes(IMAGES | {"movie.bin": bytes(2 * RANGE_BYTES)} | LABELS),
+    "packed.zip": zip_bytes(BESIDE),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "most"), [("beside.tar", 1), ("after.tar", 1), ("packed.zip", 1), ("far.tar", 2)]
+)
+def test_labels_come_with_their_images(
+    tmp_path: Path, name: str, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, fetched = list[int](), MemberReader._fetched
+
+    def noting(self: MemberReader, shown: str, span: tuple[int, int]) -> Any:
+        asked.append(span[1] - span[0])
+        return fetched(self, shown, span)
+
+    monkeypatch.setattr(MemberReader, "_fetched", noting)
+    with serving(files=LABELLED) as web:
+        reader, _ = indexed(tmp_path, images=f"{web.url}/{name}")
+        listed = web.counts()[f"/{name}"]
+        rows = entries(reader)
+        assert len(asked) == most
+        assert sum(asked) < 2 * RANGE_BYTES
+        blocks = reader.label_blocks(rows)
+        assert web.counts()[f"/{name}"] == listed + 1
+        together = [reader.labels(row, block) for row, block in zip(rows, blocks, strict=True)]
+        assert web.counts()[f"/{name}"] == listed + 1
+        alone = [reader.labels(row) for row in rows]
+    assert len(rows) == 6
+    assert all(np.array_equal(*pair) for pair in zip(together, alone, strict=True))
+    assert [int(ids.max()) for ids in alone if ids is not None] == [3] * 6
+
+
+def test_blocks_of_labels_elsewhere() -> None:
+    here, there = row(0), {**row(600)}
+    label = {"label_object": "y.tar", "label_offset": 0, "label_length": 9, "label_packing": "tar"}
+    reader = MemberReader("x.tar", ListColumns())
+    asked: list[Any] = []
+
+    class Noting(MemberReader):
+        def _fetched(self, shown: str, span: tuple[int, int]) -> Any:
+            asked.append((shown, span))
+            return None
+
+    noting = Noting(reader.location, reader.columns)
+    noting.blocks([here, there])
+    assert asked == [("x.tar", (0, 610))]
+    asked.clear()
+    noting.blocks([{**here, **label}, {**there, **label, "label_offset": 700}])
+    assert asked == [("x.tar", (0, 610)), ("y.tar", (0, 709))]
+
+
+def test_a_block_of_another_archive_is_not_used(tmp_path: Path) -> None:
+    for name, content in (("x.tar", b"12345"), ("y.tar", b"abcde")):
+        (tmp_path / name).write_bytes(content)
+    x, y = str(tmp_path / "x.tar"), str(tmp_path / "y.tar")
+    block = Block(Storage(x), 0, 5, b"12345")
+    reader = MemberReader(x, ListColumns())
+    assert reader.read(row(1, 3, of=x), block=block) == b"234"
+    assert reader.read(row(1, 3, of=y), block=block) == b"bcd"
