@@ -10,7 +10,7 @@ from flows.explorer.home.run_request import Order
 from flows.runs.class_count import DEFAULT_CLASSES
 from stego_core.errors import InputError, StegoError
 from tasks.corpus.frozen_list import listed
-from tasks.corpus.listing import Listing
+from tasks.corpus.listing import ListedRows
 from tasks.corpus.member_list import counted, has_members
 from tasks.features import enough_images, hub
 from tasks.files import video_files
@@ -112,25 +112,36 @@ def _count(found: Found, workspace: Workspace, order: Order) -> None:
         found.remarks.append(f"{len(objects):,} {what}; the run counts the images in them")
         found.left_out = [f"{uri} cannot be read: {why}" for uri, why in missing.items()]
         return
-    _, files = video_files.root_and_files(Storage(found.place))
-    clips = [file for file in files if is_clip(file.path)]
+    has_images, clips = False, []
+    for file in video_files.root_and_each(Storage(found.place))[1]:
+        has_images = has_images or is_image(file.path)
+        clips += [file] if is_clip(file.path) else []
     found.videos, found.bytes = len(clips), sum(clip.bytes for clip in clips)
-    if not clips or any(is_image(file.path) for file in files):  # else the images will be frames
+    if not clips or has_images:  # else the images will be frames
         with Spool() as spool:
-            _describe(found, listed(spool, workspace, corpus).in_memory())
+            _describe(found, listed(spool, workspace, corpus), spool)
 
 
-def _describe(found: Found, listing: Listing) -> None:
-    columns = listing.columns
-    found.images = len(columns["path"])
-    found.bytes += sum(columns["bytes"])
-    counts = Counter(ending(path) or "no ending" for path in columns["path"])
-    found.forms = counts.most_common()
-    found.left_out = listing.left_out.lines()
-    by_size = [path for _, path in sorted(zip(columns["bytes"], columns["path"], strict=True))]
-    found.sample = [by_size[len(by_size) * part // 4] for part in (1, 2, 3) if by_size]
-    if listing.labels and listing.labels.coco is None:
-        found.labelled = sum(label is not None for label in columns["label"])
+def _describe(found: Found, rows: ListedRows, spool: Spool) -> None:
+    """Rows pass by a part at a time, so that a look at many takes no more memory."""
+    counts, total, labelled = Counter[str](), len(rows.entries), 0
+
+    def sizes() -> Iterator[tuple[int, str]]:
+        nonlocal labelled
+        for part in rows.parts():
+            found.bytes += sum(part["bytes"])
+            counts.update(ending(path) or "no ending" for path in part["path"])
+            labelled += sum(label is not None for label in part["label"])
+            yield from zip(part["bytes"], part["path"], strict=True)
+
+    places = [total * part // 4 for part in (1, 2, 3)]
+    by_size = enumerate(spool.sorted(sizes(), tuple))
+    chosen = {place: path for place, (_, path) in by_size if place in places}
+    found.sample = [chosen[place] for place in places]
+    found.images, found.forms = total, counts.most_common()
+    found.left_out = rows.left_out.lines()
+    if rows.labels and rows.labels.coco is None:
+        found.labelled = labelled
 
 
 def default_classes(found: Found) -> int:
