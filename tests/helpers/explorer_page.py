@@ -105,8 +105,20 @@ class Page:
         self.click("#stage")
 
     def back(self) -> None:
-        """As the browser's button; its driver counts from an entry that may be left already."""
-        self.browser.execute_script("history.back()")
+        """As the browser's button, from where the page is.
+
+        The browser learns of the page's steps a moment later: asked before, it goes back from
+        an entry that is left already.
+        """
+        here = self.browser.execute_script("return location.href")
+        for _ in range(PATIENCE * 20):
+            history = self.browser.execute_cdp_cmd("Page.getNavigationHistory", {})
+            at = history["currentIndex"]
+            if history["entries"][at]["url"] == here:
+                break
+            time.sleep(0.05)
+        before = {"entryId": history["entries"][at - 1]["id"]}
+        self.browser.execute_cdp_cmd("Page.navigateToHistoryEntry", before)
 
     def choose(self, selector: str, value: str) -> None:
         self.browser.execute_script(
