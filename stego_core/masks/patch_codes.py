@@ -20,6 +20,9 @@ WindowCodes = Callable[[NDArray[np.uint8], Backbone, nn.Module, Mask | None], ND
 """Codes (B, h, w, D) of windows (B, H, W, 3), of which patches may hold no data (B, h, w)."""
 PIXELS_AT_ONCE = 1 << 19
 """Windows of so many pixels together go through the backbone at once, if not one alone has more."""
+WIDER = 2
+"""How much longer the windows of a smaller twin are: one code shows what is near, the other what
+surrounds it; see docs/notes/quality.md."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +33,12 @@ class Windows:
         resolution: pixels of the short side at which the backbone reads an image.
         tile, tile_overlap: side of the backbone's windows there, and what neighbours share, pixels.
         refine_tile, refine_overlap: the same of the CRF's windows, pixels at full size.
-        coarse: pixels of the short side at which it reads the image's mirrored twin; None for the
-            same size, as in STEGO.
+        coarse: pixels of the short side at which it reads the image's mirrored twin, in windows
+            `WIDER` times as long as `tile`; None for the same size and windows, as in STEGO.
     """
 
     resolution: int = 320
-    tile: int = 448
+    tile: int = 256
     tile_overlap: int = 64
     refine_tile: int = 1024
     refine_overlap: int = 128
@@ -52,14 +55,14 @@ def image_codes(
     """Codes (h, w, D) float32 of an image (H, W, 3) uint8 RGB at patch resolution, once resized.
 
     Each is the mean of two codes, of the image and of its mirrored twin, which with `view.coarse`
-    is read at that size. Images longer than a tile are read in overlapping windows whose codes
-    are blended. Patches without `valid` pixels influence no other patch, and get the code of the
-    nearest one with data.
+    is read at that size, in longer windows. Images longer than a tile are read in overlapping
+    windows whose codes are blended. Patches without `valid` pixels influence no other patch, and
+    get the code of the nearest one with data.
     """
     if view.coarse is None:
         return _codes_of_size(image, backbone, head, view, valid, mirrored_codes)
     twin, twin_valid = image[:, ::-1], None if valid is None else valid[:, ::-1]
-    smaller = replace(view, resolution=view.coarse)
+    smaller = replace(view, resolution=view.coarse, tile=WIDER * view.tile)
     fine = unit(_codes_of_size(image, backbone, head, view, valid, single_codes))
     small = _codes_of_size(twin, backbone, head, smaller, twin_valid, single_codes)
     coarse = np.asarray(unit(small)[:, ::-1], np.float32)

@@ -12,7 +12,7 @@ from tasks.storage.storage import Storage
 from tasks.workspace import keys, layout, tables
 from tasks.workspace.ledger import Folder
 
-VERSION = 2
+VERSION = 3
 """Raised whenever the same options would give other features."""
 READING = ("resolution", "views", "tile", "tile_overlap")
 """Options of the masks that decide what is read of an image."""

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stego_core.masks.crf import Crf
-from stego_core.masks.patch_codes import Windows, image_features
+from stego_core.masks.patch_codes import WIDER, Windows, image_features
 from stego_core.masks.segmenter import Scorer, scorer
 from stego_core.picie.feature_pyramid import DEPTH, PyramidReader
 from tasks.images.decoding_memory import reading_memory
@@ -106,9 +106,9 @@ class PicieSpec:
         return Crf(iterations=0, sharpness=1.0)
 
     def windows(self) -> Windows:
-        """The windows of these options."""
+        """The windows of these options: as long as those of the twin that STEGO's masks read."""
         o = self.options
-        return Windows(o.resolution, o.tile, o.tile_overlap, o.crf_tile, o.crf_overlap)
+        return Windows(o.resolution, WIDER * o.tile, o.tile_overlap, o.crf_tile, o.crf_overlap)
 
 
 def picie_spec(workspace: Workspace, key: str, options: MasksOptions) -> PicieSpec:

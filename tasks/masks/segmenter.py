@@ -12,7 +12,7 @@ from torch import nn
 from stego_core.images.geometry import MAX_ASPECT
 from stego_core.masks.crf import COMPILED, Crf
 from stego_core.masks.densecrf import DenseCrf
-from stego_core.masks.patch_codes import PIXELS_AT_ONCE, Windows
+from stego_core.masks.patch_codes import PIXELS_AT_ONCE, WIDER, Windows
 from stego_core.masks.segmenter import Scorer, Segmenter, scorer
 from stego_core.masks.torch_lattice import on_device
 from tasks.features import backbones
@@ -27,7 +27,7 @@ from tasks.workspace.workspace import Workspace
 
 COARSE = 5 / 7
 """Short side of the mirrored twin over the image's; see docs/notes/quality.md."""
-MASKS_VERSION = 10
+MASKS_VERSION = 11
 """Raised whenever the same options would give other masks, margins or tables."""
 ENGINES: dict[str, type[Crf]] = {"lattice": Crf, "pydensecrf": DenseCrf}
 """Implementations of the CRF, by the option `crf_engine`."""
@@ -191,9 +191,10 @@ def masks_key(clusters_key: str, options: MasksOptions) -> str:
 
 def tokens_at_once(options: MasksOptions, patch: int) -> int:
     """Patches that the backbone reads at once, at most: windows, and their mirrored twins."""
-    together = 2 if options.views == "mirror" else 1
+    together, wider = (2, 1) if options.views == "mirror" else (1, WIDER)
     image = 2 * MAX_ASPECT * options.resolution**2  # its windows overlap
-    return together * min(max(options.tile**2, PIXELS_AT_ONCE), image) // patch**2
+    window = (wider * options.tile) ** 2
+    return together * min(max(window, PIXELS_AT_ONCE), image) // patch**2
 
 
 def predicted_memory(pixels: int, classes: int, options: MasksOptions) -> int:

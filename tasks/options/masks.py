@@ -25,10 +25,10 @@ class MasksOptions(Options):
         "the same, as in STEGO.",
     )
     tile: int = Field(
-        448,
+        256,
         ge=64,
         description="The backbone sees windows of at most this many pixels at once, rounded down "
-        "to whole patches; the default reads longer images in windows that are about square.",
+        "to whole patches; with --views scales, those of the twin may be twice as long.",
     )
     tile_overlap: int = Field(
         64,

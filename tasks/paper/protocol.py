@@ -86,6 +86,7 @@ def values(benchmark: Benchmark, backbone: str) -> dict[str, dict[str, Any]]:
         "masks": {
             "resolution": EVALUATION_SIDE,
             "views": "mirror",
+            "tile": 2 * EVALUATION_SIDE,  # squares are read whole
             "sharpness": 2.0,
             "crf_iterations": 10,
             "crf_pixels": "released",

@@ -59,7 +59,7 @@ class TestMasks:
 def test_masks_keys_from_before_an_option_stay() -> None:
     before = {
         "resolution": 448,
-        "tile": 448,
+        "tile": 256,
         "tile_overlap": 64,
         "sharpness": None,
         "crf_iterations": 10,

@@ -36,5 +36,5 @@ def test_the_help() -> None:
         assert shown in text
     for other in ("[default: mean-shift]", "[default: 400]"):
         assert other not in text
-    assert text.count("[default: 448]") == 1  # that of --tile
+    assert text.count("[default: 640]") == 1  # that of --tile
     assert "A code has this many numbers. By default it is as published for the data set." in text

@@ -103,6 +103,14 @@ class TestScales:
         image_codes(noise_image, local_backbone, nn.Identity(), replace(WHOLE, coarse=40))
         assert [shape[:2] for shape in seen] == [(1, 64), (1, 40)]
 
+    def test_the_twin_has_windows_twice_as_long(
+        self, local_backbone: Backbone, noise_image: Image, seen: list[tuple[int, ...]]
+    ) -> None:
+        image_codes(noise_image, local_backbone, nn.Identity(), replace(SMALL_TILES, coarse=40))
+        (_, *fine, _), (_, *twin, _) = seen  # 64 and 40 pixels high, in windows of 24 and 48
+        assert fine == [24, 24]
+        assert twin == [40, 32]
+
     def test_tiles_give_the_codes_of_the_whole_image(
         self, local_backbone: Backbone, noise_image: Image
     ) -> None:
