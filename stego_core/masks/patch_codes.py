@@ -38,7 +38,7 @@ class Windows:
     """
 
     resolution: int = 320
-    tile: int = 256
+    tile: int = 448
     tile_overlap: int = 64
     refine_tile: int = 1024
     refine_overlap: int = 128

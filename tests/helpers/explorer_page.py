@@ -58,6 +58,8 @@ class Page:
             {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500},
         )
         self.browser.get("about:blank")
+        # Tests share the browser, and after some two hundred pages it goes back too far.
+        self.browser.execute_cdp_cmd("Page.resetNavigationHistory", {})
         self.browser.get(f"{self.address}{link}")
         self.until("return document.body.classList.contains('ready')")
         return self
@@ -69,7 +71,8 @@ class Page:
             if found:
                 return found
             time.sleep(0.05)
-        raise AssertionError(f"{script} {arguments}: {found!r}")
+        address = self.browser.execute_script("return location.href")
+        raise AssertionError(f"{script} {arguments} at {address}: {found!r}")
 
     def see(self, selector: str) -> Any:
         """The element, as soon as it is there and shown."""

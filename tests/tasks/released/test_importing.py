@@ -97,7 +97,7 @@ def slow_scores(state: dict[str, Tensor], codes: Tensor, size: tuple[int, int]) 
 
 
 def segmenter(workspace: Workspace, found: importing.Imported, side: int) -> Segmenter:
-    options = {"resolution": side, "crf_iterations": 0}
+    options = {"resolution": side, "tile": side, "crf_iterations": 0}
     chosen = MasksOptions(views="mirror", sharpness=SHARPNESS, **options)
     return segmenter_spec(workspace, found.keys["clusters"], chosen).build("cpu")
 
