@@ -37,7 +37,9 @@ def test_from_images_to_an_export(
         page.browser.get("about:blank")  # the tab is closed, the run goes on
         page.enter(running)
         page.wait_for("done")
-        titles = [each.text for each in page.all("#run-stages .title")]
+        titles = page.until(  # by one script: the page may draw the list anew meanwhile
+            "return [...document.querySelectorAll('#run-stages .title')].map(e => e.textContent)"
+        )
         assert titles[:4] == ["corpus images", "features images", "neighbors images", "head"]
         assert titles[-1] == "masks images"
         page.click("#run-look")
