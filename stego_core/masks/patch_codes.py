@@ -29,6 +29,8 @@ surrounds it; see docs/notes/quality.md."""
 class Windows:
     """The windows in which an image is read and refined.
 
+    By default a square is read whole at 320 pixels, as STEGO evaluates.
+
     Attributes:
         resolution: pixels of the short side at which the backbone reads an image.
         tile, tile_overlap: side of the backbone's windows there, and what neighbours share, pixels.

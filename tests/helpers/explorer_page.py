@@ -120,6 +120,8 @@ class Page:
             if history["entries"][at]["url"] == here:
                 break
             time.sleep(0.05)
+        else:
+            raise AssertionError(f"the browser does not arrive at {here}: {history}")
         before = {"entryId": history["entries"][at - 1]["id"]}
         self.browser.execute_cdp_cmd("Page.navigateToHistoryEntry", before)
 
