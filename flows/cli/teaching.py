@@ -27,8 +27,9 @@ def teach(
         points: CSV file with the columns image (as listed), x, y (pixels from the top left of the
             upright image) and class (a name, new or known); without it, all lessons that are there
             are learned again, which names that changed since may alter.
-        masks: Folder or URI of corrected masks or label images, each called as its image; where
-            they differ from the current masks, they are learned.
+        masks: Folder or URI of corrected masks or label images, each called as its image; or a file
+            that CVAT (XML) or Label Studio (JSON) exported, or a COCO file. Where they differ from
+            the current masks, they are learned.
         taxonomy: JSON file of what the values of --masks mean; default: the ids or the colours of
             the workspace's classes, as exported masks have them.
         undo: Take back what was taught last.

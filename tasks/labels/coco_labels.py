@@ -178,6 +178,11 @@ def rasterise(areas: str, size: tuple[int, int]) -> NDArray[np.uint8]:
     return np.where(ids == VOID, VOID_BYTE, ids).astype(np.uint8)
 
 
+def inside(segmentation: Any, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """(H, W) the pixels of a segmentation, polygons or run lengths; an ImageError if it is none."""
+    return np.asarray(run_lengths.decode(_packed(segmentation, *size)), np.bool_)
+
+
 def _packed(segmentation: Any, height: int, width: int) -> Any:
     """Polygons, or run lengths of either kind, as packed run lengths."""
     try:

@@ -1,6 +1,8 @@
 """Masks that people corrected, and label images: what differs from the current masks is taught."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -16,10 +18,14 @@ from tasks.class_names import classes_file
 from tasks.corpus.index import IndexReader
 from tasks.corpus.listing import read_file
 from tasks.images import image_codecs
+from tasks.labels.coco_labels import BACKGROUND
 from tasks.labels.label_decoding import class_ids
 from tasks.labels.taxonomies import load_taxonomy
 from tasks.storage.storage import Storage
-from tasks.teaching.lessons import Lesson
+from tasks.teaching.annotation_files import DrawnImage, calls_of, coco_images
+from tasks.teaching.cvat_annotations import cvat_images
+from tasks.teaching.label_studio_annotations import label_studio_images
+from tasks.teaching.lessons import Lesson, checked_class
 from tasks.teaching.point_files import Listed, ReadPoints
 from tasks.workspace import layout
 from tasks.workspace.summary import Summary
@@ -29,6 +35,12 @@ ENDINGS = {".png", ".tif", ".tiff", ".bmp"}
 """Of files that keep every pixel's value."""
 COLOURED = {"RGB", "RGBA"}
 """Pillow's modes of masks that hold the classes' colours."""
+CVAT_FILE = "annotations.xml"
+"""What CVAT calls its own file; a folder that holds one may hold the images, too."""
+COLOUR_LIST = "labelmap.txt"
+"""CVAT's list of the colours in a folder of masks, and the folder of its masks of classes; another
+holds masks of objects."""
+CLASS_FOLDER = "SegmentationClass/"
 
 
 def read_masks(
@@ -38,81 +50,148 @@ def read_masks(
     clusters_key: str,
     taxonomy: str | None = None,
 ) -> ReadPoints:
-    """Lessons of a folder of masks, each called as its image: where they differ from the current.
+    """Lessons of corrected masks: where they differ from the current ones.
 
     Args:
-        location: path or URI of the folder.
+        location: path or URI of a folder of masks, each called as its image, or as CVAT exports
+            them; or of a file of CVAT (XML), of Label Studio (JSON) or in COCO's format.
         dumps: among whose images those of the masks are.
         clusters_key: of the clusters whose names people saw.
-        taxonomy: JSON file of what the masks' values mean; None for the ids or the colours of the
-            workspace's classes, as exports have them.
+        taxonomy: JSON file of what the values of a folder's masks mean; None for the ids or the
+            colours of the workspace's classes, as exports have them.
 
     Raises:
         InputError: there is no mask, none can be used, or none differs.
     """
     storage = Storage.at(location)
-    files = sorted(file.path for file in storage.files())
-    masks = [path for path in files if PurePosixPath(path).suffix.lower() in ENDINGS]
-    if not masks:
-        raise InputError(
-            f"{location} holds no mask: {len(files)} files, none of which ends in "
-            f"{', '.join(sorted(ENDINGS))}"
-        )
-    listed = Listed(workspace, dumps, {name for path in masks for name in _names(path)})
-    reader = _Corrections(workspace, clusters_key, load_taxonomy(taxonomy))
-    lessons, problems = list[Lesson](), list[str]()
-    for path in masks:
+    corrections = _Corrections(workspace, clusters_key)
+    drawn, problems = list[DrawnImage](), list[str]()
+    for each in _drawn(storage, location, corrections, load_taxonomy(taxonomy)):
+        if isinstance(each, str):
+            problems.append(each)
+        else:
+            drawn.append(each)
+    listed = Listed(workspace, dumps, {name for each in drawn for name, _ in each.calls})
+    lessons = list[Lesson]()
+    for each in drawn:
         try:
-            dump, entry = _image_of(path, listed)
-            lessons += reader.lessons(dump, entry, read_file(storage, path))
+            lessons += corrections.lessons(*_image_of(each, listed), each)
         except InputError as error:
-            problems.append(f"{path}: {error}")
+            problems.append(f"{each.label}: {error}")
     if not lessons:
         reason = f": {problems[0]}" if problems else ", because none differs from the current masks"
         raise InputError(f"nothing can be learned of {location}{reason}")
     return ReadPoints(lessons, problems)
 
 
-def _names(path: str) -> tuple[str, str]:
-    """What the image of a mask may be called: the path without its ending, or the name alone."""
-    file = PurePosixPath(path)
-    return str(file.with_suffix("")), file.stem
+def _drawn(
+    storage: Storage, location: str, corrections: "_Corrections", taxonomy: Taxonomy | None
+) -> Iterator[DrawnImage | str]:
+    """The masks of a folder or a file, or why some are left out."""
+    if PurePosixPath(location).suffix.lower() in {".xml", ".json"}:
+        folder, _, name = storage.uri.rpartition("/")
+        yield from _file_of_a_tool(Storage(folder), name, taxonomy)
+        return
+    files = sorted(file.path for file in storage.files())
+    if CVAT_FILE in files:
+        yield from _file_of_a_tool(storage, CVAT_FILE, taxonomy)
+        return
+    if COLOUR_LIST in files:
+        text = read_file(storage, COLOUR_LIST).decode("utf-8-sig", "replace")
+        taxonomy = taxonomy or corrections.colour_list(text)
+        files = [path for path in files if path.startswith(CLASS_FOLDER)]
+    masks = [path for path in files if PurePosixPath(path).suffix.lower() in ENDINGS]
+    if not masks:
+        raise InputError(
+            f"{location} holds no mask: {len(files)} files, none of which ends in "
+            f"{', '.join(sorted(ENDINGS))}; expected masks called as their images, or give the "
+            "file that CVAT (XML) or Label Studio (JSON) exported"
+        )
+    for path in masks:
+        ids = partial(corrections.ids_of_file, storage, path, taxonomy)
+        yield DrawnImage(path, calls_of(path.removeprefix(CLASS_FOLDER)), ids)
 
 
-def _image_of(path: str, listed: Listed) -> tuple[str, dict[str, Any]]:
-    whole, stem = _names(path)
+def _file_of_a_tool(
+    storage: Storage, name: str, taxonomy: Taxonomy | None
+) -> Iterator[DrawnImage | str]:
+    if taxonomy is not None:
+        raise InputError(f"{name} names its classes itself; leave out the taxonomy")
+    content = read_file(storage, name, f"{name} cannot be read")
+    if name.lower().endswith(".xml"):
+        yield from cvat_images(content, name)
+        return
     try:
-        return listed.find(whole, None)
-    except InputError:
-        return listed.find(stem, None)
+        document = json.loads(content)
+    except ValueError as error:
+        raise InputError(f"{name} is not JSON: {error}") from None
+    if isinstance(document, list):
+        yield from label_studio_images(document, name)
+    else:
+        yield from coco_images(content, name)
+
+
+def _image_of(drawn: DrawnImage, listed: Listed) -> tuple[str, dict[str, Any]]:
+    """The dump and the index entry of the image that somebody drew on."""
+    known = (call for call in drawn.calls if listed.has(*call))
+    name, dump = next(known, (drawn.calls[0] if drawn.calls else (drawn.label, None)))
+    return listed.find(name, dump)
 
 
 class _Corrections:
     """Compares masks with the current ones."""
 
-    def __init__(self, workspace: Workspace, clusters_key: str, taxonomy: Taxonomy | None) -> None:
-        self.workspace, self.clusters_key, self.taxonomy = workspace, clusters_key, taxonomy
+    def __init__(self, workspace: Workspace, clusters_key: str) -> None:
+        self.workspace, self.clusters_key = workspace, clusters_key
         self.classes = classes_file.current_names(workspace).classes
         self.masks_key = Summary(workspace).require("masks")
         first = workspace.dumps()[0]
         self.max_pixels = int(IndexReader(workspace, first).manifest["max_pixels"])
 
-    def lessons(self, dump: str, entry: dict[str, Any], content: bytes) -> list[Lesson]:
-        """What a mask's file corrects of an image."""
-        names, after = self._read(content)
-        before = self._current(dump, entry["image_id"], names)
-        if after.shape != before.shape:
-            raise ImageError("is {}×{}, its image {}×{}".format(*after.shape, *before.shape))
+    def lessons(self, dump: str, entry: dict[str, Any], drawn: DrawnImage) -> list[Lesson]:
+        """What a mask corrects of an image."""
+        size, image_id = (entry["height"], entry["width"]), entry["image_id"]
+        names, after = drawn.ids(size)
+        if after.shape != size:
+            raise ImageError("is {}×{}, its image {}×{}".format(*after.shape, *size))
+        points = corrected_points(self._current(dump, image_id, names), after)
+        classes = {cls: checked_class(names[cls]) for cls in {point.cls for point in points}}
         return [
-            Lesson(dump, entry["image_id"], point.x, point.y, names[point.cls], self.clusters_key)
-            for point in corrected_points(before, after)
+            Lesson(dump, image_id, point.x, point.y, classes[point.cls], self.clusters_key)
+            for point in points
         ]
 
-    def _read(self, content: bytes) -> tuple[Sequence[str], NDArray[np.int64]]:
+    def ids_of_file(
+        self, storage: Storage, path: str, taxonomy: Taxonomy | None, size: tuple[int, int]
+    ) -> tuple[Sequence[str], NDArray[np.int64]]:
         """Names of classes, and each pixel's number among them, −1 for none."""
-        taxonomy = self.taxonomy or self._own(content)
-        ids = class_ids(content, self.max_pixels, taxonomy)
-        return taxonomy.classes, ids.astype(np.int64)
+        content = read_file(storage, path)
+        meaning = taxonomy or self._own(content)
+        return meaning.classes, class_ids(content, self.max_pixels, meaning).astype(np.int64)
+
+    def colour_list(self, text: str) -> Taxonomy:
+        """What CVAT's list says of colours: `label:red,green,blue:parts:actions`, one a line.
+
+        The background, which is what nobody drew on, has no class unless the workspace has it.
+        """
+        known = {entry.name.casefold() for entry in self.classes.entries}
+        classes, void = dict[str, list[int]](), list[list[int]]()
+        for line in text.splitlines():
+            fields = line.partition("#")[0].strip().split(":")
+            if fields == [""]:
+                continue
+            try:
+                colour = [int(part) for part in fields[1].split(",")]
+            except (IndexError, ValueError):
+                raise InputError(
+                    f"{COLOUR_LIST} has a line {line!r:.60}; expected label:r,g,b::"
+                ) from None
+            if fields[0].casefold() in BACKGROUND - known:
+                void.append(colour)
+            else:
+                classes[fields[0]] = colour
+        colours = [*classes.values(), *void[:1]]
+        return Taxonomy.parse({"name": COLOUR_LIST, "classes": [*classes], "colours": colours})
 
     def _own(self, content: bytes) -> Taxonomy:
         """What values of an exported mask mean: ids, or colours."""

@@ -47,9 +47,16 @@ class Listed:
                     for name in names & wanted:
                         self._by_name.setdefault(name, []).append((dump, image))
 
+    def has(self, name: str, dump: str | None) -> bool:
+        """Whether at least one image is called so."""
+        return bool(self._found(name, dump))
+
+    def _found(self, name: str, dump: str | None) -> list[tuple[str, dict[str, Any]]]:
+        return [each for each in self._by_name.get(name, []) if dump in (None, each[0])]
+
     def find(self, name: str, dump: str | None) -> tuple[str, dict[str, Any]]:
         """The dump and the index entry of an image; an InputError that says what is wrong."""
-        found = [each for each in self._by_name.get(name, []) if dump in (None, each[0])]
+        found = self._found(name, dump)
         where = f" of dump {dump}" if dump else ""
         if not found:
             raise InputError(f"there is no image {name!r}{where}; expected a path as listed")

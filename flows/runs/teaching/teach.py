@@ -32,7 +32,7 @@ class MasksGiven(BaseModel):
     """Corrected masks.
 
     Attributes:
-        masks: path or URI of their folder.
+        masks: path or URI of their folder, or of a file of an annotation tool.
         taxonomy: JSON file of what their values mean; None for the workspace's own classes.
     """
 

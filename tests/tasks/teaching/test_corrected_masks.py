@@ -7,32 +7,28 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from corrected import BOTTOM, LEFT, RIGHT, TOP, current_mask, require_road
 from explored_workspace import CLUSTERS
 from PIL import Image
 
 from stego_core.errors import InputError
 from tasks.class_names import classes_file
-from tasks.images.image_codecs import decode_mask, encode_mask
+from tasks.images.image_codecs import encode_mask
 from tasks.teaching.corrected_masks import read_masks
 from tasks.teaching.point_files import ReadPoints
-from tasks.workspace import layout
 from tasks.workspace.workspace import Workspace
 
 
 @pytest.fixture
 def current(workspace: Workspace) -> np.ndarray:
-    """The current mask of the second image, with names of two of its classes."""
-    classes = classes_file.current_names(workspace).classes
-    classes_file.edit(workspace, classes.edited(0, "road").edited(1, "tree"), "named")
-    path = layout.mask(layout.masks(workspace.last_run()["keys"]["masks"], "first"), "s001")
-    return decode_mask(workspace.storage.read(path))
+    return current_mask(workspace)
 
 
 @pytest.fixture
 def corrected(current: np.ndarray) -> np.ndarray:
     """The same with a square of road where there was none, and one pixel of no class."""
     mask = current.copy()
-    mask[20:50, 8:40] = 0
+    mask[TOP:BOTTOM, LEFT:RIGHT] = 0
     mask[0, 0] = 255
     return mask
 
@@ -56,17 +52,6 @@ def png(image: Image.Image) -> bytes:
 
 def colours(workspace: Workspace) -> np.ndarray:
     return classes_file.current_names(workspace).classes.colours()
-
-
-def require_road(found: ReadPoints, current: np.ndarray) -> None:
-    assert found.problems == []
-    assert {(lesson.dump, lesson.image_id, lesson.name) for lesson in found.lessons} == {
-        ("first", "s001", "road")
-    }
-    for lesson in found.lessons:
-        assert 20 <= lesson.y < 50
-        assert 8 <= lesson.x < 40
-        assert current[lesson.y, lesson.x] != 0
 
 
 def test_ids_as_masks_are_stored(
@@ -137,3 +122,58 @@ def test_a_folder_without_masks_is_refused(
         (tmp_path / "empty" / name).write_text("mine")
     with pytest.raises(InputError, match="holds no mask"):
         read_masks(workspace, str(tmp_path / "empty"), ["first"], CLUSTERS)
+
+
+class TestFoldersOfCvat:
+    """Format "Segmentation mask 1.1", which is Pascal VOC's with a list of colours."""
+
+    COLOURS = (
+        "# label:color_rgb:parts:actions\nbackground:0,0,0::\nroad:128,64,128::\n\nsky:1,2,3::\n"
+    )
+
+    def folder(self, tmp_path: Path, mask: np.ndarray, colours: str = COLOURS) -> str:
+        """The square of road alone, as Datumaro's writer, which CVAT uses, names its files."""
+        folder = tmp_path / "cvat"
+        for name in ("SegmentationClass", "SegmentationObject"):
+            (folder / name).mkdir(parents=True)
+        pixels = np.zeros((*mask.shape, 3), np.uint8)
+        pixels[TOP:BOTTOM, LEFT:RIGHT] = [128, 64, 128]
+        (folder / "SegmentationClass" / "s001.png").write_bytes(png(Image.fromarray(pixels)))
+        (folder / "SegmentationObject" / "s001.png").write_bytes(png(Image.fromarray(pixels + 1)))
+        (folder / "labelmap.txt").write_text(colours)
+        return str(folder)
+
+    def test_masks_of_classes_count_and_those_of_objects_do_not(
+        self, workspace: Workspace, tmp_path: Path, current: np.ndarray
+    ) -> None:
+        folder = self.folder(tmp_path, current)
+        require_road(read_masks(workspace, folder, ["first"], CLUSTERS), current)
+
+    def test_a_background_that_is_a_class_is_learned(
+        self, workspace: Workspace, tmp_path: Path, current: np.ndarray
+    ) -> None:
+        classes = classes_file.current_names(workspace).classes
+        classes_file.edit(workspace, classes.edited(2, "background"), "named")
+        found = read_masks(workspace, self.folder(tmp_path, current), ["first"], CLUSTERS)
+        assert {lesson.name for lesson in found.lessons} == {"road", "background"}
+
+    @pytest.mark.parametrize("line", ["road", "road:1,2", "road:red::"])
+    def test_a_list_that_cannot_be_read_is_refused(
+        self, workspace: Workspace, tmp_path: Path, current: np.ndarray, line: str
+    ) -> None:
+        folder = self.folder(tmp_path, current, line + "\n")
+        with pytest.raises(InputError, match=r"labelmap|colours"):
+            read_masks(workspace, folder, ["first"], CLUSTERS)
+
+    def test_datumaros_own_files(
+        self, workspace: Workspace, tmp_path: Path, current: np.ndarray
+    ) -> None:
+        datumaro = pytest.importorskip("datumaro")
+        drawn = np.zeros(current.shape, bool)
+        drawn[TOP:BOTTOM, LEFT:RIGHT] = True
+        item = datumaro.DatasetItem("s001", annotations=[datumaro.Mask(drawn, label=1)])
+        dataset = datumaro.Dataset.from_iterable([item], categories=["background", "road"])
+        folder = str(tmp_path / "voc")
+        colours = {"background": [(0, 0, 0), [], []], "road": [(128, 64, 128), [], []]}
+        dataset.export(folder, "voc_segmentation", label_map=colours)
+        require_road(read_masks(workspace, folder, ["first"], CLUSTERS), current)

@@ -167,6 +167,7 @@ def test_a_new_head_learns_the_same_lessons_until_they_are_taken_back(place: Pat
         (["--taxonomy", "t.json"], "give those, too"),
         (["--dumps", "third"], "no dump third; there are first"),
         (["--masks", "nowhere"], "nowhere does not exist"),
+        (["--masks", "nowhere.xml"], "nowhere.xml cannot be read"),
     ],
 )
 def test_mistakes_are_told_before_work_is_done(

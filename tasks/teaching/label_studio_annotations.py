@@ -1,0 +1,118 @@
+"""What was drawn in Label Studio, from its JSON export."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stego_core.errors import ImageError, InputError, OptionError
+from tasks.labels.coco_labels import inside
+from tasks.teaching.annotation_files import (
+    Calls,
+    DrawnImage,
+    Region,
+    calls_of,
+    drawn_regions,
+)
+
+UPLOADED = re.compile(r"^[0-9a-f]{8}-")
+"""What Label Studio puts before the names of files that were uploaded to it."""
+KINDS = {"brushlabels", "polygonlabels"}
+"""Types of results that have an inside."""
+CHANNELS = 4
+"""A brush's runs are of pixels of red, green, blue and alpha."""
+
+
+def label_studio_images(tasks: Sequence[Any], name: str) -> Iterator[DrawnImage | str]:
+    """The annotated images of an export, or why results of an image are left out.
+
+    Of a task with several annotations the one counts that was changed last; skipped ones, and
+    predictions that nobody accepted, count for nothing.
+
+    Raises:
+        InputError: it is no such export.
+        OptionError: there are brush masks, and the package that decodes them is not installed.
+    """
+    for task in tasks:
+        if not (isinstance(task, dict) and isinstance(task.get("annotations"), list)):
+            raise InputError(
+                f"{name} is not Label Studio's export 'JSON' (a list of tasks, each with "
+                "'data' and 'annotations'); 'JSON-MIN' and masks by brush name no image's size"
+            )
+        annotations = [a for a in task["annotations"] if not a.get("was_cancelled")]
+        if annotations:
+            newest = max(annotations, key=lambda each: str(each.get("updated_at", "")))
+            yield from _image(task, newest["result"])
+
+
+def _image(
+    task: Mapping[str, Any], results: Sequence[Mapping[str, Any]]
+) -> Iterator[DrawnImage | str]:
+    label, areas = f"task {task.get('id', '?')}", list[Region]()
+    others = [result["type"] for result in results if result.get("type") not in KINDS]
+    if others:
+        kept = "brushes and polygons alone say what pixels show"
+        yield f"{label}: {len(others)} results left out, such as {others[0]}; {kept}"
+    for result in results:
+        if result.get("type") in KINDS:
+            cls = (result["value"].get(result["type"]) or [""])[0]
+            areas.append((str(cls), partial(_inside, result)))
+    if areas:
+        yield DrawnImage(label, _calls(task.get("data", {})), partial(drawn_regions, areas))
+
+
+def _calls(data: Mapping[str, Any]) -> Calls:
+    """What the image of a task may be called: our id of it, else by its address."""
+    if "image_id" in data and "dump" in data:
+        return [(str(data["image_id"]), str(data["dump"]))]
+    calls: list[tuple[str, str | None]] = []
+    for value in data.values():
+        if isinstance(value, str):
+            calls += calls_of(_path(value))
+    return calls
+
+
+def _path(address: str) -> str:
+    """The path that an address of Label Studio stands for: of a local, a stored or an upload."""
+    parts = urlsplit(address)
+    local = parse_qs(parts.query).get("d")
+    path = local[0] if local else unquote(parts.path)
+    folder, slash, name = path.rpartition("/")
+    return folder + slash + UPLOADED.sub("", name) if "/upload/" in path else path
+
+
+def _inside(result: Mapping[str, Any], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """(H, W) the pixels of a result; an ImageError where it cannot be read or does not fit."""
+    try:
+        value, stated = result["value"], (result["original_height"], result["original_width"])
+        if result.get("image_rotation"):
+            raise ImageError("was turned in Label Studio; turn it back, or turn the image itself")
+        if stated != size:
+            raise ImageError("is {}×{}, its image {}×{}".format(*stated, *size))
+        if result["type"] == "polygonlabels":
+            scale = np.array([size[1], size[0]]) / 100  # points are in percent
+            points = (np.array(value["points"], np.float64) * scale).ravel()
+            return inside([points.tolist()], size)
+        runs = value["rle"]
+    except (KeyError, TypeError, ValueError):
+        raise ImageError("has a result that cannot be read") from None
+    return _brush(runs, size)
+
+
+def _brush(runs: list[int], size: tuple[int, int]) -> NDArray[np.bool_]:
+    try:
+        from label_studio_sdk.converter.brush import decode_rle
+    except ImportError:
+        raise OptionError(
+            "brush masks of Label Studio need the package label-studio-sdk; install it with "
+            "`pip install 'stego-flows[labelstudio]'`"
+        ) from None
+    try:
+        pixels = np.asarray(decode_rle(runs)).reshape(*size, CHANNELS)
+    except Exception as error:  # what broken runs make the library raise
+        raise ImageError(f"has a brush mask that cannot be read: {error}") from None
+    return np.asarray(pixels[..., CHANNELS - 1] > 0)
