@@ -11,6 +11,7 @@ import torch
 from stego_core.errors import CapacityError, ImageError, StoppedError, TrainingError
 from stego_core.picie import picie_training
 from stego_core.picie.picie_training import PicieCurve
+from stego_core.masks.patch_codes import Windows
 from tasks.corpus import stage as corpus
 from tasks.corpus.index import IndexReader
 from tasks.engine.stage import Stage
@@ -279,6 +280,10 @@ class TestMasks:
             assert ids.shape == (64, 80)
             assert ids.max() < CLASSES
         assert not (folder / "confidence.parquet").exists()
+
+    def test_windows_are_as_long_as_those_of_stegos_twin(self, spec: Any) -> None:
+        size = spec.options.resolution
+        assert spec.windows() == Windows(size, 512, 64, refine_tile=64, refine_overlap=16)
 
     def test_a_pixel_has_the_class_of_the_greatest_f_c(self, shared: Place, spec: Any) -> None:
         """Scores of the cells, upsampled bilinearly to the image: no norm, no CRF."""
