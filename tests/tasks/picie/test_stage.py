@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from stego_core.errors import CapacityError, ImageError, StoppedError, TrainingError
+from stego_core.masks.patch_codes import Windows
 from stego_core.picie import picie_training
 from stego_core.picie.picie_training import PicieCurve
-from stego_core.masks.patch_codes import Windows
 from tasks.corpus import stage as corpus
 from tasks.corpus.index import IndexReader
 from tasks.engine.stage import Stage
