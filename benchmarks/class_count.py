@@ -20,12 +20,13 @@ import numpy as np
 import torch
 from minima import Corpus, Vectors
 from numpy.typing import NDArray
+from torch import nn
 
 from stego_core.clustering import kmeans, merges, silhouette
-from stego_core.clustering.silhouette import Minimum
+from stego_core.clustering.silhouette import FEATURES, Minimum
 from stego_core.head.head import BesideFeatures
 from stego_core.scores import metrics
-from tasks.clusters.code_sample import CODES, FEATURES, OBJECTS, JudgedTokens, samples_of
+from tasks.clusters.code_sample import CODES, OBJECTS, JudgedTokens, samples_of
 from tasks.clusters.stage import SPACES
 from tasks.head.heads import BESIDE
 
@@ -78,8 +79,9 @@ def prepared(corpus: Corpus, seed: int) -> Prepared:
     both = unit(np.concatenate([samples[CODES], samples[FEATURES]], axis=1))
     codes = minima.image_vectors(corpus, head)
     beside = minima.image_vectors(corpus, BesideFeatures(head))
-    sampled = {SPACES[0]: samples[CODES], OBJECTS: samples[OBJECTS], BESIDE: both}
-    return Prepared(sampled, {SPACES[0]: codes, OBJECTS: codes, BESIDE: beside}, judged)
+    features = minima.image_vectors(corpus, nn.Identity())
+    images = {SPACES[0]: codes, OBJECTS: codes, BESIDE: beside, FEATURES: features}
+    return Prepared({**samples, BESIDE: both}, images, judged)
 
 
 def unit(vectors: Vectors) -> Vectors:
@@ -93,8 +95,8 @@ def clusters(corpus: Corpus, made: Prepared, count: int, seed: int, restarts: in
         for restart in range(restarts):
             run = kmeans.restart(made.sampled[space], count, seed, restart)
             ids = made.judged.clusters(space, run.centroids)
-            separated = silhouette.silhouette(made.judged.features, ids, count)
-            found.append((Minimum(space, run.inertia, separated), run.centroids))
+            minimum = Minimum.of(space, run.inertia, made.judged.features, ids, count)
+            found.append((minimum, run.centroids))
     (space, *_), start = found[silhouette.chosen([minimum for minimum, _ in found])]
     centroids = kmeans.lloyd(made.sampled[space], start, tolerance=kmeans.FINAL_TOLERANCE).centroids
     labelled = corpus.counts.numpy()

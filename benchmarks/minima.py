@@ -29,12 +29,12 @@ from torch import nn
 
 from stego_core.backbone import vit
 from stego_core.clustering import kmeans, silhouette
-from stego_core.clustering.silhouette import Minimum
+from stego_core.clustering.silhouette import FEATURES, Minimum
 from stego_core.head import training
 from stego_core.head.batches import TrainingSet, plain
 from stego_core.head.head import BesideFeatures, Head, MeanShiftHead
 from stego_core.images.geometry import inference_size, resize, training_crops
-from tasks.clusters.code_sample import CODES, OBJECTS, JudgedTokens, samples_of
+from tasks.clusters.code_sample import CODES, JudgedTokens, samples_of
 from tasks.clusters.stage import SPACES
 from tasks.features.backbones import weights_from_file
 from tasks.head.heads import BESIDE
@@ -167,25 +167,25 @@ def candidates(corpus: Corpus, method: str, spaces: tuple[str, ...], seed: int) 
         for row, image in enumerate(corpus.patches)
     ]
     samples = {n: kmeans.unit(np.concatenate([d[n] for d in drawn])) for n in drawn[0]}
-    judged = JudgedTokens(samples[CODES], samples.get("features", samples[CODES]))
+    judged = JudgedTokens(samples[CODES], samples.get(FEATURES, samples[CODES]))
     some = np.random.default_rng(seed).permutation(len(judged.codes))[:16_384]
     judged = JudgedTokens(judged.codes[some], judged.features[some])
     found = []
     for space in spaces:
-        vectors = samples[OBJECTS] if space == OBJECTS else samples[CODES]
+        vectors = samples.get(space, samples[CODES])
         if space == BESIDE:
-            vectors = kmeans.unit(np.concatenate([samples[CODES], samples["features"]], axis=1))
+            vectors = kmeans.unit(np.concatenate([samples[CODES], samples[FEATURES]], axis=1))
         vectors = np.asarray(vectors, np.float32)
-        labelled = image_vectors(corpus, BesideFeatures(head) if space == BESIDE else head)
+        of_space = {BESIDE: BesideFeatures(head), FEATURES: nn.Identity()}.get(space, head)
+        labelled = image_vectors(corpus, of_space)
         for restart in range(RESTARTS):
             run = kmeans.restart(vectors, classes, seed, restart)
-            separated = silhouette.silhouette(
-                judged.features, judged.clusters(space, run.centroids), classes
-            )
+            clusters = judged.clusters(space, run.centroids)
+            minimum = Minimum.of(space, run.inertia, judged.features, clusters, classes)
             last = kmeans.lloyd(vectors, run.centroids, tolerance=kmeans.FINAL_TOLERANCE)
             cosines = labelled @ last.centroids.T
             scores = scored(cosines.argmax(axis=1), corpus.counts.numpy())
-            found.append(Candidate(Minimum(space, run.inertia, separated), scores, cosines))
+            found.append(Candidate(minimum, scores, cosines))
     return found
 
 

@@ -4,6 +4,9 @@ k-means ends in several minima whose inertias differ by less than a percent, and
 by tens of points of mIoU: inertia cannot choose among them. Nor can it compare spaces, such as
 codes and codes beside features. The silhouette of the features under the clusters does both
 (docs/notes/quality.md).
+
+It favours clusters of the features themselves, and so do not these: they are kept where they are
+better by a margin alone. Then what the head learned is of no use to this corpus.
 """
 
 from collections.abc import Sequence
@@ -18,6 +21,13 @@ NEAR = 0.01
 """Minima whose inertia exceeds the lowest of their space by at most this share are near-equal."""
 DIGITS = 4
 """Decimals of the silhouettes that are compared."""
+FEATURES = "features"
+"""The space of the features as the backbone gives them."""
+MARGIN = 1.08
+"""Clusters of the features are kept where their silhouette is so many times the best other one."""
+SMALLEST = 0.1
+"""… and the smallest of them has this share of a mean cluster: k-means on features, which lie near
+each other, spends clusters on a few odd ones, which the silhouette rewards."""
 
 
 class Minimum(NamedTuple):
@@ -27,11 +37,26 @@ class Minimum(NamedTuple):
         space: the vectors that were clustered; inertias are comparable within a space alone.
         inertia: mean of 1 − cos(vector, its centroid), in [0, 2].
         silhouette: of the features under these clusters.
+        smallest: tokens of the smallest cluster over those of a mean one, in [0, 1].
     """
 
     space: str
     inertia: float
     silhouette: float
+    smallest: float = 1.0
+
+    @classmethod
+    def of(
+        cls,
+        space: str,
+        inertia: float,
+        features: NDArray[np.float32],
+        clusters: NDArray[np.integer],
+        count: int,
+    ) -> "Minimum":
+        """With the silhouette of features (N, C) of norm 1 in `count` clusters (N,)."""
+        smallest = float(np.bincount(clusters, minlength=count).min() * count / len(clusters))
+        return cls(space, inertia, silhouette(features, clusters, count), smallest)
 
 
 def silhouette(features: NDArray[np.float32], clusters: NDArray[np.integer], count: int) -> float:
@@ -66,9 +91,18 @@ def silhouette(features: NDArray[np.float32], clusters: NDArray[np.integer], cou
 def chosen(minima: Sequence[Minimum]) -> int:
     """Index of the minimum to keep: of those near the lowest of their space, the best separated.
 
-    Among silhouettes that are equal to `DIGITS` the first wins: restarts that end in the same
-    minimum differ by rounding, which depends on the processor.
+    Of the features' own the lowest alone counts, by `MARGIN` and `SMALLEST`: where the head is of
+    no use, the outcome is that of k-means on the features. Among silhouettes that are equal to
+    `DIGITS` the first wins: restarts that end in the same minimum differ by rounding, which depends
+    on the processor.
     """
     lowest = {space: min(m.inertia for m in minima if m.space == space) for space, *_ in minima}
-    near = [m.inertia <= (1 + NEAR) * lowest[m.space] for m in minima]
-    return int(np.argmax(np.where(near, [round(m.silhouette, DIGITS) for m in minima], -np.inf)))
+    separated = np.array([round(m.silhouette, DIGITS) for m in minima])
+    plain = np.array([m.space == FEATURES for m in minima])
+    near = np.array([m.inertia <= (1 + NEAR) * lowest[m.space] for m in minima])
+    best = int(np.argmax(np.where(near & ~plain, separated, -np.inf)))
+    if plain.any():
+        own = int(np.argmin(np.where(plain, [m.inertia for m in minima], np.inf)))
+        if separated[own] >= MARGIN * separated[best] and minima[own].smallest >= SMALLEST:
+            return own
+    return best

@@ -1,8 +1,8 @@
 """The samples of codes that clusters are made from: computed shard by shard, stored in Zarr.
 
 Of a head that reads shifted features there are two: tokens sampled alike (`CODES`), whose features
-are stored beside them, and tokens of which each object has as many (`OBJECTS`). Of other heads
-there is the first alone.
+(`FEATURES`) are stored beside them, and tokens of which each object has as many (`OBJECTS`). Of
+other heads there is the first alone.
 """
 
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stego_core.clustering import kmeans
+from stego_core.clustering.silhouette import FEATURES
 from stego_core.head.head import MeanShiftHead
 from stego_core.head.mean_shift import CLUSTERING, mean_shift, sampling_weights
 from tasks.engine import machine
@@ -33,8 +34,6 @@ MAX_FLOATS = 64 * 2**20
 """Floats of a sample at most; every worker of the stage holds one at once (256 MiB)."""
 CODES = "codes"
 """The array of the codes of tokens sampled alike."""
-FEATURES = "features"
-"""The array of these tokens' features."""
 OBJECTS = "objects"
 """The array of the codes of tokens sampled by `sampling_weights`."""
 JUDGED = 16_384
@@ -158,7 +157,7 @@ def vectors_of(storage: Storage, path: str, space: str) -> Vectors:
     """(n, depth) unit vectors of a space, of valid rows; each worker keeps those read last."""
     if space == heads.BESIDE:
         return _beside(*_tokens(storage, path))
-    vectors = _stored(storage, path, OBJECTS if space == OBJECTS else CODES)
+    vectors = _stored(storage, path, space)
     return np.asarray(vectors[vectors.any(axis=1)])
 
 
@@ -170,7 +169,9 @@ class JudgedTokens(NamedTuple):
 
     def clusters(self, space: str, centroids: Vectors) -> NDArray[np.int64]:
         """(n,) the nearest of a space's centroids."""
-        vectors = _beside(*self) if space == heads.BESIDE else self.codes
+        vectors = self.features if space == FEATURES else self.codes
+        if space == heads.BESIDE:
+            vectors = _beside(*self)
         return np.asarray((vectors @ centroids.T).argmax(axis=1))
 
 

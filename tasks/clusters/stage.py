@@ -9,11 +9,11 @@ import torch
 from numpy.typing import NDArray
 
 from stego_core.clustering import kmeans, silhouette
-from stego_core.clustering.silhouette import Minimum
+from stego_core.clustering.silhouette import FEATURES, Minimum
 from stego_core.errors import CapacityError
 from stego_core.head.head import MeanShiftHead
 from tasks.clusters import code_sample
-from tasks.clusters.code_sample import CODES, FEATURES, OBJECTS, SHARD_ROWS, CodesWork
+from tasks.clusters.code_sample import CODES, OBJECTS, SHARD_ROWS, CodesWork
 from tasks.engine.stage import Finish, Stage, Stopwatch
 from tasks.engine.steps import CpuWork
 from tasks.features.enough_images import classes_problem
@@ -28,12 +28,12 @@ from tasks.workspace.ledger import Folder, Record
 
 log = Log(__name__)
 
-VERSION = 8
+VERSION = 9
 """Raised whenever the same options would give other clusters."""
-SPACES = (heads.CODES, OBJECTS, heads.BESIDE)
+SPACES = (heads.CODES, OBJECTS, heads.BESIDE, FEATURES)
 """What k-means clusters of a head that reads shifted features: codes of tokens sampled alike,
-codes of as many tokens of each object, and codes beside features. Each of them wins on some
-corpora, and falls far behind on others (docs/notes/quality.md)."""
+codes of as many tokens of each object, codes beside features, and features alone. Each of them wins
+on some corpora, and falls far behind on others (docs/notes/quality.md)."""
 CHOICE = ("inertias", "best", "space", "minima")
 """What the manifest of the clusters keeps of their restarts."""
 
@@ -77,25 +77,26 @@ class RestartWork(SampleWork):
     restarts: int
 
     def shard(self, shard: int) -> Record:
-        """Centroids of one start, their inertia, and how well they separate the features."""
+        """Centroids of one start, and which minimum of what they are."""
         watch, (number, restart) = Stopwatch(), divmod(shard, self.restarts)
         space = self.spaces[number]
         vectors = self.vectors(space, watch)
         with watch("infer"):
             run = kmeans.restart(vectors, self.classes, self.seed, restart)
-        results: dict[str, Any] = {"space": space}
+        minimum = Minimum(space, run.inertia, 0.0)
         if len(self.spaces) > 1:
-            results["silhouette"] = self._silhouette(space, run.centroids, watch)
+            minimum = self._judged(space, run, watch)
+        results = {**minimum._asdict()}
         file = restart_file(self.path, shard)
         return self.store(shard, layout.restarts(self.path), file, run, watch, **results)
 
-    def _silhouette(self, space: str, centroids: NDArray[np.float32], watch: Stopwatch) -> float:
+    def _judged(self, space: str, run: kmeans.Clustering, watch: Stopwatch) -> Minimum:
         with watch("read"):
             path = layout.codes(self.path)
             tokens = code_sample.judged_tokens(self.storage, path, self.seed)
         with watch("infer"):
-            clusters = tokens.clusters(space, centroids)
-            return silhouette.silhouette(tokens.features, clusters, self.classes)
+            clusters = tokens.clusters(space, run.centroids)
+            return Minimum.of(space, run.inertia, tokens.features, clusters, self.classes)
 
 
 @dataclass(frozen=True)
@@ -216,7 +217,7 @@ def plan_restarts(rows: FeatureRows, head_key: str, options: ClustersOptions) ->
 def finish_restarts(stage: Stage, seconds: float, computed: int) -> dict[str, Any]:
     """Choose the restart of the lowest inertia, or where there are several spaces as `chosen`."""
     results = [record.results for record in stage.records()]
-    minima = [Minimum(r["space"], r["inertia"], r.get("silhouette", 0.0)) for r in results]
+    minima = [Minimum(*(result[name] for name in Minimum._fields)) for result in results]
     one_space = len({minimum.space for minimum in minima}) == 1
     inertias = [minimum.inertia for minimum in minima]
     best = int(np.argmin(inertias)) if one_space else silhouette.chosen(minima)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from stego_core.clustering.silhouette import FEATURES
 from stego_core.head import mean_shift
 from stego_core.head.head import BesideFeatures, Head, MeanShiftHead
 from tasks.engine import machine
@@ -44,5 +45,7 @@ def load_head(storage: Storage, key: str, device: str) -> nn.Module:
 
 def load_space(storage: Storage, key: str, space: str, device: str) -> nn.Module:
     """The module that makes the vectors of a space that clusters lie in, from features."""
+    if space == FEATURES:
+        return nn.Identity()
     head = load_head(storage, key, device)
     return BesideFeatures(head) if space == BESIDE else head

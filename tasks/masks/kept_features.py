@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stego_core.clustering.kmeans import unit
+from stego_core.clustering.silhouette import FEATURES
 from tasks.head import heads
 from tasks.masks.segmenter import SegmenterSpec
 from tasks.storage.storage import Storage
@@ -44,7 +45,7 @@ def dump_folder(storage: Storage, key: str, dump: str) -> Folder:
 def of_beside(beside: NDArray[np.float32], spec: SegmenterSpec, code_size: int) -> KeptFeatures:
     """Kept features from codes beside features (h, w, D + C), the codes of depth D."""
     codes, features = beside[..., :code_size], beside[..., code_size:]
-    vectors = beside if spec.space == heads.BESIDE else codes
+    vectors = {heads.BESIDE: beside, FEATURES: features}.get(spec.space, codes)
     cosines = unit(vectors) @ spec.centroids().T
     return KeptFeatures(unit(features).astype(np.float16), cosines.astype(np.float16))
 

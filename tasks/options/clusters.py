@@ -28,10 +28,11 @@ class ClustersOptions(Options):
     restarts: int = Field(
         10,
         ge=1,
-        description="k-means starts this many times, independently, in each of three spaces: "
-        "codes, codes of as many patches of each object, and codes beside features. Of the minima "
-        "of nearly the lowest inertia, the one that separates the features best is kept. With "
-        "--recipe stego, only codes are clustered, and the lowest inertia wins.",
+        description="k-means starts this many times, independently, in each of four spaces: "
+        "codes, codes of as many patches of each object, codes beside features, and features. Of "
+        "the minima of nearly the lowest inertia, the one that separates the features best is "
+        "kept; clusters of features alone need a margin. With --recipe stego, only codes are "
+        "clustered, and the lowest inertia wins.",
     )
     max_tokens: int = Field(
         200_000, ge=256, description="This many codes are sampled for clustering."

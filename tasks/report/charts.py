@@ -27,6 +27,8 @@ PNG_DPI = 200
 """Resolution of figures that are files of their own."""
 TERMS = {"self": "#0072B2", "knn": "#D55E00", "rand": "#009E73"}
 """Colours of the loss's terms, from Okabe and Ito's palette."""
+SPACES = (*TERMS.values(), "#CC79A7")
+"""Colours of the spaces that k-means clusters, from the same."""
 ACCENT = TERMS["self"]
 """Colour of what a chart is about."""
 INK, QUIET, GRID = "#24292f", "#6b7280", "#e2e5e9"
@@ -114,7 +116,7 @@ def minima(candidates: Sequence[Minimum], best: int) -> Embedded:
         axes = figure.add_subplot(
             title="Where restarts ended", xlabel="inertia above the lowest, %", ylabel="silhouette"
         )
-        colours = dict(zip(by_space, TERMS.values(), strict=False))
+        colours = dict(zip(by_space, SPACES, strict=False))
         for space, rows in by_space.items():
             above, silhouettes = zip(*map(position, rows), strict=True)
             axes.scatter(above, silhouettes, s=24, color=colours[space], label=space)
@@ -123,7 +125,7 @@ def minima(candidates: Sequence[Minimum], best: int) -> Embedded:
         text, colour = f"kept: {kept.silhouette:.3f}", colours[kept.space]
         _mark(axes, position(kept), text, colour, xytext=(8, 6), va="bottom")
         axes.margins(0.12, 0.2)
-        figure.legend(loc="outside lower center", ncols=3, handlelength=1, columnspacing=1.2)
+        figure.legend(loc="outside lower center", ncols=2, handlelength=1, columnspacing=1.2)
         return _svg(
             figure,
             f"{len(candidates)} k-means restarts in {len(by_space)} spaces; restart {best} is "

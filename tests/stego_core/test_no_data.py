@@ -12,6 +12,7 @@ from torch import nn
 
 from stego_core.backbone.vit import Backbone
 from stego_core.clustering.kmeans import unit
+from stego_core.clustering.silhouette import FEATURES
 from stego_core.head.batches import TrainingSet, draw_batch, plain, step_generator
 from stego_core.head.head import Head, MeanShiftHead
 from stego_core.images.geometry import crops_with_data, training_crops
@@ -22,7 +23,7 @@ from stego_core.masks.margins import MarginSums
 from stego_core.masks.patch_codes import Windows, image_features
 from stego_core.masks.segmenter import Segmenter
 from stego_core.video.flicker import flicker
-from tasks.clusters.code_sample import CODES, FEATURES, OBJECTS, samples_of
+from tasks.clusters.code_sample import CODES, OBJECTS, samples_of
 from tasks.images.image_codecs import decode_mask, encode_mask
 
 HEIGHT, WIDTH = 48, 64

@@ -203,6 +203,6 @@ def _work(order: Order, found: Found) -> Work:
         labelled=found.labelled or 0,
         steps=options.head.steps,
         restarts=options.clusters.restarts,
-        spaces=3 if options.head.recipe == mean_shift.RECIPE else 1,
+        spaces=4 if options.head.recipe == mean_shift.RECIPE else 1,
         classes=classes,
     )

@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 
 from stego_core.clustering.kmeans import unit
-from stego_core.clustering.silhouette import NEAR, Minimum, chosen, silhouette
+from stego_core.clustering.silhouette import (
+    FEATURES,
+    MARGIN,
+    NEAR,
+    SMALLEST,
+    Minimum,
+    chosen,
+    silhouette,
+)
 
 
 def slow_silhouette(features: np.ndarray, clusters: np.ndarray, count: int) -> float:
@@ -73,3 +81,32 @@ def test_of_the_near_minima_of_all_spaces_the_best_separated_is_kept() -> None:
 def test_the_first_of_equals_is_kept() -> None:
     assert chosen([Minimum("codes", 0.2, 0.1), Minimum("codes", 0.2, 0.1)]) == 0
     assert chosen([Minimum("codes", 0.2, 0.1), Minimum("codes", 0.2, 0.1 + 1e-6)]) == 0
+
+
+class TestClustersOfTheFeaturesThemselves:
+    CODES = Minimum("codes", 0.2, 0.30)
+
+    @pytest.mark.parametrize(
+        ("own", "kept"),
+        [
+            (Minimum(FEATURES, 0.5, 0.30 * MARGIN + 0.001), 1),
+            (Minimum(FEATURES, 0.5, 0.30 * MARGIN - 0.001), 0),
+            (Minimum(FEATURES, 0.5, 0.90, SMALLEST), 1),
+            (Minimum(FEATURES, 0.5, 0.90, 0.9 * SMALLEST), 0),
+        ],
+    )
+    def test_need_a_margin_and_no_tiny_cluster(self, own: Minimum, kept: int) -> None:
+        assert chosen([self.CODES, own]) == kept
+
+    def test_are_those_that_k_means_on_the_features_would_keep(self) -> None:
+        better = Minimum(FEATURES, 0.5 * (1 + NEAR / 2), 0.9)
+        assert chosen([self.CODES, better, Minimum(FEATURES, 0.5, 0.8)]) == 2
+        assert chosen([self.CODES, better, Minimum(FEATURES, 0.5, 0.3)]) == 0
+
+
+def test_a_minimum_knows_its_smallest_cluster() -> None:
+    features = unit(np.random.default_rng(0).normal(size=(8, 3))).astype(np.float32)
+    minimum = Minimum.of("codes", 0.5, features, np.array([0, 0, 0, 1, 1, 1, 1, 2]), 3)
+    assert minimum.smallest == pytest.approx(3 / 8)
+    assert minimum.silhouette == silhouette(features, np.array([0, 0, 0, 1, 1, 1, 1, 2]), 3)
+    assert Minimum.of("codes", 0.5, features, np.zeros(8, np.int64), 2).smallest == 0

@@ -7,10 +7,11 @@ from torch import nn
 from two_dumps import compute
 
 from stego_core.clustering import kmeans
+from stego_core.clustering.silhouette import FEATURES
 from stego_core.head.head import BesideFeatures, Head, MeanShiftHead
 from tasks.clusters import code_sample
 from tasks.clusters import stage as clusters
-from tasks.clusters.code_sample import CODES, FEATURES, OBJECTS, samples_of, token_sample
+from tasks.clusters.code_sample import CODES, OBJECTS, samples_of, token_sample
 from tasks.features.rows import FeatureRows
 from tasks.head import heads
 from tasks.options import (
