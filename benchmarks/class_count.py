@@ -28,6 +28,7 @@ from stego_core.head.head import BesideFeatures
 from stego_core.scores import metrics
 from tasks.clusters.code_sample import CODES, OBJECTS, JudgedTokens, samples_of
 from tasks.clusters.stage import SPACES
+from tasks.features.enough_images import CROPS
 from tasks.head.heads import BESIDE
 
 COUNTS = (3, 4, 6, 8, 12, 16, 21, 24, 28, 32)
@@ -75,7 +76,8 @@ def prepared(corpus: Corpus, seed: int) -> Prepared:
     ]
     samples = {name: unit(np.concatenate([row[name] for row in rows])) for name in rows[0]}
     some = np.random.default_rng(seed).permutation(len(samples[CODES]))[:16_384]
-    judged = JudgedTokens(samples[CODES][some], samples[FEATURES][some])
+    images = np.arange(len(corpus.patches)).repeat(tokens) // CROPS["five"]
+    judged = JudgedTokens(samples[CODES][some], samples[FEATURES][some], images[some])
     both = unit(np.concatenate([samples[CODES], samples[FEATURES]], axis=1))
     codes = minima.image_vectors(corpus, head)
     beside = minima.image_vectors(corpus, BesideFeatures(head))
@@ -95,7 +97,8 @@ def clusters(corpus: Corpus, made: Prepared, count: int, seed: int, restarts: in
         for restart in range(restarts):
             run = kmeans.restart(made.sampled[space], count, seed, restart)
             ids = made.judged.clusters(space, run.centroids)
-            minimum = Minimum.of(space, run.inertia, made.judged.features, ids, count)
+            judged = (ids, count, made.judged.features, made.judged.images)
+            minimum = Minimum.of(space, run.inertia, *judged)
             found.append((minimum, run.centroids))
     (space, *_), start = found[silhouette.chosen([minimum for minimum, _ in found])]
     centroids = kmeans.lloyd(made.sampled[space], start, tolerance=kmeans.FINAL_TOLERANCE).centroids

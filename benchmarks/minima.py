@@ -37,6 +37,7 @@ from stego_core.images.geometry import inference_size, resize, training_crops
 from tasks.clusters.code_sample import CODES, JudgedTokens, samples_of
 from tasks.clusters.stage import SPACES
 from tasks.features.backbones import weights_from_file
+from tasks.features.enough_images import CROPS
 from tasks.head.heads import BESIDE
 from tasks.head.mean_shift_reader import shifted
 from tasks.head.stage import recipe_of
@@ -167,9 +168,10 @@ def candidates(corpus: Corpus, method: str, spaces: tuple[str, ...], seed: int) 
         for row, image in enumerate(corpus.patches)
     ]
     samples = {n: kmeans.unit(np.concatenate([d[n] for d in drawn])) for n in drawn[0]}
-    judged = JudgedTokens(samples[CODES], samples.get(FEATURES, samples[CODES]))
-    some = np.random.default_rng(seed).permutation(len(judged.codes))[:16_384]
-    judged = JudgedTokens(judged.codes[some], judged.features[some])
+    images = np.arange(len(corpus.patches)).repeat(tokens) // CROPS["five"]
+    some = np.random.default_rng(seed).permutation(len(images))[:16_384]
+    features = samples.get(FEATURES, samples[CODES])
+    judged = JudgedTokens(samples[CODES][some], features[some], images[some])
     found = []
     for space in spaces:
         vectors = samples.get(space, samples[CODES])
@@ -181,7 +183,8 @@ def candidates(corpus: Corpus, method: str, spaces: tuple[str, ...], seed: int) 
         for restart in range(RESTARTS):
             run = kmeans.restart(vectors, classes, seed, restart)
             clusters = judged.clusters(space, run.centroids)
-            minimum = Minimum.of(space, run.inertia, judged.features, clusters, classes)
+            tokens = (clusters, classes, judged.features, judged.images)
+            minimum = Minimum.of(space, run.inertia, *tokens)
             last = kmeans.lloyd(vectors, run.centroids, tolerance=kmeans.FINAL_TOLERANCE)
             cosines = labelled @ last.centroids.T
             scores = scored(cosines.argmax(axis=1), corpus.counts.numpy())

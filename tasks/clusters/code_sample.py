@@ -34,6 +34,8 @@ MAX_FLOATS = 64 * 2**20
 """Floats of a sample at most; every worker of the stage holds one at once (256 MiB)."""
 CODES = "codes"
 """The array of the codes of tokens sampled alike."""
+IMAGES = "images"
+"""The array of the images that these tokens are of, as numbers."""
 OBJECTS = "objects"
 """The array of the codes of tokens sampled by `sampling_weights`."""
 JUDGED = 16_384
@@ -112,6 +114,9 @@ class CodesWork(GpuWork):
                 )
                 sizes.append(size)
                 checksums.append(checksum)
+            if FEATURES in samples[0]:
+                images = np.repeat(rows // self.rows.crops(), sample.tokens)
+                sizes.append(arrays.write_shard(storage, self.path, IMAGES, shard, images)[0])
         record = Record(shard, span, sum(sizes), checksums[0], watch.seconds)
         return Folder(storage, self.path).record(record)
 
@@ -156,39 +161,41 @@ def spaces(workspace: Workspace, path: str) -> tuple[str, ...]:
 def vectors_of(storage: Storage, path: str, space: str) -> Vectors:
     """(n, depth) unit vectors of a space, of valid rows; each worker keeps those read last."""
     if space == heads.BESIDE:
-        return _beside(*_tokens(storage, path))
+        return _beside(*_tokens(storage, path)[:2])
     vectors = _stored(storage, path, space)
     return np.asarray(vectors[vectors.any(axis=1)])
 
 
 class JudgedTokens(NamedTuple):
-    """Tokens on which clusters of different spaces are compared; rows are tokens of norm 1."""
+    """Tokens on which clusters of different spaces are compared: vectors of norm 1, and images."""
 
     codes: Vectors
     features: Vectors
+    images: NDArray[np.int64]
 
     def clusters(self, space: str, centroids: Vectors) -> NDArray[np.int64]:
         """(n,) the nearest of a space's centroids."""
         vectors = self.features if space == FEATURES else self.codes
         if space == heads.BESIDE:
-            vectors = _beside(*self)
+            vectors = _beside(self.codes, self.features)
         return np.asarray((vectors @ centroids.T).argmax(axis=1))
 
 
 @remembered(1, stage_only=True)
 def judged_tokens(storage: Storage, path: str, seed: int) -> JudgedTokens:
     """At most `JUDGED` of the tokens sampled alike; read once per worker and stage."""
-    codes, features = _tokens(storage, path)
+    codes, features, images = _tokens(storage, path)
     count = min(JUDGED, len(codes))
     rows = np.sort(np.random.default_rng(seed).choice(len(codes), count, replace=False))
-    return JudgedTokens(codes[rows], features[rows])
+    return JudgedTokens(codes[rows], features[rows], images[rows])
 
 
-def _tokens(storage: Storage, path: str) -> tuple[Vectors, Vectors]:
-    """Codes and features of the tokens sampled alike, of valid rows."""
+def _tokens(storage: Storage, path: str) -> tuple[Vectors, Vectors, NDArray[np.int64]]:
+    """Codes, features and images of the tokens sampled alike, of valid rows."""
     codes = _stored(storage, path, CODES)
     valid = codes.any(axis=1)
-    return codes[valid], _stored(storage, path, FEATURES)[valid]
+    images: NDArray[np.int64] = arrays.read_rows(storage, path, IMAGES, slice(None))
+    return codes[valid], _stored(storage, path, FEATURES)[valid], images[valid]
 
 
 def _beside(codes: Vectors, features: Vectors) -> Vectors:

@@ -13,7 +13,7 @@ from stego_core.clustering.silhouette import FEATURES, Minimum
 from stego_core.errors import CapacityError
 from stego_core.head.head import MeanShiftHead
 from tasks.clusters import code_sample
-from tasks.clusters.code_sample import CODES, OBJECTS, SHARD_ROWS, CodesWork
+from tasks.clusters.code_sample import CODES, IMAGES, OBJECTS, SHARD_ROWS, CodesWork
 from tasks.engine.stage import Finish, Stage, Stopwatch
 from tasks.engine.steps import CpuWork
 from tasks.features.enough_images import classes_problem
@@ -96,7 +96,8 @@ class RestartWork(SampleWork):
             tokens = code_sample.judged_tokens(self.storage, path, self.seed)
         with watch("infer"):
             clusters = tokens.clusters(space, run.centroids)
-            return Minimum.of(space, run.inertia, tokens.features, clusters, self.classes)
+            judged = (clusters, self.classes, tokens.features, tokens.images)
+            return Minimum.of(space, run.inertia, *judged)
 
 
 @dataclass(frozen=True)
@@ -176,10 +177,12 @@ def plan_codes(
     depths = _depths(rows, head_key)
     deepest = depths[CODES] + depths.get(FEATURES, 0)
     sample = code_sample.token_sample(rows, deepest, options.max_tokens, options.seed)
+    shard = (SHARD_ROWS * sample.tokens, sample.tokens)
     stored = {
-        name: Layout((sample.vectors, depth), "float32", SHARD_ROWS * sample.tokens, sample.tokens)
-        for name, depth in depths.items()
+        name: Layout((sample.vectors, depth), "float32", *shard) for name, depth in depths.items()
     }
+    if FEATURES in depths:
+        stored[IMAGES] = Layout((sample.vectors,), "int64", *shard)
     arrays.create(rows.storage, folder.path, stored)
     work = CodesWork(rows, head_key, folder.path, deepest, options.max_tokens, options.seed, device)
     shards = arrays.shard_count(len(sample.rows), SHARD_ROWS)

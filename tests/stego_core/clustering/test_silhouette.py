@@ -5,12 +5,15 @@ import pytest
 
 from stego_core.clustering.kmeans import unit
 from stego_core.clustering.silhouette import (
+    CHANCE,
     FEATURES,
+    IMAGE_BOUND,
     MARGIN,
     NEAR,
     SMALLEST,
     Minimum,
     chosen,
+    image_bound,
     silhouette,
 )
 
@@ -84,7 +87,7 @@ def test_the_first_of_equals_is_kept() -> None:
 
 
 class TestClustersOfTheFeaturesThemselves:
-    CODES = Minimum("codes", 0.2, 0.30)
+    CODES = Minimum("codes", 0.2, 0.30, image_bound=0.1)
 
     @pytest.mark.parametrize(
         ("own", "kept"),
@@ -93,9 +96,11 @@ class TestClustersOfTheFeaturesThemselves:
             (Minimum(FEATURES, 0.5, 0.30 * MARGIN - 0.001), 0),
             (Minimum(FEATURES, 0.5, 0.90, SMALLEST), 1),
             (Minimum(FEATURES, 0.5, 0.90, 0.9 * SMALLEST), 0),
+            (Minimum(FEATURES, 0.5, 0.90, image_bound=0.1 * IMAGE_BOUND), 1),
+            (Minimum(FEATURES, 0.5, 0.90, image_bound=0.1 * IMAGE_BOUND + 1.1 * CHANCE), 0),
         ],
     )
-    def test_need_a_margin_and_no_tiny_cluster(self, own: Minimum, kept: int) -> None:
+    def test_need_a_margin_and_are_of_things(self, own: Minimum, kept: int) -> None:
         assert chosen([self.CODES, own]) == kept
 
     def test_are_those_that_k_means_on_the_features_would_keep(self) -> None:
@@ -104,9 +109,38 @@ class TestClustersOfTheFeaturesThemselves:
         assert chosen([self.CODES, better, Minimum(FEATURES, 0.5, 0.3)]) == 0
 
 
-def test_a_minimum_knows_its_smallest_cluster() -> None:
+class TestImageBound:
+    def test_equals_the_probabilities_of_pairs(self) -> None:
+        generator = np.random.default_rng(0)
+        images = np.repeat([0, 1, 2, 3, 4], [7, 2, 1, 9, 5])
+        clusters = (generator.integers(3, size=24) + images // 2) % 3
+        shared = []
+        for image in range(5):
+            own = clusters[images == image]
+            pairs = [a == b for i, a in enumerate(own) for b in own[i + 1 :]]
+            shared += [np.mean(pairs)] if pairs else []
+        any_two = sum(np.mean(clusters == k) ** 2 for k in range(3))
+        expected = (np.mean(shared) - any_two) / (1 - any_two)
+        assert image_bound(clusters, images * 10, 3) == pytest.approx(expected)
+        order = generator.permutation(24)
+        assert image_bound(clusters[order], images[order], 4) == pytest.approx(expected)
+
+    def test_goes_from_none_to_one_cluster_for_each_image(self) -> None:
+        images = np.arange(4).repeat(3000)
+        assert image_bound(images, images, 4) == pytest.approx(1)
+        mixed = np.random.default_rng(0).integers(4, size=12_000)
+        assert abs(image_bound(mixed, images, 4)) < 0.01
+
+    def test_where_it_says_nothing_it_is_0(self) -> None:
+        assert image_bound(np.zeros(6, np.int64), np.arange(6) // 2, 3) == 0
+        assert image_bound(np.arange(4) % 2, np.arange(4), 2) == 0
+
+
+def test_a_minimum_is_judged_by_tokens() -> None:
     features = unit(np.random.default_rng(0).normal(size=(8, 3))).astype(np.float32)
-    minimum = Minimum.of("codes", 0.5, features, np.array([0, 0, 0, 1, 1, 1, 1, 2]), 3)
+    clusters, images = np.array([0, 0, 0, 1, 1, 1, 1, 2]), np.arange(8) // 4
+    minimum = Minimum.of("codes", 0.5, clusters, 3, features, images)
     assert minimum.smallest == pytest.approx(3 / 8)
-    assert minimum.silhouette == silhouette(features, np.array([0, 0, 0, 1, 1, 1, 1, 2]), 3)
-    assert Minimum.of("codes", 0.5, features, np.zeros(8, np.int64), 2).smallest == 0
+    assert minimum.silhouette == silhouette(features, clusters, 3)
+    assert minimum.image_bound == image_bound(clusters, images, 3) > 0
+    assert Minimum.of("codes", 0.5, np.zeros(8, np.int64), 2, features, images).smallest == 0

@@ -9,6 +9,7 @@ from two_dumps import compute
 
 from stego_core.clustering.silhouette import Minimum, chosen
 from stego_core.head.head import Head
+from tasks.clusters import code_sample
 from tasks.clusters import stage as clusters
 from tasks.features.rows import FeatureRows
 from tasks.head import heads
@@ -100,6 +101,11 @@ def test_of_a_head_that_reads_shifted_features_the_best_separated_minimum_is_kep
         space for space in clusters.SPACES for _ in range(2)
     ]
     assert manifest["best"] == chosen(minima)
+    codes = layout.codes(layout.clusters(clusters.clusters_key(rows, shifted_head, options)))
+    judged = code_sample.judged_tokens(rows.storage, codes, options.seed)
+    images, tokens = np.unique(judged.images, return_counts=True)
+    assert images.tolist() == sorted({row // rows.crops() for row in np.flatnonzero(rows.valid())})
+    assert tokens.sum() == len(judged.codes)
     assert manifest["space"] == minima[manifest["best"]].space
     key = clusters.clusters_key(rows, shifted_head, options)
     head = heads.load_space(rows.storage, shifted_head, manifest["space"], "cpu")
