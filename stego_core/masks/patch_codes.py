@@ -97,7 +97,7 @@ def _mean_of_sizes(fine: NDArray[np.float32], twin: NDArray[np.float32]) -> NDAr
 def images_at_once(view: Windows, pixels: int) -> int:
     """How many images of so many pixels are read together: small passes cost little more than one.
 
-    It is 1 from a resolution of 512 on, where one image's windows fill a pass.
+    It is 1 from a resolution of 363 on, where the windows of two images would fill a pass.
     """
     return max(PIXELS_AT_ONCE // max(2 * view.resolution**2, pixels), 1)
 
