@@ -18,10 +18,6 @@ from stego_core.masks.crf import Mask
 
 WindowCodes = Callable[[NDArray[np.uint8], Backbone, nn.Module, Mask | None], NDArray[np.float32]]
 """Codes (B, h, w, D) of windows (B, H, W, 3), of which patches may hold no data (B, h, w)."""
-Images = Sequence[NDArray[np.uint8]]
-"""Images (H, W, 3) uint8 RGB."""
-Place = tuple[int, Window]
-"""The number of an image, and a window of it in patches."""
 PIXELS_AT_ONCE = 1 << 19
 """Windows of so many pixels together go through the backbone at once, if not one alone has more."""
 WIDER = 2
@@ -58,18 +54,7 @@ def image_codes(
     view: Windows,
     valid: Mask | None = None,
 ) -> NDArray[np.float32]:
-    """Codes (h, w, D) float32 of one image (H, W, 3) uint8 RGB, as `codes_of_images`."""
-    return codes_of_images([image], backbone, head, view, [valid])[0]
-
-
-def codes_of_images(
-    images: Images,
-    backbone: Backbone,
-    head: nn.Module,
-    view: Windows,
-    valid: Sequence[Mask | None],
-) -> list[NDArray[np.float32]]:
-    """Codes (h, w, D) float32 of images (H, W, 3) uint8 RGB of one size, once resized.
+    """Codes (h, w, D) float32 of an image (H, W, 3) uint8 RGB at patch resolution, once resized.
 
     Each is the mean of two codes, of the image and of its mirrored twin, which with `view.coarse`
     is read at that size, in longer windows. Images longer than a tile are read in overlapping
@@ -77,66 +62,35 @@ def codes_of_images(
     get the code of the nearest one with data.
     """
     if view.coarse is None:
-        return _codes_of_size(images, backbone, head, view, valid, mirrored_codes)
-    twins = [image[:, ::-1] for image in images]
-    twins_valid = [None if each is None else each[:, ::-1] for each in valid]
+        return _codes_of_size(image, backbone, head, view, valid, mirrored_codes)
+    twin, twin_valid = image[:, ::-1], None if valid is None else valid[:, ::-1]
     smaller = replace(view, resolution=view.coarse, tile=WIDER * view.tile)
-    fine = _codes_of_size(images, backbone, head, view, valid, single_codes)
-    small = _codes_of_size(twins, backbone, head, smaller, twins_valid, single_codes)
-    return [_mean_of_sizes(*codes) for codes in zip(fine, small, strict=True)]
-
-
-def _mean_of_sizes(fine: NDArray[np.float32], twin: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Mean of the directions of an image's codes and of its twin's, which is smaller."""
+    fine = unit(_codes_of_size(image, backbone, head, view, valid, single_codes))
+    small = _codes_of_size(twin, backbone, head, smaller, twin_valid, single_codes)
+    coarse = np.asarray(unit(small)[:, ::-1], np.float32)
     height, width = fine.shape[:2]
-    coarse = np.asarray(unit(twin)[:, ::-1], np.float32)
     resized = upsampled(coarse, (height, width), Window(0, 0, height, width))
-    return np.asarray((unit(fine) + resized) / 2, np.float32)
-
-
-def images_at_once(view: Windows, pixels: int) -> int:
-    """How many images of so many pixels are read together: small passes cost little more than one.
-
-    It is 1 from a resolution of 363 on, where the windows of two images would fill a pass.
-    """
-    return max(PIXELS_AT_ONCE // max(2 * view.resolution**2, pixels), 1)
+    return np.asarray((fine + resized) / 2, np.float32)
 
 
 def _codes_of_size(
-    images: Images,
+    image: NDArray[np.uint8],
     backbone: Backbone,
     head: nn.Module,
     view: Windows,
-    valid: Sequence[Mask | None],
+    valid: Mask | None,
     codes_of: WindowCodes,
-) -> list[NDArray[np.float32]]:
-    """Codes (h, w, D) of images read at `view.resolution` alone."""
-    data = [_data(*pair, backbone.patch, view) for pair in zip(images, valid, strict=True)]
+) -> NDArray[np.float32]:
+    """Codes (h, w, D) of an image read at `view.resolution` alone."""
+    data = _data(image, backbone.patch, view, valid)
 
-    def read(pixels: NDArray[np.uint8], places: Sequence[Place]) -> NDArray[np.float32]:
-        return codes_of(pixels, backbone, head, _known(data, places))
+    def read(pixels: NDArray[np.uint8], parts: Sequence[Window]) -> NDArray[np.float32]:
+        known = None if data is None else np.stack([data[part.slices] for part in parts])
+        return codes_of(pixels, backbone, head, known)
 
-    codes = _tiled(images, backbone.patch, view, read)
-    return [
-        each if part is None else _filled(each, part)
-        for each, part in zip(codes, data, strict=True)
-    ]
-
-
-def _known(data: Sequence[Mask | None], places: Sequence[Place]) -> Mask | None:
-    """(B, h, w) which patches of some windows hold data; None where all of the images' do."""
-    if all(data[image] is None for image, _ in places):
-        return None
-    known = np.ones((len(places), places[0][1].height, places[0][1].width), np.bool_)
-    for row, (image, part) in enumerate(places):
-        mask = data[image]
-        if mask is not None:
-            known[row] = mask[part.slices]
-    return known
-
-
-def _filled(codes: NDArray[np.float32], data: Mask) -> NDArray[np.float32]:
-    """Codes whose patches without data have that of the nearest one with data."""
+    codes = _tiled(image, backbone.patch, view, read)
+    if data is None:
+        return codes
     from scipy import ndimage  # a fifth of a second; most images hold data everywhere
 
     nearest = ndimage.distance_transform_edt(~data, return_distances=False, return_indices=True)
@@ -163,12 +117,12 @@ def image_features(
 
     Those of patches without data are zero.
     """
-    data = _data(image, valid, backbone.patch, view)
-    (maps,) = _tiled([image], backbone.patch, view, lambda pixels, _: backbone.features(pixels))
+    data = _data(image, backbone.patch, view, valid)
+    maps = _tiled(image, backbone.patch, view, lambda pixels, _: backbone.features(pixels))
     return maps if data is None else maps * data[..., None]
 
 
-def _data(image: NDArray[np.uint8], valid: Mask | None, patch: int, view: Windows) -> Mask | None:
+def _data(image: NDArray[np.uint8], patch: int, view: Windows, valid: Mask | None) -> Mask | None:
     """(h, w) which patches hold data; None where all do, or none does."""
     if valid is None:
         return None
@@ -178,42 +132,31 @@ def _data(image: NDArray[np.uint8], valid: Mask | None, patch: int, view: Window
 
 
 def _tiled(
-    images: Images,
+    image: NDArray[np.uint8],
     patch: int,
     view: Windows,
-    read: Callable[[NDArray[np.uint8], Sequence[Place]], NDArray[np.float32]],
-) -> list[NDArray[np.float32]]:
-    """Maps that `read` makes of the windows of resized images of one size, blended.
+    read: Callable[[NDArray[np.uint8], Sequence[Window]], NDArray[np.float32]],
+) -> NDArray[np.float32]:
+    """Maps that `read` makes of the windows of the resized image, blended.
 
-    `read` gets the pixels (B, H, W, 3) of some windows, which are all alike in size, and their
-    places, in patches.
+    `read` gets the pixels (B, H, W, 3) of some windows, which are all alike in size, and the
+    windows in patches.
     """
-    first = images[0]
-    height, width = inference_size(first.shape[0], first.shape[1], view.resolution, patch)
-    resized, overlap = (
-        [resize(image, height, width) for image in images],
-        view.tile_overlap // patch,
-    )
+    height, width = inference_size(image.shape[0], image.shape[1], view.resolution, patch)
+    resized, overlap = resize(image, height, width), view.tile_overlap // patch
     parts = windows(height // patch, width // patch, max(view.tile // patch, overlap + 1), overlap)
     together = max(PIXELS_AT_ONCE // (parts[0].height * parts[0].width * patch**2), 1)
-    places = [(image, part) for image in range(len(images)) for part in parts]
-    found: list[NDArray[np.float32]] = []
-    for start in range(0, len(places), together):
-        group = places[start : start + together]
-        cut = [resized[n][Window(*(edge * patch for edge in part)).slices] for n, part in group]
-        found += [*read(np.stack(cut), group)]
+
+    def maps(group: Sequence[Window]) -> NDArray[np.float32]:
+        cut = [resized[Window(*(edge * patch for edge in part)).slices] for part in group]
+        return read(np.stack(cut), group)
+
+    groups = (parts[start : start + together] for start in range(0, len(parts), together))
+    found: list[NDArray[np.float32]] = [values for group in groups for values in maps(group)]
     if len(parts) == 1:
-        return found
-    maps = [found[start : start + len(parts)] for start in range(0, len(found), len(parts))]
-    return [_blended(parts, each, overlap) for each in maps]
-
-
-def _blended(
-    parts: Sequence[Window], maps: Sequence[NDArray[np.float32]], overlap: int
-) -> NDArray[np.float32]:
-    """The map that windows make together; the last one ends where it does."""
-    blend = Blend(parts[-1].bottom, parts[-1].right, maps[0].shape[-1], overlap)
-    for part, values in zip(parts, maps, strict=True):
+        return found[0]
+    blend = Blend(height // patch, width // patch, found[0].shape[-1], overlap)
+    for part, values in zip(parts, found, strict=True):
         blend.add(part, values)
     return blend.result()
 

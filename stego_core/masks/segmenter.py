@@ -1,6 +1,6 @@
 """From one image of any size to the class of each of its pixels, with bounded memory."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
@@ -15,7 +15,7 @@ from stego_core.images.geometry import Window, cores, cuts
 from stego_core.images.upsampling import cosines_at
 from stego_core.labels.void import VOID_BYTE
 from stego_core.masks.crf import Crf, Mask
-from stego_core.masks.patch_codes import Images, Windows, codes_of_images
+from stego_core.masks.patch_codes import Windows, image_codes
 
 Scorer: TypeAlias = Callable[[NDArray[np.float32], tuple[int, int], Window], NDArray[np.float32]]
 """Turns codes (h, w, D) of an image of size (H, W) into scores (K, height, width) of a window:
@@ -46,11 +46,7 @@ class Segmenter:
 
     def codes(self, image: NDArray[np.uint8], valid: Mask | None = None) -> NDArray[np.float32]:
         """Codes (h, w, D) float32 of an image at patch resolution."""
-        return self.codes_of([image], [valid])[0]
-
-    def codes_of(self, images: Images, valid: Sequence[Mask | None]) -> list[NDArray[np.float32]]:
-        """The same of images of one size, which the backbone reads together."""
-        return codes_of_images(images, self.backbone, self.head, self.view, valid)
+        return image_codes(image, self.backbone, self.head, self.view, valid)
 
 
 class Refined(NamedTuple):

@@ -1,28 +1,24 @@
 """What masks are made with: STEGO, the raw features, or another baseline."""
 
-from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stego_core.masks.crf import Crf
-from stego_core.masks.patch_codes import Images, Windows
+from stego_core.masks.patch_codes import Windows
 from stego_core.masks.segmenter import Scorer
 from tasks.options import MasksOptions
 from tasks.storage.storage import Storage
 
 
 class CodeReader(Protocol):
-    """What turns images into vectors at patch resolution, of which classes are scored."""
+    """What turns an image into vectors at patch resolution, of which classes are scored."""
 
-    def codes_of(
-        self, images: Images, valid: Sequence[NDArray[np.bool_] | None]
-    ) -> list[NDArray[np.float32]]:
-        """(h, w, D) float32 of images (H, W, 3) uint8 RGB of one size.
-
-        `valid` (H, W): where each has data; None: everywhere.
-        """
+    def codes(
+        self, image: NDArray[np.uint8], valid: NDArray[np.bool_] | None = None
+    ) -> NDArray[np.float32]:
+        """(h, w, D) float32 of an image (H, W, 3) uint8 RGB; `valid` (H, W): where it has data."""
         ...
 
 

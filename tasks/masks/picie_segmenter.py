@@ -1,6 +1,5 @@
 """PiCIE as masks are made with it: the nearest cluster by f · c, without mirrored twin or CRF."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stego_core.masks.crf import Crf
-from stego_core.masks.patch_codes import WIDER, Images, Windows, image_features
+from stego_core.masks.patch_codes import WIDER, Windows, image_features
 from stego_core.masks.segmenter import Scorer, scorer
 from stego_core.picie.feature_pyramid import DEPTH, PyramidReader
 from tasks.images.decoding_memory import reading_memory
@@ -31,12 +30,11 @@ class PicieCodes:
     reader: PyramidReader
     view: Windows
 
-    def codes_of(
-        self, images: Images, valid: Sequence[NDArray[np.bool_] | None]
-    ) -> list[NDArray[np.float32]]:
-        """(h, w, DEPTH) float32 of images (H, W, 3) uint8 RGB; zeros where there is no data."""
-        pairs = zip(images, valid, strict=True)
-        return [image_features(image, self.reader, self.view, data) for image, data in pairs]
+    def codes(
+        self, image: NDArray[np.uint8], valid: NDArray[np.bool_] | None = None
+    ) -> NDArray[np.float32]:
+        """(h, w, DEPTH) float32 of an image (H, W, 3) uint8 RGB; zeros where there is no data."""
+        return image_features(image, self.reader, self.view, valid)
 
 
 @dataclass(frozen=True)

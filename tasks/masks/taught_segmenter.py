@@ -1,6 +1,5 @@
 """The segmenter of a taught model: the same backbone and head, classes as people taught them."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeAlias
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 
 from stego_core.images.upsampling import scores_at
 from stego_core.masks.crf import Crf
-from stego_core.masks.patch_codes import Images, Windows
+from stego_core.masks.patch_codes import Windows
 from stego_core.masks.segmenter import Scorer, Segmenter, refined
 from stego_core.teaching.patch_graph import BLOCK, Projection
 from stego_core.teaching.taught_classes import TaughtClasses, log_probabilities
@@ -54,13 +53,8 @@ class TaughtSegmenter:
 
     def codes(self, image: NDArray[np.uint8], valid: Mask | None = None) -> NDArray[np.float32]:
         """Class probabilities (h, w, K) float32 of an image at patch resolution."""
-        return self.codes_of([image], [valid])[0]
-
-    def codes_of(self, images: Images, valid: Sequence[Mask | None]) -> list[NDArray[np.float32]]:
-        """The same of images of one size."""
-        channels = len(self.taught.projection.mean)
-        read = self.reader.codes_of(images, valid)
-        return [self.taught(beside[..., -channels:]) for beside in read]
+        beside = self.reader.codes(image, valid)
+        return self.taught(beside[..., -len(self.taught.projection.mean) :])
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,7 @@ from stego_core.clustering.kmeans import unit
 from stego_core.head.head import Head
 from stego_core.images.geometry import inference_size, resize, windows
 from stego_core.masks import patch_codes
-from stego_core.masks.patch_codes import (
-    Windows,
-    codes_of_images,
-    image_codes,
-    images_at_once,
-    mirrored_codes,
-    single_codes,
-)
+from stego_core.masks.patch_codes import Windows, image_codes, mirrored_codes, single_codes
 
 Floats = NDArray[np.float32]
 Image = NDArray[np.uint8]
@@ -176,45 +169,3 @@ class TestTiles:
         codes = image_codes(image, local_backbone, nn.Identity(), SMALL_TILES)
         differs = (abs(codes - codes[0, 0]) > 1e-3).any(-1)
         assert np.argwhere(differs).tolist() == [[10, 25]]
-
-
-class TestImagesTogether:
-    """Images of one size that the backbone reads in the same passes."""
-
-    @pytest.mark.parametrize("view", [SMALL_TILES, WHOLE, replace(SMALL_TILES, coarse=40)])
-    def test_each_has_the_codes_that_it_has_alone(
-        self, local_backbone: Backbone, rng: np.random.Generator, view: Windows
-    ) -> None:
-        images = [rng.integers(0, 256, (37, 53, 3), dtype=np.uint8) for _ in range(3)]
-        left, nowhere = np.zeros((37, 53), bool), np.zeros((37, 53), bool)
-        left[:, :20] = True
-        valid = [None, left, nowhere]
-        found = codes_of_images(images, local_backbone, nn.Identity(), view, valid)
-        for image, data, codes in zip(images, valid, found, strict=True):
-            alone = image_codes(image, local_backbone, nn.Identity(), view, data)
-            np.testing.assert_allclose(codes, alone, atol=1e-5)
-
-    def test_they_share_passes(
-        self, local_backbone: Backbone, noise_image: Image, seen: list[tuple[int, ...]]
-    ) -> None:
-        images = [noise_image] * 5
-        view = replace(WHOLE, coarse=40)
-        codes_of_images(images, local_backbone, nn.Identity(), view, [None] * 5)
-        assert [shape[:2] for shape in seen] == [(5, 64), (5, 40)]
-
-    def test_many_windows_take_several_passes(
-        self, local_backbone: Backbone, noise_image: Image, seen: list[tuple[int, ...]],
-        monkeypatch: pytest.MonkeyPatch,
-    ) -> None:  # fmt: skip
-        monkeypatch.setattr(patch_codes, "PIXELS_AT_ONCE", 7 * 24 * 24)
-        codes_of_images([noise_image] * 3, local_backbone, nn.Identity(), SMALL_TILES, [None] * 3)
-        assert max(shape[0] for shape in seen) <= 14  # windows and their mirrored twins
-        assert len(seen) > 3
-
-    @pytest.mark.parametrize(
-        ("resolution", "pixels", "count"), [(448, 100, 1), (64, 64 * 64, 64), (64, 1 << 21, 1)]
-    )
-    def test_only_small_images_are_read_together(
-        self, resolution: int, pixels: int, count: int
-    ) -> None:
-        assert images_at_once(Windows(resolution=resolution), pixels) == count
