@@ -26,8 +26,7 @@ from stego_core.clustering import kmeans, merges, silhouette
 from stego_core.clustering.silhouette import FEATURES, Minimum
 from stego_core.head.head import BesideFeatures
 from stego_core.scores import metrics
-from tasks.clusters.code_sample import CODES, OBJECTS, JudgedTokens, samples_of
-from tasks.clusters.stage import SPACES
+from tasks.clusters.code_sample import CODES, OBJECTS, SPACES, JudgedTokens, samples_of
 from tasks.features.enough_images import CROPS
 from tasks.head.heads import BESIDE
 
@@ -82,8 +81,8 @@ def prepared(corpus: Corpus, seed: int) -> Prepared:
     codes = minima.image_vectors(corpus, head)
     beside = minima.image_vectors(corpus, BesideFeatures(head))
     features = minima.image_vectors(corpus, nn.Identity())
-    images = {SPACES[0]: codes, OBJECTS: codes, BESIDE: beside, FEATURES: features}
-    return Prepared({**samples, BESIDE: both}, images, judged)
+    labelled = {SPACES[0]: codes, OBJECTS: codes, BESIDE: beside, FEATURES: features}
+    return Prepared({**samples, BESIDE: both}, labelled, judged)
 
 
 def unit(vectors: Vectors) -> Vectors:

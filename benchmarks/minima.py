@@ -34,8 +34,7 @@ from stego_core.head import training
 from stego_core.head.batches import TrainingSet, plain
 from stego_core.head.head import BesideFeatures, Head, MeanShiftHead
 from stego_core.images.geometry import inference_size, resize, training_crops
-from tasks.clusters.code_sample import CODES, JudgedTokens, samples_of
-from tasks.clusters.stage import SPACES
+from tasks.clusters.code_sample import CODES, SPACES, JudgedTokens, samples_of
 from tasks.features.backbones import weights_from_file
 from tasks.features.enough_images import CROPS
 from tasks.head.heads import BESIDE

@@ -24,13 +24,14 @@ DIGITS = 4
 FEATURES = "features"
 """The space of the features as the backbone gives them."""
 MARGIN = 1.05
-"""Clusters of the features are kept where their silhouette is so many times the best other one,"""
+"""Clusters of the features are kept only where their silhouette is so many times the best other
+one."""
 SMALLEST = 0.1
-"""the smallest of them has this share of a mean cluster (k-means on features, which lie near each
-other, spends clusters on a few odd ones, and the silhouette rewards that),"""
+"""The smallest of them has at least this share of a mean cluster: k-means on features, which lie
+near each other, spends clusters on a few odd ones, and the silhouette rewards that."""
 IMAGE_BOUND, CHANCE = 1.5, 0.01
-"""and they are bound to images at most so many times as much, and this more by chance: light or
-stain of a whole image is in the features, and what the head learned leaves it out."""
+"""They are bound to images (`image_bound`) at most so many times as much as the best other ones,
+and so much more by chance: features also tell the light or stain of a whole image."""
 
 
 class Minimum(NamedTuple):

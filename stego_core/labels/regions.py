@@ -1,6 +1,6 @@
 """Regions of a mask, as formats of objects hold them: a class, or each connected part of it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,6 +83,13 @@ def numbered(ids: NDArray[np.uint8]) -> tuple[NDArray[np.int32], NDArray[np.uint
 def runs(mask: NDArray[np.bool_]) -> list[int]:
     """Lengths of runs, row by row, of pixels outside and inside in turn; outside comes first."""
     return _run_lengths(_edges(mask), mask.size)
+
+
+def of_runs(lengths: Sequence[int], height: int, width: int) -> NDArray[np.bool_]:
+    """The mask (height, width) of some `runs`; a ValueError where they are not as many pixels."""
+    if min(lengths) < 0 or sum(lengths) != height * width:
+        raise ValueError(f"{sum(lengths)} pixels in runs, expected {height}×{width}")
+    return np.repeat(np.arange(len(lengths)) % 2 == 1, lengths).reshape(height, width)
 
 
 def runs_by_columns(region: Region, height: int, width: int) -> list[int]:

@@ -38,6 +38,10 @@ IMAGES = "images"
 """The array of the images that these tokens are of, as numbers."""
 OBJECTS = "objects"
 """The array of the codes of tokens sampled by `sampling_weights`."""
+SPACES = (heads.CODES, OBJECTS, heads.BESIDE, FEATURES)
+"""What k-means clusters of a head that reads shifted features: codes of tokens sampled alike,
+codes of as many tokens of each object, codes beside features, and features alone. Each of them wins
+on some corpora, and falls far behind on others (docs/notes/quality.md)."""
 JUDGED = 16_384
 """Tokens on which clusters of different spaces are compared, at most."""
 

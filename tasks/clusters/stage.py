@@ -13,7 +13,7 @@ from stego_core.clustering.silhouette import FEATURES, Minimum
 from stego_core.errors import CapacityError
 from stego_core.head.head import MeanShiftHead
 from tasks.clusters import code_sample
-from tasks.clusters.code_sample import CODES, IMAGES, OBJECTS, SHARD_ROWS, CodesWork
+from tasks.clusters.code_sample import CODES, IMAGES, OBJECTS, SHARD_ROWS, SPACES, CodesWork
 from tasks.engine.stage import Finish, Stage, Stopwatch
 from tasks.engine.steps import CpuWork
 from tasks.features.enough_images import classes_problem
@@ -30,10 +30,6 @@ log = Log(__name__)
 
 VERSION = 9
 """Raised whenever the same options would give other clusters."""
-SPACES = (heads.CODES, OBJECTS, heads.BESIDE, FEATURES)
-"""What k-means clusters of a head that reads shifted features: codes of tokens sampled alike,
-codes of as many tokens of each object, codes beside features, and features alone. Each of them wins
-on some corpora, and falls far behind on others (docs/notes/quality.md)."""
 CHOICE = ("inertias", "best", "space", "minima")
 """What the manifest of the clusters keeps of their restarts."""
 
@@ -227,6 +223,12 @@ def finish_restarts(stage: Stage, seconds: float, computed: int) -> dict[str, An
     choice: dict[str, Any] = {"best": best, "space": minima[best].space}
     if not one_space:
         choice["minima"] = [minimum._asdict() for minimum in minima]
+        if minima[best].space == FEATURES:
+            log.info(
+                "clusters of the features alone are kept: none that the head made possible "
+                "separates this corpus better",
+                silhouette=round(minima[best].silhouette, silhouette.DIGITS),
+            )
     return stage.finish(seconds, computed, inertias=inertias, **choice)
 
 

@@ -97,6 +97,12 @@ class ListedRows(NamedTuple):
         return Listing(columns, self.left_out, self.labels, list(self.label_paths))
 
 
+def file_at(location: str) -> tuple[Storage, str]:
+    """The folder of a user's file, and the file's name in it; raises as `Storage.at`."""
+    folder, _, name = Storage.at(location).uri.rpartition("/")
+    return Storage(folder or "/"), name
+
+
 def read_file(storage: Storage, path: str, problem: str = "cannot be read") -> bytes:
     """A user's file.
 

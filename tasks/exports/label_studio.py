@@ -13,6 +13,7 @@ from stego_core.errors import OptionError
 from stego_core.labels.class_names import ClassNames
 from stego_core.labels.regions import Region
 from tasks.exports.writer import LabelledImage, Target, Writer, legend
+from tasks.labels.label_studio_brush import brush_codec
 from tasks.options import ExportOptions
 from tasks.storage.storage import Storage
 
@@ -46,14 +47,8 @@ class LabelStudio(Writer):
             OptionError: Label Studio's package is not installed.
         """
         super().__init__(target, options)
-        try:
-            from label_studio_sdk.converter.brush import encode_rle
-        except ImportError:
-            raise OptionError(
-                "the format labelstudio needs the package label-studio-sdk; install it with "
-                "`pip install 'stego-flows[labelstudio]'`"
-            ) from None
-        self.encode: Callable[[NDArray[np.uint8]], list[int]] = encode_rle
+        codec = brush_codec("exports for Label Studio")
+        self.encode: Callable[[NDArray[np.uint8]], list[int]] = codec.encode_rle
         self.root = Storage.at(options.document_root)
 
     def begin(self, classes: ClassNames, dumps: Sequence[str]) -> None:

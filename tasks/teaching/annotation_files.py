@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,7 +50,9 @@ def calls_of(path: str) -> Calls:
     return found
 
 
-def drawn_regions(regions: Sequence[Region], size: tuple[int, int]) -> Any:
+def drawn_regions(
+    regions: Sequence[Region], size: tuple[int, int]
+) -> tuple[Sequence[str], NDArray[np.int64]]:
     """Names and numbers of the pixels of some regions, each on top of those before."""
     names = list(dict.fromkeys(name for name, _ in regions))
     ids = np.full(size, VOID, np.int64)
@@ -60,8 +61,8 @@ def drawn_regions(regions: Sequence[Region], size: tuple[int, int]) -> Any:
     return names, ids
 
 
-def coco_images(content: bytes, name: str) -> Iterator[DrawnImage]:
-    """The images of a COCO file that have annotations with segmentations.
+def coco_images(content: bytes, name: str) -> Iterator[DrawnImage | str]:
+    """The images of a COCO file that have segmentations, or why annotations are left out.
 
     Raises:
         InputError: it is no such file.
@@ -77,5 +78,8 @@ def coco_images(content: bytes, name: str) -> Iterator[DrawnImage]:
 
     for record in file.images:
         areas, path = meaning.areas(record, file), str(record["file_name"])
+        annotations = file.annotations.get(record.get("id"), ())
+        if boxes := sum(not annotation.get("segmentation") for annotation in annotations):
+            yield f"{path}: {boxes} annotations left out, as they have no segmentation"
         if areas is not None and json.loads(areas)["drawn"]:
             yield DrawnImage(path, calls_of(path), partial(ids, areas))

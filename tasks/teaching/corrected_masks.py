@@ -16,7 +16,7 @@ from stego_core.labels.void import VOID, VOID_BYTE
 from stego_core.teaching.corrections import corrected_points
 from tasks.class_names import classes_file
 from tasks.corpus.index import IndexReader
-from tasks.corpus.listing import read_file
+from tasks.corpus.listing import file_at, read_file
 from tasks.images import image_codecs
 from tasks.labels.coco_labels import BACKGROUND
 from tasks.labels.label_decoding import class_ids
@@ -33,6 +33,8 @@ from tasks.workspace.workspace import Workspace
 
 ENDINGS = {".png", ".tif", ".tiff", ".bmp"}
 """Of files that keep every pixel's value."""
+TOOLS_ENDINGS = {".xml", ".json"}
+"""Of files that annotation tools export."""
 COLOURED = {"RGB", "RGBA"}
 """Pillow's modes of masks that hold the classes' colours."""
 CVAT_FILE = "annotations.xml"
@@ -63,10 +65,9 @@ def read_masks(
     Raises:
         InputError: there is no mask, none can be used, or none differs.
     """
-    storage = Storage.at(location)
     corrections = _Corrections(workspace, clusters_key)
     drawn, problems = list[DrawnImage](), list[str]()
-    for each in _drawn(storage, location, corrections, load_taxonomy(taxonomy)):
+    for each in _drawn(location, corrections, load_taxonomy(taxonomy)):
         if isinstance(each, str):
             problems.append(each)
         else:
@@ -85,13 +86,13 @@ def read_masks(
 
 
 def _drawn(
-    storage: Storage, location: str, corrections: "_Corrections", taxonomy: Taxonomy | None
+    location: str, corrections: "_Corrections", taxonomy: Taxonomy | None
 ) -> Iterator[DrawnImage | str]:
     """The masks of a folder or a file, or why some are left out."""
-    if PurePosixPath(location).suffix.lower() in {".xml", ".json"}:
-        folder, _, name = storage.uri.rpartition("/")
-        yield from _file_of_a_tool(Storage(folder), name, taxonomy)
+    if PurePosixPath(location).suffix.lower() in TOOLS_ENDINGS:
+        yield from _file_of_a_tool(*file_at(location), taxonomy)
         return
+    storage = Storage.at(location)
     files = sorted(file.path for file in storage.files())
     if CVAT_FILE in files:
         yield from _file_of_a_tool(storage, CVAT_FILE, taxonomy)
@@ -134,8 +135,7 @@ def _file_of_a_tool(
 def _image_of(drawn: DrawnImage, listed: Listed) -> tuple[str, dict[str, Any]]:
     """The dump and the index entry of the image that somebody drew on."""
     known = (call for call in drawn.calls if listed.has(*call))
-    name, dump = next(known, (drawn.calls[0] if drawn.calls else (drawn.label, None)))
-    return listed.find(name, dump)
+    return listed.find(*next(known, [*drawn.calls, (drawn.label, None)][0]))
 
 
 class _Corrections:

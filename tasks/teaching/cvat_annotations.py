@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stego_core.errors import ImageError, InputError
+from stego_core.labels.regions import of_runs
 from tasks.labels.coco_labels import inside
 from tasks.teaching.annotation_files import (
     DrawnImage,
@@ -20,8 +21,6 @@ from tasks.teaching.annotation_files import (
 
 SHAPES = ("mask", "polygon")
 """Kinds of shapes that have an inside, by their elements."""
-OTHERS = ("box", "polyline", "points", "cuboid", "ellipse", "skeleton")
-"""Kinds that say of no pixel what it is."""
 
 
 def cvat_images(content: bytes, name: str) -> Iterator[DrawnImage | str]:
@@ -49,48 +48,39 @@ def cvat_images(content: bytes, name: str) -> Iterator[DrawnImage | str]:
 
 def _image(element: Element) -> Iterator[DrawnImage | str]:
     path = element.get("name", "")
-    others = [shape.tag for shape in element if shape.tag in OTHERS]
+    others = [shape.tag for shape in element if shape.tag not in SHAPES]
     if others:
         kept = "masks and polygons alone say what pixels show"
         yield f"{path}: {len(others)} shapes left out, such as a {others[0]}; {kept}"
-    shapes = sorted(filter(_has_inside, element), key=_layer)  # in a layer in the file's order
-    regions: list[Region] = [(s.get("label", ""), partial(_inside, _plain(s))) for s in shapes]
+    shapes = [shape for shape in element if shape.tag in SHAPES]
+    shapes.sort(key=_layer)  # shapes of a layer stay in the file's order
+    regions: list[Region] = [(shape.get("label", ""), partial(_inside, shape)) for shape in shapes]
     if regions:
         yield DrawnImage(path, calls_of(path), partial(drawn_regions, regions))
 
 
-def _has_inside(shape: Element) -> bool:
-    return shape.tag in SHAPES
-
-
 def _layer(shape: Element) -> int:
-    """A shape's place in the stack, of which the highest is seen; the lowest if it has none."""
+    """A shape's place in the stack, of which the highest is seen; 0 where it states none."""
     text = shape.get("z_order", "")
     return int(text) if text.removeprefix("-").isdecimal() else 0
 
 
-def _plain(shape: Element) -> dict[str, str]:
-    """A shape's attributes, which stay when its element is cleared."""
-    return {"kind": shape.tag, **shape.attrib}
-
-
-def _inside(shape: dict[str, str], size: tuple[int, int]) -> NDArray[np.bool_]:
+def _inside(shape: Element, size: tuple[int, int]) -> NDArray[np.bool_]:
     """(H, W) the pixels of a shape; an ImageError where it cannot be read, or lies outside."""
+    stated = shape.attrib
     try:
-        if shape["kind"] == "polygon":
-            pairs = [pair.split(",") for pair in shape["points"].split(";")]
+        if shape.tag == "polygon":
+            pairs = [pair.split(",") for pair in stated["points"].split(";")]
             return inside([[float(number) for pair in pairs for number in pair]], size)
-        left, top, width, height = (int(shape[n]) for n in ("left", "top", "width", "height"))
-        runs = np.array([int(run) for run in shape["rle"].split(",")], np.int64)
-    except (KeyError, ValueError):
-        raise ImageError(f"a {shape['kind']} cannot be read") from None
-    fits = 0 <= left <= left + width <= size[1] and 0 <= top <= top + height <= size[0]
-    if not fits or (runs < 0).any() or runs.sum() != width * height:
+        left, top, width, height = (int(stated[n]) for n in ("left", "top", "width", "height"))
+        part = of_runs([int(run) for run in stated["rle"].split(",")], height, width)
+    except (KeyError, ValueError) as error:
+        raise ImageError(f"a {shape.tag} cannot be read: {error}") from None
+    if not (0 <= left <= size[1] - width and 0 <= top <= size[0] - height):
         raise ImageError(
             f"a mask of {height}×{width} at row {top}, column {left} does not fit an image of "
-            "{}×{}, or its runs are not as many pixels".format(*size)
+            "{}×{}".format(*size)
         )
     pixels = np.zeros(size, np.bool_)
-    values = np.repeat(np.arange(len(runs)) % 2 == 1, runs)  # outside first
-    pixels[top : top + height, left : left + width] = values.reshape(height, width)
+    pixels[top : top + height, left : left + width] = part
     return pixels

@@ -9,8 +9,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
-from stego_core.errors import ImageError, InputError, OptionError
+from stego_core.errors import ImageError, InputError
 from tasks.labels.coco_labels import inside
+from tasks.labels.label_studio_brush import brush_codec
 from tasks.teaching.annotation_files import (
     Calls,
     DrawnImage,
@@ -35,7 +36,6 @@ def label_studio_images(tasks: Sequence[Any], name: str) -> Iterator[DrawnImage 
 
     Raises:
         InputError: it is no such export.
-        OptionError: there are brush masks, and the package that decodes them is not installed.
     """
     for task in tasks:
         if not (isinstance(task, dict) and isinstance(task.get("annotations"), list)):
@@ -43,26 +43,33 @@ def label_studio_images(tasks: Sequence[Any], name: str) -> Iterator[DrawnImage 
                 f"{name} is not Label Studio's export 'JSON' (a list of tasks, each with "
                 "'data' and 'annotations'); 'JSON-MIN' and masks by brush name no image's size"
             )
-        annotations = [a for a in task["annotations"] if not a.get("was_cancelled")]
-        if annotations:
-            newest = max(annotations, key=lambda each: str(each.get("updated_at", "")))
-            yield from _image(task, newest["result"])
+        try:
+            yield from list(_annotated(task))
+        except (AttributeError, IndexError, KeyError, TypeError):
+            yield f"{_label(task)}: has an annotation that cannot be read"
 
 
-def _image(
-    task: Mapping[str, Any], results: Sequence[Mapping[str, Any]]
-) -> Iterator[DrawnImage | str]:
-    label, areas = f"task {task.get('id', '?')}", list[Region]()
-    others = [result["type"] for result in results if result.get("type") not in KINDS]
+def _label(task: Mapping[str, Any]) -> str:
+    return f"task {task.get('id', '?')}"
+
+
+def _annotated(task: Mapping[str, Any]) -> Iterator[DrawnImage | str]:
+    """A task's image with its newest annotation."""
+    annotations = [each for each in task["annotations"] if not each.get("was_cancelled")]
+    if not annotations:
+        return
+    newest = max(annotations, key=lambda each: str(each.get("updated_at", "")))
+    of_kind = [result for result in newest["result"] if result.get("type") in KINDS]
+    others = [result for result in newest["result"] if result not in of_kind]
     if others:
         kept = "brushes and polygons alone say what pixels show"
-        yield f"{label}: {len(others)} results left out, such as {others[0]}; {kept}"
-    for result in results:
-        if result.get("type") in KINDS:
-            cls = (result["value"].get(result["type"]) or [""])[0]
-            areas.append((str(cls), partial(_inside, result)))
+        kind = others[0].get("type")
+        yield f"{_label(task)}: {len(others)} results left out, such as {kind}; {kept}"
+    areas: list[Region] = [
+        (str(result["value"][result["type"]][0]), partial(_inside, result)) for result in of_kind
+    ]
     if areas:
-        yield DrawnImage(label, _calls(task.get("data", {})), partial(drawn_regions, areas))
+        yield DrawnImage(_label(task), _calls(task["data"]), partial(drawn_regions, areas))
 
 
 def _calls(data: Mapping[str, Any]) -> Calls:
@@ -104,15 +111,9 @@ def _inside(result: Mapping[str, Any], size: tuple[int, int]) -> NDArray[np.bool
 
 
 def _brush(runs: list[int], size: tuple[int, int]) -> NDArray[np.bool_]:
+    decode = brush_codec("brush masks of Label Studio").decode_rle
     try:
-        from label_studio_sdk.converter.brush import decode_rle
-    except ImportError:
-        raise OptionError(
-            "brush masks of Label Studio need the package label-studio-sdk; install it with "
-            "`pip install 'stego-flows[labelstudio]'`"
-        ) from None
-    try:
-        pixels = np.asarray(decode_rle(runs)).reshape(*size, CHANNELS)
+        pixels = np.asarray(decode(runs)).reshape(*size, CHANNELS)
     except Exception as error:  # what broken runs make the library raise
         raise ImageError(f"has a brush mask that cannot be read: {error}") from None
     return np.asarray(pixels[..., CHANNELS - 1] > 0)

@@ -9,8 +9,7 @@ from typing import Any
 
 from stego_core.errors import ImageError, InputError
 from tasks.corpus.index import IndexReader
-from tasks.corpus.listing import read_file
-from tasks.storage.storage import Storage
+from tasks.corpus.listing import file_at, read_file
 from tasks.teaching.lessons import Lesson, checked_class
 from tasks.workspace.workspace import Workspace
 
@@ -105,10 +104,8 @@ def read_points(
 
 
 def _text(location: str) -> str:
-    storage = Storage.at(location)
-    folder, _, name = storage.uri.rpartition("/")
     try:
-        return read_file(Storage(folder), name).decode("utf-8-sig")
+        return read_file(*file_at(location)).decode("utf-8-sig")
     except (ImageError, UnicodeDecodeError) as error:
         raise InputError(f"{location} cannot be read as text ({error})") from None
 

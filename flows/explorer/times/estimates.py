@@ -15,6 +15,7 @@ from flows.explorer.times.planned import Planned
 from flows.explorer.times.spoken import spoken
 from stego_core.errors import StegoError
 from stego_core.head import mean_shift
+from tasks.clusters.code_sample import SPACES
 from tasks.features.enough_images import CROPS
 from tasks.log import Log
 from tasks.storage.threads import context_thread
@@ -203,6 +204,6 @@ def _work(order: Order, found: Found) -> Work:
         labelled=found.labelled or 0,
         steps=options.head.steps,
         restarts=options.clusters.restarts,
-        spaces=4 if options.head.recipe == mean_shift.RECIPE else 1,
+        spaces=len(SPACES) if options.head.recipe == mean_shift.RECIPE else 1,
         classes=classes,
     )

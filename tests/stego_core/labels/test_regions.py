@@ -32,6 +32,13 @@ def test_runs_unfold_to_the_mask(mask: np.ndarray) -> None:
     lengths = regions.runs(mask)
     np.testing.assert_array_equal(unfolded(lengths), mask.ravel())
     assert all(lengths[1:])
+    np.testing.assert_array_equal(regions.of_runs(lengths, *mask.shape), mask)
+
+
+@pytest.mark.parametrize("lengths", [[5], [3, -1, 4], [7]])
+def test_runs_of_another_size_are_refused(lengths: list[int]) -> None:
+    with pytest.raises(ValueError, match="pixels in runs, expected 2×3"):
+        regions.of_runs(lengths, 2, 3)
 
 
 @given(IDS, st.booleans())

@@ -93,12 +93,12 @@ def test_of_a_head_that_reads_shifted_features_the_best_separated_minimum_is_kep
     options = ClustersOptions(classes=3, restarts=2)
     compute(clusters.plan_codes(rows, shifted_head, options, "cpu")).finish(0.0, 1)
     restarts = compute(clusters.plan_restarts(rows, shifted_head, options))
-    assert restarts.shards == 2 * len(clusters.SPACES)
+    assert restarts.shards == 2 * len(code_sample.SPACES)
     clusters.finish_restarts(restarts, 0.0, restarts.shards)
     manifest = compute(clusters.plan(rows, shifted_head, options)).finish_single(0.0, 1)
     minima = [Minimum(**minimum) for minimum in manifest["minima"]]
     assert [minimum.space for minimum in minima] == [
-        space for space in clusters.SPACES for _ in range(2)
+        space for space in code_sample.SPACES for _ in range(2)
     ]
     assert manifest["best"] == chosen(minima)
     codes = layout.codes(layout.clusters(clusters.clusters_key(rows, shifted_head, options)))

@@ -90,7 +90,7 @@ class TestLabelStudio:
     def test_without_its_package_one_sentence(
         self, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setitem(sys.modules, "label_studio_sdk.converter.brush", None)
+        monkeypatch.setitem(sys.modules, "label_studio_sdk.converter", None)
         monkeypatch.setitem(sys.modules, "label_studio_sdk.converter", None)
         with pytest.raises(OptionError, match=r"pip install 'stego-flows\[labelstudio\]'"):
             exports.export(workspace, "labelstudio", Storage.at(str(tmp_path / "out")))

@@ -12,6 +12,7 @@ from explored_workspace import CLUSTERS
 from stego_core.errors import InputError
 from tasks.teaching.annotation_files import calls_of, drawn_regions
 from tasks.teaching.corrected_masks import read_masks
+from tasks.teaching.point_files import ReadPoints
 from tasks.workspace.workspace import Workspace
 
 
@@ -35,6 +36,14 @@ def test_a_coco_file_teaches_what_was_drawn(workspace: Workspace, tmp_path: Path
     current = current_mask(workspace)
     found = read(workspace, tmp_path, json.dumps(coco()))
     require_road(found, current)
+
+
+def test_boxes_are_told(workspace: Workspace, tmp_path: Path) -> None:
+    current, given = current_mask(workspace), coco()
+    given["annotations"] += [{"id": 2, "image_id": 8, "category_id": 3, "bbox": [1, 1, 9, 9]}]
+    found = read(workspace, tmp_path, json.dumps(given))
+    assert found.problems == ["s002.png: 1 annotations left out, as they have no segmentation"]
+    require_road(ReadPoints(found.lessons, []), current)
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ def test_what_cannot_be_used_is_told_and_the_rest_learned(
     text = "\n".join(found.problems)
     for part in (
         "s001.png: 1 shapes left out, such as a box",
-        "s002.png: a mask of 64×64",
+        "s002.png: a mask cannot be read: 5 pixels in runs, expected 64×64",
         "s003.png: a mask of 2×2 at row 63, column 63 does not fit",
         "s004.png: label: a segmentation has no polygon of three points",
         "s005.png: the class is ''",

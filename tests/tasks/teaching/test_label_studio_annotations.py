@@ -107,6 +107,8 @@ def test_what_cannot_be_used_is_told_and_the_rest_learned(
             task("s004.png", runs, number=4),
             task("s005.png", polygon(value={"polygonlabels": ["road"]}), number=5),
             task("unknown.png", polygon(), number=6),
+            task("s005.png", {"type": "brushlabels", "value": {}}, number=7),
+            {"id": 8, "data": {"image": "s005.png"}, "annotations": ["mine"]},
         ]
     )
     parts = (
@@ -116,8 +118,11 @@ def test_what_cannot_be_used_is_told_and_the_rest_learned(
         "task 4: has a brush mask that cannot be read",
         "task 5: has a result that cannot be read",
         "task 6: there is no image 'unknown.png'",
+        "task 7: has an annotation that cannot be read",
+        "task 8: has an annotation that cannot be read",
     )
-    for part, problem in zip(parts, found.problems, strict=True):
+    assert len(found.problems) == len(parts)
+    for part, problem in zip(parts, sorted(found.problems), strict=True):
         assert part in problem
     require_road(ReadPoints(found.lessons, []), current)
 
@@ -132,6 +137,6 @@ def test_a_missing_decoder_is_named(
     read: Callable[..., ReadPoints], current: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn = brush()
-    monkeypatch.setitem(sys.modules, "label_studio_sdk.converter.brush", None)
+    monkeypatch.setitem(sys.modules, "label_studio_sdk.converter", None)
     with pytest.raises(OptionError, match=r"pip install 'stego-flows\[labelstudio\]'"):
         read([task("s001.png", drawn)])
