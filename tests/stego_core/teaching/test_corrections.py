@@ -1,8 +1,9 @@
 """Points that stand for corrected regions."""
 
 import numpy as np
+import pytest
 
-from stego_core.teaching.corrections import MOST_POINTS, SPACING, corrected_points
+from stego_core.teaching.corrections import CELLS, MOST_POINTS, corrected_points
 
 
 def plain(height: int = 56, width: int = 84, cls: int = 1) -> np.ndarray:
@@ -15,8 +16,8 @@ def test_nothing_that_stayed_is_a_lesson() -> None:
 
 def test_a_small_region_has_its_innermost_pixel() -> None:
     after = plain()
-    after[10, 20:23] = 5
-    assert corrected_points(plain(), after) == [(10, 20, 5)]
+    after[9:12, 20:23] = 5
+    assert corrected_points(plain(), after) == [(10, 21, 5)]
 
 
 def test_points_lie_inside_what_changed() -> None:
@@ -26,8 +27,43 @@ def test_points_lie_inside_what_changed() -> None:
     points = corrected_points(plain(), after)
     assert 10 < len(points) <= MOST_POINTS
     assert {(after[p.y, p.x], p.cls) for p in points} == {(2, 2)}
-    step = 56 // SPACING
-    assert all(p.y % step == step // 2 and p.x % step == step // 2 for p in points[1:])
+
+
+@pytest.mark.parametrize("across", [False, True])
+@pytest.mark.parametrize("at", range(36, 46))
+def test_a_stroke_is_heard_along_its_length(at: int, across: bool) -> None:
+    """One as wide as a patch, wherever it lies on the lattice of cells."""
+    before = plain(252, 340)
+    after = before.T.copy() if across else before.copy()
+    after[100:172, at : at + 8] = 2
+    if across:
+        after = np.ascontiguousarray(after.T)
+    cell = 252 // CELLS
+    places = [(p.x, p.y) if across else (p.y, p.x) for p in corrected_points(before, after)]
+    lengths = sorted(length for length, _ in places)
+    assert 72 // cell <= len(places) <= 2 * 72 // cell
+    assert lengths[0] < 100 + cell
+    assert lengths[-1] >= 172 - cell
+    assert max(np.diff(lengths)) < 2 * cell
+
+
+def test_all_of_a_region_is_near_a_point_and_points_keep_apart() -> None:
+    rows, columns = np.mgrid[:112, :168]
+    after = plain(112, 168)
+    after[(rows - 50) ** 2 + (columns - 80) ** 2 < 11**2] = 2
+    cell = 112 // CELLS
+    points = np.array([(p.y, p.x) for p in corrected_points(plain(112, 168), after)])
+    assert len(points) < MOST_POINTS
+    apart = np.abs(points[:, None] - points).max(axis=2) + 1000 * np.eye(len(points), dtype=int)
+    assert apart.min() > cell / 2
+    away = np.abs(np.argwhere(after == 2)[:, None] - points).max(axis=2).min(axis=1)
+    assert away.max() < 2 * cell
+
+
+def test_edges_that_were_drawn_a_little_otherwise_are_one_point() -> None:
+    after = plain(448, 600)
+    after[100:301, 200:203] = 2
+    assert corrected_points(plain(448, 600), after) == [(200, 201, 2)]
 
 
 def test_regions_that_do_not_touch_are_each_heard() -> None:
