@@ -23,7 +23,7 @@ DIGITS = 4
 """Decimals of the silhouettes that are compared."""
 FEATURES = "features"
 """The space of the features as the backbone gives them."""
-MARGIN = 1.05
+MARGIN = 1.04
 """Clusters of the features are kept only where their silhouette is so many times the best other
 one."""
 SMALLEST = 0.1

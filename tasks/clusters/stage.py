@@ -28,7 +28,7 @@ from tasks.workspace.ledger import Folder, Record
 
 log = Log(__name__)
 
-VERSION = 9
+VERSION = 10
 """Raised whenever the same options would give other clusters."""
 CHOICE = ("inertias", "best", "space", "minima")
 """What the manifest of the clusters keeps of their restarts."""
