@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.spatial import KDTree
 
 from stego_core.labels.void import VOID
 from stego_core.teaching.patch_graph import Rows
@@ -64,10 +65,11 @@ def _places(
     else:
         ties = np.argwhere(depth == depth.max())
         found = ties[len(ties) // 2, None]
-    places = np.empty((0, 2), np.int64)
-    for place in found:
-        if (np.abs(places - place).max(axis=1) > cell / 2).all():
-            places = np.vstack([places, place])
+    close = KDTree(found).query_pairs(cell / 2, p=np.inf, output_type="ndarray")
+    kept = np.ones(len(found), np.bool_)
+    for inner, outer in sorted(close.tolist()):  # the deepest come first
+        kept[outer] &= not kept[inner]
+    places = found[kept]
     if len(places) > MOST_POINTS:
         places = places[np.lexsort(places.T[::-1])]
         places = places[np.linspace(0, len(places) - 1, MOST_POINTS).astype(int)]

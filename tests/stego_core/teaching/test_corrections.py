@@ -66,6 +66,13 @@ def test_edges_that_were_drawn_a_little_otherwise_are_one_point() -> None:
     assert corrected_points(plain(448, 600), after) == [(200, 201, 2)]
 
 
+def test_a_long_strip_is_corrected_at_once() -> None:
+    """28 × 16,000 cells: more than can be compared pair by pair."""
+    before, after = plain(28, 16_000), plain(28, 16_000, 2)
+    points = corrected_points(before, after)
+    assert len(points) == MOST_POINTS
+
+
 def test_regions_that_do_not_touch_are_each_heard() -> None:
     after = plain()
     after[5:9, 5:9] = after[40:44, 70:74] = 3
