@@ -56,7 +56,7 @@ def image_codes(
 ) -> NDArray[np.float32]:
     """Codes (h, w, D) float32 of an image (H, W, 3) uint8 RGB at patch resolution, once resized.
 
-    Each is the mean of two codes, of the image and of its mirrored twin, which with `view.coarse`
+    They are the mean of two codes, of the image and of its mirrored twin, which with `view.coarse`
     is read at that size, in longer windows. Images longer than a tile are read in overlapping
     windows whose codes are blended. Patches without `valid` pixels influence no other patch, and
     get the code of the nearest one with data.

@@ -60,11 +60,10 @@ def _annotated(task: Mapping[str, Any]) -> Iterator[DrawnImage | str]:
         return
     newest = max(annotations, key=lambda each: str(each.get("updated_at", "")))
     of_kind = [result for result in newest["result"] if result.get("type") in KINDS]
-    others = [result for result in newest["result"] if result not in of_kind]
+    others = [each.get("type") for each in newest["result"] if each.get("type") not in KINDS]
     if others:
         kept = "brushes and polygons alone say what pixels show"
-        kind = others[0].get("type")
-        yield f"{_label(task)}: {len(others)} results left out, such as {kind}; {kept}"
+        yield f"{_label(task)}: {len(others)} results left out, such as {others[0]}; {kept}"
     areas: list[Region] = [
         (str(result["value"][result["type"]][0]), partial(_inside, result)) for result in of_kind
     ]

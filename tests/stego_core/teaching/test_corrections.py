@@ -33,15 +33,12 @@ def test_points_lie_inside_what_changed() -> None:
 @pytest.mark.parametrize("at", range(36, 46))
 def test_a_stroke_is_heard_along_its_length(at: int, across: bool) -> None:
     """One as wide as a patch, wherever it lies on the lattice of cells."""
-    before = plain(252, 340)
-    after = before.T.copy() if across else before.copy()
-    after[100:172, at : at + 8] = 2
-    if across:
-        after = np.ascontiguousarray(after.T)
+    after, along, width = plain(252, 340), slice(100, 172), slice(at, at + 8)
+    after[(width, along) if across else (along, width)] = 2
     cell = 252 // CELLS
-    places = [(p.x, p.y) if across else (p.y, p.x) for p in corrected_points(before, after)]
-    lengths = sorted(length for length, _ in places)
-    assert 72 // cell <= len(places) <= 2 * 72 // cell
+    points = corrected_points(plain(252, 340), after)
+    lengths = sorted(p.x if across else p.y for p in points)
+    assert 72 // cell <= len(lengths) <= 2 * 72 // cell
     assert lengths[0] < 100 + cell
     assert lengths[-1] >= 172 - cell
     assert max(np.diff(lengths)) < 2 * cell

@@ -91,6 +91,5 @@ class TestLabelStudio:
         self, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setitem(sys.modules, "label_studio_sdk.converter", None)
-        monkeypatch.setitem(sys.modules, "label_studio_sdk.converter", None)
         with pytest.raises(OptionError, match=r"pip install 'stego-flows\[labelstudio\]'"):
             exports.export(workspace, "labelstudio", Storage.at(str(tmp_path / "out")))
